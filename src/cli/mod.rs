@@ -1,0 +1,4 @@
+//! Empty as yet.
+pub fn main() -> i32 {
+    0
+}

@@ -1,0 +1,139 @@
+//! The one error type: what failed, why, and how to mend it.
+
+use std::fmt;
+
+/// Says what sort of failure an [`Error`] is, and so which exit code it ends in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The script, a step or a request failed.
+    Failed,
+    /// The request itself was wrong.
+    Usage,
+    /// No hypervisor answers.
+    Unavailable,
+    /// A promise inside snaptree was broken.
+    Bug,
+    /// A time limit passed.
+    Timeout,
+    /// The user stopped it.
+    Interrupted,
+}
+
+impl Kind {
+    pub fn exit_code(self) -> i32 {
+        match self {
+            Kind::Failed => 1,
+            Kind::Usage => 2,
+            Kind::Unavailable => 69,
+            Kind::Bug => 70,
+            Kind::Timeout => 124,
+            Kind::Interrupted => 130,
+        }
+    }
+}
+
+/// A failure with its name, its causes and a hint.
+#[derive(Debug)]
+pub struct Error {
+    pub kind: Kind,
+    pub message: String,
+    /// The causes, nearest first.
+    pub causes: Vec<String>,
+    /// The last lines of what a failed command printed.
+    pub output: Vec<String>,
+    pub hint: Option<String>,
+    /// Where in the user's script it happened: `script.lua:12`.
+    pub location: Option<String>,
+    /// The frames of the user's own code, innermost first.
+    pub traceback: Vec<String>,
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            causes: Vec::new(),
+            output: Vec::new(),
+            hint: None,
+            location: None,
+            traceback: Vec::new(),
+        }
+    }
+
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(Kind::Failed, message)
+    }
+
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(Kind::Unavailable, message)
+    }
+
+    pub fn bug(message: impl Into<String>) -> Self {
+        Self::new(Kind::Bug, message).hint("this is a bug in snaptree; please report it with what led to it")
+    }
+
+    pub fn interrupted() -> Self {
+        Self::new(Kind::Interrupted, "interrupted")
+    }
+
+    /// Adds the cause of everything said so far.
+    pub fn cause(mut self, cause: impl fmt::Display) -> Self {
+        self.causes.push(cause.to_string());
+        self
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Keeps the last `LINES` lines of `output`, the ones that tell why a command failed.
+    pub fn tail_of(mut self, output: &str) -> Self {
+        const LINES: usize = 12;
+        let lines: Vec<&str> = output.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        self.output = lines[lines.len().saturating_sub(LINES)..].iter().map(|line| line.to_string()).collect();
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(location) = &self.location {
+            write!(f, "{location}: ")?;
+        }
+        write!(f, "{}", self.message)?;
+        for cause in &self.causes {
+            write!(f, ": {cause}")?;
+        }
+        for line in &self.output {
+            write!(f, "\n  | {line}")?;
+        }
+        if !self.traceback.is_empty() {
+            write!(f, "\n  called from {}", self.traceback.join(", "))?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Turns a foreign error into the cause of one of ours.
+pub trait Because<T> {
+    fn because(self, message: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: fmt::Display> Because<T> for std::result::Result<T, E> {
+    fn because(self, message: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|cause| Error::failed(message()).cause(cause))
+    }
+}

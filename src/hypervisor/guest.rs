@@ -1,0 +1,109 @@
+//! The system inside a running domain.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::stop::Stop;
+
+/// A command in one of its two forms.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CommandLine {
+    /// A line for `/bin/sh -c`.
+    Shell(String),
+    /// A program and its arguments: no shell, no quoting.
+    Argv(Vec<String>),
+}
+
+/// A command to be run in a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    pub line: CommandLine,
+    pub stdin: Vec<u8>,
+    /// Added to the environment that the guest gives it.
+    pub env: BTreeMap<String, String>,
+    pub cwd: Option<String>,
+    /// The user it runs as; root (whoever the guest agent is) without one.
+    pub user: Option<String>,
+}
+
+impl Command {
+    pub fn new(line: CommandLine) -> Self {
+        Self { line, stdin: Vec::new(), env: BTreeMap::new(), cwd: None, user: None }
+    }
+
+    pub fn argv<const N: usize>(argv: [&str; N]) -> Self {
+        Self::new(CommandLine::Argv(argv.map(str::to_string).to_vec()))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// How a command ended: its exit status, or 128 plus the signal that killed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit(pub i32);
+
+/// Permissions and owner for a written file; what is missing is left as the guest makes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileMode {
+    /// Such as 0o644.
+    pub mode: Option<u32>,
+    /// `user` or `user:group`.
+    pub owner: Option<String>,
+}
+
+/// What systemd says of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnitState {
+    Active,
+    Failed,
+    /// Anything on the way to the two: `inactive`, `activating`, ...
+    Other(String),
+}
+
+/// The system inside a running domain. Every call blocks until it is done, or until `stop` ends it.
+pub trait Guest: Send + Sync {
+    /// Waits until the guest answers.
+    fn wait_until_ready(&self, stop: &Stop) -> Result<()>;
+
+    /// Runs a command, handing its output over while it runs. A status other than 0 is not an error here.
+    /// When `stop` ends it, the command is killed in the guest.
+    fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit>;
+
+    /// Reads a whole file of any size into `sink`; returns its length in bytes.
+    fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64>;
+
+    /// Replaces a file by what `source` yields; returns its length in bytes.
+    fn write(&self, path: &str, source: &mut dyn Read, mode: &FileMode, stop: &Stop) -> Result<u64>;
+
+    /// Says whether `path` exists.
+    fn exists(&self, path: &str, stop: &Stop) -> Result<bool>;
+
+    /// Says whether anything listens on a TCP port.
+    fn listens(&self, port: u16, stop: &Stop) -> Result<bool>;
+
+    /// Asks systemd for the state of a unit.
+    fn unit_state(&self, unit: &str, stop: &Stop) -> Result<UnitState>;
+
+    /// Restarts the system and waits until it answers again.
+    fn reboot(&self, stop: &Stop) -> Result<()>;
+
+    /// Asks the system to power off cleanly; does not wait for it.
+    fn shutdown(&self, stop: &Stop) -> Result<()>;
+
+    /// Writes what the guest holds in memory to its disks.
+    fn sync(&self, stop: &Stop) -> Result<()>;
+
+    /// Reads the guest's clock, in seconds since the epoch.
+    fn time(&self, stop: &Stop) -> Result<f64>;
+
+    /// Describes the guest's operating system: `id`, `name`, `version`, `kernel`, `machine`, ... as it reports them.
+    fn info(&self, stop: &Stop) -> Result<BTreeMap<String, String>>;
+}

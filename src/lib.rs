@@ -1,0 +1,33 @@
+//! snaptree builds trees of virtual-machine snapshots from Lua.
+//!
+//! Data goes one way:
+//!
+//! ```text
+//! cli -> lua -> tree -> hypervisor (traits, plain data) <- libvirt | fake
+//!                 |                                           |
+//!               events -> ui (the only printer)             agent (the QEMU guest agent's protocol)
+//! ```
+//!
+//! - [`cli`]: arguments, exit codes; one file per command
+//! - `lua`: the one place that knows Lua; scripts, their API, their errors
+//! - [`tree`]: the engine: machines, nodes, journals, builders, grafts, the store
+//! - [`image`]: disk images, where they come from and where they are cached
+//! - [`hypervisor`]: what the engine asks of a hypervisor and of a guest
+//! - `libvirt`: the one place that knows libvirt
+//! - `agent`: the QEMU guest agent's protocol over any transport
+//! - [`fake`]: a hypervisor in memory, for recipes' own tests and ours
+//! - [`ui`]: what a person sees
+
+mod agent;
+pub mod cli;
+pub mod error;
+pub mod fake;
+pub mod hypervisor;
+pub mod image;
+mod libvirt;
+mod lua;
+pub mod name;
+pub mod paths;
+pub mod stop;
+pub mod tree;
+pub mod ui;

@@ -1,0 +1,43 @@
+//! Where snaptree keeps its files: XDG directories, each of which can be overridden.
+
+use std::env;
+use std::path::PathBuf;
+
+use etcetera::BaseStrategy;
+
+use crate::error::{Because, Result};
+
+/// The directories of one run.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// Layers and working disks of machines. QEMU must be able to reach it.
+    pub store: PathBuf,
+    /// What can be made again: built and downloaded images, the answer of the KVM probe.
+    pub cache: PathBuf,
+    /// The root of libvirt's in-process driver; short, for the sockets below it.
+    pub embed: PathBuf,
+    /// The user's own Lua modules, before the ones in the binary.
+    pub stdlib: PathBuf,
+}
+
+impl Paths {
+    /// Reads `SNAPTREE_STORE`, `SNAPTREE_CACHE`, `SNAPTREE_EMBED_ROOT`, `SNAPTREE_STDLIB` and the XDG variables.
+    pub fn from_env() -> Result<Self> {
+        let base = etcetera::choose_base_strategy().because(|| "cannot find the home directory".to_string())?;
+        let choose = |variable: &str, default: PathBuf| env::var_os(variable).map_or(default, PathBuf::from);
+        // libvirt's system daemon runs QEMU as a user of its own, which cannot reach into root's home.
+        let is_root = env::var_os("XDG_DATA_HOME").is_none() && is_root();
+        let data = if is_root { PathBuf::from("/var/lib/snaptree") } else { base.data_dir().join("snaptree") };
+        Ok(Self {
+            embed: choose("SNAPTREE_EMBED_ROOT", data.join("embed")),
+            stdlib: choose("SNAPTREE_STDLIB", base.data_dir().join("snaptree/stdlib")),
+            cache: choose("SNAPTREE_CACHE", base.cache_dir().join("snaptree")),
+            store: choose("SNAPTREE_STORE", data),
+        })
+    }
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
