@@ -91,7 +91,8 @@ name!(
     "snapshot"
 );
 
-fn slug(name: &str) -> String {
+/// Returns the part of a name that any file system and any socket path can carry.
+pub fn slug(name: &str) -> String {
     const MAX_CHARS: usize = 40;
     name.chars()
         .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') { c } else { '_' })

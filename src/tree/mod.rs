@@ -1,3 +1,37 @@
 //! The engine: machines and their trees, what a step did, builders, grafts, and the store of layers.
-pub mod event;
+//!
+//! A step is first replayed against the journal of the node that it made before ([`Session`]); only when that
+//! diverges is a [`Builder`] booted, the step carried out, and its layer grafted into the tree.
+
+mod aside;
+mod branch;
+mod builder;
+mod engine;
+mod event;
+mod fork;
+mod journal;
+mod key;
+mod node;
+mod operation;
+mod perform;
+mod root;
+mod session;
+mod store;
+mod sweep;
+mod view;
+
+pub use branch::{Build, Candidate, Recalled};
+pub use builder::Builder;
+pub use engine::{Engine, Machine, NodeId, nearest};
 pub use event::{Event, Events};
+pub use key::Definition;
+pub use operation::{Content, Operation, Outcome, Payload, Request};
+pub use root::Found;
+pub use session::{Halt, Session};
+pub use store::Store;
+pub use view::{SnapshotView, TreeView};
+
+/// Returns the time in seconds since the epoch.
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

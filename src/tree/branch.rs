@@ -1,0 +1,254 @@
+//! Branches: recalled from the tree, revived from aside, or built and grafted.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::aside::Aside;
+use super::builder::{Builder, Purpose};
+use super::engine::{Engine, Machine, NodeId};
+use super::event::Event;
+use super::journal::Journal;
+use super::node::{Node, Record};
+use super::root::not_from_a_script;
+use super::session::Session;
+use crate::error::{Error, Result};
+use crate::hypervisor::{DiskState, SnapshotSpec};
+use crate::name::{MachineName, SnapshotName};
+
+/// A node that may be what a step would make, to be found out by replaying the step.
+pub struct Candidate {
+    pub session: Arc<Session>,
+    node: Node,
+    is_aside: bool,
+}
+
+/// What is known of a branch before its step has run.
+pub struct Recalled {
+    /// The likeliest first.
+    pub candidates: Vec<Candidate>,
+    /// Why the branch is not in the tree as it should be, when that is known without a replay.
+    pub reason: Option<String>,
+}
+
+/// A branch that is being built.
+pub struct Build {
+    pub session: Arc<Session>,
+    builder: Builder,
+    started: Instant,
+}
+
+impl Engine {
+    /// Finds the nodes that a step named `name` on `parent` may have made before.
+    pub fn recall(&self, parent: &NodeId, name: &SnapshotName) -> Result<Recalled> {
+        let machine = self.existing(&parent.machine)?;
+        let mut candidates = Vec::new();
+        let reason = match machine.node(name.as_str()) {
+            None => Some("it does not exist yet".to_string()),
+            Some(node) => {
+                let Some(record) = &node.record else {
+                    return Err(not_from_a_script(&machine, name));
+                };
+                let reason = stale(node, record, parent);
+                if reason.is_none() {
+                    candidates.push(self.candidate(node.clone(), false)?);
+                }
+                reason
+            }
+        };
+        for node in machine.directory.as_deref().map(|directory| Aside::of(directory).nodes()).unwrap_or_default() {
+            let fits = node.name() == name.as_str()
+                && node.record.as_ref().is_some_and(|record| record.parent_key.as_ref() == Some(&parent.key))
+                && node.missing_layer().is_none();
+            if fits {
+                candidates.push(self.candidate(node, true)?);
+            }
+        }
+        Ok(Recalled { candidates, reason })
+    }
+
+    fn candidate(&self, node: Node, is_aside: bool) -> Result<Candidate> {
+        let session = Session::replay(node.name(), node.journal()?, self.events.clone(), self.interrupt.clone());
+        Ok(Candidate { session: Arc::new(session), node, is_aside })
+    }
+
+    /// Takes a candidate whose replay has gone through; says why not when the step asked for less than it holds.
+    pub fn accept(&self, parent: &NodeId, candidate: &Candidate) -> Result<Result<NodeId, String>> {
+        if let Some(reason) = candidate.session.left_over() {
+            return Ok(Err(reason));
+        }
+        let name: SnapshotName = candidate.node.name().parse()?;
+        let key = candidate.session.journal().key(&parent.key);
+        if candidate.is_aside {
+            self.revive(parent, candidate)?;
+        }
+        self.events.emit(Event::NodeCached { machine: parent.machine.to_string(), node: name.to_string() });
+        Ok(Ok(NodeId { machine: parent.machine.clone(), name, key }))
+    }
+
+    fn revive(&self, parent: &NodeId, candidate: &Candidate) -> Result<()> {
+        let machine = self.existing(&parent.machine)?;
+        let node = &candidate.node;
+        let disks = node.snapshot.layers.iter().zip(&node.snapshot.overlays);
+        let spec = SnapshotSpec {
+            name: node.name().to_string(),
+            parent: Some(parent.name.to_string()),
+            comment: node.snapshot.comment.clone(),
+            created: node.snapshot.created,
+            current: false,
+            document: node.snapshot.document.clone(),
+            disks: disks
+                .map(|((target, layer), overlay)| DiskState {
+                    target: target.clone(),
+                    layer: layer.clone(),
+                    overlay: overlay.clone(),
+                })
+                .collect(),
+            metadata: node.snapshot.metadata.clone().unwrap_or_default(),
+        };
+        self.put(&machine, spec)?;
+        if let Some(directory) = &machine.directory {
+            Aside::of(directory).forget(node);
+        }
+        Ok(())
+    }
+
+    /// Boots a builder for a branch, or returns nothing when another process was building in this tree meanwhile,
+    /// so that the branch has to be looked for again.
+    pub fn start_build(&self, parent: &NodeId, name: &SnapshotName, reason: &str) -> Result<Option<Build>> {
+        let machine = self.existing(&parent.machine)?;
+        let Some(directory) = machine.directory.as_deref() else {
+            machine.must_be_ours()?;
+            return Ok(None);
+        };
+        if self.store.lock_machine(directory, &self.interrupt, || self.note_waiting(&machine.name))? {
+            self.look_again(&parent.machine)?;
+            return Ok(None);
+        }
+        let started = Instant::now();
+        self.events.emit(Event::NodeStarted {
+            machine: machine.name.to_string(),
+            node: name.to_string(),
+            reason: reason.to_string(),
+        });
+        let node = machine.existing(&parent.name)?;
+        let builder =
+            Builder::boot(self, machine.name.as_str(), directory, &node.snapshot, name.as_str(), Purpose::Build)?;
+        let session = Session::live(name.as_str(), builder.guest(), self.events.clone(), self.interrupt.clone());
+        Ok(Some(Build { session: Arc::new(session), builder, started }))
+    }
+
+    /// Freezes a builder whose step succeeded and puts its layer into the tree.
+    pub fn graft(&self, parent: &NodeId, name: &SnapshotName, comment: &str, build: Build) -> Result<NodeId> {
+        self.events.emit(Event::Freezing { node: name.to_string() });
+        let journal: Journal = build.session.journal();
+        let layer = build.builder.freeze(self)?;
+        let machine = self.existing(&parent.machine)?;
+        let parent_node = machine.existing(&parent.name)?;
+        let [(target, _)] = parent_node.snapshot.layers.as_slice() else {
+            return Err(Error::bug(format!("`{}` changed its disks while `{name}` was built", parent.name)));
+        };
+        let key = journal.key(&parent.key);
+        let record = Record { key: key.clone(), parent_key: Some(parent.key.clone()) };
+        // libvirt wants to know where the domain went on writing; nothing was ever written after this state.
+        let overlay = layer.with_extension("next");
+        self.put(
+            &machine,
+            SnapshotSpec {
+                name: name.to_string(),
+                parent: Some(parent.name.to_string()),
+                comment: comment.to_string(),
+                created: super::now(),
+                current: false,
+                document: parent_node.snapshot.document.clone(),
+                disks: vec![DiskState { target: target.clone(), layer, overlay }],
+                metadata: record.write(journal.lines(), journal.encode()?),
+            },
+        )?;
+        self.events.emit(Event::NodeBuilt {
+            machine: machine.name.to_string(),
+            node: name.to_string(),
+            took: build.started.elapsed(),
+        });
+        Ok(NodeId { machine: parent.machine.clone(), name: name.clone(), key })
+    }
+
+    /// Puts a snapshot into the tree by one call. A node of that name is superseded: it is kept aside with all
+    /// that hangs below it.
+    fn put(&self, machine: &Arc<Machine>, mut spec: SnapshotSpec) -> Result<()> {
+        if let (Some(node), Some(directory)) = (machine.node(&spec.name), &machine.directory) {
+            spec.current = node.snapshot.is_current;
+            self.supersede(machine, directory, node)?;
+        }
+        self.hypervisor.redefine_snapshot(machine.name.as_str(), &spec)?;
+        self.prune(&machine.name)
+    }
+
+    /// Writes a node and what hangs below it aside, before anything of it changes in the tree. What stands on a
+    /// layer that is gone can never be used again, and is dropped.
+    pub(super) fn supersede(&self, machine: &Machine, directory: &Path, node: &Node) -> Result<()> {
+        let below = machine.descendants(node.name()).into_iter().filter(|node| node.record.is_some());
+        if node.missing_layer().is_none() {
+            let aside = Aside::of(directory);
+            return below.chain([node]).try_for_each(|node| aside.keep(node));
+        }
+        let below: Vec<_> = below.collect();
+        below
+            .into_iter()
+            .rev()
+            .try_for_each(|node| self.hypervisor.delete_snapshot_metadata(machine.name.as_str(), node.name()))
+    }
+
+    /// Takes those nodes out of a tree whose parent is no longer the one they were built on. They are kept aside.
+    pub fn prune(&self, machine: &MachineName) -> Result<()> {
+        let Some(machine) = self.look_again(machine)? else { return Ok(()) };
+        let Some(directory) = &machine.directory else { return Ok(()) };
+        let orphans: Vec<&Node> = machine.nodes.iter().filter(|node| machine.is_orphan(node)).collect();
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        let aside = Aside::of(directory);
+        for orphan in orphans {
+            let mut doomed = vec![orphan];
+            doomed.extend(machine.descendants(orphan.name()));
+            for node in doomed.into_iter().rev().filter(|node| node.record.is_some()) {
+                aside.keep(node)?;
+                self.hypervisor.delete_snapshot_metadata(machine.name.as_str(), node.name())?;
+            }
+        }
+        self.look_again(&machine.name)?;
+        Ok(())
+    }
+}
+
+impl Machine {
+    /// Says whether a node was built on something else than what its parent is now.
+    pub fn is_orphan(&self, node: &Node) -> bool {
+        let built_on = node.record.as_ref().and_then(|record| record.parent_key.as_ref());
+        let parent = node.snapshot.parent.as_deref().and_then(|parent| self.node(parent));
+        match (built_on, parent.and_then(|parent| parent.record.as_ref())) {
+            (Some(built_on), Some(parent)) => *built_on != parent.key,
+            _ => false,
+        }
+    }
+}
+
+impl Node {
+    /// Says which layer is gone.
+    pub fn missing_layer(&self) -> Option<String> {
+        let (_, layer) = self.snapshot.layers.iter().find(|(_, layer)| !layer.exists())?;
+        Some(format!("its layer `{}` is missing", layer.display()))
+    }
+}
+
+/// Says why a node cannot be what a step on `parent` makes, as far as that shows without the step.
+fn stale(node: &Node, record: &Record, parent: &NodeId) -> Option<String> {
+    let was = node.snapshot.parent.as_deref().unwrap_or("none");
+    if was != parent.name.as_str() {
+        Some(format!("its parent was `{was}`, is now `{}`", parent.name))
+    } else if record.parent_key.as_ref() != Some(&parent.key) {
+        Some(format!("its parent `{}` was built anew", parent.name))
+    } else {
+        node.missing_layer()
+    }
+}

@@ -1,0 +1,130 @@
+//! Transient clones: the builder in which a branch is made, and the fork in which somebody tries something.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::engine::Engine;
+use super::event::Event;
+use super::store::seal;
+use crate::error::{Error, Kind, Result};
+use crate::hypervisor::{Accelerator, Clone, Guest, Hypervisor, Metadata, Snapshot};
+use crate::stop::Stop;
+
+const BOOT_LIMIT: Duration = Duration::from_secs(300);
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(180);
+
+/// What a transient clone is for; the word is in its domain's name and metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Build,
+    Fork,
+}
+
+impl Purpose {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Fork => "fork",
+        }
+    }
+}
+
+/// A running transient clone of a snapshot on an overlay of its own. Dropping it destroys both.
+pub struct Builder {
+    running: Running,
+    guest: Arc<dyn Guest>,
+}
+
+/// A domain and its overlay, removed on drop unless the overlay was taken.
+struct Running {
+    hypervisor: Arc<dyn Hypervisor>,
+    domain: String,
+    overlay: Option<PathBuf>,
+}
+
+impl Builder {
+    /// Boots a clone of `snapshot` and waits until its guest answers.
+    pub fn boot(
+        engine: &Engine,
+        machine: &str,
+        directory: &Path,
+        snapshot: &Snapshot,
+        node: &str,
+        purpose: Purpose,
+    ) -> Result<Self> {
+        if let Accelerator::Tcg(reason) = engine.hypervisor.accelerator()? {
+            engine.note_once(reason);
+        }
+        let [(target, layer)] = snapshot.layers.as_slice() else {
+            return Err(Error::failed(format!("`{}` has {} disks", snapshot.name, snapshot.layers.len()))
+                .cause("only machines with one disk can be cloned"));
+        };
+        let started = Instant::now();
+        let overlay = engine.store.new_file(directory, &crate::name::slug(node), "qcow2")?;
+        let running = Running {
+            hypervisor: Arc::clone(&engine.hypervisor),
+            domain: format!("{machine}.{}-{}", purpose.word(), engine.store.new_id()?),
+            overlay: Some(overlay.clone()),
+        };
+        running.hypervisor.create_overlay(&overlay, layer)?;
+        running.hypervisor.start_clone(&Clone {
+            name: running.domain.clone(),
+            uuid: uuid::Uuid::new_v4().to_string(),
+            document: snapshot.document.clone(),
+            disks: BTreeMap::from([(target.clone(), overlay)]),
+            metadata: clone_metadata(purpose, machine, node),
+        })?;
+        let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
+        guest.wait_until_ready(&Stop::after(BOOT_LIMIT, &engine.interrupt)).map_err(|error| match error.kind {
+            Kind::Interrupted => error,
+            kind => Error::new(kind, format!("the guest of `{node}` does not answer"))
+                .cause(error.message)
+                .hint("the image needs the QEMU guest agent; images.debian and images.tiny have it"),
+        })?;
+        engine.events.emit(Event::BuilderReady { node: node.to_string(), took: started.elapsed() });
+        Ok(Self { running, guest })
+    }
+
+    pub fn guest(&self) -> Arc<dyn Guest> {
+        Arc::clone(&self.guest)
+    }
+
+    /// Shuts the guest down cleanly and keeps its overlay as an immutable layer.
+    pub fn freeze(mut self, engine: &Engine) -> Result<PathBuf> {
+        let stop = Stop::after(SHUTDOWN_LIMIT, &engine.interrupt);
+        self.guest.shutdown(&stop)?;
+        self.running.hypervisor.wait_until_gone(&self.running.domain, &stop)?;
+        let Some(layer) = self.running.overlay.take() else {
+            return Err(Error::bug("a builder was frozen twice"));
+        };
+        seal(&layer)?;
+        Ok(layer)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(overlay) = &self.overlay {
+            // Nobody is left to tell; what stays behind is collected by the next run.
+            let _ = self.hypervisor.destroy(&self.domain);
+            let _ = std::fs::remove_file(overlay);
+        }
+    }
+}
+
+fn clone_metadata(purpose: Purpose, machine: &str, node: &str) -> Metadata {
+    let attributes = [("kind", purpose.word()), ("machine", machine), ("node", node)]
+        .map(|(name, value)| (name.to_string(), value.to_string()));
+    Metadata { attributes: BTreeMap::from(attributes), ..Metadata::default() }
+}
+
+/// Says whether a domain's metadata marks it as a transient clone of `machine`.
+pub fn is_clone_of(metadata: Option<&Metadata>, machine: &str) -> bool {
+    metadata.is_some_and(|metadata| {
+        let attribute = |name: &str| metadata.attributes.get(name).map(String::as_str);
+        attribute("machine") == Some(machine)
+            && matches!(attribute("kind"), Some(kind) if [Purpose::Build, Purpose::Fork].iter().any(|p| p.word() == kind))
+    })
+}

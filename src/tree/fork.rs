@@ -1,0 +1,24 @@
+//! Forks: throw-away running clones of a snapshot.
+
+use super::builder::{Builder, Purpose};
+use super::engine::Engine;
+use crate::error::{Error, Result};
+use crate::name::SnapshotPath;
+
+impl Engine {
+    /// Boots a fork of a snapshot; it is gone when the returned value is dropped.
+    pub fn fork(&self, path: &SnapshotPath) -> Result<Builder> {
+        self.sweep(&path.machine)?;
+        let machine = self.existing(&path.machine)?;
+        let node = machine.existing(&path.snapshot)?;
+        let Some(directory) = machine.directory.as_deref() else {
+            return Err(Error::failed(format!("`{path}` cannot be forked"))
+                .cause("its machine was not made by snaptree")
+                .hint("forks of other domains' snapshots are not supported yet"));
+        };
+        if let Some(missing) = node.missing_layer() {
+            return Err(Error::failed(format!("`{path}` cannot be forked")).cause(missing));
+        }
+        Builder::boot(self, path.machine.as_str(), directory, &node.snapshot, path.snapshot.as_str(), Purpose::Fork)
+    }
+}

@@ -1,0 +1,110 @@
+//! Node keys: a digest over everything that decides what a node is, each input named.
+
+use serde::{Deserialize, Serialize};
+
+use super::operation::Operation;
+use crate::hypervisor::{Firmware, Network};
+
+/// Raised when the same inputs no longer mean the same node.
+pub const SCHEMA: u32 = 1;
+
+/// What a machine is made of, apart from its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    /// The image's digest.
+    pub image: String,
+    /// In bytes.
+    pub memory: u64,
+    pub cpus: u32,
+    pub cpu_model: Option<String>,
+    pub firmware: Firmware,
+    pub network: Network,
+    pub extra_xml: String,
+}
+
+impl Definition {
+    /// Says which field changed between two definitions, and how.
+    pub fn difference(&self, now: &Self) -> Option<String> {
+        let fields = |definition: &Self| match serde_json::to_value(definition) {
+            Ok(serde_json::Value::Object(fields)) => fields,
+            _ => serde_json::Map::new(),
+        };
+        let (old, new) = (fields(self), fields(now));
+        new.iter().find(|(name, value)| old.get(*name) != Some(value)).map(|(name, value)| {
+            let was = old.get(name).cloned().unwrap_or_default();
+            format!("the machine's `{name}` was {was}, is now {value}")
+        })
+    }
+}
+
+/// The inputs of a root.
+#[derive(Serialize)]
+pub struct RootKey<'a> {
+    pub schema: u32,
+    pub machine: &'a Definition,
+}
+
+/// The inputs of a branch.
+#[derive(Serialize)]
+pub struct BranchKey<'a> {
+    pub schema: u32,
+    /// The parent's key.
+    pub parent: &'a str,
+    pub operations: Vec<&'a Operation>,
+}
+
+impl RootKey<'_> {
+    pub fn digest(&self) -> String {
+        digest(self)
+    }
+}
+
+impl BranchKey<'_> {
+    pub fn digest(&self) -> String {
+        digest(self)
+    }
+}
+
+fn digest(key: &impl Serialize) -> String {
+    // These structs have string keys and plain values only, which JSON always carries.
+    let json = serde_json::to_vec(key).unwrap_or_default();
+    blake3::hash(&json).to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition() -> Definition {
+        Definition {
+            image: "abc".into(),
+            memory: 1 << 30,
+            cpus: 2,
+            cpu_model: None,
+            firmware: Firmware::Bios,
+            network: Network::User,
+            extra_xml: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_changed_field_is_named() {
+        let now = Definition { cpus: 4, ..definition() };
+        assert_eq!(definition().difference(&now).unwrap(), "the machine's `cpus` was 2, is now 4");
+        assert_eq!(definition().difference(&definition()), None);
+    }
+
+    #[test]
+    fn every_input_changes_the_key() {
+        let root = RootKey { schema: SCHEMA, machine: &definition() }.digest();
+        assert_ne!(root, RootKey { schema: SCHEMA + 1, machine: &definition() }.digest());
+        assert_ne!(root, RootKey { schema: SCHEMA, machine: &Definition { cpus: 4, ..definition() } }.digest());
+        let branch = |parent: &str, operations| BranchKey { schema: SCHEMA, parent, operations }.digest();
+        assert_ne!(branch("a", vec![]), branch("b", vec![]));
+        assert_ne!(branch("a", vec![]), branch("a", vec![&Operation::Sync]));
+        assert_ne!(
+            branch("a", vec![&Operation::Sync, &Operation::Time]),
+            branch("a", vec![&Operation::Time, &Operation::Sync])
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! A snapshot in a machine's tree, with what snaptree remembers of it.
+
+use std::collections::BTreeMap;
+
+use super::journal::Journal;
+use super::key::{Definition, SCHEMA};
+use crate::error::{Because, Result};
+use crate::hypervisor::{Metadata, Snapshot};
+
+/// What the metadata of a node says of how it came to be.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub key: String,
+    /// The parent's key at that time; none for a root.
+    pub parent_key: Option<String>,
+}
+
+/// A snapshot of a machine; one that snaptree made has a record.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub snapshot: Snapshot,
+    pub record: Option<Record>,
+}
+
+const KIND: &str = "kind";
+const NODE: &str = "node";
+const MACHINE: &str = "machine";
+
+impl Node {
+    pub fn new(snapshot: Snapshot) -> Self {
+        let record = snapshot.metadata.as_ref().and_then(Record::read);
+        Self { snapshot, record }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.snapshot.name
+    }
+
+    /// Reads the operations that made this node.
+    pub fn journal(&self) -> Result<Journal> {
+        match &self.snapshot.metadata {
+            Some(metadata) => Journal::decode(&metadata.payload),
+            None => Ok(Journal::default()),
+        }
+    }
+
+    /// Reads the machine's definition as it was when this root was made.
+    pub fn definition(&self) -> Result<Definition> {
+        let payload = self.snapshot.metadata.as_ref().map(|metadata| metadata.payload.as_slice());
+        serde_json::from_slice(payload.unwrap_or_default()).because(|| "the definition is damaged".to_string())
+    }
+}
+
+impl Record {
+    fn read(metadata: &Metadata) -> Option<Self> {
+        let attribute = |name: &str| metadata.attributes.get(name).cloned();
+        if attribute(KIND)? != NODE || attribute("schema")? != SCHEMA.to_string() {
+            return None;
+        }
+        Some(Self { key: attribute("key")?, parent_key: attribute("parent-key") })
+    }
+
+    /// Writes the record of a node with what made it: a journal, or a root's definition.
+    pub fn write(&self, lines: Vec<String>, payload: Vec<u8>) -> Metadata {
+        let mut attributes = BTreeMap::from([
+            (KIND.to_string(), NODE.to_string()),
+            ("schema".to_string(), SCHEMA.to_string()),
+            ("key".to_string(), self.key.clone()),
+        ]);
+        if let Some(parent_key) = &self.parent_key {
+            attributes.insert("parent-key".to_string(), parent_key.clone());
+        }
+        Metadata { attributes, lines, payload }
+    }
+}
+
+/// Marks a domain as a machine of ours, whose files are in `directory`.
+pub fn machine_metadata(directory: &std::path::Path) -> Metadata {
+    let attributes = BTreeMap::from([
+        (KIND.to_string(), MACHINE.to_string()),
+        ("directory".to_string(), directory.to_string_lossy().into_owned()),
+    ]);
+    Metadata { attributes, ..Metadata::default() }
+}
+
+/// Returns the directory of a machine of ours, or nothing when the domain is somebody else's.
+pub fn machine_directory(metadata: Option<&Metadata>) -> Option<std::path::PathBuf> {
+    let attributes = &metadata?.attributes;
+    (attributes.get(KIND)? == MACHINE).then(|| attributes.get("directory").map(Into::into))?
+}

@@ -1,0 +1,174 @@
+//! Carries one operation out in a guest.
+
+use std::io::Cursor;
+use std::time::Duration;
+
+use super::operation::{Bytes, Content, Operation, Outcome, Payload, Quoted, RESULT_LIMIT, Request};
+use crate::error::{Because, Error, Kind, Result};
+use crate::hypervisor::{Command, Guest, Stream, UnitState};
+use crate::stop::{Interrupt, Stop};
+
+/// How often a condition is looked at while it is waited for.
+const POLL: Duration = Duration::from_millis(250);
+
+pub fn carry_out(
+    guest: &dyn Guest,
+    node: &str,
+    request: &Request,
+    output: &mut dyn FnMut(Stream, &[u8]),
+    interrupt: &Interrupt,
+) -> Result<Outcome> {
+    let stop = Stop::after(request.timeout, interrupt);
+    dispatch(guest, node, request, output, &stop).map_err(|error| match error.kind {
+        Kind::Timeout => {
+            let limit = humantime::format_duration(stop.limit());
+            let said = Error::new(Kind::Timeout, format!("{} timed out after {limit} in `{node}`", request.operation));
+            Error { output: error.output, ..said }
+                .hint("the option `timeout` gives it longer, such as timeout = \"30m\"")
+        }
+        _ => error,
+    })
+}
+
+fn dispatch(
+    guest: &dyn Guest,
+    node: &str,
+    request: &Request,
+    output: &mut dyn FnMut(Stream, &[u8]),
+    stop: &Stop,
+) -> Result<Outcome> {
+    match &request.operation {
+        Operation::Run { command, env, cwd, user, .. } => {
+            let command = Command {
+                line: command.clone(),
+                stdin: bytes_of(&request.payload)?,
+                env: env.clone(),
+                cwd: cwd.clone(),
+                user: user.clone(),
+            };
+            run(guest, node, &command, request.check, output, stop)
+        }
+        Operation::Write { path, mode, .. } => {
+            match &request.payload {
+                Payload::From(host) => {
+                    let mut file = std::fs::File::open(host).because(|| format!("cannot read `{}`", host.display()))?;
+                    guest.write(path, &mut file, mode, stop)?;
+                }
+                payload => {
+                    guest.write(path, &mut Cursor::new(bytes_of(payload)?), mode, stop)?;
+                }
+            }
+            Ok(Outcome::Done)
+        }
+        Operation::Read { path } => read(guest, path, &request.payload, stop),
+        Operation::WaitForUnit { unit } => wait_for_unit(guest, node, unit, stop),
+        Operation::WaitForPort { port } => wait(stop, request, || guest.listens(*port, stop)),
+        Operation::WaitForFile { path } => wait(stop, request, || guest.exists(path, stop)),
+        Operation::WaitUntilSucceeds { command } => wait_until_succeeds(guest, Command::new(command.clone()), stop),
+        Operation::Reboot => guest.reboot(stop).map(|()| Outcome::Done),
+        Operation::Sync => guest.sync(stop).map(|()| Outcome::Done),
+        Operation::Time => guest.time(stop).map(Outcome::Clock),
+        Operation::Info => guest.info(stop).map(Outcome::Facts),
+    }
+}
+
+fn bytes_of(payload: &Payload) -> Result<Vec<u8>> {
+    match payload {
+        Payload::Nothing => Ok(Vec::new()),
+        Payload::Bytes(bytes) => Ok(bytes.clone()),
+        Payload::From(host) | Payload::Into(host) => {
+            std::fs::read(host).because(|| format!("cannot read `{}`", host.display()))
+        }
+    }
+}
+
+fn run(
+    guest: &dyn Guest,
+    node: &str,
+    command: &Command,
+    check: bool,
+    output: &mut dyn FnMut(Stream, &[u8]),
+    stop: &Stop,
+) -> Result<Outcome> {
+    let (mut stdout, mut stderr, mut both) = (Vec::new(), Vec::new(), Vec::new());
+    let exit = guest.run(
+        command,
+        &mut |stream, bytes| {
+            output(stream, bytes);
+            both.extend_from_slice(bytes);
+            match stream {
+                Stream::Stdout => stdout.extend_from_slice(bytes),
+                Stream::Stderr => stderr.extend_from_slice(bytes),
+            }
+        },
+        stop,
+    );
+    let exit = exit.map_err(|error| error.tail_of(&String::from_utf8_lossy(&both)))?;
+    if check && exit.0 != 0 {
+        let message = format!("{} failed with exit status {} in `{node}`", Quoted(&command.line), exit.0);
+        return Err(Error::failed(message).tail_of(&String::from_utf8_lossy(&both)));
+    }
+    Ok(Outcome::Exit { status: exit.0, stdout: Bytes(stdout), stderr: Bytes(stderr) })
+}
+
+fn read(guest: &dyn Guest, path: &str, payload: &Payload, stop: &Stop) -> Result<Outcome> {
+    let Payload::Into(host) = payload else {
+        let mut content = Vec::new();
+        guest.read(path, &mut content, stop)?;
+        return Ok(Outcome::Content(Bytes(content)));
+    };
+    // The host file is replaced only by a whole one.
+    let directory = host.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(".".as_ref());
+    let cannot = || format!("cannot write `{}`", host.display());
+    let mut file = tempfile::NamedTempFile::new_in(directory).because(cannot)?;
+    let size = guest.read(path, &mut file, stop)?;
+    let content = Content::of_file(file.path()).because(cannot)?;
+    let outcome = if size as usize <= RESULT_LIMIT {
+        Outcome::Content(Bytes(std::fs::read(file.path()).because(cannot)?))
+    } else {
+        Outcome::Unrecorded { size, digest: Some(content.digest) }
+    };
+    file.persist(host).because(cannot)?;
+    Ok(outcome)
+}
+
+fn wait(stop: &Stop, request: &Request, mut is_there: impl FnMut() -> Result<bool>) -> Result<Outcome> {
+    while !is_there()? {
+        stop.sleep(POLL);
+        stop.check(|| request.operation.to_string())?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn wait_for_unit(guest: &dyn Guest, node: &str, unit: &str, stop: &Stop) -> Result<Outcome> {
+    loop {
+        match guest.unit_state(unit, stop)? {
+            UnitState::Active => return Ok(Outcome::Done),
+            UnitState::Failed => {
+                let mut log = Vec::new();
+                let journalctl = Command::argv(["journalctl", "--no-pager", "-n", "12", "-o", "cat", "-u", unit]);
+                guest.run(&journalctl, &mut |_, bytes| log.extend_from_slice(bytes), stop)?;
+                return Err(
+                    Error::failed(format!("unit `{unit}` failed in `{node}`")).tail_of(&String::from_utf8_lossy(&log))
+                );
+            }
+            UnitState::Other(state) => {
+                stop.sleep(POLL);
+                stop.check(|| format!("unit {unit}")).map_err(|error| error.tail_of(&format!("it is {state}")))?;
+            }
+        }
+    }
+}
+
+fn wait_until_succeeds(guest: &dyn Guest, command: Command, stop: &Stop) -> Result<Outcome> {
+    loop {
+        let mut said = Vec::new();
+        let exit = guest.run(&command, &mut |_, bytes| said.extend_from_slice(bytes), stop);
+        let tail = String::from_utf8_lossy(&said).into_owned();
+        if exit.map_err(|error| error.tail_of(&tail))?.0 == 0 {
+            return Ok(Outcome::Done);
+        }
+        stop.sleep(POLL);
+        stop.check(|| "waiting".to_string()).map_err(|error| error.tail_of(&tail))?;
+    }
+}

@@ -1,0 +1,156 @@
+//! Roots: a machine's domain and the snapshot that its tree grows from.
+
+use std::path::Path;
+
+use super::engine::{Engine, Machine, NodeId};
+use super::event::Event;
+use super::key::{Definition, RootKey, SCHEMA};
+use super::node::{Record, machine_metadata};
+use crate::error::{Because, Error, Result};
+use crate::hypervisor::{Boot, DiskState, DomainSpec, SnapshotSpec};
+use crate::image::Ready;
+use crate::name::{MachineName, SnapshotName};
+
+/// The disk of every machine that snaptree defines.
+pub const DISK: &str = "vda";
+
+/// What was found where a root should be.
+#[derive(Debug, PartialEq)]
+pub enum Found {
+    Cached(NodeId),
+    /// It has to be made, because of this.
+    Needed(String),
+}
+
+impl Engine {
+    /// Looks for the root `name` of a machine with this definition.
+    pub fn find_root(&self, machine: &MachineName, name: &SnapshotName, definition: &Definition) -> Result<Found> {
+        let Some(machine) = self.machine(machine)? else {
+            return Ok(Found::Needed("it does not exist yet".to_string()));
+        };
+        machine.must_be_ours()?;
+        let Some(node) = machine.node(name.as_str()) else {
+            return Ok(Found::Needed("it does not exist yet".to_string()));
+        };
+        let Some(record) = &node.record else {
+            return Err(not_from_a_script(&machine, name));
+        };
+        let key = RootKey { schema: SCHEMA, machine: definition }.digest();
+        if record.key != key {
+            let was = node.definition();
+            let difference = was.ok().and_then(|was| was.difference(definition));
+            return Ok(Found::Needed(difference.unwrap_or_else(|| "it was not a root".to_string())));
+        }
+        if let Some(missing) = node.missing_layer() {
+            return Ok(Found::Needed(missing));
+        }
+        self.events.emit(Event::NodeCached { machine: machine.name.to_string(), node: name.to_string() });
+        Ok(Found::Cached(NodeId { machine: machine.name.clone(), name: name.clone(), key }))
+    }
+
+    /// Defines the machine's domain on a copy of its image, and its root with it.
+    pub fn make_root(
+        &self,
+        name: &MachineName,
+        root: &SnapshotName,
+        comment: &str,
+        definition: &Definition,
+        image: &Ready,
+    ) -> Result<NodeId> {
+        let existing = self.look_again(name)?;
+        if let Some(machine) = &existing {
+            machine.must_be_ours()?;
+            if machine.is_active {
+                return Err(Error::failed(format!("machine `{name}` is running, and its root has to be made anew"))
+                    .hint(format!("virsh shutdown '{name}', then run this again")));
+            }
+        }
+        let uuid = existing.as_ref().map_or_else(|| uuid::Uuid::new_v4().to_string(), |machine| machine.uuid.clone());
+        let directory = existing.as_ref().and_then(|machine| machine.directory.clone());
+        let directory = directory.unwrap_or_else(|| self.store.directory_for(name, &uuid));
+        self.store.create_directory(&directory)?;
+        self.store.lock_machine(&directory, &self.interrupt, || self.note_waiting(name))?;
+
+        let layer = self.store.new_file(&directory, &root.slug(), "qcow2")?;
+        self.hypervisor.copy_image(&image.disk, &layer)?;
+        super::store::seal(&layer)?;
+        let boot = image.boot.as_ref().map(|boot| self.copy_boot(boot, &directory)).transpose()?;
+        let disk = self.store.new_file(&directory, "disk", "qcow2")?;
+        self.hypervisor.create_overlay(&disk, &layer)?;
+
+        // What is superseded is written down before anything of it changes.
+        if let Some((machine, node)) =
+            existing.as_ref().and_then(|machine| machine.node(root.as_str()).map(|node| (machine, node)))
+        {
+            self.supersede(machine, &directory, node)?;
+        }
+        self.hypervisor.define(&DomainSpec {
+            name: name.to_string(),
+            uuid,
+            description: comment.to_string(),
+            memory: definition.memory,
+            cpus: definition.cpus,
+            cpu_model: definition.cpu_model.clone(),
+            firmware: definition.firmware,
+            network: definition.network.clone(),
+            boot,
+            disk: disk.clone(),
+            extra_xml: definition.extra_xml.clone(),
+            metadata: machine_metadata(&directory),
+        })?;
+        let Some(machine) = self.look_again(name)? else {
+            return Err(Error::bug(format!("machine `{name}` vanished after it was defined")));
+        };
+        let key = RootKey { schema: SCHEMA, machine: definition }.digest();
+        let payload = serde_json::to_vec(definition).map_err(|cause| Error::bug("a definition").cause(cause))?;
+        self.hypervisor.redefine_snapshot(
+            name.as_str(),
+            &SnapshotSpec {
+                name: root.to_string(),
+                parent: None,
+                comment: comment.to_string(),
+                created: super::now(),
+                current: true,
+                document: machine.document.clone(),
+                disks: vec![DiskState { target: DISK.to_string(), layer, overlay: disk }],
+                metadata: Record { key: key.clone(), parent_key: None }.write(Vec::new(), payload),
+            },
+        )?;
+        self.prune(name)?;
+        Ok(NodeId { machine: name.clone(), name: root.clone(), key })
+    }
+
+    /// Copies what QEMU boots into the machine's directory, since the image may leave the cache.
+    fn copy_boot(&self, boot: &Boot, directory: &Path) -> Result<Boot> {
+        let copy = |from: &Path, what: &str| {
+            let to = self.store.new_file(directory, what, "boot")?;
+            std::fs::copy(from, &to).because(|| format!("cannot copy `{}`", from.display()))?;
+            Ok::<_, Error>(to)
+        };
+        Ok(Boot {
+            kernel: copy(&boot.kernel, "vmlinuz")?,
+            initrd: copy(&boot.initrd, "initrd")?,
+            cmdline: boot.cmdline.clone(),
+        })
+    }
+
+    pub(super) fn note_waiting(&self, machine: &MachineName) {
+        self.note_once(format!("waiting for another snaptree that is building `{machine}`"));
+    }
+}
+
+impl Machine {
+    /// Refuses a domain that somebody else made.
+    pub fn must_be_ours(&self) -> Result<()> {
+        if self.directory.is_some() {
+            return Ok(());
+        }
+        Err(Error::failed(format!("a domain `{}` exists already, and snaptree did not make it", self.name))
+            .hint("give the machine another name"))
+    }
+}
+
+pub fn not_from_a_script(machine: &Machine, name: &SnapshotName) -> Error {
+    Error::failed(format!("a snapshot `{name}` exists already in `{}`, and no script made it", machine.name))
+        .hint("give the branch another name; nothing was changed")
+}

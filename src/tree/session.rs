@@ -1,0 +1,225 @@
+//! A step in progress: its operations are answered from a journal, or carried out in a guest and recorded.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::event::{Event, Events};
+use super::journal::{Entry, Journal};
+use super::operation::{Content, Outcome, Payload, RESULT_LIMIT, Request};
+use super::perform::carry_out;
+use crate::error::{Because, Error, Result};
+use crate::hypervisor::Guest;
+use crate::stop::Interrupt;
+
+/// Why an operation gave no outcome.
+#[derive(Debug)]
+pub enum Halt {
+    /// The journal has something else here; the step has to be run for real, because of this.
+    Diverged(String),
+    Failed(Error),
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+enum Source {
+    Replay { journal: Journal, next: usize },
+    Live { guest: Arc<dyn Guest>, journal: Journal },
+}
+
+/// The operations of one step, one at a time.
+pub struct Session {
+    node: String,
+    source: Mutex<Source>,
+    events: Events,
+    interrupt: Interrupt,
+}
+
+impl Session {
+    /// Answers operations from `journal`; no guest exists.
+    pub fn replay(node: &str, journal: Journal, events: Events, interrupt: Interrupt) -> Self {
+        let source = Mutex::new(Source::Replay { journal, next: 0 });
+        Self { node: node.to_string(), source, events, interrupt }
+    }
+
+    /// Carries operations out in `guest` and records them.
+    pub fn live(node: &str, guest: Arc<dyn Guest>, events: Events, interrupt: Interrupt) -> Self {
+        let source = Mutex::new(Source::Live { guest, journal: Journal::default() });
+        Self { node: node.to_string(), source, events, interrupt }
+    }
+
+    fn source(&self) -> MutexGuard<'_, Source> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers one operation. A second one waits until the first is done.
+    pub fn perform(&self, request: &Request) -> Result<Outcome, Halt> {
+        self.interrupt.check()?;
+        match &mut *self.source() {
+            Source::Replay { journal, next } => {
+                let outcome = recall(journal, *next, request)?;
+                *next += 1;
+                Ok(outcome)
+            }
+            Source::Live { guest, journal } => Ok(self.carry_out(guest.as_ref(), journal, request)?),
+        }
+    }
+
+    fn carry_out(&self, guest: &dyn Guest, journal: &mut Journal, request: &Request) -> Result<Outcome> {
+        let number = journal.entries.len() + 1;
+        let operation = request.operation.to_string();
+        let node = self.node.clone();
+        self.events.emit(Event::OperationStarted { node, number, operation: operation.clone() });
+        let started = Instant::now();
+        let mut output = |stream, bytes: &[u8]| {
+            self.events.emit(Event::Output { node: self.node.clone(), stream, bytes: bytes.to_vec() });
+        };
+        let outcome = carry_out(guest, &self.node, request, &mut output, &self.interrupt)?;
+        let took = started.elapsed();
+        self.events.emit(Event::OperationFinished { node: self.node.clone(), number, operation, took });
+        journal.entries.push(Entry {
+            operation: request.operation.clone(),
+            outcome: outcome.recorded(),
+            took: took.as_millis() as u64,
+        });
+        Ok(outcome)
+    }
+
+    /// Says which recorded operation the finished step no longer asked for.
+    pub fn left_over(&self) -> Option<String> {
+        match &*self.source() {
+            Source::Replay { journal, next } => {
+                let entry = journal.entries.get(*next)?;
+                Some(format!("operation {} is gone: {}", next + 1, entry.operation))
+            }
+            Source::Live { .. } => None,
+        }
+    }
+
+    /// Returns the journal: the recorded one of a replay, or what has been done so far.
+    pub fn journal(&self) -> Journal {
+        match &*self.source() {
+            Source::Replay { journal, .. } | Source::Live { journal, .. } => journal.clone(),
+        }
+    }
+}
+
+fn recall(journal: &Journal, next: usize, request: &Request) -> Result<Outcome, Halt> {
+    let number = next + 1;
+    let Some(entry) = journal.entries.get(next) else {
+        return Err(Halt::Diverged(format!("operation {number} is new: {}", request.operation)));
+    };
+    if entry.operation != request.operation {
+        return Err(Halt::Diverged(format!(
+            "operation {number} was {}, is now {}",
+            entry.operation, request.operation
+        )));
+    }
+    match (&entry.outcome, &request.payload) {
+        (Outcome::Exit { status, .. }, _) if request.check && *status != 0 => Err(Halt::Diverged(format!(
+            "operation {number} had exit status {status}, which is a failure now: {}",
+            entry.operation
+        ))),
+        (Outcome::Content(content), Payload::Into(path)) => {
+            if std::fs::read(path).is_ok_and(|present| present == content.0) {
+                return Ok(entry.outcome.clone());
+            }
+            std::fs::write(path, &content.0).because(|| format!("cannot write `{}`", path.display()))?;
+            Ok(entry.outcome.clone())
+        }
+        (Outcome::Unrecorded { digest: Some(digest), .. }, Payload::Into(path)) => {
+            if Content::of_file(path).is_ok_and(|present| present.digest == *digest) {
+                return Ok(entry.outcome.clone());
+            }
+            Err(Halt::Diverged(format!(
+                "operation {number} ({}) has to fill `{}` again",
+                entry.operation,
+                path.display()
+            )))
+        }
+        (Outcome::Unrecorded { size, .. }, _) => Err(Halt::Diverged(format!(
+            "operation {number} ({}) gave {size} bytes, more than the {RESULT_LIMIT} that a journal keeps",
+            entry.operation
+        ))),
+        _ => Ok(entry.outcome.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::operation::{Bytes, Operation};
+    use super::*;
+    use crate::hypervisor::CommandLine;
+    use std::time::Duration;
+
+    fn run(line: &str) -> Operation {
+        Operation::Run {
+            command: CommandLine::Shell(line.into()),
+            stdin: None,
+            env: Default::default(),
+            cwd: None,
+            user: None,
+        }
+    }
+
+    fn request(operation: Operation, check: bool) -> Request {
+        Request { operation, payload: Payload::Nothing, timeout: Duration::from_secs(1), check }
+    }
+
+    fn exit(status: i32) -> Outcome {
+        Outcome::Exit { status, stdout: Bytes(b"out".to_vec()), stderr: Bytes(Vec::new()) }
+    }
+
+    fn session(entries: Vec<(Operation, Outcome)>) -> Session {
+        let entries = entries.into_iter().map(|(operation, outcome)| Entry { operation, outcome, took: 1 }).collect();
+        Session::replay("n", Journal { entries }, Events::none(), Interrupt::default())
+    }
+
+    fn divergence(session: &Session, request: &Request) -> String {
+        match session.perform(request) {
+            Err(Halt::Diverged(reason)) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_matching_operation_is_answered_from_the_journal() {
+        let session = session(vec![(run("a"), exit(0))]);
+        assert_eq!(session.perform(&request(run("a"), true)).unwrap(), exit(0));
+        assert_eq!(session.left_over(), None);
+    }
+
+    #[test]
+    fn each_way_to_diverge_is_named() {
+        let first = |operation, outcome| session(vec![(operation, outcome)]);
+        assert_eq!(
+            divergence(&first(run("a"), exit(0)), &request(run("b"), true)),
+            r#"operation 1 was run "a", is now run "b""#
+        );
+        assert_eq!(divergence(&session(vec![]), &request(run("b"), true)), r#"operation 1 is new: run "b""#);
+        assert_eq!(
+            divergence(&first(run("a"), exit(3)), &request(run("a"), true)),
+            r#"operation 1 had exit status 3, which is a failure now: run "a""#
+        );
+        let read = Operation::Read { path: "/big".into() };
+        assert_eq!(
+            divergence(&first(read.clone(), Outcome::Unrecorded { size: 9, digest: None }), &request(read, true)),
+            "operation 1 (read /big) gave 9 bytes, more than the 1048576 that a journal keeps"
+        );
+        assert_eq!(first(run("a"), exit(0)).left_over().unwrap(), r#"operation 1 is gone: run "a""#);
+    }
+
+    #[test]
+    fn a_replayed_pull_writes_the_host_file_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pulled");
+        let read = Operation::Read { path: "/x".into() };
+        let session = session(vec![(read.clone(), Outcome::Content(Bytes(b"\0\xff".to_vec())))]);
+        let pull = Request { payload: Payload::Into(path.clone()), ..request(read, true) };
+        session.perform(&pull).unwrap();
+        assert_eq!(std::fs::read(path).unwrap(), b"\0\xff");
+    }
+}

@@ -1,0 +1,238 @@
+//! The store: one directory per machine, which holds its layers, its working disk and what its domain boots.
+//!
+//! A file's name ends in the id of the process that made it. A file that no domain and no snapshot refers to is
+//! debris once that process is gone, which its lock file tells.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Because, Error, Result};
+use crate::name::MachineName;
+use crate::stop::Interrupt;
+
+/// A process that makes files and domains, alive as long as its lock is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner(pub String);
+
+pub struct Store {
+    root: PathBuf,
+    owner: Owner,
+    /// Held from the first file on that this process makes.
+    alive: Mutex<Option<File>>,
+    /// The machines that this process is building.
+    machines: Mutex<HashMap<PathBuf, File>>,
+    made: AtomicU64,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store {
+    pub fn new(root: PathBuf) -> Self {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        Self {
+            root,
+            owner: Owner(id[..12].to_string()),
+            alive: Mutex::default(),
+            machines: Mutex::default(),
+            made: AtomicU64::new(0),
+        }
+    }
+
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Returns the directory for a new machine.
+    pub fn directory_for(&self, machine: &MachineName, uuid: &str) -> PathBuf {
+        let short = uuid.get(..8).unwrap_or(uuid);
+        self.root.join("machines").join(format!("{}-{short}", machine.slug()))
+    }
+
+    /// Creates a machine's directory. Others may pass through it, as QEMU's own user must, but not list it.
+    pub fn create_directory(&self, directory: &Path) -> Result<()> {
+        fs::create_dir_all(directory)
+            .because(|| format!("cannot create `{}`", directory.display()))
+            .map_err(|error| error.hint("SNAPTREE_STORE names another directory for the store"))?;
+        for directory in [self.root.as_path(), &self.root.join("machines"), directory] {
+            // Only the owner can: for another's directory its mode is the owner's choice.
+            let _ = fs::set_permissions(directory, fs::Permissions::from_mode(0o711));
+        }
+        Ok(())
+    }
+
+    /// Returns a name for a new file that says what it is for and who makes it.
+    pub fn new_file(&self, directory: &Path, what: &str, ending: &str) -> Result<PathBuf> {
+        self.stay_alive()?;
+        let n = self.made.fetch_add(1, Ordering::SeqCst);
+        Ok(directory.join(format!("{what}-{}-{n}.{ending}", self.owner.0)))
+    }
+
+    /// Returns an id for a new domain of this process.
+    pub fn new_id(&self) -> Result<String> {
+        self.stay_alive()?;
+        Ok(format!("{}-{}", self.owner.0, self.made.fetch_add(1, Ordering::SeqCst)))
+    }
+
+    fn lock_path(&self, owner: &Owner) -> PathBuf {
+        self.root.join("run").join(format!("{}.lock", owner.0))
+    }
+
+    fn stay_alive(&self) -> Result<()> {
+        let mut alive = locked(&self.alive);
+        if alive.is_none() {
+            let path = self.lock_path(&self.owner);
+            let lock = || {
+                fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
+                let file = File::create(&path)?;
+                file.lock()?;
+                std::io::Result::Ok(file)
+            };
+            *alive = Some(
+                lock()
+                    .because(|| format!("cannot write to the store `{}`", self.root.display()))
+                    .map_err(|error| error.hint("SNAPTREE_STORE names another directory for the store"))?,
+            );
+        }
+        Ok(())
+    }
+
+    /// Says whether a process is still there.
+    pub fn is_alive(&self, owner: &Owner) -> bool {
+        if *owner == self.owner {
+            return true;
+        }
+        let path = self.lock_path(owner);
+        let Ok(file) = File::open(&path) else { return false };
+        match file.try_lock() {
+            Ok(()) => {
+                let _ = fs::remove_file(&path);
+                false
+            }
+            Err(TryLockError::WouldBlock) => true,
+            Err(TryLockError::Error(_)) => true,
+        }
+    }
+
+    /// Takes the right to build in a machine's tree for the rest of this process; says whether another process
+    /// had it meanwhile, so that the tree may have changed. `waiting` is called once when there is a wait.
+    pub fn lock_machine(&self, directory: &Path, interrupt: &Interrupt, waiting: impl FnOnce()) -> Result<bool> {
+        if locked(&self.machines).contains_key(directory) {
+            return Ok(false);
+        }
+        let path = directory.join("lock");
+        let file = File::create(&path).because(|| format!("cannot write `{}`", path.display()))?;
+        let mut waiting = Some(waiting);
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {
+                    // Two threads of this process may come here together; one has it.
+                    if locked(&self.machines).contains_key(directory) {
+                        return Ok(false);
+                    }
+                    if let Some(waiting) = waiting.take() {
+                        waiting();
+                    }
+                    interrupt.check()?;
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                Err(TryLockError::Error(cause)) => {
+                    return Err(Error::failed(format!("cannot lock `{}`", path.display())).cause(cause));
+                }
+            }
+        }
+        locked(&self.machines).insert(directory.to_path_buf(), file);
+        Ok(waiting.is_none())
+    }
+
+    /// Gives up the right to build in a machine's tree.
+    pub fn unlock_machine(&self, directory: &Path) {
+        locked(&self.machines).remove(directory);
+    }
+
+    /// Lists the files in a machine's directory that were made by a process that is gone and that `referred` does
+    /// not name.
+    pub fn debris(&self, directory: &Path, referred: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+        let mut debris: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| !referred.contains(path))
+            .filter(|path| {
+                let stem = path.file_stem().and_then(|stem| stem.to_str());
+                stem.and_then(maker).is_some_and(|owner| !self.is_alive(&owner))
+            })
+            .collect();
+        debris.sort();
+        debris
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if locked(&self.alive).take().is_some() {
+            let _ = fs::remove_file(self.lock_path(&self.owner));
+        }
+    }
+}
+
+/// Reads who made a file or a domain off its name, which ends in the maker's id and a number.
+pub fn maker(name: &str) -> Option<Owner> {
+    let mut parts = name.rsplitn(3, '-');
+    let (number, owner) = (parts.next()?, parts.next()?);
+    let is_ours =
+        number.bytes().all(|b| b.is_ascii_digit()) && owner.len() == 12 && owner.bytes().all(|b| b.is_ascii_hexdigit());
+    is_ours.then(|| Owner(owner.to_string()))
+}
+
+/// Makes a layer read-only: it never changes once it has a name.
+pub fn seal(layer: &Path) -> Result<()> {
+    fs::set_permissions(layer, fs::Permissions::from_mode(0o400))
+        .because(|| format!("cannot make `{}` read-only", layer.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_debris_only_when_its_maker_is_gone_and_nothing_refers_to_it() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("machines/m");
+        let gone = Store::new(root.path().to_path_buf());
+        gone.create_directory(&directory).unwrap();
+        let [kept, lost] = ["kept", "lost"].map(|what| gone.new_file(&directory, what, "qcow2").unwrap());
+        let here = Store::new(root.path().to_path_buf());
+        let mine = here.new_file(&directory, "mine", "qcow2").unwrap();
+        for path in [&kept, &lost, &mine, &directory.join("foreign.qcow2")] {
+            fs::write(path, "").unwrap();
+        }
+        let referred = BTreeSet::from([kept]);
+        assert_eq!(here.debris(&directory, &referred), Vec::<PathBuf>::new());
+        drop(gone);
+        assert_eq!(here.debris(&directory, &referred), [lost]);
+    }
+
+    #[test]
+    fn the_second_builder_of_a_machine_waits_for_the_first() {
+        let root = tempfile::tempdir().unwrap();
+        let (first, second) = (Store::new(root.path().to_path_buf()), Store::new(root.path().to_path_buf()));
+        let directory = root.path().join("machines/m");
+        first.create_directory(&directory).unwrap();
+        let interrupt = Interrupt::default();
+        assert!(!first.lock_machine(&directory, &interrupt, || panic!("nobody holds it")).unwrap());
+        let waited = std::thread::scope(|scope| {
+            let waiting =
+                scope.spawn(|| second.lock_machine(&directory, &interrupt, || first.unlock_machine(&directory)));
+            waiting.join().unwrap().unwrap()
+        });
+        assert!(waited);
+    }
+}

@@ -1,0 +1,88 @@
+//! Removing: the debris of runs that were killed, and whole machines.
+
+use std::path::Path;
+
+use super::builder::is_clone_of;
+use super::engine::{Engine, Machine};
+use super::store::maker;
+use crate::error::{Because, Error, Result};
+use crate::name::MachineName;
+
+impl Engine {
+    /// Destroys the builders and forks of processes that are gone, removes files that nothing refers to, and
+    /// finishes what they left half done.
+    pub fn sweep(&self, name: &MachineName) -> Result<()> {
+        let Some(machine) = self.machine(name)? else { return Ok(()) };
+        let Some(directory) = &machine.directory else { return Ok(()) };
+        for clone in self.clones(&machine)? {
+            if maker(&clone).is_some_and(|owner| !self.store.is_alive(&owner)) {
+                self.hypervisor.destroy(&clone)?;
+                self.events.note(format!("removed `{clone}`, left by a run that was killed"));
+            }
+        }
+        let debris = self.store.debris(directory, &machine.referred());
+        for file in debris.iter().filter(|file| file.extension().is_some_and(|ending| ending == "qcow2")) {
+            std::fs::remove_file(file).because(|| format!("cannot remove `{}`", file.display()))?;
+        }
+        self.prune_if_needed(&machine)
+    }
+
+    fn prune_if_needed(&self, machine: &Machine) -> Result<()> {
+        if machine.nodes.iter().any(|node| machine.is_orphan(node)) { self.prune(&machine.name) } else { Ok(()) }
+    }
+
+    /// Lists the transient clones of a machine by name.
+    fn clones(&self, machine: &Machine) -> Result<Vec<String>> {
+        let prefix = format!("{}.", machine.name);
+        let mut clones = Vec::new();
+        for domain in self.hypervisor.domains()? {
+            let may_be = !domain.is_persistent && domain.name.starts_with(&prefix) && maker(&domain.name).is_some();
+            if !may_be {
+                continue;
+            }
+            let metadata = self.hypervisor.domain(&domain.name)?.and_then(|domain| domain.metadata);
+            if is_clone_of(metadata.as_ref(), machine.name.as_str()) {
+                clones.push(domain.name);
+            }
+        }
+        Ok(clones)
+    }
+
+    /// Says what deleting a machine would remove.
+    pub fn what_delete_removes(&self, name: &MachineName) -> Result<String> {
+        let machine = self.existing(name)?;
+        machine.must_be_ours()?;
+        Ok(format!("machine `{name}` with its {} snapshots and their layers", machine.nodes.len()))
+    }
+
+    /// Deletes a machine: its domain, its snapshots and its files.
+    pub fn delete(&self, name: &MachineName, force: bool) -> Result<()> {
+        let machine = self.existing(name)?;
+        machine.must_be_ours()?;
+        let Some(directory) = machine.directory.as_deref() else { return Ok(()) };
+        if machine.is_active && !force {
+            return Err(Error::failed(format!("machine `{name}` is running"))
+                .hint("shut it down first, or give --force to stop it"));
+        }
+        for clone in self.clones(&machine)? {
+            if maker(&clone).is_some_and(|owner| self.store.is_alive(&owner)) && !force {
+                return Err(Error::failed(format!("machine `{name}` is in use: `{clone}` is running"))
+                    .hint("wait for the other snaptree to end, or give --force to stop it"));
+            }
+            self.hypervisor.destroy(&clone)?;
+        }
+        self.hypervisor.undefine(name.as_str())?;
+        remove_directory(directory)?;
+        self.look_again(name)?;
+        Ok(())
+    }
+}
+
+fn remove_directory(directory: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(directory) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::failed(format!("cannot remove `{}`", directory.display())).cause(cause))
+        }
+        _ => Ok(()),
+    }
+}
