@@ -33,7 +33,7 @@ impl Kind {
 }
 
 /// A failure with its name, its causes and a hint.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Error {
     pub kind: Kind,
     pub message: String,
@@ -44,8 +44,10 @@ pub struct Error {
     pub hint: Option<String>,
     /// Where in the user's script it happened: `script.lua:12`.
     pub location: Option<String>,
-    /// The frames of the user's own code, innermost first.
+    /// The rest of the user's own frames, innermost first.
     pub traceback: Vec<String>,
+    /// What else failed at the same time.
+    pub others: Vec<Error>,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -60,6 +62,7 @@ impl Error {
             hint: None,
             location: None,
             traceback: Vec::new(),
+            others: Vec::new(),
         }
     }
 
@@ -81,6 +84,16 @@ impl Error {
 
     pub fn interrupted() -> Self {
         Self::new(Kind::Interrupted, "interrupted")
+    }
+
+    /// Reports several failures as one, in the given order; nothing when there are none.
+    pub fn together(mut errors: Vec<Error>) -> Option<Self> {
+        if errors.is_empty() {
+            return None;
+        }
+        let mut first = errors.remove(0);
+        first.others.extend(errors);
+        Some(first)
     }
 
     /// Adds the cause of everything said so far.
@@ -121,7 +134,7 @@ impl fmt::Display for Error {
         if let Some(hint) = &self.hint {
             write!(f, "\nhint: {hint}")?;
         }
-        Ok(())
+        self.others.iter().try_for_each(|other| write!(f, "\nerror: {other}"))
     }
 }
 

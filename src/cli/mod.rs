@@ -1,4 +1,89 @@
-//! Empty as yet.
+//! The command line: arguments in, exit code out.
+
+mod delete;
+mod exec;
+mod images;
+mod run;
+mod session;
+mod tree;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::{Error, Result};
+use crate::ui::Ui;
+use session::Session;
+
+/// Snapshot trees of virtual machines, scripted in Lua
+#[derive(Parser)]
+#[command(name = "snaptree", version, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct Global {
+    /// Connect to this hypervisor, as in virsh; `embed` and `fake:` are snaptree's own
+    #[arg(short, long, value_name = "URI", global = true)]
+    connect: Option<String>,
+    /// Say nothing but results and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Show the output of every command that runs in a guest
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Run),
+    Tree(tree::Tree),
+    Exec(exec::Exec),
+    Delete(delete::Delete),
+    Images(images::Images),
+}
+
+/// Runs the command line of this process; returns its exit code.
 pub fn main() -> i32 {
-    0
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // clap prints help, version and usage errors itself, each to the right stream.
+        Err(error) => {
+            let _ = error.print();
+            return error.exit_code();
+        }
+    };
+    let ui = Ui::new(cli.global.quiet, cli.global.verbose);
+    match dispatch(&cli, &ui) {
+        Ok(code) => code,
+        Err(error) => {
+            ui.error(&error);
+            error.kind.exit_code()
+        }
+    }
+}
+
+fn dispatch(cli: &Cli, ui: &Ui) -> Result<i32> {
+    let session = || Session::open(&cli.global, ui);
+    match &cli.command {
+        Command::Run(run) => run.execute(session()?, ui),
+        Command::Tree(tree) => tree.execute(session()?, ui),
+        Command::Exec(exec) => exec.execute(session()?, ui),
+        Command::Delete(delete) => delete.execute(session()?, ui),
+        Command::Images(images) => images.execute(ui),
+    }
+}
+
+/// Asks before something is lost; without a terminal only `--yes` will do.
+fn confirm(ui: &Ui, what: &str, yes: bool) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    match ui.ask(&format!("delete {what}?")) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Error::failed("nothing was deleted")),
+        None => Err(Error::usage(format!("this would delete {what}")).hint("give --yes to do it without being asked")),
+    }
 }

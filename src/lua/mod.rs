@@ -1,1 +1,135 @@
-//! Empty as yet.
+//! Scripts: the one place that knows Lua.
+//!
+//! A script runs as one coroutine on one Lua state. What waits (for a guest, for libvirt) is an asynchronous
+//! function here and a blocking call of the engine on a thread of its own, so that several branches can be built at
+//! the same time.
+
+mod context;
+mod error;
+mod guest;
+mod image;
+mod machine;
+mod options;
+mod require;
+mod snapshot;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mlua::{HookTriggers, Lua, MultiValue, Value, VmState};
+
+use crate::error::{Because, Error, Result};
+use crate::image::ImageCache;
+use crate::name::MachineName;
+use crate::stop::Interrupt;
+use crate::tree::{Engine, Event};
+use context::Context;
+use error::from_lua;
+use require::Modules;
+
+/// What a script is run with.
+pub struct Settings {
+    pub engine: Arc<Engine>,
+    pub images: Arc<ImageCache>,
+    /// The most builders at the same time.
+    pub jobs: usize,
+    /// The user's own modules.
+    pub stdlib: PathBuf,
+}
+
+/// Runs a script to its end; returns the machines that it declared.
+pub fn run_script(settings: Settings, script: &Path, arguments: &[String]) -> Result<Vec<MachineName>> {
+    let source = std::fs::read(script).map_err(|cause| {
+        Error::usage(format!("cannot read the script `{}`", script.display())).cause(plain(&cause))
+    })?;
+    let interrupt = settings.engine.interrupt.clone();
+    let context = Arc::new(Context::new(settings.engine, settings.images, settings.jobs));
+    let beside = script.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let modules = Modules { directories: vec![beside.to_path_buf(), settings.stdlib] };
+    let lua = state(&context, modules).map_err(|error| from_lua(&error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .because(|| "cannot start the runtime".to_string())?;
+    let name = format!("@{}", script.display());
+    let result = runtime.block_on(async {
+        let running = async {
+            set_arguments(&lua, script, arguments)?;
+            let main = lua.load(source).set_name(name).into_function()?;
+            main.call_async::<()>(MultiValue::from_iter(strings(&lua, arguments)?)).await
+        };
+        tokio::select! {
+            biased;
+            () = interrupted(&interrupt) => Err(Error::interrupted()),
+            ended = running => ended.map_err(|error| from_lua(&error)),
+        }
+    });
+    match interrupt.check() {
+        Ok(()) => result.map(|()| context.machines()),
+        Err(interrupted) => Err(interrupted),
+    }
+}
+
+/// An input-output error without Rust's `(os error 2)`.
+fn plain(cause: &std::io::Error) -> String {
+    let text = cause.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_string()
+}
+
+async fn interrupted(interrupt: &Interrupt) {
+    const TICK: Duration = Duration::from_millis(50);
+    while !interrupt.is_raised() {
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+fn strings(lua: &Lua, arguments: &[String]) -> mlua::Result<Vec<Value>> {
+    arguments.iter().map(|argument| lua.create_string(argument).map(Value::String)).collect()
+}
+
+fn set_arguments(lua: &Lua, script: &Path, arguments: &[String]) -> mlua::Result<()> {
+    let table = lua.create_sequence_from(arguments.iter().map(String::as_str))?;
+    table.set(0, script.display().to_string())?;
+    lua.globals().set("arg", table)
+}
+
+/// Makes a Lua state with the API in it.
+fn state(context: &Arc<Context>, modules: Modules) -> mlua::Result<Lua> {
+    let lua = Lua::new();
+    lua.set_app_data(Arc::clone(context));
+    let globals = lua.globals();
+    globals.set("machine", lua.create_async_function(machine::machine)?)?;
+    globals.set("image", image::table(&lua)?)?;
+    globals.set("print", lua.create_function(print)?)?;
+    globals.get::<mlua::Table>("os")?.set("exit", lua.create_function(exit)?)?;
+    options::install(&lua)?;
+    require::install(&lua, modules)?;
+    lua.load(include_str!("coroutine.lua")).set_name(format!("@{}/coroutine.lua", error::STDLIB)).call::<()>(lua.create_function(is_pending)?)?;
+
+    // Without this a loop that calls nothing of ours could not be interrupted. It stays raised: a pcall in the
+    // script catches it once, and meets it again at the next instruction.
+    const EVERY: u32 = 10_000;
+    let interrupt = context.engine.interrupt.clone();
+    lua.set_global_hook(HookTriggers::new().every_nth_instruction(EVERY), move |_, _| {
+        interrupt.check().map_err(mlua::Error::from).map(|()| VmState::Continue)
+    })?;
+    Ok(lua)
+}
+
+/// Says whether a value is what mlua yields while an asynchronous function waits.
+fn is_pending(_: &Lua, value: Value) -> mlua::Result<bool> {
+    Ok(matches!(value, Value::LightUserData(pointer) if pointer == Lua::poll_pending()))
+}
+
+fn print(lua: &Lua, values: MultiValue) -> mlua::Result<()> {
+    let texts = values.iter().map(Value::to_string).collect::<mlua::Result<Vec<_>>>()?;
+    Context::of(lua)?.engine.events.emit(Event::Printed(texts.join("\t")));
+    Ok(())
+}
+
+fn exit(_: &Lua, _: MultiValue) -> mlua::Result<()> {
+    Err(Error::failed("os.exit is not available: it would leave builders behind")
+        .hint("return ends the script, and error(\"why\") ends it as failed")
+        .into())
+}

@@ -10,8 +10,8 @@ use crate::hypervisor::Stream;
 pub enum Event {
     /// Something worth a line, once: which connection, which accelerator, what debris was removed.
     Note(String),
-    /// Something that may be wrong.
-    Warning(String),
+    /// A line that the script printed.
+    Printed(String),
     /// An image is being built or downloaded.
     ImageStarted {
         image: String,

@@ -1,6 +1,7 @@
 //! Roots: a machine's domain and the snapshot that its tree grows from.
 
 use std::path::Path;
+use std::time::Instant;
 
 use super::engine::{Engine, Machine, NodeId};
 use super::event::Event;
@@ -57,6 +58,7 @@ impl Engine {
         definition: &Definition,
         image: &Ready,
     ) -> Result<NodeId> {
+        let started = Instant::now();
         let existing = self.look_again(name)?;
         if let Some(machine) = &existing {
             machine.must_be_ours()?;
@@ -117,6 +119,8 @@ impl Engine {
             },
         )?;
         self.prune(name)?;
+        let (machine, node) = (name.to_string(), root.to_string());
+        self.events.emit(Event::NodeBuilt { machine, node, took: started.elapsed() });
         Ok(NodeId { machine: name.clone(), name: root.clone(), key })
     }
 

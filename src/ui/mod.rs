@@ -1,1 +1,106 @@
-//! Empty as yet.
+//! What a person sees: the one consumer of the engine's events, and the only printer.
+
+mod draw;
+mod progress;
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::hypervisor::Stream;
+use crate::image::CachedImage;
+use crate::tree::{Events, TreeView};
+use progress::Progress;
+
+/// The terminal, or what stands in its place: results on stdout, all else on stderr.
+pub struct Ui {
+    progress: Arc<Mutex<Progress>>,
+    quiet: bool,
+}
+
+impl Ui {
+    pub fn new(quiet: bool, verbose: bool) -> Self {
+        let bars = io::stderr().is_terminal() && !quiet;
+        Self { progress: Arc::new(Mutex::new(Progress::new(quiet, verbose, bars))), quiet }
+    }
+
+    /// Returns the place where the engine sends its events.
+    pub fn events(&self) -> Events {
+        let progress = Arc::clone(&self.progress);
+        Events::new(move |event| progress.lock().unwrap_or_else(PoisonError::into_inner).show(event))
+    }
+
+    /// Prints `error: ...` with all that the error knows.
+    pub fn error(&self, error: &Error) {
+        self.line(&format!("error: {error}"));
+    }
+
+    /// Prints a line about what was done, unless asked to be quiet.
+    pub fn status(&self, line: &str) {
+        if !self.quiet {
+            self.line(line);
+        }
+    }
+
+    fn line(&self, line: &str) {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).line(line);
+    }
+
+    /// Asks a question that is answered with yes or no; nothing when nobody is there to answer.
+    pub fn ask(&self, question: &str) -> Option<bool> {
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return None;
+        }
+        eprint!("{question} [y/N] ");
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).ok()?;
+        Some(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Reads all of the standard input; nothing from a terminal.
+    pub fn stdin(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        if !io::stdin().is_terminal() {
+            io::stdin().read_to_end(&mut bytes)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Hands a guest command's output over as it is.
+    pub fn pass_through(&self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        match stream {
+            Stream::Stdout => write_all(&mut io::stdout().lock(), bytes),
+            Stream::Stderr => write_all(&mut io::stderr().lock(), bytes),
+        }
+    }
+
+    /// Prints trees as results.
+    pub fn trees(&self, trees: &[TreeView], with_names: bool) {
+        let drawn: Vec<String> = trees.iter().map(|tree| draw::text(tree, with_names)).collect();
+        let _ = write_all(&mut io::stdout().lock(), drawn.join("\n").as_bytes());
+    }
+
+    /// Prints trees as the end of a run's report.
+    pub fn progress_tree(&self, trees: &[TreeView]) {
+        for tree in trees {
+            self.status(draw::text(tree, false).trim_end());
+        }
+    }
+
+    pub fn json(&self, value: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(value).map_err(|cause| Error::bug("cannot write JSON").cause(cause))?;
+        write_all(&mut io::stdout().lock(), format!("{text}\n").as_bytes())
+            .map_err(|cause| Error::failed("cannot write to the standard output").cause(cause))
+    }
+
+    pub fn images(&self, images: &[CachedImage]) {
+        let _ = write_all(&mut io::stdout().lock(), draw::images(images).as_bytes());
+    }
+}
+
+fn write_all(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    out.write_all(bytes)?;
+    out.flush()
+}

@@ -1,0 +1,52 @@
+//! What every command begins with: signals, a connection, the engine.
+
+use std::sync::Arc;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::Global;
+use crate::error::{Because, Result};
+use crate::hypervisor::Hypervisor;
+use crate::paths::Paths;
+use crate::stop::Interrupt;
+use crate::tree::{Engine, Store};
+use crate::ui::Ui;
+use crate::{fake, libvirt};
+
+pub struct Session {
+    pub engine: Arc<Engine>,
+    pub paths: Paths,
+}
+
+impl Session {
+    pub fn open(global: &Global, ui: &Ui) -> Result<Self> {
+        let interrupt = interrupt_on_signals()?;
+        let paths = Paths::from_env()?;
+        let events = ui.events();
+        let hypervisor: Arc<dyn Hypervisor> = match global.connect.as_deref() {
+            Some(uri) if uri.starts_with("fake:") => fake::connect(uri)?,
+            uri => {
+                let connected = libvirt::connect(uri, &paths)?;
+                if let Some(note) = connected.note {
+                    events.note(note);
+                }
+                connected.hypervisor
+            }
+        };
+        let store = Store::new(paths.store.clone());
+        Ok(Self { engine: Arc::new(Engine::new(hypervisor, store, events, interrupt)), paths })
+    }
+}
+
+/// Makes the first signal stop the work and clean up, and a second one end the process at once.
+fn interrupt_on_signals() -> Result<Interrupt> {
+    let interrupt = Interrupt::default();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let cannot = || "cannot handle signals".to_string();
+        let exit_code = crate::error::Kind::Interrupted.exit_code();
+        // The order matters: the flag is looked at before it is raised.
+        signal_hook::flag::register_conditional_shutdown(signal, exit_code, Arc::clone(&interrupt.0)).because(cannot)?;
+        signal_hook::flag::register(signal, Arc::clone(&interrupt.0)).because(cannot)?;
+    }
+    Ok(interrupt)
+}

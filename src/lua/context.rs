@@ -1,0 +1,91 @@
+//! What every function of the Lua API works with, and how it waits without holding up the others.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mlua::Lua;
+use tokio::sync::Semaphore;
+
+use super::error::STDLIB;
+use crate::error::{Error, Result};
+use crate::image::ImageCache;
+use crate::name::{MachineName, SnapshotName};
+use crate::tree::Engine;
+
+pub struct Context {
+    pub engine: Arc<Engine>,
+    pub images: Arc<ImageCache>,
+    /// One permit for each builder that may run at the same time.
+    pub jobs: Semaphore,
+    declared: Mutex<Declared>,
+}
+
+/// Which line of the script declared what.
+#[derive(Default)]
+struct Declared {
+    machines: Vec<MachineName>,
+    places: HashMap<(MachineName, Option<SnapshotName>), String>,
+}
+
+impl Context {
+    pub fn new(engine: Arc<Engine>, images: Arc<ImageCache>, jobs: usize) -> Self {
+        Self { engine, images, jobs: Semaphore::new(jobs), declared: Mutex::default() }
+    }
+
+    /// Returns the context of a runtime.
+    pub fn of(lua: &Lua) -> Result<Arc<Self>> {
+        let context = lua.app_data_ref::<Arc<Self>>().map(|context| Arc::clone(&context));
+        context.ok_or_else(|| Error::bug("this Lua state has no context"))
+    }
+
+    /// Notes that the script declares a machine, or a snapshot of one, here; refuses to do so twice.
+    pub fn declare(&self, lua: &Lua, machine: &MachineName, snapshot: Option<&SnapshotName>) -> Result<()> {
+        let place = caller(lua).unwrap_or_else(|| "the prompt".to_string());
+        let mut declared = self.declared.lock().unwrap_or_else(PoisonError::into_inner);
+        let what = (machine.clone(), snapshot.cloned());
+        if let Some(first) = declared.places.get(&what) {
+            let what = match snapshot {
+                Some(snapshot) => format!("snapshot `{snapshot}` of `{machine}`"),
+                None => format!("machine `{machine}`"),
+            };
+            return Err(Error::failed(format!("{what} is declared twice, at {first} and at {place}"))
+                .hint("every name in a tree is used once"));
+        }
+        declared.places.insert(what, place);
+        if snapshot.is_none() {
+            declared.machines.push(machine.clone());
+        }
+        Ok(())
+    }
+
+    /// Lists the machines that the script declared, in its order.
+    pub fn machines(&self) -> Vec<MachineName> {
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner).machines.clone()
+    }
+
+    /// Carries out a blocking call beside the script.
+    pub async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        call: impl FnOnce(&Engine) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let engine = Arc::clone(&self.engine);
+        match tokio::task::spawn_blocking(move || call(&engine)).await {
+            Ok(result) => result,
+            Err(cause) => Err(Error::bug("a task of the engine broke").cause(cause)),
+        }
+    }
+}
+
+/// Returns the line of the user's own code that called into us.
+fn caller(lua: &Lua) -> Option<String> {
+    const DEPTH: usize = 32;
+    (0..DEPTH).find_map(|level| {
+        lua.inspect_stack(level, |frame| {
+            let source = frame.source();
+            let file = source.source?.strip_prefix('@')?.to_string();
+            let line = frame.current_line()?;
+            (!file.starts_with(STDLIB)).then(|| format!("{file}:{line}"))
+        })
+        .flatten()
+    })
+}

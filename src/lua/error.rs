@@ -1,0 +1,126 @@
+//! Between Lua's errors and ours: a failure in Rust keeps its kind, its hint and the user's line.
+
+use crate::error::Error;
+
+impl From<Error> for mlua::Error {
+    fn from(error: Error) -> Self {
+        mlua::Error::external(error)
+    }
+}
+
+/// Where the code that ships with snaptree says it is from.
+pub const STDLIB: &str = "[stdlib]";
+
+/// Turns whatever ended a script into an error of ours.
+pub fn from_lua(error: &mlua::Error) -> Error {
+    match error {
+        mlua::Error::CallbackError { traceback, cause } => located(from_lua(cause), traceback),
+        mlua::Error::ExternalError(external) => {
+            if let Some(ours) = external.downcast_ref::<Error>() {
+                ours.clone()
+            } else if let Some(inner) = external.downcast_ref::<mlua::Error>() {
+                from_lua(inner)
+            } else {
+                Error::failed(external.to_string())
+            }
+        }
+        mlua::Error::WithContext { context, cause } => {
+            let inner = from_lua(cause);
+            Error { message: format!("{context}: {}", inner.message), ..inner }
+        }
+        mlua::Error::RuntimeError(text) => {
+            let (message, traceback) = text.split_once("\nstack traceback:").unwrap_or((text, ""));
+            located(said(message), traceback)
+        }
+        mlua::Error::SyntaxError { message, .. } => said(message),
+        mlua::Error::BadArgument { to, pos, cause, .. } => {
+            let inner = from_lua(cause);
+            let to = to.as_deref().unwrap_or("this function");
+            Error::failed(format!("bad argument #{pos} to `{to}`")).cause(inner.message)
+        }
+        mlua::Error::FromLuaConversionError { from, to, message } => {
+            let error = Error::failed(format!("expected {to}, got {from}"));
+            match message {
+                Some(message) => error.cause(message),
+                None => error,
+            }
+        }
+        other => Error::failed(other.to_string()),
+    }
+}
+
+/// Takes a message of Lua's own apart: `script.lua:12: what`.
+fn said(message: &str) -> Error {
+    let (place, rest) = match split_place(message) {
+        Some((place, rest)) => (Some(place), rest),
+        None => (None, message),
+    };
+    let mut lines = rest.lines();
+    let mut error = Error::failed(lines.next().unwrap_or_default().trim());
+    for line in lines {
+        match line.strip_prefix("hint: ") {
+            Some(hint) => error.hint = Some(hint.to_string()),
+            None => error.output.push(line.trim_start_matches("  | ").to_string()),
+        }
+    }
+    error.location = place.filter(|place| !place.starts_with(STDLIB)).map(str::to_string);
+    if rest.contains("attempt to yield across a C-call boundary") {
+        error.message = "a call that waits for a guest was made where Lua cannot wait".to_string();
+        error.hint = Some("such places are callbacks of table.sort and string.gsub: make the call outside them".into());
+    }
+    error
+}
+
+fn split_place(message: &str) -> Option<(&str, &str)> {
+    let (end, _) = message.match_indices(": ").find(|(end, _)| {
+        let place = &message[..*end];
+        place.rsplit_once(':').is_some_and(|(file, line)| !file.is_empty() && line.parse::<u32>().is_ok())
+    })?;
+    Some((&message[..end], &message[end + 2..]))
+}
+
+/// Adds the user's own frames of a traceback to an error that has no place yet.
+fn located(mut error: Error, traceback: &str) -> Error {
+    if error.location.is_none() {
+        let mut frames = frames(traceback).into_iter();
+        error.location = frames.next();
+        error.traceback = frames.collect();
+    }
+    error
+}
+
+/// Lists `file:line` of each frame of the user's own code, innermost first.
+fn frames(traceback: &str) -> Vec<String> {
+    let mut frames: Vec<String> = traceback
+        .lines()
+        .map(str::trim_start)
+        .filter(|line| !line.starts_with('[') && !line.starts_with("stack traceback"))
+        .filter_map(|line| split_place(line).map(|(place, _)| place.to_string()))
+        .filter(|place| !place.contains("__mlua"))
+        .collect();
+    frames.dedup();
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_luas_own_is_taken_apart() {
+        let error = from_lua(&mlua::Error::RuntimeError(
+            "a b.lua:12: it: broke\nstack traceback:\n\t[C]: in function 'error'\n\ta b.lua:12: in main chunk".into(),
+        ));
+        assert_eq!(error.to_string(), "a b.lua:12: it: broke");
+    }
+
+    #[test]
+    fn a_failure_in_the_stdlib_is_placed_at_the_users_call() {
+        let error = from_lua(&mlua::Error::RuntimeError(
+            "[stdlib]/images/x.lua:3: images.x: no\nhint: do\nstack traceback:\n\t[C]: in function 'error'\n\t\
+             [stdlib]/images/x.lua:3: in function 'f'\n\tmy.lua:7: in main chunk\n\t[C]: in ?"
+                .into(),
+        ));
+        assert_eq!(error.to_string(), "my.lua:7: images.x: no\nhint: do");
+    }
+}

@@ -1,0 +1,69 @@
+//! `require`: modules beside the script, then the user's own, then the ones in the binary.
+
+use std::path::{Path, PathBuf};
+
+use include_dir::{Dir, include_dir};
+use mlua::{Lua, Table, Value};
+
+use super::error::STDLIB;
+use crate::error::{Because, Error, Result};
+
+static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/stdlib");
+
+/// Where modules are looked for.
+#[derive(Clone, Debug)]
+pub struct Modules {
+    /// The script's own directory, then the user's.
+    pub directories: Vec<PathBuf>,
+}
+
+/// A module's source and the name that errors give it.
+struct Found {
+    source: Vec<u8>,
+    name: String,
+}
+
+/// Replaces Lua's `require` by one whose modules may wait for guests while they load.
+pub fn install(lua: &Lua, modules: Modules) -> mlua::Result<()> {
+    let loaded: Table = lua.globals().get::<Table>("package")?.get("loaded")?;
+    let require = lua.create_async_function(move |lua, name: String| {
+        let (modules, loaded) = (modules.clone(), loaded.clone());
+        async move {
+            let present: Value = loaded.get(name.as_str())?;
+            if !present.is_nil() {
+                return Ok(present);
+            }
+            let found = modules.find(&name)?;
+            let chunk = lua.load(found.source).set_name(format!("@{}", found.name));
+            let value: Value = chunk.into_function()?.call_async(name.as_str()).await?;
+            let value = if value.is_nil() { Value::Boolean(true) } else { value };
+            loaded.set(name.as_str(), &value)?;
+            Ok(value)
+        }
+    })?;
+    lua.globals().set("require", require)
+}
+
+impl Modules {
+    fn find(&self, name: &str) -> Result<Found> {
+        let path = name.replace('.', "/");
+        let candidates = [format!("{path}.lua"), format!("{path}/init.lua")];
+        for directory in &self.directories {
+            for file in candidates.iter().map(|candidate| directory.join(candidate)) {
+                if file.is_file() {
+                    let source = std::fs::read(&file).because(|| format!("cannot read module `{name}`"))?;
+                    return Ok(Found { source, name: file.display().to_string() });
+                }
+            }
+        }
+        for candidate in &candidates {
+            if let Some(file) = EMBEDDED.get_file(Path::new(candidate)) {
+                return Ok(Found { source: file.contents().to_vec(), name: format!("{STDLIB}/{candidate}") });
+            }
+        }
+        let places: Vec<String> = self.directories.iter().map(|directory| format!("`{}`", directory.display())).collect();
+        Err(Error::failed(format!("there is no module `{name}`"))
+            .cause(format!("neither in {} nor in the binary", places.join(", ")))
+            .hint("a module NAME.SUB is a file NAME/SUB.lua, such as one beside the script"))
+    }
+}
