@@ -1,1 +1,136 @@
-//! Empty as yet.
+//! A hypervisor in memory whose guests answer from a script, for recipes' own tests and ours.
+//!
+//! `fake:` keeps its state in the connection; `fake:PATH` keeps it in the JSON file `PATH`, which several processes may
+//! use at once. Nothing ever boots: commands are answered from the state's `answers` or from `$SNAPTREE_FAKE_ANSWERS`,
+//! and succeed without output where neither has an answer. What ran and what was started is in the state for tests to
+//! look at.
+
+mod answer;
+mod bytes;
+mod document;
+mod domains;
+mod guest;
+mod layers;
+mod snapshots;
+mod state;
+mod store;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use answer::Answer;
+use guest::FakeGuest;
+use store::Store;
+
+use crate::error::{Because, Error, Result};
+use crate::hypervisor::{Accelerator, Clone, Domain, DomainSpec, Guest, Hypervisor, Snapshot, SnapshotSpec};
+use crate::stop::Stop;
+
+const SCHEME: &str = "fake:";
+
+/// Names a JSON file with a list of answers, which go before the ones in the state.
+const ANSWERS_VARIABLE: &str = "SNAPTREE_FAKE_ANSWERS";
+
+/// Connects to `fake:` or `fake:PATH`. Each connection to `fake:` begins with an empty state.
+///
+/// Fails when `PATH` is no file that this could have written, or cannot be written.
+pub fn connect(uri: &str) -> Result<Arc<dyn Hypervisor>> {
+    let path = uri
+        .strip_prefix(SCHEME)
+        .ok_or_else(|| Error::usage(format!("`{uri}` is no fake connection")).hint("write `fake:` or `fake:PATH`"))?;
+    let store = if path.is_empty() { Store::in_memory() } else { Store::in_file(Path::new(path))? };
+    let answers = match std::env::var_os(ANSWERS_VARIABLE) {
+        Some(path) => read_answers(&PathBuf::from(path))?,
+        None => Vec::new(),
+    };
+    Ok(Arc::new(Fake { uri: uri.to_string(), store: Arc::new(store), answers: answers.into() }))
+}
+
+fn read_answers(path: &Path) -> Result<Vec<Answer>> {
+    let failed = || format!("cannot read the fake guests' answers from `{}`", path.display());
+    let text = std::fs::read_to_string(path).because(failed)?;
+    serde_json::from_str(&text)
+        .because(failed)
+        .map_err(|error| error.hint(format!("${ANSWERS_VARIABLE} names a JSON file with a list of answers")))
+}
+
+struct Fake {
+    uri: String,
+    store: Arc<Store>,
+    answers: Arc<[Answer]>,
+}
+
+impl Hypervisor for Fake {
+    fn uri(&self) -> String {
+        self.uri.clone()
+    }
+
+    fn accelerator(&self) -> Result<Accelerator> {
+        Ok(Accelerator::Kvm)
+    }
+
+    fn is_simulated(&self) -> bool {
+        true
+    }
+
+    fn domains(&self) -> Result<Vec<Domain>> {
+        self.store.look(|state| Ok(state.list_domains()))
+    }
+
+    fn domain(&self, name: &str) -> Result<Option<Domain>> {
+        self.store.look(|state| state.find_domain(name))
+    }
+
+    fn define(&self, spec: &DomainSpec) -> Result<()> {
+        self.store.change(|state| state.define(spec))
+    }
+
+    fn undefine(&self, name: &str) -> Result<()> {
+        self.store.change(|state| state.undefine(name))
+    }
+
+    fn snapshots(&self, domain: &str) -> Result<Vec<Snapshot>> {
+        self.store.look(|state| state.list_snapshots(domain))
+    }
+
+    fn redefine_snapshot(&self, domain: &str, spec: &SnapshotSpec) -> Result<()> {
+        self.store.change(|state| state.redefine_snapshot(domain, spec))
+    }
+
+    fn delete_snapshot_metadata(&self, domain: &str, snapshot: &str) -> Result<()> {
+        self.store.change(|state| state.delete_snapshot(domain, snapshot))
+    }
+
+    fn start_clone(&self, clone: &Clone) -> Result<()> {
+        self.store.change(|state| state.start_clone(clone))
+    }
+
+    fn destroy(&self, name: &str) -> Result<()> {
+        self.store.change(|state| {
+            state.stop(name);
+            Ok(())
+        })
+    }
+
+    fn guest(&self, domain: &str) -> Result<Box<dyn Guest>> {
+        self.store.look(|state| state.running(domain).map(|_| ()))?;
+        Ok(Box::new(FakeGuest::new(domain, self.store.clone(), self.answers.clone())))
+    }
+
+    fn wait_until_gone(&self, domain: &str, stop: &Stop) -> Result<()> {
+        const PAUSE: Duration = Duration::from_millis(10);
+        while self.store.look(|state| Ok(state.is_active(domain)))? {
+            stop.check(|| format!("waiting until `{domain}` is gone"))?;
+            stop.sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    fn create_overlay(&self, overlay: &Path, backing: &Path) -> Result<()> {
+        self.store.change(|state| state.create_overlay(overlay, backing))
+    }
+}
+
+#[cfg(test)]
+mod tests;

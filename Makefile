@@ -1,0 +1,60 @@
+# The one task file. `make help` lists what there is; everything sets up what it needs, and repeating is quick.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+CARGO ?= cargo
+SNAPTREE := target/debug/snaptree
+MACHINE := kvm_debian12
+
+# What the demo must have drawn, as virsh shows it.
+define DEMO_TREE
+sn01_$(MACHINE)
+  |
+  +- sn02_$(MACHINE)
+      |
+      +- mariadb_$(MACHINE)
+      +- postgresql_$(MACHINE)
+endef
+export DEMO_TREE
+
+.PHONY: help setup build images test test-full demo lint clean
+
+help: ## List these targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' Makefile | expand -t 14
+
+setup: ## Install what is missing on this host and start libvirt
+	@.ci/setup
+
+build: setup ## Build the binary
+	@$(CARGO) build
+
+images: build ## List the images in the cache
+	@$(SNAPTREE) images
+
+test: setup ## Check the format and the lints, then run every test, real virtual machines included
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) test
+	$(CARGO) test --test all -- --ignored qemu:: --test-threads=2
+
+demo: build ## Build the tree of databases on Debian, ask both for their versions and compare the tree
+	$(SNAPTREE) run scripts/databases.lua
+	$(SNAPTREE) exec $(MACHINE)/mariadb_$(MACHINE) -- mariadb -e 'select version()'
+	$(SNAPTREE) exec $(MACHINE)/postgresql_$(MACHINE) -- su postgres -c 'psql -c "select version()"'
+	virsh snapshot-list $(MACHINE) --tree
+	@diff -u <(printf '%s\n' "$$DEMO_TREE") <(virsh snapshot-list $(MACHINE) --tree | sed 's/ *$$//; /^$$/d')
+
+test-full: test demo ## Everything: the tests, then the demo
+
+lint: ## Check the format and the lints of everything, with the tools that are installed
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	@if command -v shellcheck; then shellcheck .ci/*; else echo 'shellcheck is not installed: skipped.'; fi
+	@if command -v stylua; then stylua --check scripts stdlib; else echo 'stylua is not installed: skipped.'; fi
+	@if command -v cargo-deny; then $(CARGO) deny check; else echo 'cargo-deny is not installed: skipped.'; fi
+
+clean: ## Remove what cargo built; machines and cached images stay
+	$(CARGO) clean
