@@ -43,7 +43,7 @@ impl Images {
             Some(Action::Remove { yes, image }) => {
                 let found = cache.find(image)?;
                 confirm(ui, &format!("image `{}` ({})", found.name, found.digest), *yes)?;
-                cache.remove(image)?;
+                cache.remove(&found)?;
                 ui.status(&format!("Removed image `{}`.", found.name));
             }
         }

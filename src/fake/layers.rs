@@ -17,12 +17,21 @@ impl State {
         if let Some(lost) = self.lost_layer(backing) {
             return Err(Error::failed(failed()).cause(format!("`{}` is gone", lost.display())));
         }
-        let has_file = overlay.parent().is_some_and(Path::is_dir);
+        self.add_layer(overlay, Some(backing)).because(failed)
+    }
+
+    /// Makes an empty layer that stands on nothing, as a copied image does.
+    pub fn create_layer(&mut self, layer: &Path) -> Result<()> {
+        self.add_layer(layer, None).because(|| format!("cannot create `{}`", layer.display()))
+    }
+
+    fn add_layer(&mut self, path: &Path, backing: Option<&Path>) -> std::io::Result<()> {
+        let has_file = path.parent().is_some_and(Path::is_dir);
         if has_file {
-            File::create(overlay).because(failed)?;
+            File::create(path)?;
         }
-        let layer = Layer { backing: Some(backing.to_path_buf()), has_file, files: Default::default() };
-        self.layers.insert(overlay.to_path_buf(), layer);
+        let layer = Layer { backing: backing.map(Path::to_path_buf), has_file, files: Default::default() };
+        self.layers.insert(path.to_path_buf(), layer);
         Ok(())
     }
 

@@ -130,6 +130,10 @@ impl Hypervisor for Fake {
     fn create_overlay(&self, overlay: &Path, backing: &Path) -> Result<()> {
         self.store.change(|state| state.create_overlay(overlay, backing))
     }
+
+    fn copy_image(&self, _: &Path, to: &Path) -> Result<()> {
+        self.store.change(|state| state.create_layer(to))
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,344 @@
+//! The directory in which images are kept: built ones, downloads, and the checksums of files.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Image, Ready, Source, Workshop};
+use crate::error::{Because, Error, Result};
+use crate::hypervisor::Boot;
+use crate::stop::Interrupt;
+use crate::tree::Events;
+
+/// The number of a digest's characters that name a directory.
+const SHORT: usize = 12;
+
+/// A cache of images; several processes can use it at once.
+#[derive(Clone, Debug)]
+pub struct ImageCache {
+    root: PathBuf,
+}
+
+/// Whether an image was built here or downloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CachedKind {
+    Built,
+    Download,
+}
+
+impl std::fmt::Display for CachedKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Built => "built",
+            Self::Download => "download",
+        })
+    }
+}
+
+/// An image that the cache has.
+#[derive(Clone, Debug, Serialize)]
+pub struct CachedImage {
+    pub name: String,
+    pub digest: String,
+    pub kind: CachedKind,
+    /// What it takes on the host's disk, in bytes.
+    pub size: u64,
+    pub created: SystemTime,
+    pub path: PathBuf,
+}
+
+/// What asking for a built image comes to.
+pub enum Claim {
+    /// It is there.
+    Ready(Ready),
+    /// It is the caller's turn to build it.
+    Build(Workshop),
+}
+
+/// What is written beside an image: `image.json`.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Record {
+    pub name: String,
+    pub digest: String,
+    #[serde(default)]
+    pub inputs: Value,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
+    #[serde(default)]
+    pub sizes: std::collections::BTreeMap<String, u64>,
+    #[serde(default)]
+    pub cmdline: Option<String>,
+}
+
+impl ImageCache {
+    /// Opens the cache in `root`, which is made when it does not exist.
+    pub fn open(root: &Path) -> Result<Self> {
+        let cache = Self { root: root.to_path_buf() };
+        for directory in [cache.images(), cache.downloads(), cache.digests(), cache.work(), cache.root.join("locks")] {
+            fs::create_dir_all(&directory)
+                .map_err(|error| Error::failed(format!("cannot make `{}`", directory.display())).cause(error))
+                .map_err(|error| error.hint("SNAPTREE_CACHE names another directory for the cache"))?;
+        }
+        Ok(cache)
+    }
+
+    pub(super) fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    pub(super) fn downloads(&self) -> PathBuf {
+        self.root.join("downloads")
+    }
+
+    pub(super) fn digests(&self) -> PathBuf {
+        self.root.join("digests")
+    }
+
+    pub(super) fn work(&self) -> PathBuf {
+        self.root.join("work")
+    }
+
+    /// Returns the directory of a built image.
+    pub(super) fn directory(&self, name: &str, digest: &str) -> PathBuf {
+        self.images().join(format!("{name}-{}", short(digest)))
+    }
+
+    /// Returns a built image by the digest of its [`Image`].
+    pub fn lookup(&self, digest: &str) -> Option<Ready> {
+        let ending = format!("-{}", short(digest));
+        let directories = fs::read_dir(self.images()).ok()?.flatten().map(|entry| entry.path());
+        for directory in directories.filter(|path| path.to_string_lossy().ends_with(&ending)) {
+            if let Some(record) = read_record(&directory.join("image.json")).filter(|record| record.digest == digest) {
+                return ready(&directory, record.cmdline);
+            }
+        }
+        None
+    }
+
+    /// Returns the built image, or a workshop to build it in. While another process builds it, this waits.
+    pub fn claim(&self, image: &Image, events: &Events, interrupt: &Interrupt) -> Result<Claim> {
+        let Source::Built { name, .. } = &image.source else {
+            return Err(Error::bug(format!("image `{}` is not one to be built", image.label)));
+        };
+        if let Some(ready) = self.lookup(&image.digest) {
+            return Ok(Claim::Ready(ready));
+        }
+        let lock = self.lock(&image.digest, name, events, interrupt)?;
+        match self.lookup(&image.digest) {
+            Some(ready) => Ok(Claim::Ready(ready)),
+            None => Ok(Claim::Build(Workshop::new(self, image, lock, events, interrupt)?)),
+        }
+    }
+
+    /// Takes the lock under which an image is made; it is released when the file is dropped.
+    pub(super) fn lock(&self, digest: &str, name: &str, events: &Events, interrupt: &Interrupt) -> Result<File> {
+        const PAUSE: Duration = Duration::from_millis(100);
+        let mut is_told = false;
+        loop {
+            if let Some(lock) = self.try_lock(digest)? {
+                return Ok(lock);
+            }
+            if !is_told {
+                events.note(format!("Another process makes the image `{name}`; waiting for it."));
+                is_told = true;
+            }
+            interrupt.check()?;
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn try_lock(&self, digest: &str) -> Result<Option<File>> {
+        let path = self.root.join("locks").join(short(digest));
+        let failed = || format!("cannot lock `{}`", path.display());
+        let file = File::create(&path).because(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(Error::failed(failed()).cause(error)),
+        }
+    }
+
+    /// Lists the images that the cache has, sorted by name.
+    pub fn list(&self) -> Result<Vec<CachedImage>> {
+        let mut images = Vec::new();
+        for path in entries(&self.images())? {
+            if let Some(record) = read_record(&path.join("image.json")) {
+                images.push(cached(record, CachedKind::Built, path));
+            }
+        }
+        for path in entries(&self.downloads())? {
+            if path.extension().is_some_and(|ending| ending == "json")
+                && let Some(record) = read_record(&path)
+            {
+                let disk = path.with_extension("");
+                let part = path.with_extension("part");
+                match (disk.exists(), part.exists()) {
+                    (true, _) => images.push(cached(record, CachedKind::Download, disk)),
+                    (_, true) => images.push(cached(record, CachedKind::Download, part)),
+                    _ => (),
+                }
+            }
+        }
+        images.sort_by(|a, b| (&a.name, &a.digest).cmp(&(&b.name, &b.digest)));
+        Ok(images)
+    }
+
+    /// Finds one image by its name or by the beginning of its digest.
+    pub fn find(&self, wanted: &str) -> Result<CachedImage> {
+        let mut images = self.list()?;
+        let named: Vec<usize> = (0..images.len()).filter(|&i| is_called(&images[i], wanted)).collect();
+        match named[..] {
+            [one] => Ok(images.swap_remove(one)),
+            [] => {
+                let names: Vec<&str> = images.iter().map(|image| image.name.as_str()).collect();
+                let error = Error::failed(format!("the cache has no image `{wanted}`"));
+                Err(match names[..] {
+                    [] => error.hint("the cache is empty"),
+                    _ => error.hint(format!("it has {}", names.join(", "))),
+                })
+            }
+            _ => {
+                let choices: Vec<String> =
+                    named.iter().map(|&i| format!("{} ({})", short(&images[i].digest), images[i].name)).collect();
+                Err(Error::failed(format!("`{wanted}` names {} images", choices.len()))
+                    .hint(format!("use the beginning of a digest: {}", choices.join(", "))))
+            }
+        }
+    }
+
+    /// Removes an image that [`ImageCache::find`] found.
+    pub fn remove(&self, image: &CachedImage) -> Result<()> {
+        let Some(_lock) = self.try_lock(&image.digest)? else {
+            return Err(Error::failed(format!("image `{}` is being made by another process", image.name)));
+        };
+        let failed = || format!("cannot remove `{}`", image.path.display());
+        match image.kind {
+            CachedKind::Built => fs::remove_dir_all(&image.path).because(failed)?,
+            CachedKind::Download => {
+                fs::remove_file(&image.path).because(failed)?;
+                fs::remove_file(image.path.with_extension("json")).because(failed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the files in a built image's directory, when they are complete.
+pub(super) fn ready(directory: &Path, cmdline: Option<String>) -> Option<Ready> {
+    let [disk, kernel, initrd] = ["disk.qcow2", "vmlinuz", "initrd"].map(|name| directory.join(name));
+    if !disk.exists() {
+        return None;
+    }
+    let boot =
+        (kernel.exists() && initrd.exists()).then(|| Boot { kernel, initrd, cmdline: cmdline.unwrap_or_default() });
+    Some(Ready { disk, boot })
+}
+
+/// Returns the part of a digest, without its algorithm, that names files.
+pub(super) fn short(digest: &str) -> &str {
+    let hex = bare(digest);
+    hex.get(..SHORT).unwrap_or(hex)
+}
+
+fn bare(digest: &str) -> &str {
+    digest.split_once(':').map_or(digest, |(_, hex)| hex)
+}
+
+pub(super) fn seconds_now() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
+}
+
+fn is_called(image: &CachedImage, wanted: &str) -> bool {
+    // Shorter beginnings are more likely typing errors than digests.
+    const SHORTEST: usize = 4;
+    image.name == wanted
+        || image.path.file_name().is_some_and(|name| name == wanted)
+        || bare(wanted).len() >= SHORTEST && bare(&image.digest).starts_with(bare(wanted))
+}
+
+fn cached(record: Record, kind: CachedKind, path: PathBuf) -> CachedImage {
+    let created = SystemTime::UNIX_EPOCH + Duration::from_secs(record.created);
+    CachedImage { name: record.name, digest: record.digest, kind, size: size_of(&path), created, path }
+}
+
+fn size_of(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.blocks() * 512);
+    if path.is_dir() { entries(path).unwrap_or_default().iter().map(|path| size(path)).sum() } else { size(path) }
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let failed = || format!("cannot list `{}`", directory.display());
+    fs::read_dir(directory).because(failed)?.map(|entry| entry.map(|entry| entry.path()).because(failed)).collect()
+}
+
+fn read_record(path: &Path) -> Option<Record> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    fn build(cache: &ImageCache, image: &Image) {
+        let Claim::Build(workshop) = cache.claim(image, &Events::none(), &Interrupt::default()).unwrap() else {
+            panic!("already built")
+        };
+        workshop.write("disk.qcow2", b"QFI\xfb", 0o644).unwrap();
+        workshop.finish().unwrap();
+    }
+
+    #[test]
+    fn built_images_are_listed_and_removed_by_name_or_digest() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = ImageCache::open(directory.path()).unwrap();
+        assert_eq!(
+            cache.remove("tiny").unwrap_err().to_string(),
+            "the cache has no image `tiny`\nhint: the cache is empty"
+        );
+        let [a, b] = ["a", "b"].map(|x| Image::built("tiny", json!({ "x": x }), None).unwrap());
+        build(&cache, &a);
+        build(&cache, &b);
+        let names: Vec<String> = cache.list().unwrap().into_iter().map(|image| image.name).collect();
+        assert_eq!(names, ["tiny", "tiny"]);
+        assert!(
+            cache.remove("tiny").unwrap_err().to_string().starts_with("`tiny` names 2 images\nhint: use the beginning")
+        );
+        assert_eq!(cache.remove(&a.digest[..20]).unwrap().digest, a.digest);
+        assert_eq!(cache.remove("other").unwrap_err().hint.unwrap(), "it has tiny");
+        assert!(cache.lookup(&a.digest).is_none());
+        assert!(cache.lookup(&b.digest).is_some());
+        cache.remove("tiny").unwrap();
+        assert!(cache.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn of_two_builders_the_second_waits_and_finds_it_built() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = ImageCache::open(directory.path()).unwrap();
+        let image = Image::built("tiny", json!({}), None).unwrap();
+        let builds: Vec<bool> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    scope.spawn(|| match cache.claim(&image, &Events::none(), &Interrupt::default()).unwrap() {
+                        Claim::Ready(_) => false,
+                        Claim::Build(workshop) => {
+                            workshop.run(&["sleep".into(), "0.3".into()], None, &BTreeMap::new()).unwrap();
+                            workshop.write("disk.qcow2", b"x", 0o644).unwrap();
+                            workshop.finish().unwrap();
+                            true
+                        }
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(builds.iter().filter(|built| **built).count(), 1);
+    }
+}

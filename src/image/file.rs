@@ -1,0 +1,176 @@
+//! Files of the host as images, and what is remembered about their checksums.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::ImageCache;
+use crate::error::{Because, Error, Result};
+use crate::stop::Interrupt;
+
+/// A checksum, and what the file looked like when it was computed.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct Remembered {
+    path: PathBuf,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    inode: u64,
+    device: u64,
+    sha256: String,
+}
+
+/// Returns the canonical path of a regular, readable file.
+pub fn check(path: &Path) -> Result<PathBuf> {
+    let refuse =
+        |cause: &dyn std::fmt::Display| Error::failed(format!("cannot use image `{}`", path.display())).cause(cause);
+    let canonical = match path.canonicalize() {
+        Ok(canonical) => canonical,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let here = std::env::current_dir().unwrap_or_default();
+            let hint = if path.is_relative() {
+                format!("the path is taken relative to `{}`", here.display())
+            } else {
+                "check the path".to_string()
+            };
+            return Err(refuse(&"there is no such file").hint(hint));
+        }
+        Err(error) => return Err(refuse(&error)),
+    };
+    let metadata = fs::metadata(&canonical).map_err(|error| refuse(&error))?;
+    if metadata.is_dir() {
+        return Err(refuse(&"it is a directory").hint("name the disk image inside it"));
+    }
+    if !metadata.is_file() {
+        return Err(refuse(&"it is not a regular file").hint("copy the disk into a file with qemu-img convert"));
+    }
+    File::open(&canonical)
+        .map_err(|error| refuse(&error).hint("make the file readable for the user who runs snaptree"))?;
+    Ok(canonical)
+}
+
+/// Fails when a file has another checksum than the one it is said to have.
+pub fn verify(path: &Path, expected: &str, actual: &str) -> Result<()> {
+    if expected == actual {
+        return Ok(());
+    }
+    Err(Error::failed(format!("image `{}` has the wrong checksum", path.display()))
+        .cause(format!("expected sha256 {expected}, found {actual}"))
+        .hint("if the file is the right one, put the found checksum into the script"))
+}
+
+/// Returns the SHA-256 of a file, from memory when the file has not changed since it was last computed.
+pub fn sha256(cache: &ImageCache, path: &Path, interrupt: &Interrupt) -> Result<String> {
+    let before = look(path)?;
+    let memory =
+        cache.digests().join(format!("{}.json", &blake3::hash(path.as_os_str().as_encoded_bytes()).to_hex()[..32]));
+    let remembered = fs::read(&memory).ok().and_then(|text| serde_json::from_slice::<Remembered>(&text).ok());
+    if let Some(mut remembered) = remembered {
+        let sha256 = std::mem::take(&mut remembered.sha256);
+        if remembered == before {
+            return Ok(sha256);
+        }
+    }
+    let sha256 = hash(path, interrupt)?;
+    let after = Remembered { sha256: sha256.clone(), ..look(path)? };
+    // A file that changed while it was read has no checksum worth keeping.
+    if (after.modified, after.size, after.inode) == (before.modified, before.size, before.inode) {
+        remember(cache, &memory, &after);
+    }
+    Ok(sha256)
+}
+
+/// Hashes the whole file.
+pub fn hash(path: &Path, interrupt: &Interrupt) -> Result<String> {
+    const CHUNK: usize = 1 << 20;
+    let failed = || format!("cannot read the image `{}`", path.display());
+    let mut file = File::open(path).because(failed)?;
+    let (mut hasher, mut chunk) = (Sha256::new(), vec![0; CHUNK]);
+    loop {
+        interrupt.check()?;
+        match file.read(&mut chunk).because(failed)? {
+            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            size => hasher.update(&chunk[..size]),
+        }
+    }
+}
+
+fn look(path: &Path) -> Result<Remembered> {
+    let metadata = fs::metadata(path).because(|| format!("cannot read the image `{}`", path.display()))?;
+    Ok(Remembered {
+        path: path.to_path_buf(),
+        size: metadata.size(),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+        inode: metadata.ino(),
+        device: metadata.dev(),
+        sha256: String::new(),
+    })
+}
+
+/// Keeps a checksum; one that cannot be kept is computed again next time, which is no reason to fail.
+fn remember(cache: &ImageCache, memory: &Path, remembered: &Remembered) {
+    let Ok(text) = serde_json::to_vec(remembered) else { return };
+    let written = tempfile::NamedTempFile::new_in(cache.digests())
+        .and_then(|file| fs::write(file.path(), text).map(|()| file))
+        .map(|file| file.persist(memory));
+    drop(written);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Image, Ready};
+    use super::*;
+    use crate::tree::Events;
+
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    fn cache() -> (tempfile::TempDir, ImageCache) {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = ImageCache::open(&directory.path().join("cache")).unwrap();
+        (directory, cache)
+    }
+
+    #[test]
+    fn a_file_is_used_where_it_lies_and_hashed_once() {
+        let (directory, cache) = cache();
+        let path = directory.path().join("disk.raw");
+        fs::write(&path, "abc").unwrap();
+        let interrupt = Interrupt::default();
+        let image = Image::file(&cache, &path, None, &interrupt).unwrap();
+        assert_eq!((image.label.as_str(), image.digest), ("disk.raw", format!("sha256:{ABC}")));
+        // Hashing reads; an interrupt stops it at once. The remembered checksum needs no reading.
+        interrupt.raise();
+        Image::file(&cache, &path, None, &interrupt).unwrap();
+        fs::write(&path, "abcd").unwrap();
+        assert!(Image::file(&cache, &path, None, &interrupt).is_err());
+    }
+
+    #[test]
+    fn a_wrong_checksum_names_both() {
+        let (directory, cache) = cache();
+        let (path, interrupt) = (directory.path().join("disk.raw"), Interrupt::default());
+        fs::write(&path, "abc").unwrap();
+        let ready = |sha256: &str| {
+            Image::file(&cache, &path, Some(sha256), &interrupt).unwrap().ready(&cache, &Events::none(), &interrupt)
+        };
+        let disk = path.canonicalize().unwrap();
+        assert_eq!(ready(&ABC.to_uppercase()).unwrap(), Ready { disk, boot: None });
+        let error = ready(&"0".repeat(64)).unwrap_err().to_string();
+        assert!(error.contains(&format!("expected sha256 {}, found {ABC}", "0".repeat(64))), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_with_the_reason() {
+        let (directory, cache) = cache();
+        let refused =
+            |path: &Path| Image::file(&cache, path, None, &Interrupt::default()).unwrap_err().causes.remove(0);
+        assert_eq!(refused(&directory.path().join("none")), "there is no such file");
+        assert_eq!(refused(directory.path()), "it is a directory");
+        assert_eq!(refused(Path::new("/dev/null")), "it is not a regular file");
+    }
+}
