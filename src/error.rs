@@ -98,7 +98,10 @@ impl Error {
 
     /// Adds the cause of everything said so far.
     pub fn cause(mut self, cause: impl fmt::Display) -> Self {
-        self.causes.push(cause.to_string());
+        let cause = cause.to_string();
+        // Rust ends what the system says with its number, which helps nobody who reads it.
+        let said = cause.rsplit_once(" (os error ").filter(|(_, number)| number.ends_with(')')).map(|(said, _)| said);
+        self.causes.push(said.unwrap_or(&cause).to_string());
         self
     }
 

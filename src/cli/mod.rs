@@ -55,7 +55,10 @@ pub fn main() -> i32 {
             return error.exit_code();
         }
     };
-    let ui = Ui::new(cli.global.quiet, cli.global.verbose);
+    let mut ui = Ui::new(cli.global.quiet, cli.global.verbose);
+    if matches!(cli.command, Command::Exec(_)) {
+        ui.leave_stderr_to_the_command();
+    }
     match dispatch(&cli, &ui) {
         Ok(code) => code,
         Err(error) => {

@@ -45,7 +45,8 @@ fn interrupt_on_signals() -> Result<Interrupt> {
         let cannot = || "cannot handle signals".to_string();
         let exit_code = crate::error::Kind::Interrupted.exit_code();
         // The order matters: the flag is looked at before it is raised.
-        signal_hook::flag::register_conditional_shutdown(signal, exit_code, Arc::clone(&interrupt.0)).because(cannot)?;
+        signal_hook::flag::register_conditional_shutdown(signal, exit_code, Arc::clone(&interrupt.0))
+            .because(cannot)?;
         signal_hook::flag::register(signal, Arc::clone(&interrupt.0)).because(cannot)?;
     }
     Ok(interrupt)

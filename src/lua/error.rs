@@ -33,6 +33,7 @@ pub fn from_lua(error: &mlua::Error) -> Error {
             located(said(message), traceback)
         }
         mlua::Error::SyntaxError { message, .. } => said(message),
+        mlua::Error::BadArgument { cause, .. } if matches!(**cause, mlua::Error::ExternalError(_)) => from_lua(cause),
         mlua::Error::BadArgument { to, pos, cause, .. } => {
             let inner = from_lua(cause);
             let to = to.as_deref().unwrap_or("this function");
@@ -64,6 +65,9 @@ fn said(message: &str) -> Error {
         }
     }
     error.location = place.filter(|place| !place.starts_with(STDLIB)).map(str::to_string);
+    if rest.starts_with("table: 0x") {
+        error.message = "the script raised a table, not a message".to_string();
+    }
     if rest.contains("attempt to yield across a C-call boundary") {
         error.message = "a call that waits for a guest was made where Lua cannot wait".to_string();
         error.hint = Some("such places are callbacks of table.sort and string.gsub: make the call outside them".into());

@@ -84,7 +84,14 @@ impl Guest {
         .await
     }
 
-    async fn write(&self, path: String, content: Content, payload: Payload, mode: FileMode, limit: Duration) -> Result<()> {
+    async fn write(
+        &self,
+        path: String,
+        content: Content,
+        payload: Payload,
+        mode: FileMode,
+        limit: Duration,
+    ) -> Result<()> {
         let operation = Operation::Write { path, content, mode };
         self.perform(Request { operation, payload, timeout: limit, check: true }).await?;
         Ok(())
@@ -115,8 +122,9 @@ struct AnyCommand(CommandLine);
 impl FromLua for AnyCommand {
     fn from_lua(value: Value, _: &Lua) -> mlua::Result<Self> {
         let wrong = |what: &str| {
-            Error::failed(format!("a command is a string or a list of strings, not {what}"))
-                .hint("guest:run \"ls /\", or guest:run { \"ls\", \"/\" }; options come after it, in a table of their own")
+            Error::failed(format!("a command is a string or a list of strings, not {what}")).hint(
+                "guest:run \"ls /\", or guest:run { \"ls\", \"/\" }; options come after it, in a table of their own",
+            )
         };
         match value {
             Value::String(line) if !line.to_string_lossy().trim().is_empty() => {
@@ -160,13 +168,16 @@ impl UserData for Guest {
                 other => Err(unexpected(&other)),
             }
         });
-        methods.add_async_method("write", |_, this, (path, text, options): (GuestPath, mlua::String, Value)| async move {
-            let options = Options::read("guest:write", options, &["mode", "owner", "timeout"])?;
-            let bytes = text.as_bytes().to_vec();
-            let limit = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
-            let mode = file_mode(&options)?;
-            Ok(this.write(path.0, Content::of(&bytes), Payload::Bytes(bytes), mode, limit).await?)
-        });
+        methods.add_async_method(
+            "write",
+            |_, this, (path, text, options): (GuestPath, mlua::LuaString, Value)| async move {
+                let options = Options::read("guest:write", options, &["mode", "owner", "timeout"])?;
+                let bytes = text.as_bytes().to_vec();
+                let limit = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
+                let mode = file_mode(&options)?;
+                Ok(this.write(path.0, Content::of(&bytes), Payload::Bytes(bytes), mode, limit).await?)
+            },
+        );
         methods.add_async_method("push", |_, this, (host, path, options): (PathBuf, GuestPath, Value)| async move {
             let options = Options::read("guest:push", options, &["mode", "owner", "timeout"])?;
             let limit = options.duration("timeout")?.unwrap_or(RUN_LIMIT);
@@ -204,10 +215,13 @@ impl UserData for Guest {
             let options = Options::read("guest:wait_for_file", options, &["timeout"])?;
             Ok(this.wait(Operation::WaitForFile { path: path.0 }, options).await?)
         });
-        methods.add_async_method("wait_until_succeeds", |_, this, (command, options): (AnyCommand, Value)| async move {
-            let options = Options::read("guest:wait_until_succeeds", options, &["timeout"])?;
-            Ok(this.wait(Operation::WaitUntilSucceeds { command: command.0 }, options).await?)
-        });
+        methods.add_async_method(
+            "wait_until_succeeds",
+            |_, this, (command, options): (AnyCommand, Value)| async move {
+                let options = Options::read("guest:wait_until_succeeds", options, &["timeout"])?;
+                Ok(this.wait(Operation::WaitUntilSucceeds { command: command.0 }, options).await?)
+            },
+        );
         methods.add_async_method("reboot", |_, this, options: Value| async move {
             let options = Options::read("guest:reboot", options, &["timeout"])?;
             Ok(this.wait(Operation::Reboot, options).await?)

@@ -160,7 +160,7 @@ impl UserData for Work {
             let run = move |_: &_| work.with(|workshop| workshop.run(&argv, stdin.as_deref(), &env));
             Ok(context.blocking(run).await?)
         });
-        methods.add_method("write", |_, this, (name, text, options): (String, mlua::String, Value)| {
+        methods.add_method("write", |_, this, (name, text, options): (String, mlua::LuaString, Value)| {
             let options = Options::read("work:write", options, &["mode"])?;
             let mode = options.mode("mode")?.unwrap_or(0o644);
             Ok(this.with(|workshop| workshop.write(&name, &text.as_bytes(), mode))?)

@@ -40,9 +40,8 @@ pub struct Settings {
 
 /// Runs a script to its end; returns the machines that it declared.
 pub fn run_script(settings: Settings, script: &Path, arguments: &[String]) -> Result<Vec<MachineName>> {
-    let source = std::fs::read(script).map_err(|cause| {
-        Error::usage(format!("cannot read the script `{}`", script.display())).cause(plain(&cause))
-    })?;
+    let source = std::fs::read(script)
+        .map_err(|cause| Error::usage(format!("cannot read the script `{}`", script.display())).cause(cause))?;
     let interrupt = settings.engine.interrupt.clone();
     let context = Arc::new(Context::new(settings.engine, settings.images, settings.jobs));
     let beside = script.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -69,12 +68,6 @@ pub fn run_script(settings: Settings, script: &Path, arguments: &[String]) -> Re
         Ok(()) => result.map(|()| context.machines()),
         Err(interrupted) => Err(interrupted),
     }
-}
-
-/// An input-output error without Rust's `(os error 2)`.
-fn plain(cause: &std::io::Error) -> String {
-    let text = cause.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_string()
 }
 
 async fn interrupted(interrupt: &Interrupt) {
@@ -105,16 +98,25 @@ fn state(context: &Arc<Context>, modules: Modules) -> mlua::Result<Lua> {
     globals.get::<mlua::Table>("os")?.set("exit", lua.create_function(exit)?)?;
     options::install(&lua)?;
     require::install(&lua, modules)?;
-    lua.load(include_str!("coroutine.lua")).set_name(format!("@{}/coroutine.lua", error::STDLIB)).call::<()>(lua.create_function(is_pending)?)?;
+    lua.load(include_str!("coroutine.lua"))
+        .set_name(format!("@{}/coroutine.lua", error::STDLIB))
+        .call::<()>(lua.create_function(is_pending)?)?;
 
-    // Without this a loop that calls nothing of ours could not be interrupted. It stays raised: a pcall in the
-    // script catches it once, and meets it again at the next instruction.
-    const EVERY: u32 = 10_000;
-    let interrupt = context.engine.interrupt.clone();
-    lua.set_global_hook(HookTriggers::new().every_nth_instruction(EVERY), move |_, _| {
-        interrupt.check().map_err(mlua::Error::from).map(|()| VmState::Continue)
-    })?;
+    interrupt_loops(&lua, context.engine.interrupt.clone())?;
     Ok(lua)
+}
+
+/// Lets an interrupt end a loop that calls nothing of ours.
+fn interrupt_loops(lua: &Lua, interrupt: Interrupt) -> mlua::Result<()> {
+    const EVERY: u32 = 10_000;
+    lua.set_global_hook(HookTriggers::new().every_nth_instruction(EVERY), move |lua, _| {
+        if interrupt.is_raised() {
+            // A pcall in the script catches this once, and meets it again at the very next instruction.
+            lua.set_global_hook(HookTriggers::new().every_nth_instruction(1), |_, _| Err(Error::interrupted().into()))?;
+            return Err(Error::interrupted().into());
+        }
+        Ok(VmState::Continue)
+    })
 }
 
 /// Says whether a value is what mlua yields while an asynchronous function waits.
@@ -123,7 +125,9 @@ fn is_pending(_: &Lua, value: Value) -> mlua::Result<bool> {
 }
 
 fn print(lua: &Lua, values: MultiValue) -> mlua::Result<()> {
-    let texts = values.iter().map(Value::to_string).collect::<mlua::Result<Vec<_>>>()?;
+    let tostring: mlua::Function = lua.globals().get("tostring")?;
+    let text = |value| tostring.call::<mlua::LuaString>(value).map(|text| text.to_string_lossy());
+    let texts = values.into_iter().map(text).collect::<mlua::Result<Vec<String>>>()?;
     Context::of(lua)?.engine.events.emit(Event::Printed(texts.join("\t")));
     Ok(())
 }

@@ -61,7 +61,8 @@ impl Modules {
                 return Ok(Found { source: file.contents().to_vec(), name: format!("{STDLIB}/{candidate}") });
             }
         }
-        let places: Vec<String> = self.directories.iter().map(|directory| format!("`{}`", directory.display())).collect();
+        let places: Vec<String> =
+            self.directories.iter().map(|directory| format!("`{}`", directory.display())).collect();
         Err(Error::failed(format!("there is no module `{name}`"))
             .cause(format!("neither in {} nor in the binary", places.join(", ")))
             .hint("a module NAME.SUB is a file NAME/SUB.lua, such as one beside the script"))

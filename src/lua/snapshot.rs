@@ -11,9 +11,16 @@ use super::guest::{Divergence, Guest};
 use super::options::Options;
 use crate::error::{Error, Result};
 use crate::name::SnapshotName;
-use crate::tree::{Event, NodeId, Session};
+use crate::tree::{Engine, Event, Found, NodeId, Session};
 
 pub struct Snapshot(pub NodeId);
+
+/// A branch as the script asks for it.
+struct Branch {
+    name: SnapshotName,
+    step: Function,
+    comment: String,
+}
 
 /// How a step ended that nothing stopped.
 enum Ended {
@@ -35,7 +42,8 @@ impl UserData for Snapshot {
             let name = SnapshotName::new(name)?;
             let step = step_of(&name, step)?;
             context.declare(&lua, &this.0.machine, Some(&name))?;
-            Ok(Snapshot(grow(&lua, &context, &this.0, &name, &step, &comment).await?))
+            let mut grown = grow(&lua, &context, &this.0, &[Branch { name, step, comment }]).await?;
+            Ok(grown.pop().map(Snapshot))
         });
         methods.add_async_method("branches", |lua, this, steps: Table| async move {
             let context = Context::of(&lua)?;
@@ -44,32 +52,20 @@ impl UserData for Snapshot {
                 let (name, step) = pair?;
                 let name = SnapshotName::new(name)?;
                 let step = step_of(&name, step)?;
-                branches.push((name, step));
+                branches.push(Branch { name, step, comment: String::new() });
             }
             // Lua's tables have no order; the reports of a run should.
-            branches.sort_by(|(a, _), (b, _)| a.cmp(b));
-            for (name, _) in &branches {
-                context.declare(&lua, &this.0.machine, Some(name))?;
+            branches.sort_by(|a, b| a.name.cmp(&b.name));
+            for branch in &branches {
+                context.declare(&lua, &this.0.machine, Some(&branch.name))?;
             }
-            let parent = &this.0;
-            let growing = branches.iter().map(|(name, step)| grow(&lua, &context, parent, name, step, ""));
-            let (mut grown, mut failures) = (lua.create_table()?, Vec::new());
-            for result in join_all(growing).await {
-                match result {
-                    Ok(node) => insert(&lua, &mut grown, node)?,
-                    Err(error) => failures.push(error),
-                }
+            let grown = lua.create_table()?;
+            for node in grow(&lua, &context, &this.0, &branches).await? {
+                grown.set(node.name.to_string(), Snapshot(node))?;
             }
-            match Error::together(failures) {
-                Some(error) => Err(error.into()),
-                None => Ok(grown),
-            }
+            Ok(grown)
         });
     }
-}
-
-fn insert(lua: &Lua, table: &mut Table, node: NodeId) -> mlua::Result<()> {
-    table.set(node.name.to_string(), lua.create_userdata(Snapshot(node))?)
 }
 
 fn step_of(name: &SnapshotName, step: Value) -> Result<Function> {
@@ -80,52 +76,75 @@ fn step_of(name: &SnapshotName, step: Value) -> Result<Function> {
     }
 }
 
-/// Returns the branch that `step` makes of `parent`: the one that is there, or else a new one.
-async fn grow(
-    lua: &Lua,
-    context: &Arc<Context>,
-    parent: &NodeId,
-    name: &SnapshotName,
-    step: &Function,
-    comment: &str,
-) -> Result<NodeId> {
+/// Returns the branches in their order: those that are there, and the others built at the same time.
+async fn grow(lua: &Lua, context: &Arc<Context>, parent: &NodeId, branches: &[Branch]) -> Result<Vec<NodeId>> {
     loop {
-        let (place, wanted) = (parent.clone(), name.clone());
+        let mut found = Vec::with_capacity(branches.len());
+        for branch in branches {
+            found.push(branch.reuse(lua, context, parent).await);
+        }
+        let machine = parent.machine.clone();
+        let is_missing = found.iter().any(|found| matches!(found, Ok(Found::Needed(_))));
+        if is_missing && context.blocking(move |engine| engine.claim(&machine)).await? {
+            continue;
+        }
+        let growing = branches.iter().zip(found).map(|(branch, found)| async move {
+            match found? {
+                Found::Cached(node) => Ok(node),
+                Found::Needed(reason) => branch.build(lua, context, parent, reason).await,
+            }
+        });
+        let (grown, failures): (Vec<_>, Vec<_>) = join_all(growing).await.into_iter().partition(Result::is_ok);
+        return match Error::together(failures.into_iter().filter_map(Result::err).collect()) {
+            Some(error) => Err(error),
+            None => Ok(grown.into_iter().flatten().collect()),
+        };
+    }
+}
+
+impl Branch {
+    /// Looks for what this step has made of `parent` before.
+    async fn reuse(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<Found> {
+        let (place, wanted) = (parent.clone(), self.name.clone());
         let recalled = context.blocking(move |engine| engine.recall(&place, &wanted)).await?;
         let mut reason = recalled.reason;
         for candidate in recalled.candidates {
-            let why = match run(lua, step, Arc::clone(&candidate.session)).await? {
+            let why = match run(lua, &self.step, Arc::clone(&candidate.session)).await? {
                 Ended::Diverged(why) => why,
                 Ended::Finished => {
                     let place = parent.clone();
                     match context.blocking(move |engine| engine.accept(&place, &candidate)).await? {
-                        Ok(node) => return Ok(node),
-                        Err(why) => why,
+                        Found::Cached(node) => return Ok(Found::Cached(node)),
+                        Found::Needed(why) => why,
                     }
                 }
             };
             reason.get_or_insert(why);
         }
-        let reason = reason.unwrap_or_else(|| "it does not exist yet".to_string());
-        let permit = context.jobs.acquire().await.map_err(|cause| Error::bug("the jobs are closed").cause(cause))?;
-        let (place, wanted) = (parent.clone(), name.clone());
-        let build = context.blocking(move |engine| engine.start_build(&place, &wanted, &reason)).await;
-        let result = match build {
-            Ok(None) => continue,
+        Ok(Found::Needed(reason.unwrap_or_else(|| "it does not exist yet".to_string())))
+    }
+
+    /// Runs the step in a builder and grafts what it made.
+    async fn build(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId, reason: String) -> Result<NodeId> {
+        let _permit = context.jobs.acquire().await.map_err(|cause| Error::bug("the jobs are closed").cause(cause))?;
+        let events = &context.engine.events;
+        let (machine, node) = (parent.machine.to_string(), self.name.to_string());
+        events.emit(Event::NodeStarted { machine: machine.clone(), node: node.clone(), reason });
+        let built = self.build_and_graft(lua, context, parent).await;
+        built.inspect_err(|_| events.emit(Event::NodeFailed { machine, node }))
+    }
+
+    async fn build_and_graft(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<NodeId> {
+        let (place, wanted) = (parent.clone(), self.name.clone());
+        let build = context.blocking(move |engine| engine.start_build(&place, &wanted)).await?;
+        let ended = run(lua, &self.step, Arc::clone(&build.session)).await;
+        let (place, wanted, comment) = (parent.clone(), self.name.clone(), self.comment.clone());
+        let settle = move |engine: &Engine| match ended {
+            Ok(_) => engine.graft(&place, &wanted, &comment, build),
+            // Here, off the script's thread, the builder goes.
             Err(error) => Err(error),
-            Ok(Some(build)) => match run(lua, step, Arc::clone(&build.session)).await {
-                Ok(_) => {
-                    let (place, wanted, comment) = (parent.clone(), name.clone(), comment.to_string());
-                    context.blocking(move |engine| engine.graft(&place, &wanted, &comment, build)).await
-                }
-                Err(error) => context.blocking(move |_| { drop(build); Err(error) }).await,
-            },
         };
-        drop(permit);
-        return result.inspect_err(|_| {
-            let (machine, node) = (parent.machine.to_string(), name.to_string());
-            context.engine.events.emit(Event::NodeFailed { machine, node });
-        });
+        context.blocking(settle).await
     }
 }
 

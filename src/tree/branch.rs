@@ -10,7 +10,7 @@ use super::engine::{Engine, Machine, NodeId};
 use super::event::Event;
 use super::journal::Journal;
 use super::node::{Node, Record};
-use super::root::not_from_a_script;
+use super::root::{Found, not_from_a_script};
 use super::session::Session;
 use crate::error::{Error, Result};
 use crate::hypervisor::{DiskState, SnapshotSpec};
@@ -73,9 +73,9 @@ impl Engine {
     }
 
     /// Takes a candidate whose replay has gone through; says why not when the step asked for less than it holds.
-    pub fn accept(&self, parent: &NodeId, candidate: &Candidate) -> Result<Result<NodeId, String>> {
+    pub fn accept(&self, parent: &NodeId, candidate: &Candidate) -> Result<Found> {
         if let Some(reason) = candidate.session.left_over() {
-            return Ok(Err(reason));
+            return Ok(Found::Needed(reason));
         }
         let name: SnapshotName = candidate.node.name().parse()?;
         let key = candidate.session.journal().key(&parent.key);
@@ -83,7 +83,7 @@ impl Engine {
             self.revive(parent, candidate)?;
         }
         self.events.emit(Event::NodeCached { machine: parent.machine.to_string(), node: name.to_string() });
-        Ok(Ok(NodeId { machine: parent.machine.clone(), name, key }))
+        Ok(Found::Cached(NodeId { machine: parent.machine.clone(), name, key }))
     }
 
     fn revive(&self, parent: &NodeId, candidate: &Candidate) -> Result<()> {
@@ -113,29 +113,26 @@ impl Engine {
         Ok(())
     }
 
-    /// Boots a builder for a branch, or returns nothing when another process was building in this tree meanwhile,
-    /// so that the branch has to be looked for again.
-    pub fn start_build(&self, parent: &NodeId, name: &SnapshotName, reason: &str) -> Result<Option<Build>> {
-        let machine = self.existing(&parent.machine)?;
-        let Some(directory) = machine.directory.as_deref() else {
-            machine.must_be_ours()?;
-            return Ok(None);
-        };
-        if self.store.lock_machine(directory, &self.interrupt, || self.note_waiting(&machine.name))? {
-            self.look_again(&parent.machine)?;
-            return Ok(None);
+    /// Takes the right to build in a machine's tree; says whether another process had it meanwhile, so that what is
+    /// to be built has to be looked for again.
+    pub fn claim(&self, machine: &MachineName) -> Result<bool> {
+        let machine = self.existing(machine)?;
+        let directory = machine.own_directory()?;
+        let changed = self.store.lock_machine(directory, &self.interrupt, || self.note_waiting(&machine.name))?;
+        if changed {
+            self.look_again(&machine.name)?;
         }
-        let started = Instant::now();
-        self.events.emit(Event::NodeStarted {
-            machine: machine.name.to_string(),
-            node: name.to_string(),
-            reason: reason.to_string(),
-        });
+        Ok(changed)
+    }
+
+    /// Boots a builder for a branch of a tree that was claimed.
+    pub fn start_build(&self, parent: &NodeId, name: &SnapshotName) -> Result<Build> {
+        let machine = self.existing(&parent.machine)?;
         let node = machine.existing(&parent.name)?;
-        let builder =
-            Builder::boot(self, machine.name.as_str(), directory, &node.snapshot, name.as_str(), Purpose::Build)?;
+        let started = Instant::now();
+        let builder = Builder::boot(self, &machine, &node.snapshot, name.as_str(), Purpose::Build)?;
         let session = Session::live(name.as_str(), builder.guest(), self.events.clone(), self.interrupt.clone());
-        Ok(Some(Build { session: Arc::new(session), builder, started }))
+        Ok(Build { session: Arc::new(session), builder, started })
     }
 
     /// Freezes a builder whose step succeeded and puts its layer into the tree.

@@ -1,11 +1,11 @@
 //! Transient clones: the builder in which a branch is made, and the fork in which somebody tries something.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::engine::Engine;
+use super::engine::{Engine, Machine};
 use super::event::Event;
 use super::store::seal;
 use crate::error::{Error, Kind, Result};
@@ -46,14 +46,7 @@ struct Running {
 
 impl Builder {
     /// Boots a clone of `snapshot` and waits until its guest answers.
-    pub fn boot(
-        engine: &Engine,
-        machine: &str,
-        directory: &Path,
-        snapshot: &Snapshot,
-        node: &str,
-        purpose: Purpose,
-    ) -> Result<Self> {
+    pub fn boot(engine: &Engine, machine: &Machine, snapshot: &Snapshot, node: &str, purpose: Purpose) -> Result<Self> {
         if let Accelerator::Tcg(reason) = engine.hypervisor.accelerator()? {
             engine.note_once(reason);
         }
@@ -61,11 +54,12 @@ impl Builder {
             return Err(Error::failed(format!("`{}` has {} disks", snapshot.name, snapshot.layers.len()))
                 .cause("only machines with one disk can be cloned"));
         };
+        let directory = machine.own_directory()?;
         let started = Instant::now();
         let overlay = engine.store.new_file(directory, &crate::name::slug(node), "qcow2")?;
         let running = Running {
             hypervisor: Arc::clone(&engine.hypervisor),
-            domain: format!("{machine}.{}-{}", purpose.word(), engine.store.new_id()?),
+            domain: format!("{}.{}-{}", machine.name, purpose.word(), engine.store.new_id()?),
             overlay: Some(overlay.clone()),
         };
         running.hypervisor.create_overlay(&overlay, layer)?;
@@ -74,7 +68,7 @@ impl Builder {
             uuid: uuid::Uuid::new_v4().to_string(),
             document: snapshot.document.clone(),
             disks: BTreeMap::from([(target.clone(), overlay)]),
-            metadata: clone_metadata(purpose, machine, node),
+            metadata: clone_metadata(purpose, machine.name.as_str(), node),
         })?;
         let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
         guest.wait_until_ready(&Stop::after(BOOT_LIMIT, &engine.interrupt)).map_err(|error| match error.kind {

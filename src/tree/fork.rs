@@ -11,14 +11,9 @@ impl Engine {
         self.sweep(&path.machine)?;
         let machine = self.existing(&path.machine)?;
         let node = machine.existing(&path.snapshot)?;
-        let Some(directory) = machine.directory.as_deref() else {
-            return Err(Error::failed(format!("`{path}` cannot be forked"))
-                .cause("its machine was not made by snaptree")
-                .hint("forks of other domains' snapshots are not supported yet"));
-        };
         if let Some(missing) = node.missing_layer() {
             return Err(Error::failed(format!("`{path}` cannot be forked")).cause(missing));
         }
-        Builder::boot(self, path.machine.as_str(), directory, &node.snapshot, path.snapshot.as_str(), Purpose::Fork)
+        Builder::boot(self, &machine, &node.snapshot, path.snapshot.as_str(), Purpose::Fork)
     }
 }

@@ -15,11 +15,11 @@ use crate::name::{MachineName, SnapshotName};
 /// The disk of every machine that snaptree defines.
 pub const DISK: &str = "vda";
 
-/// What was found where a root should be.
+/// What was found where a node should be.
 #[derive(Debug, PartialEq)]
 pub enum Found {
     Cached(NodeId),
-    /// It has to be made, because of this.
+    /// It has to be built, because of this.
     Needed(String),
 }
 
@@ -29,7 +29,7 @@ impl Engine {
         let Some(machine) = self.machine(machine)? else {
             return Ok(Found::Needed("it does not exist yet".to_string()));
         };
-        machine.must_be_ours()?;
+        machine.own_directory()?;
         let Some(node) = machine.node(name.as_str()) else {
             return Ok(Found::Needed("it does not exist yet".to_string()));
         };
@@ -61,7 +61,7 @@ impl Engine {
         let started = Instant::now();
         let existing = self.look_again(name)?;
         if let Some(machine) = &existing {
-            machine.must_be_ours()?;
+            machine.own_directory()?;
             if machine.is_active {
                 return Err(Error::failed(format!("machine `{name}` is running, and its root has to be made anew"))
                     .hint(format!("virsh shutdown '{name}', then run this again")));
@@ -144,13 +144,12 @@ impl Engine {
 }
 
 impl Machine {
-    /// Refuses a domain that somebody else made.
-    pub fn must_be_ours(&self) -> Result<()> {
-        if self.directory.is_some() {
-            return Ok(());
-        }
-        Err(Error::failed(format!("a domain `{}` exists already, and snaptree did not make it", self.name))
-            .hint("give the machine another name"))
+    /// Returns the directory of a machine of ours; refuses a domain that somebody else made.
+    pub fn own_directory(&self) -> Result<&Path> {
+        self.directory.as_deref().ok_or_else(|| {
+            Error::failed(format!("a domain `{}` exists already, and snaptree did not make it", self.name))
+                .hint("give the machine another name")
+        })
     }
 }
 

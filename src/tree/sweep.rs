@@ -51,15 +51,14 @@ impl Engine {
     /// Says what deleting a machine would remove.
     pub fn what_delete_removes(&self, name: &MachineName) -> Result<String> {
         let machine = self.existing(name)?;
-        machine.must_be_ours()?;
+        machine.own_directory()?;
         Ok(format!("machine `{name}` with its {} snapshots and their layers", machine.nodes.len()))
     }
 
     /// Deletes a machine: its domain, its snapshots and its files.
     pub fn delete(&self, name: &MachineName, force: bool) -> Result<()> {
         let machine = self.existing(name)?;
-        machine.must_be_ours()?;
-        let Some(directory) = machine.directory.as_deref() else { return Ok(()) };
+        let directory = machine.own_directory()?;
         if machine.is_active && !force {
             return Err(Error::failed(format!("machine `{name}` is running"))
                 .hint("shut it down first, or give --force to stop it"));

@@ -18,12 +18,20 @@ use progress::Progress;
 pub struct Ui {
     progress: Arc<Mutex<Progress>>,
     quiet: bool,
+    verbose: bool,
 }
 
 impl Ui {
     pub fn new(quiet: bool, verbose: bool) -> Self {
         let bars = io::stderr().is_terminal() && !quiet;
-        Self { progress: Arc::new(Mutex::new(Progress::new(quiet, verbose, bars))), quiet }
+        Self { progress: Arc::new(Mutex::new(Progress::new(quiet, verbose, bars))), quiet, verbose }
+    }
+
+    /// Keeps progress off a stderr that belongs to a guest's command, unless a person is looking at it.
+    pub fn leave_stderr_to_the_command(&mut self) {
+        if !io::stderr().is_terminal() && !self.verbose {
+            *self = Self::new(true, false);
+        }
     }
 
     /// Returns the place where the engine sends its events.

@@ -1,0 +1,299 @@
+//! Every refusal as exact text, on the fake hypervisor; each leaves things as they were.
+
+use crate::support::Test;
+
+fn refused(script: &str, status: i32, stderr: &str) {
+    let ran = Test::new().script(script).args(["run", "script.lua"]).status(status).stderr(stderr).run();
+    assert_eq!(ran.domains(), Vec::<String>::new(), "nothing is created");
+}
+
+/// What a step that fails says, below the lines about building.
+fn step_fails(step: &str, status: i32, error: &str) {
+    let script = format!(
+        "local vm = machine('lab', {{ image = require 'images.tiny' {{}} }})\n\
+         vm:root('base'):branch('child', function(guest)\n{step}\nend)"
+    );
+    let answers = serde_json::json!([
+        { "command": "apt-get install nosuch", "status": 100, "stdout": "Reading...\n", "stderr": "E: Unable to locate package nosuch\n" },
+        { "command": "false x", "status": 1 },
+        { "command": "never", "status": 1, "stderr": "not yet\n" },
+    ]);
+    let ran =
+        Test::new().answers(answers).script(&script).args(["run", "script.lua"]).status(status).any_stderr().run();
+    let (_, said) = ran.stderr.split_once("child: failed; the tree is as it was.\n").expect(&ran.stderr);
+    assert_eq!(said, error);
+    assert_eq!(ran.domains(), ["lab"], "the builder is gone");
+    ran.again().args(["tree", "lab"]).stdout("base (current)\n").run();
+}
+
+#[test]
+fn a_failing_command_names_line_command_status_and_the_end_of_its_output() {
+    step_fails(
+        "guest:run 'apt-get install nosuch'",
+        1,
+        "error: script.lua:3: \"apt-get install nosuch\" failed with exit status 100 in `child`\n  \
+           | Reading...\n  | E: Unable to locate package nosuch\n",
+    );
+}
+
+#[test]
+fn a_failure_in_a_function_tells_who_called_it() {
+    step_fails(
+        "local function install(what)\n  guest:run { 'false', what }\nend\ninstall 'x'",
+        1,
+        "error: script.lua:4: {\"false\", \"x\"} failed with exit status 1 in `child`\n  called from script.lua:6\n",
+    );
+}
+
+#[test]
+fn a_step_that_takes_too_long_ends_with_124() {
+    step_fails(
+        "guest:run('sleep 60', { timeout = 0.2 })",
+        124,
+        "error: script.lua:3: run \"sleep 60\" timed out after 200ms in `child`\n\
+         hint: the option `timeout` gives it longer, such as timeout = \"30m\"\n",
+    );
+    step_fails(
+        "guest:wait_until_succeeds('never', { timeout = 1 })",
+        124,
+        "error: script.lua:3: wait until \"never\" succeeds timed out after 1s in `child`\n  | not yet\n\
+         hint: the option `timeout` gives it longer, such as timeout = \"30m\"\n",
+    );
+    step_fails(
+        "guest:wait_for_file('/nowhere', { timeout = 1 })",
+        124,
+        "error: script.lua:3: wait for file /nowhere timed out after 1s in `child`\n\
+         hint: the option `timeout` gives it longer, such as timeout = \"30m\"\n",
+    );
+}
+
+#[test]
+fn wrong_arguments_of_guest_calls_say_what_would_be_right() {
+    step_fails(
+        "guest:run('x', { usr = 'y' })",
+        1,
+        "error: script.lua:3: guest:run: unknown option `usr`\nhint: did you mean `user`?\n",
+    );
+    step_fails(
+        "guest:run('x', { timeout = 'soon' })",
+        1,
+        "error: script.lua:3: guest:run: `timeout` must be a time such as \"90s\" or \"10m\", or a number of seconds, \
+         not \"soon\"\n",
+    );
+    step_fails(
+        "guest:run {}",
+        1,
+        "error: script.lua:3: a command is a string or a list of strings, not an empty list\n\
+         hint: guest:run \"ls /\", or guest:run { \"ls\", \"/\" }; options come after it, in a table of their own\n",
+    );
+    step_fails(
+        "guest:write('etc/x', 'y')",
+        1,
+        "error: script.lua:3: `etc/x` is not an absolute path in the guest\nhint: start it with /\n",
+    );
+    step_fails(
+        "guest:write('/etc/x', 'y', { mode = 644 })",
+        1,
+        "error: script.lua:3: guest:write: `mode` must be permissions in octal as a string, such as \"0644\", not 644\n",
+    );
+    step_fails(
+        "guest:push('nofile', '/x')",
+        1,
+        "error: script.lua:3: cannot read `nofile`: No such file or directory\n",
+    );
+    step_fails(
+        "guest:wait_for_port(0)",
+        1,
+        "error: script.lua:3: guest:wait_for_port: a port is a number from 1 to 65535\n",
+    );
+}
+
+#[test]
+fn a_guest_call_where_lua_cannot_wait_is_explained() {
+    step_fails(
+        "table.sort({ 2, 1 }, function(a, b) guest:run 'x' return a < b end)",
+        1,
+        "error: script.lua:3: a call that waits for a guest was made where Lua cannot wait\n\
+         hint: such places are callbacks of table.sort and string.gsub: make the call outside them\n",
+    );
+}
+
+#[test]
+fn errors_of_the_script_itself_keep_their_line() {
+    step_fails("error 'not today'", 1, "error: script.lua:3: not today\n");
+    step_fails("error({ code = 1 })", 1, "error: script.lua:3: the script raised a table, not a message\n");
+    refused("x = = 1", 1, "error: script.lua:1: unexpected symbol near '='\n");
+    refused("nothing.there()", 1, "error: script.lua:1: attempt to index a nil value (global 'nothing')\n");
+    refused(
+        "os.exit(0)",
+        1,
+        "error: script.lua:1: os.exit is not available: it would leave builders behind\n\
+         hint: return ends the script, and error(\"why\") ends it as failed\n",
+    );
+}
+
+#[test]
+fn all_failures_of_branches_are_reported_together() {
+    let ran = Test::new()
+        .script(
+            r#"
+            local vm = machine("lab", { image = require "images.tiny" {} })
+            vm:root("base"):branches {
+              a = function(guest) error("first") end,
+              b = function(guest) guest:run "true" end,
+              c = function(guest) guest:run "false" end,
+            }
+            "#,
+        )
+        .args(["run", "script.lua"])
+        .status(1)
+        .any_stderr()
+        .run();
+    let end = "error: script.lua:3: first\nerror: script.lua:5: \"false\" failed with exit status 1 in `c`\n";
+    assert!(ran.stderr.ends_with(end), "{}", ran.stderr);
+    ran.again().args(["tree", "lab"]).stdout("base (current)\n  |\n  +- b\n").run();
+}
+
+#[test]
+fn a_machine_is_checked_before_anything_is_created() {
+    refused(
+        "machine('lab', { image = require 'images.tiny' {}, memroy = '1GiB' })",
+        1,
+        "error: script.lua:1: machine: unknown option `memroy`\nhint: did you mean `memory`?\n",
+    );
+    refused(
+        "machine('lab', { image = require 'images.tiny' {}, memory = 512 })",
+        1,
+        "error: script.lua:1: machine: `memory` must be a size such as \"512MiB\" or \"2GiB\", not 512\n",
+    );
+    refused(
+        "machine('lab', {})",
+        1,
+        "error: script.lua:1: machine: `image` is missing\n\
+         hint: such as require(\"images.debian\") { suite = \"bookworm\" }, or image.file(\"disk.qcow2\")\n",
+    );
+    refused(
+        "machine('a/b', { image = require 'images.tiny' {} })",
+        2,
+        "error: script.lua:1: \"a/b\" cannot name a machine: it contains `/`, which separates a machine from a snapshot\n\
+         hint: letters of any script, digits, spaces, quotes and most signs are fine\n",
+    );
+    refused(
+        "machine('lab', { image = require 'images.tiny' {}, network = 'wifi' })",
+        1,
+        "error: script.lua:1: machine: there is no `network` \"wifi\"\n\
+         hint: it is \"user\", \"none\", \"network:NAME\" or \"bridge:NAME\"\n",
+    );
+}
+
+#[test]
+fn a_name_is_declared_once() {
+    let ran = Test::new()
+        .script(
+            r#"
+            local vm = machine("lab", { image = require "images.tiny" {} })
+            local base = vm:root("base")
+            local function noop() end
+            base:branch("child", noop)
+            base:branch("child", noop)
+            "#,
+        )
+        .args(["run", "script.lua"])
+        .status(1)
+        .any_stderr()
+        .run();
+    let end = "error: script.lua:5: snapshot `child` of `lab` is declared twice, at script.lua:4 and at script.lua:5\n\
+               hint: every name in a tree is used once\n";
+    assert!(ran.stderr.ends_with(end), "{}", ran.stderr);
+}
+
+#[test]
+fn names_of_every_script_reach_the_hypervisor_whole() {
+    let ran = Test::new()
+        .script(
+            r#"
+            local vm = machine("lab <&> \"'", { image = require "images.tiny" {} })
+            vm:root("根 & <root>"):branch("it's \"データ\"", function(guest) guest:run "true" end)
+            "#,
+        )
+        .args(["run", "script.lua"])
+        .any_stderr()
+        .run();
+    ran.again().args(["tree", "lab <&> \"'"]).stdout("根 & <root> (current)\n  |\n  +- it's \"データ\"\n").run();
+}
+
+#[test]
+fn a_missing_module_says_where_it_was_looked_for() {
+    refused(
+        "require 'nosuch'",
+        1,
+        "error: script.lua:1: there is no module `nosuch`: neither in `.`, `[DIR]/stdlib` nor in the binary\n\
+         hint: a module NAME.SUB is a file NAME/SUB.lua, such as one beside the script\n",
+    );
+}
+
+#[test]
+fn images_are_checked_before_they_are_used() {
+    refused(
+        "image.file('nofile.qcow2')",
+        1,
+        "error: script.lua:1: cannot use image `nofile.qcow2`: there is no such file\n\
+         hint: the path is taken relative to `[DIR]`\n",
+    );
+    refused(
+        "image.url('http://127.0.0.1:1/x.qcow2')",
+        1,
+        "error: script.lua:1: image.url: `http://127.0.0.1:1/x.qcow2` needs a checksum\n\
+         hint: image.url(url, { sha256 = \"...\" }); whoever publishes the image publishes it\n",
+    );
+    refused(
+        "require 'images.debian' { suite = 'bokworm' }",
+        1,
+        "error: script.lua:1: images.debian: Debian has no suite `bokworm`\nhint: did you mean `bookworm`?\n",
+    );
+    refused(
+        "require 'images.tiny' { siut = 'bookworm' }",
+        1,
+        "error: script.lua:1: images.tiny: unknown option `siut`\nhint: did you mean `suite`?\n",
+    );
+}
+
+#[test]
+fn what_is_not_there_is_named_with_the_nearest_that_is() {
+    let lab = Test::new()
+        .script("machine('lab', { image = require 'images.tiny' {} }):root('base')")
+        .args(["run", "script.lua"])
+        .any_stderr()
+        .run();
+    lab.again()
+        .args(["tree", "labb"])
+        .status(1)
+        .stderr("error: there is no machine `labb` on fake:state.json\nhint: did you mean `lab`?\n")
+        .run();
+    lab.again()
+        .args(["exec", "lab/bsae", "--", "true"])
+        .status(1)
+        .stderr("error: there is no snapshot `bsae` in `lab`\nhint: did you mean `base`?\n")
+        .run();
+    lab.again()
+        .args(["exec", "lab", "--", "true"])
+        .status(2)
+        .stderr(
+            "
+            error: invalid value 'lab' for '<SNAPSHOT>': `lab` names no snapshot
+            hint: write MACHINE/SNAPSHOT, such as kvm_debian12/sn01_kvm_debian12
+
+            For more information, try '--help'.
+            ",
+        )
+        .run();
+}
+
+#[test]
+fn a_script_that_is_not_there_is_a_usage_error() {
+    Test::new()
+        .args(["run", "nofile.lua"])
+        .status(2)
+        .stderr("error: cannot read the script `nofile.lua`: No such file or directory\n")
+        .run();
+}

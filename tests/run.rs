@@ -1,0 +1,299 @@
+//! `snaptree run` on the fake hypervisor: what is built, what is reused, and what is said about it.
+
+use crate::support::{Ran, Test};
+
+/// A tree of four, with a comment and a function that later tests change.
+const TREE: &str = r#"
+    local vm = machine("lab", { image = require "images.tiny" {} })
+    local base = vm:root("base"):branch("updated", function(guest)
+      guest:run "apt-get update"
+    end)
+    base:branches {
+      mariadb = function(guest)
+        guest:run "apt-get install mariadb-server"
+        guest:write("/etc/my.cnf", "port=3306")
+      end,
+      postgresql = function(guest)
+        guest:run "apt-get install postgresql"
+      end,
+    }
+"#;
+
+fn built(script: &str) -> Ran {
+    Test::new().script(script).args(["run", "script.lua"]).any_stderr().run()
+}
+
+/// Runs the changed script where the tree was built before, and returns what the run says of its nodes.
+fn rerun(first: &Ran, script: &str) -> Vec<String> {
+    let second = first.again().script(script).args(["run", "script.lua"]).any_stderr().run();
+    let about_nodes = |line: &&str| line.contains(": cached.") || line.contains(": building, ");
+    second.stderr.lines().filter(about_nodes).map(str::to_string).collect()
+}
+
+const ALL_CACHED: [&str; 4] = ["base: cached.", "updated: cached.", "mariadb: cached.", "postgresql: cached."];
+
+fn says(lines: &[&str]) -> Vec<String> {
+    lines.iter().map(|line| line.to_string()).collect()
+}
+
+#[test]
+fn a_first_run_builds_and_reports_every_node() {
+    Test::new()
+        .script(
+            r#"
+            local vm = machine("lab", { image = require "images.tiny" {} })
+            vm:root("base"):branch("child", function(guest)
+              guest:run "true"
+              print("from the script", 1)
+            end)
+            "#,
+        )
+        .args(["run", "script.lua"])
+        .stdout("from the script\t1\n")
+        .stderr(
+            r#"
+            base: building, because it does not exist yet.
+            base: built in [TIME].
+            child: building, because it does not exist yet.
+            child: booted in [TIME].
+            child: 1: run "true"
+            child: 1: done in [TIME].
+            child: built in [TIME].
+            base (current)
+              |
+              +- child
+            "#,
+        )
+        .run();
+}
+
+#[test]
+fn a_second_run_is_cached_and_starts_nothing() {
+    let first = built(TREE);
+    let (started, executed) = (first.started(), first.executed());
+    let second = first
+        .again()
+        .args(["run", "script.lua"])
+        .stderr(
+            "
+            base: cached.
+            updated: cached.
+            mariadb: cached.
+            postgresql: cached.
+            base (current)
+              |
+              +- updated
+                  |
+                  +- mariadb
+                  +- postgresql
+            ",
+        )
+        .run();
+    assert_eq!(second.started(), started);
+    assert_eq!(second.executed(), executed);
+}
+
+#[test]
+fn a_comment_or_a_refactoring_rebuilds_nothing() {
+    let first = built(TREE);
+    let refactored = r#"
+        -- The same effects, told in another way.
+        local function install(package)
+          return function(guest)
+            guest:run("apt-get install " .. package)
+          end
+        end
+        local vm = machine("lab", { image = require "images.tiny" {}, memory = "1GiB" })
+        local updated = vm:root("base", {}):branch("updated", function(g) g:run("apt-get update", { timeout = 60 }) end)
+        updated:branches {
+          postgresql = install "postgresql",
+          mariadb = function(guest)
+            install "mariadb-server" (guest)
+            guest:write("/etc/my.cnf", "port=" .. 3306)
+          end,
+        }
+    "#;
+    assert_eq!(rerun(&first, refactored), says(&ALL_CACHED));
+}
+
+#[test]
+fn a_changed_command_rebuilds_its_branch_alone_and_is_named() {
+    let first = built(TREE);
+    let lines = rerun(&first, &TREE.replace("install mariadb-server", "install mariadb-server=10.11"));
+    let reason =
+        r#"operation 1 was run "apt-get install mariadb-server", is now run "apt-get install mariadb-server=10.11""#;
+    assert_eq!(
+        lines,
+        [ALL_CACHED[0], ALL_CACHED[1], ALL_CACHED[3], &format!("mariadb: building, because {reason}.")]
+            .map(String::from)
+    );
+}
+
+#[test]
+fn a_changed_parent_rebuilds_what_hangs_below_it() {
+    let first = built(TREE);
+    let lines = rerun(&first, &TREE.replace("apt-get update", "apt-get update -q"));
+    assert_eq!(
+        lines,
+        says(&[
+            "base: cached.",
+            r#"updated: building, because operation 1 was run "apt-get update", is now run "apt-get update -q"."#,
+            "mariadb: building, because it does not exist yet.",
+            "postgresql: building, because it does not exist yet.",
+        ])
+    );
+}
+
+#[test]
+fn each_cause_of_a_rebuild_is_named() {
+    let first = built(TREE);
+    for (from, to, reason) in [
+        (
+            "port=3306",
+            "port=3307",
+            "operation 2 was write /etc/my.cnf, 9 bytes (8209b023), is now write /etc/my.cnf, 9 bytes (114de910)",
+        ),
+        (
+            r#"guest:write("/etc/my.cnf", "port=3306")"#,
+            "",
+            "operation 2 is gone: write /etc/my.cnf, 9 bytes (8209b023)",
+        ),
+        (
+            r#"guest:write("/etc/my.cnf", "port=3306")"#,
+            r#"guest:write("/etc/my.cnf", "port=3306") guest:run("sync", { user = "mysql" })"#,
+            r#"operation 3 is new: run "sync" as mysql"#,
+        ),
+    ] {
+        let lines = rerun(&first, &TREE.replace(from, to));
+        assert_eq!(lines[3], format!("mariadb: building, because {reason}."));
+        assert_eq!(rerun(&first, TREE), says(&ALL_CACHED), "the superseded node is revived");
+    }
+}
+
+#[test]
+fn a_changed_machine_rebuilds_the_whole_tree_and_names_the_field() {
+    let first = built(TREE);
+    let lines = rerun(&first, &TREE.replace("tiny\" {}", "tiny\" {}, cpus = 2"));
+    assert_eq!(lines[0], "base: building, because the machine's `cpus` was 1, is now 2.");
+    assert_eq!(lines.len(), 4);
+    assert!(lines.iter().all(|line| line.contains("building")), "{lines:?}");
+}
+
+#[test]
+fn switching_back_and_forth_builds_once() {
+    let first = built(TREE);
+    let other = TREE.replace("apt-get update", "apt-get update -q");
+    rerun(&first, &other);
+    assert_eq!(rerun(&first, TREE), says(&ALL_CACHED));
+    assert_eq!(rerun(&first, &other), says(&ALL_CACHED));
+}
+
+#[test]
+fn results_of_operations_are_replayed_to_the_script() {
+    let script = r#"
+        local vm = machine("lab", { image = require "images.tiny" {} })
+        vm:root("base"):branch("child", function(guest)
+          local r = guest:run("version", { check = false })
+          guest:write("/v", r.stdout)
+          print(r.status, r.ok, r.stderr, guest:read("/v"), guest:time(), guest:info().id)
+        end)
+    "#;
+    let answers = serde_json::json!([{ "command": "version", "status": 3, "stdout": "10.11", "stderr": "odd" }]);
+    let printed = "3\tfalse\todd\t10.11\t1700000000.0\tdebian\n";
+    let first =
+        Test::new().answers(answers).script(script).args(["run", "script.lua"]).stdout(printed).any_stderr().run();
+    first.again().args(["run", "script.lua"]).stdout(printed).any_stderr().run();
+}
+
+#[test]
+fn arguments_reach_the_script() {
+    Test::new()
+        .script("print(arg[0], arg[1], arg[2], ...)")
+        .args(["run", "script.lua", "one", "--two"])
+        .stdout("script.lua\tone\t--two\tone\t--two\n")
+        .run();
+}
+
+#[test]
+fn modules_beside_the_script_may_wait_for_guests_while_they_load() {
+    Test::new()
+        .file(
+            "tree/of.lua",
+            "local vm = machine('lab', { image = require 'images.tiny' {} })\n\
+             return vm:root('base'):branch('child', function(guest) guest:run 'true' end)",
+        )
+        .script("print(require('tree.of').name)")
+        .args(["run", "script.lua"])
+        .stdout("child\n")
+        .any_stderr()
+        .run();
+}
+
+#[test]
+fn a_coroutine_of_the_script_may_wait_for_guests() {
+    Test::new()
+        .script(
+            r#"
+            local vm = machine("lab", { image = require "images.tiny" {} })
+            vm:root("base"):branch("child", function(guest)
+              local each = coroutine.wrap(function()
+                for n = 1, 3 do
+                  guest:run("echo " .. n)
+                  coroutine.yield(n)
+                end
+              end)
+              print(each(), each(), each())
+            end)
+            "#,
+        )
+        .args(["run", "script.lua"])
+        .stdout("1\t2\t3\n")
+        .any_stderr()
+        .run();
+}
+
+#[test]
+fn no_pcall_can_keep_a_stale_step_from_being_run_again() {
+    let script = r#"
+        local vm = machine("lab", { image = require "images.tiny" {} })
+        vm:root("base"):branch("child", function(guest)
+          print(pcall(guest.run, guest, "a"))
+        end)
+    "#;
+    let first = Test::new().script(script).args(["run", "script.lua"]).any_stdout().any_stderr().run();
+    let changed = script.replace("\"a\"", "\"b\"").replace("print", "local _ =");
+    assert_eq!(rerun(&first, &changed)[1], r#"child: building, because operation 1 was run "a", is now run "b"."#);
+}
+
+#[test]
+fn an_interrupt_stops_the_run_and_leaves_the_tree_as_it_was() {
+    let script = TREE.replace("apt-get install postgresql", "sleep 60");
+    let ran = Test::new()
+        .script(&script)
+        .args(["run", "script.lua"])
+        .status(130)
+        .any_stderr()
+        .start()
+        .wait_for_state(|state| {
+            state["executed"].as_array().is_some_and(|all| all.iter().any(|e| e["command"] == "sleep 60"))
+        })
+        .signal("INT")
+        .finish();
+    assert!(ran.stderr.ends_with("error: interrupted\n"), "{}", ran.stderr);
+    assert_eq!(ran.domains(), ["lab"], "no builder is left");
+    ran.again().args(["tree", "lab"]).any_stdout().run();
+}
+
+#[test]
+fn a_busy_loop_can_be_interrupted_even_under_pcall() {
+    let ran = Test::new()
+        .file("started", "")
+        .script("print('looping') while true do pcall(function() while true do end end) end")
+        .args(["run", "script.lua"])
+        .status(130)
+        .any_stdout()
+        .stderr("error: interrupted\n")
+        .start();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    ran.signal("INT").finish();
+}
