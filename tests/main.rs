@@ -2,6 +2,7 @@
 
 mod commands;
 mod fake;
+mod qemu;
 mod refusals;
 mod run;
 mod support;

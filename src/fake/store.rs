@@ -136,7 +136,7 @@ mod tests {
     fn a_file_in_a_missing_directory_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let error = error(&directory.path().join("missing/state.json"));
-        assert_eq!(error.causes, ["No such file or directory (os error 2)"]);
+        assert_eq!(error.causes, ["No such file or directory"]);
     }
 
     #[test]

@@ -299,7 +299,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let cache = ImageCache::open(directory.path()).unwrap();
         assert_eq!(
-            cache.remove("tiny").unwrap_err().to_string(),
+            cache.find("tiny").unwrap_err().to_string(),
             "the cache has no image `tiny`\nhint: the cache is empty"
         );
         let [a, b] = ["a", "b"].map(|x| Image::built("tiny", json!({ "x": x }), None).unwrap());
@@ -308,13 +308,15 @@ mod tests {
         let names: Vec<String> = cache.list().unwrap().into_iter().map(|image| image.name).collect();
         assert_eq!(names, ["tiny", "tiny"]);
         assert!(
-            cache.remove("tiny").unwrap_err().to_string().starts_with("`tiny` names 2 images\nhint: use the beginning")
+            cache.find("tiny").unwrap_err().to_string().starts_with("`tiny` names 2 images\nhint: use the beginning")
         );
-        assert_eq!(cache.remove(&a.digest[..20]).unwrap().digest, a.digest);
-        assert_eq!(cache.remove("other").unwrap_err().hint.unwrap(), "it has tiny");
+        let found = cache.find(&a.digest[..20]).unwrap();
+        assert_eq!(found.digest, a.digest);
+        cache.remove(&found).unwrap();
+        assert_eq!(cache.find("other").unwrap_err().hint.unwrap(), "it has tiny");
         assert!(cache.lookup(&a.digest).is_none());
         assert!(cache.lookup(&b.digest).is_some());
-        cache.remove("tiny").unwrap();
+        cache.remove(&cache.find("tiny").unwrap()).unwrap();
         assert!(cache.list().unwrap().is_empty());
     }
 

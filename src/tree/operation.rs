@@ -227,7 +227,7 @@ mod tests {
             cwd: Some("/tmp".into()),
             user: Some("nobody".into()),
         };
-        assert_eq!(run.to_string(), r#"run "echo \"hi\"" as nobody in /tmp A="b c" < 2 bytes (77d2c24c)"#);
+        assert_eq!(run.to_string(), r#"run "echo \"hi\"" as nobody in /tmp A="b c" < 2 bytes (626e44fe)"#);
         let argv = CommandLine::Argv(vec!["mysql".into(), "-e".into(), "select 1".into()]);
         assert_eq!(Quoted(&argv).to_string(), r#"{"mysql", "-e", "select 1"}"#);
     }

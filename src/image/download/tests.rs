@@ -112,7 +112,7 @@ fn a_download_is_verified_kept_and_not_repeated() {
     assert_eq!(desk.events(), ["downloading disk.raw", "16 of 16", "finished"]);
     let listed = desk.cache.list().unwrap();
     assert_eq!((listed.len(), listed[0].name.as_str()), (1, "disk.raw"));
-    desk.cache.remove("disk.raw").unwrap();
+    desk.cache.remove(&desk.cache.find("disk.raw").unwrap()).unwrap();
     assert!(desk.cache.list().unwrap().is_empty());
 }
 

@@ -1,0 +1,64 @@
+//! Connections, the accelerator, and the scripts that ship with snaptree.
+
+use super::lab::{Lab, is_root, shape};
+use crate::support::{Test, repository};
+
+#[test]
+#[ignore = "needs QEMU"]
+fn the_in_process_driver_builds_a_tree() {
+    let lab = Lab::new("embed");
+    let root = lab.store.join("e");
+    let script = r#"
+        local base = require("images.tiny") {}
+        machine("embedded", { image = base, memory = "256MiB" }):root("base"):branch("child", function(guest)
+          print(guest:run("echo in the guest").stdout)
+        end)
+    "#;
+    let ran = lab
+        .script("")
+        .script(script)
+        .connect("embed")
+        .env("SNAPTREE_EMBED_ROOT", &root)
+        .stdout("in the guest\n\n")
+        .any_stderr()
+        .run();
+    assert!(shape(&ran.stderr).ends_with("base\n  |\n  +- child\n"), "{}", ran.stderr);
+    let delete = ran.again().args(["delete", "embedded", "--yes"]);
+    delete.stderr("Deleted machine `embedded` with its 2 snapshots and their layers.\n").run();
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn the_default_connection_is_the_one_virsh_uses() {
+    let lab = Lab::new("default");
+    let there = lab.snaptree(&["tree", "nosuch"]).no_connect().status(1).any_stderr().run();
+    let uri = if is_root() { "qemu:///system" } else { "qemu:///session" };
+    assert!(there.stderr.starts_with(&format!("error: there is no machine `nosuch` on {uri}\n")), "{}", there.stderr);
+    lab.snaptree(&["tree", "test"])
+        .no_connect()
+        .env("LIBVIRT_DEFAULT_URI", "test:///default")
+        .stdout("no snapshots\n")
+        .run();
+    lab.snaptree(&["tree", "test"]).connect("test:///default").stdout("no snapshots\n").run();
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn an_unreachable_hypervisor_ends_with_69() {
+    let ran = Test::new().connect("qemu:///nosuch").args(["tree"]).status(69).any_stderr().run();
+    assert!(ran.stderr.starts_with("error: cannot connect to `qemu:///nosuch`: "), "{}", ran.stderr);
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn the_hello_script_builds_its_tree() {
+    let lab = Lab::new("hello");
+    let script = std::fs::read_to_string(repository().join("scripts/hello.lua")).unwrap();
+    let drawn =
+        script.lines().skip_while(|line| *line != "-- The tree:").skip(1).take_while(|line| line.starts_with("-- "));
+    let drawn: String = drawn.map(|line| format!("{}\n", line.trim_start_matches("--   "))).collect();
+    let script = script.replace("machine(\"hello\"", "machine(MACHINE");
+    lab.script(&format!("\n{script}")).any_stderr().run();
+    assert_eq!(lab.virsh_tree(), drawn);
+    lab.exec("japanese", &["cat", "/root/greeting"]).stdout("こんにちは\n").run();
+}

@@ -1,0 +1,127 @@
+//! A machine on the host's libvirt, removed with all its files when the test ends, however it ends.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use crate::support::{Ran, Test};
+
+/// A store that QEMU can reach, and a machine name that no other test uses.
+pub struct Lab {
+    pub machine: String,
+    pub store: PathBuf,
+    uri: &'static str,
+    test: Ran,
+}
+
+impl Lab {
+    pub fn new(name: &str) -> Self {
+        let uri = if is_root() { "qemu:///system" } else { "qemu:///session" };
+        Self::on(uri, name)
+    }
+
+    pub fn on(uri: &'static str, name: &str) -> Self {
+        let unique = format!("snaptree-test-{}-{}", std::process::id(), name.replace(|c: char| !c.is_ascii(), "_"));
+        let store = store_base().join(unique.replace([' ', '/', '"', '\''], "_"));
+        std::fs::create_dir_all(&store).unwrap();
+        let test = Test::new()
+            .connect(uri)
+            .env("SNAPTREE_STORE", &store)
+            .env("SNAPTREE_CACHE", image_cache())
+            .env("HOME", std::env::var_os("HOME").unwrap())
+            .env("XDG_RUNTIME_DIR", std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default())
+            .args(["--version"])
+            .any_stdout()
+            .run();
+        Self { machine: format!("test-{}-{name}", std::process::id()), store, uri, test }
+    }
+
+    /// Prepares a run whose script has the machine's name as `MACHINE` and the tiny image as `tiny`.
+    pub fn script(&self, text: &str) -> Test {
+        let machine = self.machine.replace('\\', "\\\\").replace('"', "\\\"");
+        let script = format!("local MACHINE, tiny = \"{machine}\", require \"images.tiny\" {text}");
+        self.test.again().script(&script).args(["run", "script.lua"]).limit(std::time::Duration::from_secs(600))
+    }
+
+    pub fn snaptree(&self, args: &[&str]) -> Test {
+        self.test.again().args(args.iter().copied()).limit(std::time::Duration::from_secs(300))
+    }
+
+    pub fn exec(&self, snapshot: &str, command: &[&str]) -> Test {
+        let path = format!("{}/{snapshot}", self.machine);
+        self.snaptree(&[&["exec", &path, "--"], command].concat())
+    }
+
+    pub fn virsh(&self, args: &[&str]) -> String {
+        let output = self.try_virsh(args);
+        assert!(output.status.success(), "virsh {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn try_virsh(&self, args: &[&str]) -> Output {
+        Command::new("virsh").args(["-q", "-c", self.uri]).args(args).output().unwrap()
+    }
+
+    /// The tree as virsh draws it, without blank lines.
+    pub fn virsh_tree(&self) -> String {
+        shape(&self.virsh(&["snapshot-list", &self.machine, "--tree"]))
+    }
+
+    /// The domains of this test that are there, in any state.
+    pub fn domains(&self) -> Vec<String> {
+        let names = self.virsh(&["list", "--all", "--name"]);
+        names.lines().filter(|name| name.starts_with(&self.machine)).map(str::to_string).collect()
+    }
+
+    /// Every file in the store.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let (mut files, mut directories) = (Vec::new(), vec![self.store.clone()]);
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap().flatten() {
+                let path = entry.path();
+                if path.is_dir() { directories.push(path) } else { files.push(path) }
+            }
+        }
+        files.sort();
+        files
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for domain in self.domains() {
+            self.try_virsh(&["destroy", &domain]);
+            self.try_virsh(&["undefine", &domain, "--snapshots-metadata"]);
+        }
+        std::fs::remove_dir_all(&self.store).unwrap();
+        let log = PathBuf::from("/var/log/libvirt/qemu");
+        for entry in std::fs::read_dir(log).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&self.machine) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+/// A drawn tree without its blank lines and the mark of the current snapshot.
+pub fn shape(tree: &str) -> String {
+    let lines = tree.lines().map(|line| line.trim_end().trim_end_matches(" (current)"));
+    lines.filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect()
+}
+
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+fn home() -> PathBuf {
+    PathBuf::from(std::env::var_os("HOME").unwrap())
+}
+
+fn store_base() -> PathBuf {
+    if is_root() { PathBuf::from("/var/lib/snaptree-test") } else { home().join(".local/share/snaptree-test") }
+}
+
+/// The user's own cache, so that the tiny image is built once and not by every test.
+fn image_cache() -> PathBuf {
+    std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home().join(".cache"), PathBuf::from).join("snaptree")
+}

@@ -1,0 +1,8 @@
+//! The claims about guests, on real QEMU through real libvirt.
+//!
+//! These tests are ignored unless asked for, since they need a hypervisor: `make test` asks.
+
+mod build;
+mod guest;
+mod host;
+mod lab;
