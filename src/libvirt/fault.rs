@@ -36,7 +36,7 @@ fn hint(code: ErrorNumber, text: &str) -> Option<&'static str> {
     let has = |part: &str| lower.contains(part);
     if has("already exists with uuid") || has("is already active as") || code == ErrorNumber::DomExist {
         Some("a domain of that name exists already; choose another name, or remove that one: `virsh undefine NAME`")
-    } else if has("libvirt-sock") || has("virtqemud-sock") || has("authentication unavailable") {
+    } else if has("libvirt-sock") || has("virtqemud-sock") || has("system bus") || has("authentication unavailable") {
         Some("is libvirt's daemon running, and are you in the group `libvirt`? `--connect embed` needs neither")
     } else if has("could not open") && has("permission denied") || has("cannot access storage file") {
         Some("QEMU must be able to reach the file; SNAPTREE_STORE chooses a directory that it can reach")

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-/// Sends libvirt's own log to a file instead of our standard error. Has an effect before the first call of libvirt only.
+/// Sends libvirt's own log to a file instead of our standard error, if it comes before the first call of libvirt.
 pub fn log_to(file: &Path) {
     const VARIABLE: &str = "LIBVIRT_LOG_OUTPUTS";
     if std::env::var_os(VARIABLE).is_some() {
