@@ -1,1 +1,15 @@
-//! Empty as yet.
+//! The QEMU guest agent's protocol, over any [`Transport`]: a [`Guest`](crate::hypervisor::Guest) that needs neither
+//! network nor keys.
+
+#[expect(clippy::module_inception, reason = "a file is a noun and holds the type of that name")]
+mod agent;
+mod calls;
+mod file;
+mod process;
+mod sockets;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+pub use agent::Agent;
+pub use transport::{Transport, TransportError};

@@ -1,8 +1,19 @@
-//! Empty as yet.
-pub struct Connected {
-    pub hypervisor: std::sync::Arc<dyn crate::hypervisor::Hypervisor>,
-    pub note: Option<String>,
-}
-pub fn connect(_: Option<&str>, _: &crate::paths::Paths) -> crate::error::Result<Connected> {
-    Err(crate::error::Error::unavailable("none"))
-}
+//! The adapter to libvirt, and the one place that knows it.
+//!
+//! XML is built and read in pure functions ([`domain_xml`], [`snapshot_xml`], [`metadata_xml`]); [`hypervisor`] calls
+//! libvirt with it.
+
+mod connection;
+mod domain_xml;
+mod embed;
+mod fault;
+mod hypervisor;
+mod kvm;
+mod metadata_xml;
+mod qemu_img;
+mod raw;
+mod snapshot_xml;
+mod transport;
+mod xml;
+
+pub use connection::{Connected, connect};

@@ -1,0 +1,202 @@
+//! The guest behind an agent.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::agent::calls::{Calls, PATIENT, QUICK};
+use crate::agent::process::Process;
+use crate::agent::transport::{Transport, TransportError};
+use crate::agent::{file, sockets};
+use crate::error::{Error, Result};
+use crate::hypervisor::{Command, Exit, FileMode, Guest, Stream, UnitState};
+use crate::stop::Stop;
+
+const POLL: Duration = Duration::from_millis(100);
+const PING: Duration = Duration::from_secs(1);
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// A guest operated through its QEMU guest agent.
+pub struct Agent<T> {
+    calls: Calls<T>,
+    domain: String,
+}
+
+impl<T: Transport> Agent<T> {
+    /// Makes the guest of `domain`; sends nothing yet.
+    pub fn new(transport: T, domain: &str) -> Self {
+        Self { calls: Calls(transport), domain: domain.to_string() }
+    }
+
+    /// Runs one of our own commands and returns its status, standard output and standard error.
+    fn ask<const N: usize>(&self, argv: [&str; N], stop: &Stop) -> Result<(Exit, String, String)> {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut keep = |stream, data: &[u8]| match stream {
+            Stream::Stdout => stdout.extend_from_slice(data),
+            Stream::Stderr => stderr.extend_from_slice(data),
+        };
+        let exit = self.run(&Command::argv(argv), &mut keep, stop)?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_string();
+        Ok((exit, text(stdout), text(stderr)))
+    }
+
+    /// Runs one of our own commands that has to succeed.
+    fn must<const N: usize>(&self, argv: [&str; N], failed: &str, stop: &Stop) -> Result<()> {
+        match self.ask(argv, stop)? {
+            (Exit(0), ..) => Ok(()),
+            (Exit(status), _, stderr) if stderr.is_empty() => {
+                Err(Error::failed(failed).cause(format!("`{}` ended with status {status}", argv[0])))
+            }
+            (_, _, stderr) => Err(Error::failed(failed).cause(stderr)),
+        }
+    }
+
+    fn set_mode(&self, path: &str, mode: &FileMode, stop: &Stop) -> Result<()> {
+        if let Some(owner) = &mode.owner {
+            let failed = format!("cannot give `{path}` in the guest to `{owner}`");
+            self.must(["chown", "--", owner, path], &failed, stop)?;
+        }
+        // Last, for `chown` takes the set-user-id bit away.
+        if let Some(bits) = mode.mode {
+            let bits = format!("{bits:o}");
+            let failed = format!("cannot set the mode of `{path}` in the guest to {bits}");
+            self.must(["chmod", &bits, "--", path], &failed, stop)?;
+        }
+        Ok(())
+    }
+
+    fn boot_id(&self) -> Result<Vec<u8>, TransportError> {
+        let file = file::File::open(&self.calls, BOOT_ID, "r")?;
+        Ok(file.read()?.0)
+    }
+
+    /// Sends a shutdown, which a guest that obeys leaves unanswered.
+    fn send_shutdown(&self, mode: &str) -> Result<()> {
+        match self.calls.call("guest-shutdown", json!({ "mode": mode }), PING) {
+            Ok(_) | Err(TransportError::NotConnected(_) | TransportError::Gone(_)) => Ok(()),
+            Err(error) => Err(file::failure(&format!("cannot {mode} the guest of `{}`", self.domain), &error)),
+        }
+    }
+
+    /// Repeats `attempt` until it yields something; a guest that is merely not there yet is waited for.
+    fn poll<R>(
+        &self,
+        what: &str,
+        stop: &Stop,
+        mut attempt: impl FnMut() -> Result<Option<R>, TransportError>,
+    ) -> Result<R> {
+        loop {
+            stop.check(|| format!("waiting for {what} of `{}`", self.domain))?;
+            match attempt() {
+                Ok(Some(result)) => return Ok(result),
+                Ok(None) | Err(TransportError::NotConnected(_) | TransportError::Agent { .. }) => {}
+                Err(TransportError::Gone(cause)) => {
+                    return Err(Error::failed(format!("the domain `{}` stopped", self.domain))
+                        .cause(cause)
+                        .hint("the guest powered off, or QEMU ended; libvirt's log of the domain tells more"));
+                }
+                Err(error) => {
+                    return Err(file::failure(&format!("cannot reach {what} of `{}`", self.domain), &error));
+                }
+            }
+            stop.sleep(POLL);
+        }
+    }
+}
+
+impl<T: Transport> Guest for Agent<T> {
+    fn wait_until_ready(&self, stop: &Stop) -> Result<()> {
+        self.poll("the guest agent", stop, || self.calls.ping(PING).map(Some)).map_err(|error| match error.kind {
+            crate::error::Kind::Timeout => error.hint("is `qemu-guest-agent` installed and running in the guest?"),
+            _ => error,
+        })
+    }
+
+    fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        Process::start(&self.calls, command, &id)?.wait(output, stop)
+    }
+
+    fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64> {
+        file::read(&self.calls, path, sink, stop)
+    }
+
+    fn write(&self, path: &str, source: &mut dyn Read, mode: &FileMode, stop: &Stop) -> Result<u64> {
+        file::write(&self.calls, path, source, mode, stop, &mut |mode| self.set_mode(path, mode, stop))
+    }
+
+    fn exists(&self, path: &str, stop: &Stop) -> Result<bool> {
+        Ok(self.ask(["test", "-e", path], stop)?.0 == Exit(0))
+    }
+
+    fn listens(&self, port: u16, stop: &Stop) -> Result<bool> {
+        for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+            let mut text = Vec::new();
+            match self.read(table, &mut text, stop) {
+                Ok(_) if sockets::listens(&String::from_utf8_lossy(&text), port) => return Ok(true),
+                Ok(_) => {}
+                // A kernel without IPv6 has only the first table.
+                Err(_) if table.ends_with('6') => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    fn unit_state(&self, unit: &str, stop: &Stop) -> Result<UnitState> {
+        let (exit, stdout, stderr) = self.ask(["systemctl", "is-active", "--", unit], stop)?;
+        match stdout.as_str() {
+            "active" => Ok(UnitState::Active),
+            "failed" => Ok(UnitState::Failed),
+            "" if exit == Exit(127) => Err(Error::failed("`wait_for_unit` needs systemd in the guest")
+                .cause("there is no `systemctl`")
+                .hint("`wait_for_port` and `wait_until_succeeds` work in any guest")),
+            "" => Err(Error::failed(format!("cannot ask systemd in the guest about `{unit}`")).cause(stderr)),
+            other => Ok(UnitState::Other(other.to_string())),
+        }
+    }
+
+    fn reboot(&self, stop: &Stop) -> Result<()> {
+        let before = self.poll("the guest agent", stop, || self.boot_id().map(Some))?;
+        self.send_shutdown("reboot")?;
+        self.poll("the restart", stop, || Ok(Some(self.boot_id()?).filter(|now| *now != before)))?;
+        Ok(())
+    }
+
+    fn shutdown(&self, _stop: &Stop) -> Result<()> {
+        self.send_shutdown("powerdown")
+    }
+
+    fn sync(&self, stop: &Stop) -> Result<()> {
+        self.must(["sync"], "cannot sync the guest's disks", stop)
+    }
+
+    fn time(&self, _stop: &Stop) -> Result<f64> {
+        let failed = |error| file::failure("cannot read the guest's clock", &error);
+        let answer = self.calls.call("guest-get-time", json!({}), QUICK).map_err(failed)?;
+        let nanoseconds = answer.as_i64().unwrap_or_default();
+        Ok(nanoseconds as f64 / 1e9)
+    }
+
+    fn info(&self, stop: &Stop) -> Result<BTreeMap<String, String>> {
+        if let Ok(Value::Object(facts)) = self.calls.call("guest-get-osinfo", json!({}), PATIENT) {
+            let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+            return Ok(facts.into_iter().map(|(key, value)| (fact_name(&key), text(value))).collect());
+        }
+        let mut info = BTreeMap::new();
+        for (name, option) in [("name", "-s"), ("kernel", "-r"), ("machine", "-m")] {
+            let (_, stdout, _) = self.ask(["uname", option], stop)?;
+            info.insert(name.to_string(), stdout);
+        }
+        Ok(info)
+    }
+}
+
+fn fact_name(key: &str) -> String {
+    match key {
+        "kernel-release" => "kernel".to_string(),
+        _ => key.replace('-', "_"),
+    }
+}

@@ -1,0 +1,231 @@
+//! A command running in the guest.
+
+use std::time::{Duration, Instant};
+
+use crate::agent::calls::{Calls, Status};
+use crate::agent::file::{self, File};
+use crate::agent::transport::{Transport, TransportError};
+use crate::error::{Error, Result};
+use crate::hypervisor::{Command, CommandLine, Exit, Stream};
+use crate::stop::Stop;
+
+const WRAPPER: &str = include_str!("wrapper.sh");
+const KILL: &str = include_str!("kill.sh");
+/// Gives the wrapper a session of its own, under the process id that the agent knows.
+const LAUNCH: &str =
+    r#"if command -v setsid >/dev/null 2>&1; then exec setsid /bin/sh -c "$@"; fi; exec /bin/sh -c "$@""#;
+
+/// The most input that goes along with the command itself.
+const SMALL_INPUT: usize = 64 << 10;
+/// How long a command runs before its output is asked for.
+const SHORT_RUN: Duration = Duration::from_millis(300);
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LAST_PAUSE: Duration = Duration::from_millis(80);
+/// How long to wait for what was killed.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]);
+
+/// A command that was started in the guest.
+pub struct Process<'a, T: Transport> {
+    calls: &'a Calls<T>,
+    title: String,
+    directory: String,
+    pid: i64,
+    streams: [Tail<'a, T>; 2],
+}
+
+/// One of the two output files and how far it was handed over.
+struct Tail<'a, T: Transport> {
+    stream: Stream,
+    path: String,
+    file: Option<File<'a, T>>,
+    offset: usize,
+}
+
+impl<'a, T: Transport> Process<'a, T> {
+    /// Starts a command. `id` names its files in the guest.
+    pub fn start(calls: &'a Calls<T>, command: &Command, id: &str) -> Result<Self> {
+        let title = title(&command.line);
+        let refused = |error| file::failure(&format!("cannot run `{title}` in the guest"), &error);
+        let directory = format!("/run/snaptree/{id}");
+        let by_file = command.stdin.len() > SMALL_INPUT;
+        let stdin = if by_file {
+            finish(calls, "mkdir", &["-p", "-m", "700", &directory]).map_err(refused)?;
+            let input = File::open(calls, &format!("{directory}/in"), "w").map_err(refused)?;
+            input.write(&command.stdin).map_err(refused)?;
+            input.close().map_err(refused)?;
+            &[][..]
+        } else {
+            &command.stdin
+        };
+        let args = arguments(command, id, by_file);
+        let pid = calls.exec("/bin/sh", &args, stdin).map_err(refused)?;
+        let tail = |stream, name| Tail { stream, path: format!("{directory}/{name}"), file: None, offset: 0 };
+        let streams = [tail(Stream::Stdout, "out"), tail(Stream::Stderr, "err")];
+        Ok(Self { calls, title, directory, pid, streams })
+    }
+
+    /// Waits for the end, handing output over; kills the command when `stop` ends the wait.
+    pub fn wait(mut self, output: Output, stop: &Stop) -> Result<Exit> {
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if let Err(error) = stop.check(|| format!("`{}` in the guest", self.title)) {
+                self.kill(output);
+                return Err(error);
+            }
+            match self.calls.exec_status(self.pid) {
+                Ok(status) if status.exited => return self.finish(&status, output),
+                Ok(_) if started.elapsed() >= SHORT_RUN => self.follow(output)?,
+                Ok(_) | Err(TransportError::NotConnected(_)) => {}
+                Err(error) => return Err(self.lost(&error)),
+            }
+            stop.sleep(pause);
+            pause = (pause * 3 / 2).min(LAST_PAUSE);
+        }
+    }
+
+    /// Hands over what the files have grown by. The wrapper removes them when the command ends, so a file that cannot
+    /// be opened only means that its contents come with the exit status.
+    fn follow(&mut self, output: Output) -> Result<()> {
+        for tail in &mut self.streams {
+            match tail.advance(self.calls, output) {
+                Ok(()) | Err(TransportError::Agent { .. } | TransportError::NotConnected(_)) => {}
+                Err(error) => return Err(self.lost(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, status: &Status, output: Output) -> Result<Exit> {
+        match split_header(&status.stdout) {
+            (Some("inline"), stdout) => {
+                for (tail, whole) in self.streams.iter().zip([stdout, &status.stderr]) {
+                    if let Some(rest) = whole.get(tail.offset..).filter(|rest| !rest.is_empty()) {
+                        output(tail.stream, rest);
+                    }
+                }
+            }
+            (header, _) => {
+                // Either the output is in the files because there is much of it, or the wrapper came to no good end.
+                for tail in &mut self.streams {
+                    let result = tail.advance(self.calls, output);
+                    if header.is_some() {
+                        result.map_err(|error| {
+                            file::failure(&format!("cannot read the output of `{}`", self.title), &error)
+                        })?;
+                    }
+                }
+                if header.is_none() && !status.stderr.is_empty() {
+                    output(Stream::Stderr, &status.stderr);
+                }
+                self.remove_files();
+            }
+        }
+        Ok(Exit(status.exit_code.unwrap_or_else(|| 128 + status.signal.unwrap_or_default())))
+    }
+
+    /// Ends the command and everything that it started; hands over what it printed until then.
+    fn kill(&mut self, output: Output) {
+        // Nothing here may hide why it is killed, so errors are passed over.
+        let pid = self.pid.to_string();
+        let _ = finish(self.calls, "/bin/sh", &["-c", KILL, "sh", &pid]);
+        let _ = wait_for(self.calls, self.pid);
+        for tail in &mut self.streams {
+            let _ = tail.advance(self.calls, output);
+        }
+        self.remove_files();
+    }
+
+    fn remove_files(&mut self) {
+        for tail in &mut self.streams {
+            tail.file = None;
+        }
+        // What is left lies in a tmpfs and is small or soon gone; not worth failing a command that ran.
+        let _ = finish(self.calls, "rm", &["-rf", &self.directory]);
+    }
+
+    fn lost(&self, error: &TransportError) -> Error {
+        let message = format!("lost `{}` in the guest", self.title);
+        match error {
+            TransportError::Agent { .. } => file::failure(&message, error)
+                .hint("the guest or its agent restarted meanwhile; `guest:reboot()` restarts a guest and waits for it"),
+            _ => file::failure(&message, error),
+        }
+    }
+}
+
+impl<'a, T: Transport> Tail<'a, T> {
+    fn advance(&mut self, calls: &'a Calls<T>, output: Output) -> Result<(), TransportError> {
+        if self.file.is_none() {
+            self.file = Some(File::open(calls, &self.path, "r")?);
+        }
+        while let Some(file) = &self.file {
+            let (data, ended) = file.read()?;
+            if !data.is_empty() {
+                self.offset += data.len();
+                output(self.stream, &data);
+            }
+            if ended {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs a small program of ours to its end.
+fn finish<T: Transport>(calls: &Calls<T>, path: &str, args: &[&str]) -> Result<Status, TransportError> {
+    let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
+    let pid = calls.exec(path, &args, &[])?;
+    wait_for(calls, pid)
+}
+
+fn wait_for<T: Transport>(calls: &Calls<T>, pid: i64) -> Result<Status, TransportError> {
+    let started = Instant::now();
+    loop {
+        let status = calls.exec_status(pid)?;
+        if status.exited || started.elapsed() > KILL_PATIENCE {
+            return Ok(status);
+        }
+        std::thread::sleep(FIRST_PAUSE);
+    }
+}
+
+fn arguments(command: &Command, id: &str, stdin_by_file: bool) -> Vec<String> {
+    let mut args: Vec<String> = ["-c", LAUNCH, "sh", WRAPPER, "sh", id].map(str::to_string).to_vec();
+    args.push(command.cwd.clone().unwrap_or_default());
+    args.push(command.user.clone().unwrap_or_default());
+    args.push(if stdin_by_file { "file" } else { "" }.to_string());
+    if !command.env.is_empty() {
+        args.push("env".to_string());
+        args.extend(command.env.iter().map(|(key, value)| format!("{key}={value}")));
+    }
+    match &command.line {
+        CommandLine::Shell(line) => args.extend(["/bin/sh", "-c", line].map(str::to_string)),
+        CommandLine::Argv(argv) => args.extend(argv.iter().cloned()),
+    }
+    args
+}
+
+/// The command as errors name it: its first line, and not too much of that.
+fn title(line: &CommandLine) -> String {
+    const LONGEST: usize = 60;
+    let text = match line {
+        CommandLine::Shell(line) => line.trim().to_string(),
+        CommandLine::Argv(argv) => argv.join(" "),
+    };
+    let first = text.lines().next().unwrap_or_default();
+    let short: String = first.chars().take(LONGEST).collect();
+    if short.len() == text.len() { short } else { format!("{short}...") }
+}
+
+fn split_header(stdout: &[u8]) -> (Option<&str>, &[u8]) {
+    let Some(end) = stdout.iter().position(|byte| *byte == b'\n') else { return (None, stdout) };
+    match &stdout[..end] {
+        b"inline" => (Some("inline"), &stdout[end + 1..]),
+        b"files" => (Some("files"), &stdout[end + 1..]),
+        _ => (None, stdout),
+    }
+}

@@ -1,0 +1,264 @@
+//! A domain's XML: built for a new machine, rewritten for a clone, read for what it says.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::hypervisor::{Clone, DomainDocument, DomainSpec, Firmware, Network};
+use crate::libvirt::metadata_xml;
+use crate::libvirt::xml::Element;
+
+/// What runs the domains of a connection, as `<domain type='...'>` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DomainType {
+    Kvm,
+    Qemu,
+    /// libvirt's own test driver.
+    Test,
+}
+
+impl DomainType {
+    fn word(self) -> &'static str {
+        match self {
+            DomainType::Kvm => "kvm",
+            DomainType::Qemu => "qemu",
+            DomainType::Test => "test",
+        }
+    }
+
+    /// The processor that gives guests the most.
+    fn best_cpu(self) -> Option<Element> {
+        let cpu = Element::new("cpu");
+        match self {
+            DomainType::Kvm => Some(cpu.with("mode", "host-passthrough")),
+            DomainType::Qemu => Some(cpu.with("mode", "maximum")),
+            DomainType::Test => None,
+        }
+    }
+}
+
+/// Builds the `<domain>` of a new machine.
+pub fn build(spec: &DomainSpec, domain_type: DomainType) -> Result<Element> {
+    let text = |name: &str, text: &str| Element::new(name).text(text);
+    let kibibytes = (spec.memory / 1024).to_string();
+    let mut domain = Element::new("domain")
+        .with("type", domain_type.word())
+        .child(text("name", &spec.name))
+        .child(text("uuid", &spec.uuid));
+    if !spec.description.is_empty() {
+        domain.children.push(text("description", &spec.description));
+    }
+    metadata_xml::put(&mut domain, &spec.metadata)?;
+    domain.children.extend([
+        text("memory", &kibibytes).with("unit", "KiB"),
+        text("vcpu", &spec.cpus.to_string()),
+        os(spec, domain_type),
+        Element::new("features").child(Element::new("acpi")).child(Element::new("apic")),
+    ]);
+    domain.children.extend(match &spec.cpu_model {
+        Some(model) => {
+            let model = text("model", model).with("fallback", "forbid");
+            Some(Element::new("cpu").with("mode", "custom").with("match", "exact").child(model))
+        }
+        None => domain_type.best_cpu(),
+    });
+    domain.children.extend([text("on_poweroff", "destroy"), text("on_reboot", "restart"), devices(spec)?]);
+    Ok(domain)
+}
+
+fn os(spec: &DomainSpec, domain_type: DomainType) -> Element {
+    let mut os_type = Element::new("type").with("arch", "x86_64").text("hvm");
+    let mut os = Element::new("os");
+    if domain_type == DomainType::Test {
+        os_type.attributes.clear();
+    } else {
+        os_type.set("machine", "q35");
+        if spec.firmware == Firmware::Uefi {
+            os.set("firmware", "efi");
+        }
+    }
+    let os = os.child(os_type);
+    match &spec.boot {
+        Some(boot) => os
+            .child(Element::new("kernel").text(utf8(&boot.kernel)))
+            .child(Element::new("initrd").text(utf8(&boot.initrd)))
+            .child(Element::new("cmdline").text(boot.cmdline.as_str())),
+        None => os.child(Element::new("boot").with("dev", "hd")),
+    }
+}
+
+fn devices(spec: &DomainSpec) -> Result<Element> {
+    let of_type = |name: &str, kind: &str| Element::new(name).with("type", kind);
+    let extra = Element::parse_all(&spec.extra_xml).map_err(|cause| {
+        Error::failed(format!("`extra_xml` of the machine `{}` is malformed", spec.name))
+            .cause(cause)
+            .hint("it holds devices as libvirt's domain XML writes them, such as `<sound model='ich9'/>`")
+    })?;
+    let disk = of_type("disk", "file")
+        .with("device", "disk")
+        .child(Element::new("driver").with("name", "qemu").with("type", "qcow2").with("discard", "unmap"))
+        .child(Element::new("source").with("file", utf8(&spec.disk)))
+        .child(Element::new("target").with("dev", "vda").with("bus", "virtio"));
+    let agent = Element::new("target").with("type", "virtio").with("name", "org.qemu.guest_agent.0");
+    let random = Element::new("backend").with("model", "random").text("/dev/urandom");
+    let fixed = [
+        of_type("serial", "pty"),
+        of_type("console", "pty"),
+        of_type("channel", "unix").child(agent),
+        Element::new("rng").with("model", "virtio").child(random),
+        Element::new("memballoon").with("model", "none"),
+    ];
+    Ok(Element::new("devices").child(disk).children(interface(spec)).children(fixed).children(extra))
+}
+
+fn interface(spec: &DomainSpec) -> Option<Element> {
+    let (kind, source) = match &spec.network {
+        Network::None => return None,
+        Network::User => ("user", None),
+        Network::Network(name) => ("network", Some(("network", name))),
+        Network::Bridge(name) => ("bridge", Some(("bridge", name))),
+    };
+    Some(
+        Element::new("interface")
+            .with("type", kind)
+            .child(Element::new("mac").with("address", mac_address(&spec.uuid)))
+            .children(source.map(|(key, name)| Element::new("source").with(key, name.as_str())))
+            .child(Element::new("model").with("type", "virtio")),
+    )
+}
+
+/// Derives the card's address from the domain's uuid, so that defining a machine anew keeps it.
+fn mac_address(uuid: &str) -> String {
+    let digest = blake3::hash(uuid.as_bytes());
+    let bytes = digest.as_bytes();
+    format!("52:54:00:{:02x}:{:02x}:{:02x}", bytes[0], bytes[1], bytes[2])
+}
+
+/// Builds the `<domain>` of a transient clone.
+pub fn build_clone(clone: &Clone, domain_type: DomainType) -> Result<Element> {
+    let mut domain = parse(&clone.document)?;
+    clean(&mut domain);
+    identify(&mut domain, &clone.name, &clone.uuid);
+    replace_disks(&mut domain, &clone.disks)?;
+    metadata_xml::put(&mut domain, &clone.metadata)?;
+    adapt(&mut domain, domain_type);
+    for device in devices_of(&mut domain).filter(|device| device.name == "interface") {
+        // Behind user networking nobody sees the address, and a guest finds its card unchanged.
+        if device.get("type") != Some("user") {
+            device.remove(&["mac"]);
+        }
+    }
+    Ok(domain)
+}
+
+/// Reads a document.
+pub fn parse(document: &DomainDocument) -> Result<Element> {
+    match Element::parse(&document.0) {
+        Ok(domain) if domain.name == "domain" => Ok(domain),
+        Ok(other) => Err(Error::bug(format!("a domain's document is a `<{}>`", other.name))),
+        Err(cause) => Err(Error::failed("cannot read a domain's document").cause(cause)),
+    }
+}
+
+/// Lists the target and the file of each disk that is a file.
+pub fn disks(domain: &Element) -> Vec<(String, PathBuf)> {
+    let devices = domain.find("devices").into_iter();
+    let disks = devices.flat_map(|devices| devices.all("disk"));
+    disks.filter_map(|disk| Some((target(disk)?.to_string(), disk.find("source")?.get("file")?.into()))).collect()
+}
+
+pub fn target(disk: &Element) -> Option<&str> {
+    disk.find("target")?.get("dev")
+}
+
+/// Gives the domain its name and uuid.
+pub fn identify(domain: &mut Element, name: &str, uuid: &str) {
+    domain.put(Element::new("name").text(name));
+    domain.put(Element::new("uuid").text(uuid));
+}
+
+/// Lets each of the disks named by target have another qcow2 file.
+pub fn replace_disks(domain: &mut Element, files: &BTreeMap<String, PathBuf>) -> Result<()> {
+    let mut missing = files.clone();
+    for disk in devices_of(domain).filter(|device| device.name == "disk") {
+        let Some(file) = target(disk).and_then(|target| missing.remove(target)) else { continue };
+        disk.set("type", "file");
+        disk.put(Element::new("source").with("file", utf8(&file)));
+        match disk.find_mut("driver") {
+            Some(driver) => driver.set("type", "qcow2"),
+            None => disk.children.insert(0, Element::new("driver").with("name", "qemu").with("type", "qcow2")),
+        }
+    }
+    match missing.into_keys().next() {
+        Some(target) => Err(Error::failed(format!("the domain has no disk `{target}`"))),
+        None => Ok(()),
+    }
+}
+
+/// Removes what belongs to one run of one domain on one host.
+pub fn clean(domain: &mut Element) {
+    domain.attributes.retain(|(key, _)| key != "id");
+    domain.remove(&["resource"]);
+    domain.children.retain(|child| child.name != "seclabel" || child.get("type") != Some("dynamic"));
+    if let Some(os) = domain.find_mut("os") {
+        // The variables of the firmware are the other domain's; without a loader libvirt chooses both anew.
+        os.remove(&["nvram"]);
+        if os.get("firmware").is_some() {
+            os.remove(&["loader"]);
+        }
+    }
+    for device in devices_of(domain) {
+        device.remove(&["alias"]);
+        match device.name.as_str() {
+            "disk" => device.remove(&["backingStore", "mirror"]),
+            "interface" => {
+                device.remove(&["backend"]);
+                if device.get("type") != Some("ethernet") {
+                    device.remove(&["target"]);
+                }
+                if let Some(source) = device.find_mut("source") {
+                    source.attributes.retain(|(key, _)| !matches!(key.as_str(), "portid"));
+                }
+            }
+            "channel" => {
+                if device.find("source").is_some_and(|source| source.get("mode") == Some("bind")) {
+                    device.remove(&["source"]);
+                }
+                if let Some(target) = device.find_mut("target") {
+                    target.attributes.retain(|(key, _)| key != "state");
+                }
+            }
+            "serial" | "console" if device.get("type") == Some("pty") => {
+                device.attributes.retain(|(key, _)| key != "tty");
+                device.remove(&["source"]);
+            }
+            "graphics" if device.get("autoport") == Some("yes") => {
+                device.attributes.retain(|(key, _)| !matches!(key.as_str(), "port" | "tlsPort"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Lets the domain run under another accelerator than the one it was made for.
+fn adapt(domain: &mut Element, domain_type: DomainType) {
+    domain.set("type", domain_type.word());
+    let mode = domain.find("cpu").and_then(|cpu| cpu.get("mode")).map(str::to_string);
+    let of_host = |mode: &str| matches!(mode, "host-passthrough" | "host-model" | "maximum");
+    match (mode, domain_type.best_cpu()) {
+        (Some(mode), Some(best)) if of_host(&mode) && best.get("mode") != Some(&mode) => domain.put(best),
+        _ => {}
+    }
+}
+
+fn devices_of(domain: &mut Element) -> impl Iterator<Item = &mut Element> {
+    domain.find_mut("devices").into_iter().flat_map(|devices| devices.children.iter_mut())
+}
+
+fn utf8(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+#[path = "domain_xml_tests.rs"]
+mod tests;

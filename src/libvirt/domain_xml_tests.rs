@@ -1,0 +1,197 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::hypervisor::{Boot, Metadata};
+
+fn spec() -> DomainSpec {
+    DomainSpec {
+        name: "vm & <'x'> \"日本\"".to_string(),
+        uuid: "7905b3da-7e40-4b12-b27a-c24db19ca4dc".to_string(),
+        description: "for <tests>".to_string(),
+        memory: 1 << 30,
+        cpus: 2,
+        cpu_model: None,
+        firmware: Firmware::Bios,
+        network: Network::User,
+        boot: None,
+        disk: "/s/a & b's.qcow2".into(),
+        extra_xml: String::new(),
+        metadata: Metadata { attributes: [("key".to_string(), "k".to_string())].into(), ..Metadata::default() },
+    }
+}
+
+#[test]
+fn a_machine_has_what_snaptree_needs_of_it() {
+    let expected = "\
+<domain type='kvm'>
+  <name>vm &amp; &lt;'x'&gt; \"日本\"</name>
+  <uuid>7905b3da-7e40-4b12-b27a-c24db19ca4dc</uuid>
+  <description>for &lt;tests&gt;</description>
+  <metadata>
+    <snaptree:node xmlns:snaptree='https://snaptree.dev/xmlns/1' key='k'/>
+  </metadata>
+  <memory unit='KiB'>1048576</memory>
+  <vcpu>2</vcpu>
+  <os>
+    <type arch='x86_64' machine='q35'>hvm</type>
+    <boot dev='hd'/>
+  </os>
+  <features>
+    <acpi/>
+    <apic/>
+  </features>
+  <cpu mode='host-passthrough'/>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>restart</on_reboot>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' discard='unmap'/>
+      <source file='/s/a &amp; b&apos;s.qcow2'/>
+      <target dev='vda' bus='virtio'/>
+    </disk>
+    <interface type='user'>
+      <mac address='52:54:00:MAC'/>
+      <model type='virtio'/>
+    </interface>
+    <serial type='pty'/>
+    <console type='pty'/>
+    <channel type='unix'>
+      <target type='virtio' name='org.qemu.guest_agent.0'/>
+    </channel>
+    <rng model='virtio'>
+      <backend model='random'>/dev/urandom</backend>
+    </rng>
+    <memballoon model='none'/>
+  </devices>
+</domain>
+";
+    let expected = expected.replace("52:54:00:MAC", &mac_address(&spec().uuid));
+    assert_eq!(build(&spec(), DomainType::Kvm).unwrap().to_string(), expected);
+}
+
+#[test]
+fn firmware_kernel_processor_and_network_are_what_the_machine_asks_for() {
+    let spec = DomainSpec {
+        cpu_model: Some("Nehalem".to_string()),
+        firmware: Firmware::Uefi,
+        network: Network::Bridge("br<0>".to_string()),
+        boot: Some(Boot { kernel: "/k".into(), initrd: "/i".into(), cmdline: "a='b' quiet".to_string() }),
+        ..spec()
+    };
+    let domain = build(&spec, DomainType::Qemu).unwrap();
+    assert_eq!(domain.get("type"), Some("qemu"));
+    let os = "\
+<os firmware='efi'>
+  <type arch='x86_64' machine='q35'>hvm</type>
+  <kernel>/k</kernel>
+  <initrd>/i</initrd>
+  <cmdline>a='b' quiet</cmdline>
+</os>
+";
+    assert_eq!(domain.find("os").unwrap().to_string(), os);
+    assert_eq!(domain.find("cpu").unwrap().text_of("model"), Some("Nehalem"));
+    let interface = domain.find("devices").unwrap().find("interface").unwrap();
+    assert_eq!(interface.find("source").unwrap().get("bridge"), Some("br<0>"));
+    let lonely = build(&DomainSpec { network: Network::None, ..spec }, DomainType::Qemu).unwrap();
+    assert!(lonely.find("devices").unwrap().find("interface").is_none());
+}
+
+#[test]
+fn the_users_own_devices_come_last_or_are_refused_as_malformed() {
+    let with = |xml: &str| build(&DomainSpec { extra_xml: xml.to_string(), ..spec() }, DomainType::Qemu);
+    let domain = with("<sound model='ich9'/> <!-- and -->\n<watchdog model='itco'/>").unwrap();
+    let names: Vec<&str> = domain.find("devices").unwrap().children.iter().map(|c| c.name.as_str()).collect();
+    assert!(names.ends_with(&["memballoon", "sound", "watchdog"]));
+    for xml in ["<sound", "<a></b>", "</devices>", "sound"] {
+        let error = with(xml).unwrap_err();
+        assert_eq!(error.message, "`extra_xml` of the machine `vm & <'x'> \"日本\"` is malformed", "{xml}");
+    }
+}
+
+const RUNNING: &str = "\
+<domain type='kvm' id='7' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>vm</name><uuid>1</uuid>
+  <metadata><other:x xmlns:other='u'/></metadata>
+  <os firmware='efi'><type arch='x86_64' machine='pc-q35-10.0'>hvm</type><loader readonly='yes'>/l</loader>
+    <nvram template='/t'>/var/vm_VARS.fd</nvram></os>
+  <cpu mode='host-passthrough' check='none' migratable='on'/>
+  <resource><partition>/machine</partition></resource>
+  <devices>
+    <disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev='/dev/sdx' index='2'/>
+      <backingStore type='file' index='3'><source file='/base'/></backingStore>
+      <target dev='vda' bus='virtio'/><alias name='virtio-disk0'/></disk>
+    <disk type='file' device='cdrom'><source file='/a.iso'/><target dev='sda'/></disk>
+    <interface type='user'><mac address='52:54:00:00:00:01'/></interface>
+    <interface type='network'><mac address='52:54:00:00:00:02'/>
+      <source network='default' portid='p' bridge='virbr0'/><target dev='vnet0'/></interface>
+    <channel type='unix'><source mode='bind' path='/run/libvirt/7-vm/agent'/>
+      <target type='virtio' name='org.qemu.guest_agent.0' state='connected'/></channel>
+    <console type='pty' tty='/dev/pts/1'><source path='/dev/pts/1'/><target type='serial' port='0'/></console>
+    <graphics type='vnc' port='5900' autoport='yes'/>
+  </devices>
+  <seclabel type='dynamic' model='dac'><imagelabel>+64055:+64055</imagelabel></seclabel>
+  <seclabel type='none' model='apparmor'/>
+  <qemu:commandline><qemu:arg value='-a'/></qemu:commandline>
+</domain>";
+
+#[test]
+fn a_clone_keeps_the_hardware_and_drops_what_belongs_to_the_other_run() {
+    let clone = Clone {
+        name: "fork <1>".to_string(),
+        uuid: "2".to_string(),
+        document: DomainDocument(RUNNING.to_string()),
+        disks: [("vda".to_string(), "/s/fork.qcow2".into())].into(),
+        metadata: Metadata::default(),
+    };
+    let expected = "\
+<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>fork &lt;1&gt;</name>
+  <uuid>2</uuid>
+  <metadata>
+    <other:x xmlns:other='u'/>
+    <snaptree:node xmlns:snaptree='https://snaptree.dev/xmlns/1'/>
+  </metadata>
+  <os firmware='efi'>
+    <type arch='x86_64' machine='pc-q35-10.0'>hvm</type>
+  </os>
+  <cpu mode='maximum'/>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2'/>
+      <source file='/s/fork.qcow2'/>
+      <target dev='vda' bus='virtio'/>
+    </disk>
+    <disk type='file' device='cdrom'>
+      <source file='/a.iso'/>
+      <target dev='sda'/>
+    </disk>
+    <interface type='user'>
+      <mac address='52:54:00:00:00:01'/>
+    </interface>
+    <interface type='network'>
+      <source network='default' bridge='virbr0'/>
+    </interface>
+    <channel type='unix'>
+      <target type='virtio' name='org.qemu.guest_agent.0'/>
+    </channel>
+    <console type='pty'>
+      <target type='serial' port='0'/>
+    </console>
+    <graphics type='vnc' autoport='yes'/>
+  </devices>
+  <seclabel type='none' model='apparmor'/>
+  <qemu:commandline>
+    <qemu:arg value='-a'/>
+  </qemu:commandline>
+</domain>
+";
+    assert_eq!(build_clone(&clone, DomainType::Qemu).unwrap().to_string(), expected);
+    let same = build_clone(&clone, DomainType::Kvm).unwrap();
+    assert_eq!(same.find("cpu").unwrap().get("migratable"), Some("on"));
+}
+
+#[test]
+fn the_files_of_the_disks_are_listed() {
+    let domain = parse(&DomainDocument(RUNNING.to_string())).unwrap();
+    assert_eq!(disks(&domain), [("sda".to_string(), PathBuf::from("/a.iso"))]);
+}

@@ -1,0 +1,99 @@
+//! libvirt's in-process driver, `qemu:///embed?root=DIR`.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Because, Error, Result};
+use crate::libvirt::raw;
+
+const PREFIX: &str = "qemu:///embed?root=";
+/// A socket's path ends at 107 bytes, and libvirt puts some 55 below the root.
+const LONGEST_ROOT: usize = 50;
+
+/// Returns the URI of the driver with this root.
+pub fn uri(root: &Path) -> String {
+    let mut uri = PREFIX.to_string();
+    for byte in root.to_string_lossy().bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => uri.push(byte.into()),
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri
+}
+
+/// Returns the root in a URI of this driver.
+pub fn root_of(uri: &str) -> Option<PathBuf> {
+    let root = uri.strip_prefix(PREFIX)?.split('&').next()?;
+    let mut bytes = Vec::new();
+    let mut rest = root.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+        bytes.push(u8::try_from(digit(rest.next())? * 16 + digit(rest.next())?).ok()?);
+    }
+    String::from_utf8(bytes).ok().map(PathBuf::from)
+}
+
+/// Makes the root ready. Has to happen before the first call of libvirt, for the sake of its log.
+pub fn prepare(root: &Path) -> Result<()> {
+    let length = root.as_os_str().len();
+    if length > LONGEST_ROOT {
+        return Err(Error::unavailable(format!(
+            "the root of libvirt's in-process driver is too long: `{}`",
+            root.display()
+        ))
+        .cause(format!("it has {length} bytes, and sockets leave room for {LONGEST_ROOT}"))
+        .hint("SNAPTREE_EMBED_ROOT chooses a shorter directory"));
+    }
+    let failed = || format!("cannot prepare the root of libvirt's in-process driver, `{}`", root.display());
+    fs::create_dir_all(root.join("etc")).because(failed)?;
+    let settings = root.join("etc/qemu.conf");
+    if !settings.exists() {
+        let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+        fs::write(&settings, if is_root { format!("{SETTINGS}{SETTINGS_OF_ROOT}") } else { SETTINGS.to_string() })
+            .because(failed)?;
+    }
+    raw::log_to(&root.join("libvirt.log"));
+    Ok(())
+}
+
+const SETTINGS: &str = "\
+# Written by snaptree once; yours to change.
+# No virtlogd: QEMU's output goes straight into files.
+stdio_handler = \"file\"
+";
+const SETTINGS_OF_ROOT: &str = "\
+# QEMU runs as root, like the rest of this process, and files keep their owners.
+user = \"root\"
+group = \"root\"
+dynamic_ownership = 0
+remember_owner = 0
+security_driver = \"none\"
+";
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_root_survives_in_a_uri() {
+        let root = Path::new("/tmp/a b&c%/日本");
+        assert_eq!(uri(root), "qemu:///embed?root=/tmp/a%20b%26c%25/%E6%97%A5%E6%9C%AC");
+        assert_eq!(root_of(&uri(root)).unwrap(), root);
+        assert_eq!(root_of("qemu:///system"), None);
+    }
+
+    #[test]
+    fn a_root_too_long_for_sockets_is_refused() {
+        let root = Path::new("/tmp").join("x".repeat(60));
+        let error = prepare(&root).unwrap_err();
+        assert_eq!(error.kind, crate::error::Kind::Unavailable);
+        assert!(!root.exists());
+    }
+}

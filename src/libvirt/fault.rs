@@ -1,0 +1,50 @@
+//! libvirt's errors as ours.
+
+use virt::error::{Error as VirtError, ErrorNumber};
+
+use crate::error::Error;
+
+/// Makes the error that `message` failed for libvirt's reason, with a hint where there is an obvious one.
+pub fn failed(message: impl Into<String>, error: &VirtError) -> Error {
+    let text = cause(error);
+    let explained = Error::failed(message).cause(text);
+    match hint(code(error), text) {
+        Some(hint) => explained.hint(hint),
+        None => explained,
+    }
+}
+
+/// Returns what libvirt says, without the name of its error code in front.
+pub fn cause(error: &VirtError) -> &str {
+    const CODES: [&str; 4] =
+        ["internal error: ", "operation failed: ", "Requested operation is not valid: ", "unsupported configuration: "];
+    let text = error.message();
+    CODES.iter().find_map(|code| text.strip_prefix(code)).unwrap_or(text)
+}
+
+pub fn code(error: &VirtError) -> ErrorNumber {
+    error.code().unwrap_or(ErrorNumber::InternalError)
+}
+
+/// Says that there is no domain of that name, or none any more.
+pub fn is_missing_domain(error: &VirtError) -> bool {
+    code(error) == ErrorNumber::NoDomain
+}
+
+fn hint(code: ErrorNumber, text: &str) -> Option<&'static str> {
+    let lower = text.to_lowercase();
+    let has = |part: &str| lower.contains(part);
+    if has("already exists with uuid") || has("is already active as") || code == ErrorNumber::DomExist {
+        Some("a domain of that name exists already; choose another name, or remove that one: `virsh undefine NAME`")
+    } else if has("libvirt-sock") || has("virtqemud-sock") || has("system bus") || has("authentication unavailable") {
+        Some("is libvirt's daemon running, and are you in the group `libvirt`? `--connect embed` needs neither")
+    } else if has("could not open") && has("permission denied") || has("cannot access storage file") {
+        Some("QEMU must be able to reach the file; SNAPTREE_STORE chooses a directory that it can reach")
+    } else if has("cannot find") && has("network") || code == ErrorNumber::NoNetwork {
+        Some("`virsh net-list --all` shows the networks, `virsh net-start NAME` starts one")
+    } else if has("failed to parse json: nesting too deep") {
+        Some("the chain of layers is too deep for this libvirt")
+    } else {
+        None
+    }
+}

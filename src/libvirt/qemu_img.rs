@@ -1,0 +1,78 @@
+//! Disk images, made by `qemu-img`.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Permissions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::error::{Because, Error, Result};
+
+/// Creates an empty qcow2 `overlay` on `backing` for its owner only.
+pub fn create(overlay: &Path, backing: &Path) -> Result<()> {
+    let failed = || format!("cannot create the overlay `{}`", overlay.display());
+    let backing = std::path::absolute(backing).because(failed)?;
+    let format = format_of(&backing, &failed)?;
+    let arguments = ["create", "-q", "-f", "qcow2", "-F", format, "-b"].map(OsStr::new);
+    make(&[&arguments, &[backing.as_os_str()][..]].concat(), overlay, &failed)
+}
+
+/// Copies an image into a qcow2 file of its own, for its owner only.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let failed = || format!("cannot copy the image `{}`", from.display());
+    let from = std::path::absolute(from).because(failed)?;
+    let format = format_of(&from, &failed)?;
+    let arguments = ["convert", "-q", "-O", "qcow2", "-f", format].map(OsStr::new);
+    make(&[&arguments, &[from.as_os_str()][..]].concat(), to, &failed)
+}
+
+fn make(arguments: &[&OsStr], image: &Path, failed: &impl Fn() -> String) -> Result<()> {
+    let mut command = Command::new("qemu-img");
+    command.args(arguments).arg(std::path::absolute(image).because(failed)?).stdin(Stdio::null());
+    let output = command.output().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::failed(failed())
+            .cause("there is no `qemu-img` on the path")
+            .hint("install it: Debian's package is `qemu-utils`"),
+        _ => Error::failed(failed()).cause(error),
+    })?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(Error::failed(failed()).cause(said.trim().trim_start_matches("qemu-img: ")));
+    }
+    fs::set_permissions(image, Permissions::from_mode(0o600)).because(failed)
+}
+
+fn format_of(image: &Path, failed: &impl Fn() -> String) -> Result<&'static str> {
+    format(image).map_err(|error| Error::failed(failed()).cause(format!("`{}`", image.display())).cause(error))
+}
+
+/// Tells qcow2 from raw by the first bytes.
+fn format(image: &Path) -> std::io::Result<&'static str> {
+    let mut magic = Vec::new();
+    File::open(image)?.take(4).read_to_end(&mut magic)?;
+    Ok(if magic == *b"QFI\xfb" { "qcow2" } else { "raw" })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_is_told_by_the_magic() {
+        let directory = tempfile::tempdir().unwrap();
+        let image = directory.path().join("image");
+        fs::write(&image, b"QFI\xfb\0\0\0\x03").unwrap();
+        assert_eq!(format(&image).unwrap(), "qcow2");
+        fs::write(&image, b"QF").unwrap();
+        assert_eq!(format(&image).unwrap(), "raw");
+    }
+
+    #[test]
+    fn a_missing_backing_file_is_named() {
+        let error = create(Path::new("/tmp/o.qcow2"), Path::new("/nope/base.qcow2")).unwrap_err().to_string();
+        let expected = "cannot create the overlay `/tmp/o.qcow2`: `/nope/base.qcow2`: No such file or directory";
+        assert_eq!(error, expected);
+    }
+}

@@ -1,0 +1,67 @@
+//! The guest agent's messages through libvirt.
+
+use std::time::Duration;
+
+use virt::connect::Connect;
+use virt::domain::Domain;
+use virt::error::{Error as VirtError, ErrorNumber};
+
+use crate::agent::{Transport, TransportError};
+use crate::libvirt::fault;
+
+/// The agent's channel of one domain, on a connection of its own: a connection carries five calls at a time, and these
+/// may take long.
+pub struct Channel {
+    domain: Domain,
+    // After the domain, which has to be let go first.
+    _connect: Connect,
+}
+
+impl Channel {
+    pub fn open(uri: &str, domain: &str) -> Result<Self, VirtError> {
+        let connect = Connect::open(Some(uri))?;
+        let domain = connect.lookup_domain_by_name(domain)?;
+        Ok(Self { domain, _connect: connect })
+    }
+}
+
+impl Transport for Channel {
+    fn command(&self, json: &str, timeout: Duration) -> Result<String, TransportError> {
+        let seconds = i32::try_from(timeout.as_secs().max(1)).unwrap_or(i32::MAX);
+        self.domain.qemu_agent_command(json, seconds, 0).map_err(|error| explain(&error))
+    }
+}
+
+fn explain(error: &VirtError) -> TransportError {
+    let text = error.message().to_string();
+    match fault::code(error) {
+        ErrorNumber::AgentUnresponsive | ErrorNumber::AgentUnsynced | ErrorNumber::AgentCommandTimeout => {
+            TransportError::NotConnected(text)
+        }
+        ErrorNumber::NoDomain | ErrorNumber::OperationInvalid => TransportError::Gone(text),
+        _ => match agent_error(&text) {
+            Some(desc) => TransportError::Agent { class: "GenericError".to_string(), desc: desc.to_string() },
+            None => TransportError::Other(text),
+        },
+    }
+}
+
+/// Returns the agent's own words in libvirt's message: `unable to execute QEMU agent command 'NAME': WORDS`.
+fn agent_error(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("unable to execute QEMU agent command '")?;
+    rest.split_once("': ").map(|(_, words)| words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agents_own_words_are_found() {
+        let text = "guest agent command failed: unable to execute QEMU agent command 'guest-file-open': failed to \
+                    open file '/nope' (mode: 'r'): No such file or directory";
+        let words = "failed to open file '/nope' (mode: 'r'): No such file or directory";
+        assert_eq!(agent_error(text), Some(words));
+        assert_eq!(agent_error("Domain not found"), None);
+    }
+}
