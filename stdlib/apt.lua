@@ -1,0 +1,74 @@
+--- apt: installs packages in Debian and Ubuntu guests.
+---
+--- How:
+---   local apt = require "apt"
+---   sn01:branch("web", function(guest) apt.install(guest, { "nginx" }) end)
+---
+--- What not: no repositories and no keys; write the files under /etc/apt with `guest:write`, then `apt.update`.
+
+local check_options = require("snaptree").check_options
+
+local M, H = {}, {}
+
+--- Fetches the lists of packages.
+--- Options: `timeout` (string, "10m").
+function M.update(guest, options)
+  options = options or {}
+  check_options("apt.update", options, { timeout = "string" })
+  -- Without this, apt-get calls an update that could reach no mirror a success.
+  guest:run({ "apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any" }, {
+    env = H.env,
+    timeout = options.timeout or "10m",
+  })
+end
+
+--- Installs `packages` (a name or a list of names; `name=version` asks for a version), without those that they only
+--- recommend. Fetches the lists of packages when the guest has none.
+--- Options: `recommends` (boolean, false); `timeout` (string, "30m").
+function M.install(guest, packages, options)
+  options = options or {}
+  check_options("apt.install", options, { recommends = "boolean", timeout = "string" })
+  packages = type(packages) == "string" and { packages } or packages
+  H.check_packages(packages)
+  M.ensure_lists(guest)
+  local argv = { "apt-get", "install", "-y", "-q" }
+  if not options.recommends then
+    table.insert(argv, "--no-install-recommends")
+  end
+  -- A step that fails leaves no snapshot, so that nothing is gained by syncing after every file.
+  table.move({ "-o", "Dpkg::Options::=--force-unsafe-io", "-o", "Dpkg::Use-Pty=0", "--" }, 1, 5, #argv + 1, argv)
+  table.move(packages, 1, #packages, #argv + 1, argv)
+  guest:run(argv, { env = H.env, timeout = options.timeout or "30m" })
+end
+
+--- Fetches the lists of packages when the guest has none.
+function M.ensure_lists(guest)
+  if not guest:run("ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1", { check = false }).ok then
+    M.update(guest)
+  end
+end
+
+--- Returns the version of `package` that an installation would give, or nil when the lists do not have it.
+function M.candidate(guest, package)
+  M.ensure_lists(guest)
+  local policy = guest:run({ "apt-cache", "policy", package }, { env = H.env }).stdout
+  local version = policy:match("Candidate: (%S+)")
+  return version ~= "(none)" and version or nil
+end
+
+-- Helpers -----------------------------------------------------------------------------------------------------------
+
+H.env = { DEBIAN_FRONTEND = "noninteractive", LC_ALL = "C.UTF-8" }
+
+function H.check_packages(packages)
+  if type(packages) ~= "table" or #packages == 0 then
+    error("apt.install: the packages must be a name or a list of names", 3)
+  end
+  for position, package in ipairs(packages) do
+    if type(package) ~= "string" or package == "" then
+      error(("apt.install: package %d is not a name but %s"):format(position, tostring(package)), 3)
+    end
+  end
+end
+
+return M

@@ -1,0 +1,56 @@
+--- mariadb: a MariaDB server in a Debian guest, installed, running and answering.
+---
+--- How:
+---   local mariadb = require "mariadb"
+---   sn01:branch("mariadb", function(guest) mariadb.install(guest) end)
+---
+--- What not: no users, passwords or settings; root of the guest is root of the server, over its socket.
+
+local apt = require "apt"
+local check_options = require("snaptree").check_options
+
+local M, H = {}, {}
+
+--- Installs the server and returns when it answers a query.
+--- Options:
+---   version   (string)           what the version must begin with, such as "10.11"; the suite's own without it
+---   packages  (list of strings)  packages to install besides, such as { "mariadb-backup" }
+function M.install(guest, options)
+  options = options or {}
+  check_options("mariadb.install", options, { version = "string", packages = "table" })
+  if options.version then
+    H.check_version(options.version, apt.candidate(guest, "mariadb-server"))
+  end
+  local packages = { "mariadb-server" }
+  apt.install(guest, table.move(options.packages or {}, 1, #(options.packages or {}), 2, packages))
+  guest:run({ "systemctl", "enable", "--now", "mariadb.service" }, { timeout = "5m" })
+  guest:wait_for_unit("mariadb.service", { timeout = "5m" })
+  guest:wait_until_succeeds("mariadb -e 'select 1'", { timeout = "5m" })
+  M.version(guest)
+end
+
+--- Returns the running server's version, such as "10.11.6-MariaDB-0+deb12u1", as it answers itself.
+function M.version(guest)
+  local answer = guest:run({ "mariadb", "-N", "-B", "-e", "select version()" }, { timeout = "2m" })
+  return (answer.stdout:gsub("%s+$", ""))
+end
+
+-- Helpers -----------------------------------------------------------------------------------------------------------
+
+function H.check_version(wanted, candidate)
+  -- 1:10.11.6-0+deb12u1
+  local version = (candidate or ""):gsub("^%d+:", "")
+  local rest = version:sub(1, #wanted) == wanted and version:sub(#wanted + 1)
+  if not rest or rest:match("^%d") then
+    local has = candidate and ("this guest's Debian has " .. version) or "this guest's Debian has none"
+    error(
+      ("mariadb: there is no version `%s` to install: %s\nhint: another suite, or MariaDB's own repository, may have it"):format(
+        wanted,
+        has
+      ),
+      3
+    )
+  end
+end
+
+return M

@@ -1,0 +1,52 @@
+--- postgresql: a PostgreSQL server in a Debian guest, installed, running and answering.
+---
+--- How:
+---   local postgresql = require "postgresql"
+---   sn01:branch("postgresql", function(guest) postgresql.install(guest) end)
+---
+--- What not: no roles, passwords or settings; the guest's user `postgres` is the superuser, over the socket.
+
+local apt = require "apt"
+local check_options = require("snaptree").check_options
+
+local M, H = {}, {}
+
+--- Installs the server and returns when it answers a query.
+--- Options:
+---   version   (string)           the major version, such as "15"; the suite's own without it
+---   packages  (list of strings)  packages to install besides, such as { "postgresql-15-postgis-3" }
+function M.install(guest, options)
+  options = options or {}
+  check_options("postgresql.install", options, { version = "string", packages = "table" })
+  local server = "postgresql"
+  if options.version then
+    server = "postgresql-" .. options.version
+    if not apt.candidate(guest, server) then
+      error(
+        ("postgresql: there is no version `%s` to install: this guest's Debian has no package %s\n"):format(options.version, server)
+          .. "hint: give the major version alone, such as 15; another suite, or PostgreSQL's own repository, may have it",
+        2
+      )
+    end
+  end
+  apt.install(guest, table.move(options.packages or {}, 1, #(options.packages or {}), 2, { server }))
+  guest:run({ "systemctl", "enable", "--now", "postgresql.service" }, { timeout = "5m" })
+  guest:wait_for_unit("postgresql.service", { timeout = "5m" })
+  guest:wait_until_succeeds(H.query("select 1"), { timeout = "5m" })
+  M.version(guest)
+end
+
+--- Returns the running server's version, such as "15.14 (Debian 15.14-0+deb12u1)", as it answers itself.
+function M.version(guest)
+  local answer = guest:run(H.query("show server_version"), { timeout = "2m" })
+  return (answer.stdout:gsub("%s+$", ""))
+end
+
+-- Helpers -----------------------------------------------------------------------------------------------------------
+
+-- The directory is one that the user postgres can enter, or psql complains.
+function H.query(sql)
+  return ("cd / && su postgres -c 'psql -X -t -A -c \"%s\"'"):format(sql)
+end
+
+return M
