@@ -16,4 +16,4 @@ mod snapshot_xml;
 mod transport;
 mod xml;
 
-pub use connection::{Connected, connect};
+pub use connection::connect;

@@ -39,6 +39,8 @@ fn explain(error: &VirtError) -> TransportError {
             TransportError::NotConnected(text)
         }
         ErrorNumber::NoDomain | ErrorNumber::OperationInvalid => TransportError::Gone(text),
+        // A guest that shuts down closes the channel while the answer is awaited.
+        _ if text.contains("End of file from agent") => TransportError::NotConnected(text),
         _ => match agent_error(&text) {
             Some(desc) => TransportError::Agent { class: "GenericError".to_string(), desc: desc.to_string() },
             None => TransportError::Other(text),

@@ -83,7 +83,6 @@ size=$1]]
 
 H.initramfs = [[
 umask 022
-PATH=$PATH:/usr/sbin:/sbin
 root=$1
 [ -e "$root/lib" ] || ln -s usr/lib "$root/lib"
 kernel=$(ls "$root/boot" | sed -n 's/^vmlinuz-//p' | sort -V | tail -n 1)
@@ -97,8 +96,8 @@ cp "$root/bin/busybox" initramfs/bin/busybox || cp "$root/usr/bin/busybox" initr
 # What the modules depend on comes before them, each file once.
 for module in $2; do
   modprobe -d "$PWD/$root" -S "$kernel" --show-depends "$module"
-done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' > files
-: > insmod
+done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' > module-files
+: > module-lines
 while read -r file; do
   name=${file##*/}
   case $name in
@@ -106,14 +105,14 @@ while read -r file; do
     *.zst) name=${name%.zst}; zstd -dcq "$file" > "initramfs/modules/$name" ;;
     *) cp "$file" "initramfs/modules/$name" ;;
   esac
-  echo "\$b insmod /modules/$name" >> insmod
-done < files
+  echo "\$b insmod /modules/$name" >> module-lines
+done < module-files
 
 {
   echo '#!/bin/busybox sh'
   echo 'b=/bin/busybox'
   echo '$b mount -t devtmpfs devtmpfs /dev'
-  cat insmod
+  cat module-lines
   cat <<'INIT'
 tries=100
 until [ -b /dev/vda ] || [ $tries = 0 ]; do tries=$((tries - 1)); $b sleep 0.05; done
@@ -126,7 +125,7 @@ chmod 755 initramfs/init
 # Not compressed: it is small, and unpacking it would be the guest's work.
 (cd initramfs && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet --reproducible) > initrd
 cp "$root/boot/vmlinuz-$kernel" vmlinuz
-rm -rf initramfs files insmod
+rm -rf initramfs module-files module-lines
 ]]
 
 return M

@@ -174,7 +174,8 @@ H.bootstrap_options = {
   "--dpkgopt=path-exclude=/etc/kernel/postinst.d/initramfs-tools",
   '--customize-hook=chroot "$1" systemctl enable systemd-networkd.service',
   '--customize-hook=chroot "$1" systemctl mask ' .. table.concat(H.masked, " "),
-  "--customize-hook=chroot \"$1\" dpkg-query -W -f '${Package}\\n' 'linux-image-*' | chroot \"$1\" xargs apt-mark hold",
+  [[--customize-hook=chroot "$1" dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' 'linux-image-*' |
+    sed -n 's/^ii *//p' | chroot "$1" xargs apt-mark hold]],
 }
 
 H.fill = [[
