@@ -34,7 +34,7 @@ fn a_tree_is_built_reused_changed_and_deleted() {
     assert_eq!(shape(&ours), DRAWN);
     assert!(ours.starts_with("base (current)\n"));
     assert_eq!(lab.virsh(&["snapshot-current", &lab.machine, "--name"]).trim(), "base");
-    assert_eq!(lab.domains(), [lab.machine.clone()], "no builder is left");
+    lab.assert_no_clone_is_left();
 
     // Each node has what its own steps and its ancestors' did, and nothing of its sibling.
     lab.exec("left", &["cat", "/root/marker"]).stdout("child\nleft\n").run();
@@ -92,7 +92,7 @@ fn a_failing_step_leaves_the_tree_as_it_was() {
           | to stdout\n  | to stderr\n";
     assert!(ran.stderr.ends_with(said), "{}", ran.stderr);
     assert_eq!(lab.virsh_tree(), "base\n");
-    assert_eq!(lab.domains(), [lab.machine.clone()]);
+    lab.assert_no_clone_is_left();
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn kill_9_during_a_build_leaves_the_tree_and_the_next_run_finishes() {
     let ran = lab.script(&script.replace("SECONDS", "0")).any_stderr().run();
     assert!(ran.stderr.contains(&format!("removed `{left}`, left by a run that was killed.")), "{}", ran.stderr);
     assert_eq!(lab.virsh_tree(), "base\n  |\n  +- child\n");
-    assert_eq!(lab.domains(), [lab.machine.clone()]);
+    lab.assert_no_clone_is_left();
     let overlays = lab.files().into_iter().filter(|file| file.to_string_lossy().contains("/child-"));
     assert_eq!(overlays.count(), 1, "the killed builder's overlay is gone: {:?}", lab.files());
 }
@@ -141,7 +141,7 @@ fn an_interrupt_cleans_up_at_once() {
     std::thread::sleep(Duration::from_secs(8));
     let ran = running.signal("INT").finish();
     assert!(ran.stderr.ends_with("error: interrupted\n"), "{}", ran.stderr);
-    assert_eq!(lab.domains(), [lab.machine.clone()]);
+    lab.assert_no_clone_is_left();
     assert_eq!(lab.virsh_tree(), "base\n");
 }
 

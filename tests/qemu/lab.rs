@@ -1,5 +1,8 @@
 //! A machine on the host's libvirt, removed with all its files when the test ends, however it ends.
 
+// A test may end wherever something is not as it has to be.
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -70,6 +73,12 @@ impl Lab {
     pub fn domains(&self) -> Vec<String> {
         let names = self.virsh(&["list", "--all", "--name"]);
         names.lines().filter(|name| name.starts_with(&self.machine)).map(str::to_string).collect()
+    }
+
+    /// Fails when another domain of this test than its machine is there.
+    #[track_caller]
+    pub fn assert_no_clone_is_left(&self) {
+        assert_eq!(self.domains(), std::slice::from_ref(&self.machine));
     }
 
     /// Every file in the store.
