@@ -266,6 +266,30 @@ fn no_pcall_can_keep_a_stale_step_from_being_run_again() {
 }
 
 #[test]
+fn a_caught_error_reads_as_it_would_at_the_end_and_keeps_its_kind() {
+    Test::new()
+        .script(
+            r#"
+            local vm = machine("lab", { image = require "images.tiny" {} })
+            vm:root("base"):branch("child", function(guest)
+              print(select(2, pcall(guest.run, guest, "false")))
+              print(xpcall(guest.run, function(failure) return "handled " .. tostring(failure) end, guest, "false"))
+              local ok, failure = pcall(guest.run, guest, "sleep 60", { timeout = 0.1 })
+              error(failure)
+            end)
+            "#,
+        )
+        .args(["run", "script.lua"])
+        .stdout(
+            "script.lua:3: \"false\" failed with exit status 1 in `child`\n\
+             false\thandled script.lua:4: \"false\" failed with exit status 1 in `child`\n",
+        )
+        .status(124)
+        .any_stderr()
+        .run();
+}
+
+#[test]
 fn an_interrupt_stops_the_run_and_leaves_the_tree_as_it_was() {
     let script = TREE.replace("apt-get install postgresql", "sleep 60");
     let ran = Test::new()

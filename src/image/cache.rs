@@ -143,7 +143,7 @@ impl ImageCache {
                 return Ok(lock);
             }
             if !is_told {
-                events.note(format!("Another process makes the image `{name}`; waiting for it."));
+                events.note(format!("waiting for another process that makes the image `{name}`"));
                 is_told = true;
             }
             interrupt.check()?;

@@ -45,7 +45,7 @@ pub fn connect(uri: Option<&str>, paths: &Paths) -> Result<Connected> {
         }
     }
     let uri = embed::uri(&paths.embed);
-    let note = format!("No libvirt daemon answers; using libvirt's in-process driver (`{uri}`).");
+    let note = format!("no libvirt daemon answers: using libvirt's in-process driver, `{uri}`");
     open(&uri, paths).map(|hypervisor| connected(hypervisor, Some(note)))
 }
 

@@ -240,6 +240,17 @@ pub fn clean(domain: &mut Element) {
     }
 }
 
+/// Gives the guest agent's channel a socket of a path that is shorter than libvirt's own choice.
+pub fn place_agent(domain: &mut Element, socket: &Path) {
+    let is_agent = |device: &Element| {
+        device.name == "channel"
+            && device.find("target").is_some_and(|target| target.get("name") == Some("org.qemu.guest_agent.0"))
+    };
+    for channel in devices_of(domain).filter(|device| is_agent(device)) {
+        channel.put(Element::new("source").with("mode", "bind").with("path", utf8(socket)));
+    }
+}
+
 /// Lets the domain run under another accelerator than the one it was made for.
 fn adapt(domain: &mut Element, domain_type: DomainType) {
     domain.set("type", domain_type.word());

@@ -39,6 +39,11 @@ pub fn root_of(uri: &str) -> Option<PathBuf> {
     String::from_utf8(bytes).ok().map(PathBuf::from)
 }
 
+/// Returns a short path for the guest agent's socket of a domain; libvirt's own would not fit below most roots.
+pub fn agent_socket(root: &Path, uuid: &str) -> PathBuf {
+    root.join("agent").join(uuid.get(..8).unwrap_or(uuid))
+}
+
 /// Makes the root ready. Has to happen before the first call of libvirt, for the sake of its log.
 pub fn prepare(root: &Path) -> Result<()> {
     let length = root.as_os_str().len();
@@ -51,7 +56,9 @@ pub fn prepare(root: &Path) -> Result<()> {
         .hint("SNAPTREE_EMBED_ROOT chooses a shorter directory"));
     }
     let failed = || format!("cannot prepare the root of libvirt's in-process driver, `{}`", root.display());
-    fs::create_dir_all(root.join("etc")).because(failed)?;
+    for directory in ["etc", "agent"] {
+        fs::create_dir_all(root.join(directory)).because(failed)?;
+    }
     let settings = root.join("etc/qemu.conf");
     if !settings.exists() {
         let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);

@@ -17,7 +17,7 @@ use crate::hypervisor::{
 use crate::libvirt::domain_xml::{self, DomainType};
 use crate::libvirt::transport::Channel;
 use crate::libvirt::xml::Element;
-use crate::libvirt::{fault, kvm, metadata_xml, qemu_img, snapshot_xml};
+use crate::libvirt::{embed, fault, kvm, metadata_xml, qemu_img, snapshot_xml};
 use crate::paths::Paths;
 use crate::stop::Stop;
 
@@ -192,9 +192,12 @@ impl Hypervisor for Libvirt {
     }
 
     fn start_clone(&self, clone: &Clone) -> Result<()> {
-        let xml = domain_xml::build_clone(clone, self.domain_type()?)?.to_string();
+        let mut domain = domain_xml::build_clone(clone, self.domain_type()?)?;
+        if let Some(root) = embed::root_of(&self.uri) {
+            domain_xml::place_agent(&mut domain, &embed::agent_socket(&root, &clone.uuid));
+        }
         self.connect
-            .create_domain_xml(&xml, sys::VIR_DOMAIN_NONE)
+            .create_domain_xml(&domain.to_string(), sys::VIR_DOMAIN_NONE)
             .map(|_| ())
             .map_err(|error| fault::failed(format!("cannot start the domain `{}`", clone.name), &error))
     }

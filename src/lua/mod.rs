@@ -98,10 +98,8 @@ fn state(context: &Arc<Context>, modules: Modules) -> mlua::Result<Lua> {
     globals.get::<mlua::Table>("os")?.set("exit", lua.create_function(exit)?)?;
     options::install(&lua)?;
     require::install(&lua, modules)?;
-    lua.load(include_str!("coroutine.lua"))
-        .set_name(format!("@{}/coroutine.lua", error::STDLIB))
-        .call::<()>(lua.create_function(is_pending)?)?;
-
+    let prelude = lua.load(include_str!("prelude.lua")).set_name(format!("@{}/prelude.lua", error::STDLIB));
+    prelude.call::<()>((lua.create_function(is_pending)?, lua.create_function(caught)?))?;
     interrupt_loops(&lua, context.engine.interrupt.clone())?;
     Ok(lua)
 }
@@ -122,6 +120,14 @@ fn interrupt_loops(lua: &Lua, interrupt: Interrupt) -> mlua::Result<()> {
 /// Says whether a value is what mlua yields while an asynchronous function waits.
 fn is_pending(_: &Lua, value: Value) -> mlua::Result<bool> {
     Ok(matches!(value, Value::LightUserData(pointer) if pointer == Lua::poll_pending()))
+}
+
+/// Replaces an error of ours by one that reads well; what else a script raises is its own affair.
+fn caught(_: &Lua, value: Value) -> mlua::Result<Value> {
+    Ok(match value {
+        Value::Error(error) => Value::Error(Box::new(from_lua(&error).into())),
+        other => other,
+    })
 }
 
 fn print(lua: &Lua, values: MultiValue) -> mlua::Result<()> {

@@ -146,7 +146,8 @@ impl Engine {
             return Err(Error::bug(format!("`{}` changed its disks while `{name}` was built", parent.name)));
         };
         let key = journal.key(&parent.key);
-        let record = Record { key: key.clone(), parent_key: Some(parent.key.clone()) };
+        let directory = machine.own_directory()?.to_path_buf();
+        let record = Record { key: key.clone(), parent_key: Some(parent.key.clone()), directory };
         // libvirt wants to know where the domain went on writing; nothing was ever written after this state.
         let overlay = layer.with_extension("next");
         self.put(

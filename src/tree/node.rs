@@ -1,6 +1,7 @@
 //! A snapshot in a machine's tree, with what snaptree remembers of it.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::journal::Journal;
 use super::key::{Definition, SCHEMA};
@@ -13,6 +14,8 @@ pub struct Record {
     pub key: String,
     /// The parent's key at that time; none for a root.
     pub parent_key: Option<String>,
+    /// The machine's directory. Going back to a snapshot gives its metadata to the domain.
+    pub directory: PathBuf,
 }
 
 /// A snapshot of a machine; one that snaptree made has a record.
@@ -25,6 +28,7 @@ pub struct Node {
 const KIND: &str = "kind";
 const NODE: &str = "node";
 const MACHINE: &str = "machine";
+const DIRECTORY: &str = "directory";
 
 impl Node {
     pub fn new(snapshot: Snapshot) -> Self {
@@ -57,7 +61,8 @@ impl Record {
         if attribute(KIND)? != NODE || attribute("schema")? != SCHEMA.to_string() {
             return None;
         }
-        Some(Self { key: attribute("key")?, parent_key: attribute("parent-key") })
+        let directory = attribute(DIRECTORY)?.into();
+        Some(Self { key: attribute("key")?, parent_key: attribute("parent-key"), directory })
     }
 
     /// Writes the record of a node with what made it: a journal, or a root's definition.
@@ -66,6 +71,7 @@ impl Record {
             (KIND.to_string(), NODE.to_string()),
             ("schema".to_string(), SCHEMA.to_string()),
             ("key".to_string(), self.key.clone()),
+            (DIRECTORY.to_string(), self.directory.to_string_lossy().into_owned()),
         ]);
         if let Some(parent_key) = &self.parent_key {
             attributes.insert("parent-key".to_string(), parent_key.clone());
@@ -75,16 +81,17 @@ impl Record {
 }
 
 /// Marks a domain as a machine of ours, whose files are in `directory`.
-pub fn machine_metadata(directory: &std::path::Path) -> Metadata {
+pub fn machine_metadata(directory: &Path) -> Metadata {
     let attributes = BTreeMap::from([
         (KIND.to_string(), MACHINE.to_string()),
-        ("directory".to_string(), directory.to_string_lossy().into_owned()),
+        (DIRECTORY.to_string(), directory.to_string_lossy().into_owned()),
     ]);
     Metadata { attributes, ..Metadata::default() }
 }
 
 /// Returns the directory of a machine of ours, or nothing when the domain is somebody else's.
-pub fn machine_directory(metadata: Option<&Metadata>) -> Option<std::path::PathBuf> {
+pub fn machine_directory(metadata: Option<&Metadata>) -> Option<PathBuf> {
     let attributes = &metadata?.attributes;
-    (attributes.get(KIND)? == MACHINE).then(|| attributes.get("directory").map(Into::into))?
+    let is_ours = matches!(attributes.get(KIND)?.as_str(), MACHINE | NODE);
+    is_ours.then(|| attributes.get(DIRECTORY).map(Into::into))?
 }

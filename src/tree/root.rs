@@ -115,7 +115,8 @@ impl Engine {
                 current: true,
                 document: machine.document.clone(),
                 disks: vec![DiskState { target: DISK.to_string(), layer, overlay: disk }],
-                metadata: Record { key: key.clone(), parent_key: None }.write(Vec::new(), payload),
+                metadata: Record { key: key.clone(), parent_key: None, directory: directory.clone() }
+                    .write(Vec::new(), payload),
             },
         )?;
         self.prune(name)?;
