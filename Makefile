@@ -47,13 +47,15 @@ demo: build ## Build the tree of databases on Debian, ask both for their version
 	virsh snapshot-list $(MACHINE) --tree
 	@diff -u <(printf '%s\n' "$$DEMO_TREE") <(virsh snapshot-list $(MACHINE) --tree | sed 's/ *$$//; /^$$/d')
 
-test-full: test demo ## Everything: the tests, then the demo
+test-full: test demo ## Everything: the tests, then the demo, run again and deleted
+	@$(SNAPTREE) run scripts/databases.lua 2>&1 | tee /dev/stderr | { ! grep -q -e building -e booted; }
+	$(SNAPTREE) delete $(MACHINE) --yes
 
 lint: ## Check the format and the lints of everything, with the tools that are installed
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	@if command -v shellcheck; then shellcheck .ci/*; else echo 'shellcheck is not installed: skipped.'; fi
-	@if command -v stylua; then stylua --check scripts stdlib; else echo 'stylua is not installed: skipped.'; fi
+	@if command -v stylua; then stylua --check scripts stdlib src; else echo 'stylua is not installed: skipped.'; fi
 	@if command -v cargo-deny; then $(CARGO) deny check; else echo 'cargo-deny is not installed: skipped.'; fi
 
 clean: ## Remove what cargo built; machines and cached images stay

@@ -29,10 +29,8 @@ end, { comment = "with apt's package lists" })
 sn02:branches {
   mariadb_kvm_debian12 = function(guest)
     mariadb.install(guest)
-    mariadb.version(guest)
   end,
   postgresql_kvm_debian12 = function(guest)
     postgresql.install(guest)
-    postgresql.version(guest)
   end,
 }

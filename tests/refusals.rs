@@ -258,6 +258,49 @@ fn images_are_checked_before_they_are_used() {
     );
 }
 
+/// A run whose image is the file `disk`, and what it says after the line about building.
+fn image_fails(disk: &[u8], options: &str, error: &str) {
+    let ran = Test::new()
+        .file("disk", disk)
+        .script(&format!("machine('lab', {{ image = image.file('disk'{options}) }}):root('base')"))
+        .args(["run", "script.lua"])
+        .status(1)
+        .any_stderr()
+        .run();
+    let before = "base: building, because it does not exist yet.\nbase: failed; the tree is as it was.\n";
+    assert_eq!(ran.stderr, format!("{before}{error}"));
+    assert_eq!(ran.domains(), Vec::<String>::new(), "nothing is created");
+}
+
+#[test]
+fn a_wrong_checksum_shows_both_sums() {
+    let wrong = "0".repeat(64);
+    image_fails(
+        b"raw",
+        &format!(", {{ sha256 = '{wrong}' }}"),
+        &format!(
+            "error: script.lua:1: image `[DIR]/disk` has the wrong checksum: expected sha256 {wrong}, found \
+             d7439bee24773bcbfa2d0a97947ee36227b10d1022b1a55847e928965bb6bfde\n\
+             hint: if the file is the right one, put the found checksum into the script\n"
+        ),
+    );
+}
+
+#[test]
+fn an_image_that_depends_on_another_file_is_refused() {
+    let mut qcow2 = b"QFI\xfb\0\0\0\x03".to_vec();
+    qcow2.extend(112u64.to_be_bytes());
+    qcow2.extend(9u32.to_be_bytes());
+    qcow2.resize(112, 0);
+    qcow2.extend(b"/base.img");
+    image_fails(
+        &qcow2,
+        "",
+        "error: script.lua:1: image `disk` depends on the backing file `/base.img`, which is outside the store\n\
+         hint: flatten it first: qemu-img convert -O qcow2 disk flat.qcow2\n",
+    );
+}
+
 #[test]
 fn what_is_not_there_is_named_with_the_nearest_that_is() {
     let lab = Test::new()

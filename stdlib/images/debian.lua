@@ -108,14 +108,18 @@ function M.bootstrap(what, work, arguments)
     return
   end
   local message, hint = tostring(problem), nil
-  if message:find("mmdebstrap` is not", 1, true) or message:find("interrupted", 1, true) then
+  local url, why = message:match("E: Failed to fetch (%S+)%s+([^\n]+)")
+  if url then
+    hint = "is the mirror reachable, and does it have the suite? the option `mirror` names another one"
+    error(("%s: cannot fetch `%s`: %s\nhint: %s"):format(what, url, why:gsub("%.%s+%-%s+", ": "), hint), 0)
+  elseif message:find("mmdebstrap` is not", 1, true) or message:find("interrupted", 1, true) then
     error(problem, 0)
   elseif message:find("newuidmap", 1, true) or message:find("unshare", 1, true) then
-    hint = "a normal user needs the package uidmap and a range in /etc/subuid; `snaptree doctor` looks at both"
+    hint = "a normal user needs the package uidmap and a range in /etc/subuid"
   elseif message:find("Unable to locate package", 1, true) then
     hint = "the suite has no such package: look at `packages`"
   else
-    hint = "is the mirror reachable, and does it have the suite? `mirror` names another one"
+    hint = "the output above is mmdebstrap's"
   end
   error(("%s: cannot build the image: %s\nhint: %s"):format(what, message:gsub("\nhint:[^\n]*", ""), hint), 0)
 end

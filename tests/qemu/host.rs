@@ -51,6 +51,26 @@ fn an_unreachable_hypervisor_ends_with_69() {
 
 #[test]
 #[ignore = "needs QEMU"]
+fn an_unreachable_mirror_is_named_with_the_reason() {
+    let lab = Lab::new("mirror");
+    for image in ["tiny", "debian"] {
+        let script = r#"
+            machine(MACHINE, { image = require "images.IMAGE" { mirror = "http://127.0.0.1:9/debian" } }):root("base")
+        "#;
+        let ran = lab.script(&script.replace("IMAGE", image)).status(1).any_stderr().run();
+        let said = format!(
+            "base: failed; the tree is as it was.\n\
+             error: script.lua:2: images.{image}: cannot fetch `http://127.0.0.1:9/debian/dists/bookworm/InRelease`: \
+             Could not connect to 127.0.0.1:9 (127.0.0.1): connect (111: Connection refused)\n\
+             hint: is the mirror reachable, and does it have the suite? the option `mirror` names another one\n"
+        );
+        assert!(ran.stderr.ends_with(&said), "{}", ran.stderr);
+        assert_eq!(lab.domains(), Vec::<String>::new());
+    }
+}
+
+#[test]
+#[ignore = "needs QEMU"]
 fn the_hello_script_builds_its_tree() {
     let lab = Lab::new("hello");
     let script = std::fs::read_to_string(repository().join("scripts/hello.lua")).unwrap();
