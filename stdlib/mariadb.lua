@@ -43,13 +43,8 @@ function H.check_version(wanted, candidate)
   local rest = version:sub(1, #wanted) == wanted and version:sub(#wanted + 1)
   if not rest or rest:match("^%d") then
     local has = candidate and ("this guest's Debian has " .. version) or "this guest's Debian has none"
-    error(
-      ("mariadb: there is no version `%s` to install: %s\nhint: another suite, or MariaDB's own repository, may have it"):format(
-        wanted,
-        has
-      ),
-      3
-    )
+    local hint = "another suite, or MariaDB's own repository, may have it"
+    error(("mariadb: there is no version `%s` to install: %s\nhint: %s"):format(wanted, has, hint), 3)
   end
 end
 

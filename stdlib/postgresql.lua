@@ -22,11 +22,9 @@ function M.install(guest, options)
   if options.version then
     server = "postgresql-" .. options.version
     if not apt.candidate(guest, server) then
-      error(
-        ("postgresql: there is no version `%s` to install: this guest's Debian has no package %s\n"):format(options.version, server)
-          .. "hint: give the major version alone, such as 15; another suite, or PostgreSQL's own repository, may have it",
-        2
-      )
+      local message = "postgresql: there is no version `%s` to install: this guest's Debian has no package %s\n"
+        .. "hint: give the major version alone, such as 15; PostgreSQL's own repository may have others"
+      error(message:format(options.version, server), 2)
     end
   end
   apt.install(guest, table.move(options.packages or {}, 1, #(options.packages or {}), 2, { server }))

@@ -309,6 +309,21 @@ fn an_interrupt_stops_the_run_and_leaves_the_tree_as_it_was() {
 }
 
 #[test]
+fn two_runs_of_one_script_build_each_node_once() {
+    let script = r#"
+        local vm = machine("lab", { image = require "images.tiny" {} })
+        vm:root("base"):branch("child", function(guest) guest:run "sleep 1" end)
+    "#;
+    let first = Test::new().script("").args(["run", "script.lua"]).run();
+    let start = || first.again().script(script).args(["run", "script.lua"]).any_stderr().start();
+    let (one, other) = (start(), start());
+    let reports = [one.finish(), other.finish()].map(|ran| ran.stderr);
+    let waited = reports.iter().find(|report| report.contains("waiting for another snaptree that is building `lab`."));
+    assert!(waited.is_some_and(|report| report.contains("child: cached.")), "{reports:?}");
+    assert_eq!(first.started().len(), 1);
+}
+
+#[test]
 fn a_busy_loop_can_be_interrupted_even_under_pcall() {
     let ran = Test::new()
         .file("started", "")

@@ -131,7 +131,7 @@ impl Hypervisor for Fake {
         self.store.change(|state| state.create_overlay(overlay, backing))
     }
 
-    fn copy_image(&self, _: &Path, to: &Path) -> Result<()> {
+    fn copy_image(&self, _: &Path, to: &Path, _: Option<u64>) -> Result<()> {
         self.store.change(|state| state.create_layer(to))
     }
 }

@@ -65,6 +65,7 @@ pub trait Hypervisor: Send + Sync {
     /// Creates an empty qcow2 `overlay` on the image `backing` (`qemu-img create -b`).
     fn create_overlay(&self, overlay: &Path, backing: &Path) -> Result<()>;
 
-    /// Copies an image, qcow2 or raw, into a qcow2 file of its own (`qemu-img convert`).
-    fn copy_image(&self, from: &Path, to: &Path) -> Result<()>;
+    /// Copies an image, qcow2 or raw, into a qcow2 file of its own (`qemu-img convert`), which the guest sees with
+    /// `size` bytes where that is given (`qemu-img resize`).
+    fn copy_image(&self, from: &Path, to: &Path, size: Option<u64>) -> Result<()>;
 }

@@ -73,6 +73,17 @@ impl Libvirt {
         emulator.unwrap_or(DEFAULT_EMULATOR).to_string()
     }
 
+    /// Removes what QEMU printed for a transient domain: libvirt starts a log for each name and removes none.
+    fn remove_log(&self, name: &str) {
+        let directory = match embed::root_of(&self.uri) {
+            Some(root) => Some(root.join("log/qemu")),
+            None if self.uri().ends_with("/system") => Some(PathBuf::from("/var/log/libvirt/qemu")),
+            None => self.cache.parent().map(|cache| cache.join("libvirt/qemu/log")),
+        };
+        // Another host's or another user's log cannot be removed, and need not be.
+        let _ = directory.map(|directory| std::fs::remove_file(directory.join(format!("{name}.log"))));
+    }
+
     fn destroy_if_active(&self, name: &str, domain: &VirtDomain) -> Result<()> {
         match domain.destroy() {
             Ok(()) => Ok(()),
@@ -203,7 +214,11 @@ impl Hypervisor for Libvirt {
     }
 
     fn destroy(&self, name: &str) -> Result<()> {
-        self.find(name)?.map_or(Ok(()), |domain| self.destroy_if_active(name, &domain))
+        // The log of a domain that ended by itself may tell why, and stays.
+        let Some(domain) = self.find(name)? else { return Ok(()) };
+        self.destroy_if_active(name, &domain)?;
+        self.remove_log(name);
+        Ok(())
     }
 
     fn guest(&self, domain: &str) -> Result<Box<dyn Guest>> {
@@ -215,22 +230,25 @@ impl Hypervisor for Libvirt {
     fn wait_until_gone(&self, domain: &str, stop: &Stop) -> Result<()> {
         loop {
             match self.find(domain)?.map(|found| found.is_active()) {
-                None | Some(Ok(false)) => return Ok(()),
-                Some(Err(error)) if fault::is_missing_domain(&error) => return Ok(()),
+                None | Some(Ok(false)) => break,
+                Some(Err(error)) if fault::is_missing_domain(&error) => break,
                 Some(Err(error)) => return Err(fault::failed(format!("cannot look at the domain `{domain}`"), &error)),
                 Some(Ok(true)) => {}
             }
             stop.check(|| format!("the shutdown of `{domain}`"))?;
             stop.sleep(POLL);
         }
+        self.remove_log(domain);
+        Ok(())
     }
 
     fn create_overlay(&self, overlay: &Path, backing: &Path) -> Result<()> {
         qemu_img::create(overlay, backing)
     }
 
-    fn copy_image(&self, from: &Path, to: &Path) -> Result<()> {
-        qemu_img::copy(from, to)
+    fn copy_image(&self, from: &Path, to: &Path, size: Option<u64>) -> Result<()> {
+        qemu_img::copy(from, to)?;
+        size.map_or(Ok(()), |size| qemu_img::resize(to, size))
     }
 }
 

@@ -15,7 +15,8 @@ pub fn create(overlay: &Path, backing: &Path) -> Result<()> {
     let backing = std::path::absolute(backing).because(failed)?;
     let format = format_of(&backing, &failed)?;
     let arguments = ["create", "-q", "-f", "qcow2", "-F", format, "-b"].map(OsStr::new);
-    make(&[&arguments, &[backing.as_os_str()][..]].concat(), overlay, &failed)
+    run(&[&arguments[..], &[backing.as_os_str(), overlay.as_os_str()]].concat(), &failed)?;
+    restrict(overlay, &failed)
 }
 
 /// Copies an image into a qcow2 file of its own, for its owner only.
@@ -24,23 +25,41 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     let from = std::path::absolute(from).because(failed)?;
     let format = format_of(&from, &failed)?;
     let arguments = ["convert", "-q", "-O", "qcow2", "-f", format].map(OsStr::new);
-    make(&[&arguments, &[from.as_os_str()][..]].concat(), to, &failed)
+    run(&[&arguments[..], &[from.as_os_str(), to.as_os_str()]].concat(), &failed)?;
+    restrict(to, &failed)
 }
 
-fn make(arguments: &[&OsStr], image: &Path, failed: &impl Fn() -> String) -> Result<()> {
-    let mut command = Command::new("qemu-img");
-    command.args(arguments).arg(std::path::absolute(image).because(failed)?).stdin(Stdio::null());
-    let output = command.output().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => Error::failed(failed())
-            .cause("there is no `qemu-img` on the path")
-            .hint("install it: Debian's package is `qemu-utils`"),
-        _ => Error::failed(failed()).cause(error),
-    })?;
+/// Makes an image larger for the guest; a smaller size is refused.
+pub fn resize(image: &Path, size: u64) -> Result<()> {
+    let failed = || format!("cannot give the disk {}", bytesize::ByteSize(size).display().iec());
+    run(
+        &["resize", "-q", "-f", "qcow2"]
+            .map(OsStr::new)
+            .into_iter()
+            .chain([image.as_os_str(), size.to_string().as_ref()])
+            .collect::<Vec<_>>(),
+        &failed,
+    )
+    .map_err(|error| error.hint("the option `disk` can make a disk larger than its image, not smaller"))
+}
+
+fn restrict(image: &Path, failed: &impl Fn() -> String) -> Result<()> {
+    fs::set_permissions(image, Permissions::from_mode(0o600)).because(failed)
+}
+
+fn run(arguments: &[&OsStr], failed: &impl Fn() -> String) -> Result<()> {
+    let output =
+        Command::new("qemu-img").args(arguments).stdin(Stdio::null()).output().map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::failed(failed())
+                .cause("there is no `qemu-img` on the path")
+                .hint("install it: Debian's package is `qemu-utils`"),
+            _ => Error::failed(failed()).cause(error),
+        })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(Error::failed(failed()).cause(said.trim().trim_start_matches("qemu-img: ")));
     }
-    fs::set_permissions(image, Permissions::from_mode(0o600)).because(failed)
+    Ok(())
 }
 
 fn format_of(image: &Path, failed: &impl Fn() -> String) -> Result<&'static str> {

@@ -13,7 +13,7 @@ use crate::hypervisor::{Firmware, Network};
 use crate::name::{MachineName, SnapshotName};
 use crate::tree::{Definition, Event, Found};
 
-const OPTIONS: [&str; 7] = ["image", "memory", "cpus", "cpu_model", "firmware", "network", "extra_xml"];
+const OPTIONS: [&str; 8] = ["image", "memory", "cpus", "disk", "cpu_model", "firmware", "network", "extra_xml"];
 const MEMORY: u64 = 1 << 30;
 const LEAST_MEMORY: u64 = 64 << 20;
 
@@ -52,6 +52,7 @@ fn definition(options: &Options, image: String) -> Result<Definition> {
         image,
         memory,
         cpus: options.positive("cpus")?.unwrap_or(1),
+        disk: options.size("disk")?,
         cpu_model: options.string("cpu_model")?,
         firmware,
         network: network(options)?,
@@ -74,12 +75,17 @@ fn network(options: &Options) -> Result<Network> {
 
 impl Machine {
     async fn root(&self, lua: &Lua, context: &Arc<Context>, name: SnapshotName, comment: String) -> Result<Snapshot> {
-        let (machine, definition) = (self.name.clone(), self.definition.clone());
-        let wanted = name.clone();
-        let found = context.blocking(move |engine| engine.find_root(&machine, &wanted, &definition)).await?;
-        let reason = match found {
-            Found::Cached(node) => return Ok(Snapshot(node)),
-            Found::Needed(reason) => reason,
+        let reason = loop {
+            let (machine, wanted, definition) = (self.name.clone(), name.clone(), self.definition.clone());
+            match context.blocking(move |engine| engine.find_root(&machine, &wanted, &definition)).await? {
+                Found::Cached(node) => return Ok(Snapshot(node)),
+                Found::Needed(reason) => {
+                    let machine = self.name.clone();
+                    if !context.blocking(move |engine| engine.claim(&machine)).await? {
+                        break reason;
+                    }
+                }
+            }
         };
         let events = &context.engine.events;
         events.emit(Event::NodeStarted { machine: self.name.to_string(), node: name.to_string(), reason });

@@ -113,18 +113,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes the right to build in a machine's tree; says whether another process had it meanwhile, so that what is
-    /// to be built has to be looked for again.
-    pub fn claim(&self, machine: &MachineName) -> Result<bool> {
-        let machine = self.existing(machine)?;
-        let directory = machine.own_directory()?;
-        let changed = self.store.lock_machine(directory, &self.interrupt, || self.note_waiting(&machine.name))?;
-        if changed {
-            self.look_again(&machine.name)?;
-        }
-        Ok(changed)
-    }
-
     /// Boots a builder for a branch of a tree that was claimed.
     pub fn start_build(&self, parent: &NodeId, name: &SnapshotName) -> Result<Build> {
         let machine = self.existing(&parent.machine)?;

@@ -88,6 +88,17 @@ impl Engine {
         Ok(Some(machine))
     }
 
+    /// Takes the right to change a machine's tree; says whether another process had it meanwhile, so that what is to
+    /// be built has to be looked for again.
+    pub fn claim(&self, machine: &MachineName) -> Result<bool> {
+        let waiting = || self.note_once(format!("waiting for another snaptree that is building `{machine}`"));
+        let changed = self.store.claim(machine, &self.interrupt, waiting)?;
+        if changed {
+            self.look_again(machine)?;
+        }
+        Ok(changed)
+    }
+
     /// Returns a machine that has to exist.
     pub fn existing(&self, name: &MachineName) -> Result<Arc<Machine>> {
         if let Some(machine) = self.machine(name)? {

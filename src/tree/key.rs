@@ -16,6 +16,9 @@ pub struct Definition {
     /// In bytes.
     pub memory: u64,
     pub cpus: u32,
+    /// The disk's size in bytes; the image's own without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<u64>,
     pub cpu_model: Option<String>,
     pub firmware: Firmware,
     pub network: Network,
@@ -80,6 +83,7 @@ mod tests {
             image: "abc".into(),
             memory: 1 << 30,
             cpus: 2,
+            disk: None,
             cpu_model: None,
             firmware: Firmware::Bios,
             network: Network::User,

@@ -71,10 +71,9 @@ impl Engine {
         let directory = existing.as_ref().and_then(|machine| machine.directory.clone());
         let directory = directory.unwrap_or_else(|| self.store.directory_for(name, &uuid));
         self.store.create_directory(&directory)?;
-        self.store.lock_machine(&directory, &self.interrupt, || self.note_waiting(name))?;
 
         let layer = self.store.new_file(&directory, &root.slug(), "qcow2")?;
-        self.hypervisor.copy_image(&image.disk, &layer)?;
+        self.hypervisor.copy_image(&image.disk, &layer, definition.disk)?;
         super::store::seal(&layer)?;
         let boot = image.boot.as_ref().map(|boot| self.copy_boot(boot, &directory)).transpose()?;
         let disk = self.store.new_file(&directory, "disk", "qcow2")?;
@@ -137,10 +136,6 @@ impl Engine {
             initrd: copy(&boot.initrd, "initrd")?,
             cmdline: boot.cmdline.clone(),
         })
-    }
-
-    pub(super) fn note_waiting(&self, machine: &MachineName) {
-        self.note_once(format!("waiting for another snaptree that is building `{machine}`"));
     }
 }
 

@@ -24,8 +24,8 @@ pub struct Store {
     owner: Owner,
     /// Held from the first file on that this process makes.
     alive: Mutex<Option<File>>,
-    /// The machines that this process is building.
-    machines: Mutex<HashMap<PathBuf, File>>,
+    /// The machines whose trees this process may change.
+    machines: Mutex<HashMap<MachineName, File>>,
     made: AtomicU64,
 }
 
@@ -120,13 +120,14 @@ impl Store {
         }
     }
 
-    /// Takes the right to build in a machine's tree for the rest of this process; says whether another process
-    /// had it meanwhile, so that the tree may have changed. `waiting` is called once when there is a wait.
-    pub fn lock_machine(&self, directory: &Path, interrupt: &Interrupt, waiting: impl FnOnce()) -> Result<bool> {
-        if locked(&self.machines).contains_key(directory) {
+    /// Takes the right to change a machine's tree for the rest of this process; says whether another process had it
+    /// meanwhile, so that the tree may have changed. `waiting` is called once when there is a wait.
+    pub fn claim(&self, machine: &MachineName, interrupt: &Interrupt, waiting: impl FnOnce()) -> Result<bool> {
+        if locked(&self.machines).contains_key(machine) {
             return Ok(false);
         }
-        let path = directory.join("lock");
+        self.stay_alive()?;
+        let path = self.claim_path(machine);
         let file = File::create(&path).because(|| format!("cannot write `{}`", path.display()))?;
         let mut waiting = Some(waiting);
         loop {
@@ -134,7 +135,7 @@ impl Store {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) => {
                     // Two threads of this process may come here together; one has it.
-                    if locked(&self.machines).contains_key(directory) {
+                    if locked(&self.machines).contains_key(machine) {
                         return Ok(false);
                     }
                     if let Some(waiting) = waiting.take() {
@@ -148,13 +149,20 @@ impl Store {
                 }
             }
         }
-        locked(&self.machines).insert(directory.to_path_buf(), file);
+        locked(&self.machines).insert(machine.clone(), file);
         Ok(waiting.is_none())
     }
 
-    /// Gives up the right to build in a machine's tree.
-    pub fn unlock_machine(&self, directory: &Path) {
-        locked(&self.machines).remove(directory);
+    /// Gives up the right to change a machine's tree.
+    pub fn release(&self, machine: &MachineName) {
+        if locked(&self.machines).remove(machine).is_some() {
+            let _ = fs::remove_file(self.claim_path(machine));
+        }
+    }
+
+    fn claim_path(&self, machine: &MachineName) -> PathBuf {
+        let digest = blake3::hash(machine.as_str().as_bytes()).to_hex();
+        self.root.join("run").join(format!("{}-{}.claim", machine.slug(), &digest[..8]))
     }
 
     /// Lists the files in a machine's directory that were made by a process that is gone and that `referred` does
@@ -177,6 +185,8 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
+        let machines: Vec<MachineName> = locked(&self.machines).keys().cloned().collect();
+        machines.iter().for_each(|machine| self.release(machine));
         if locked(&self.alive).take().is_some() {
             let _ = fs::remove_file(self.lock_path(&self.owner));
         }
@@ -224,13 +234,11 @@ mod tests {
     fn the_second_builder_of_a_machine_waits_for_the_first() {
         let root = tempfile::tempdir().unwrap();
         let (first, second) = (Store::new(root.path().to_path_buf()), Store::new(root.path().to_path_buf()));
-        let directory = root.path().join("machines/m");
-        first.create_directory(&directory).unwrap();
-        let interrupt = Interrupt::default();
-        assert!(!first.lock_machine(&directory, &interrupt, || panic!("nobody holds it")).unwrap());
+        let (machine, interrupt) = (MachineName::new("m").unwrap(), Interrupt::default());
+        assert!(!first.claim(&machine, &interrupt, || panic!("nobody holds it")).unwrap());
+        assert!(!first.claim(&machine, &interrupt, || panic!("it is ours")).unwrap());
         let waited = std::thread::scope(|scope| {
-            let waiting =
-                scope.spawn(|| second.lock_machine(&directory, &interrupt, || first.unlock_machine(&directory)));
+            let waiting = scope.spawn(|| second.claim(&machine, &interrupt, || first.release(&machine)));
             waiting.join().unwrap().unwrap()
         });
         assert!(waited);

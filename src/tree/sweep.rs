@@ -24,11 +24,11 @@ impl Engine {
         for file in debris.iter().filter(|file| file.extension().is_some_and(|ending| ending == "qcow2")) {
             std::fs::remove_file(file).because(|| format!("cannot remove `{}`", file.display()))?;
         }
-        self.prune_if_needed(&machine)
-    }
-
-    fn prune_if_needed(&self, machine: &Machine) -> Result<()> {
-        if machine.nodes.iter().any(|node| machine.is_orphan(node)) { self.prune(&machine.name) } else { Ok(()) }
+        if machine.nodes.iter().any(|node| machine.is_orphan(node)) {
+            self.claim(name)?;
+            self.prune(name)?;
+        }
+        Ok(())
     }
 
     /// Lists the transient clones of a machine by name.
@@ -70,9 +70,11 @@ impl Engine {
             }
             self.hypervisor.destroy(&clone)?;
         }
+        self.claim(name)?;
         self.hypervisor.undefine(name.as_str())?;
         remove_directory(directory)?;
         self.look_again(name)?;
+        self.store.release(name);
         Ok(())
     }
 }

@@ -42,7 +42,9 @@ impl Ui {
 
     /// Prints `error: ...` with all that the error knows.
     pub fn error(&self, error: &Error) {
-        self.line(&format!("error: {error}"));
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.clear();
+        progress.line(&format!("error: {error}"));
     }
 
     /// Prints a line about what was done, unless asked to be quiet.

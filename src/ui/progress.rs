@@ -31,6 +31,11 @@ impl Progress {
         }
     }
 
+    /// Removes the bars of what was left unfinished.
+    pub fn clear(&mut self) {
+        self.under_way.drain().for_each(|(_, bar)| bar.finish_and_clear());
+    }
+
     fn status(&self, line: String) {
         if !self.quiet {
             self.line(&line);

@@ -56,7 +56,7 @@ end
 
 -- Helpers -----------------------------------------------------------------------------------------------------------
 
-H.units = { MiB = 1 << 20, GiB = 1 << 30, TiB = 1 << 40, MB = 10 ^ 6 // 1, GB = 10 ^ 9 // 1, M = 1 << 20, G = 1 << 30, T = 1 << 40 }
+H.units = { MiB = 1 << 20, GiB = 1 << 30, TiB = 1 << 40, MB = 1000000, GB = 1000000000, M = 1 << 20, G = 1 << 30 }
 
 --- Returns the bytes of a size such as "8GiB", as a string of digits.
 function H.bytes(size)
