@@ -37,6 +37,11 @@ impl Stop {
         Self { interrupt: interrupt.clone(), limit, started: Instant::now() }
     }
 
+    /// Returns the same stop with a limit of its own, from now on.
+    pub fn within(&self, limit: Duration) -> Self {
+        Self::after(limit, &self.interrupt)
+    }
+
     pub fn limit(&self) -> Duration {
         self.limit
     }

@@ -10,7 +10,7 @@ use crate::agent::calls::{Calls, PATIENT, QUICK};
 use crate::agent::process::Process;
 use crate::agent::transport::{Transport, TransportError};
 use crate::agent::{file, sockets};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{Command, Exit, FileMode, Guest, Stream, UnitState};
 use crate::stop::Stop;
 
@@ -109,9 +109,18 @@ impl<T: Transport> Agent<T> {
 impl<T: Transport> Guest for Agent<T> {
     fn wait_until_ready(&self, stop: &Stop) -> Result<()> {
         self.poll("the guest agent", stop, || self.calls.ping(PING).map(Some)).map_err(|error| match error.kind {
-            crate::error::Kind::Timeout => error.hint("is `qemu-guest-agent` installed and running in the guest?"),
+            Kind::Timeout => error.hint("is `qemu-guest-agent` installed and running in the guest?"),
             _ => error,
         })
+    }
+
+    fn wait_until_booted(&self, stop: &Stop) -> Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(120);
+        // Without systemd there is no such command, which ends it as well.
+        match self.ask(["systemctl", "is-system-running", "--wait"], &stop.within(PATIENCE)) {
+            Err(error) if error.kind != Kind::Timeout => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
@@ -162,7 +171,7 @@ impl<T: Transport> Guest for Agent<T> {
         let before = self.poll("the guest agent", stop, || self.boot_id().map(Some))?;
         self.send_shutdown("reboot")?;
         self.poll("the restart", stop, || Ok(Some(self.boot_id()?).filter(|now| *now != before)))?;
-        Ok(())
+        self.wait_until_booted(stop)
     }
 
     fn shutdown(&self, _stop: &Stop) -> Result<()> {

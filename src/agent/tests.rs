@@ -244,5 +244,7 @@ fn a_reboot_is_over_when_the_boot_id_has_changed() {
     let [g, h, i] = read(b"two");
     let unanswered = ("guest-shutdown", Err(TransportError::NotConnected("timed out".to_string())));
     let away = (OPEN, Err(TransportError::NotConnected("not connected".to_string())));
-    agent([a, b, c, unanswered, d, e, f, away, g, h, i]).reboot(&stop()).unwrap();
+    let no_systemd = [(EXEC, Ok(json!({ "pid": 7 }))), exited(127, b"inline\n", b"systemctl: not found\n")];
+    let [j, k] = no_systemd;
+    agent([a, b, c, unanswered, d, e, f, away, g, h, i, j, k]).reboot(&stop()).unwrap();
 }

@@ -91,6 +91,10 @@ impl Guest for FakeGuest {
         self.look(stop, || format!("waiting for the guest of `{}`", self.domain), |_| ())
     }
 
+    fn wait_until_booted(&self, _: &Stop) -> Result<()> {
+        Ok(())
+    }
+
     fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
         let text = answer::text_of(command);
         let what = || format!("`{text}`");

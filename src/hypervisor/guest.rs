@@ -73,6 +73,10 @@ pub trait Guest: Send + Sync {
     /// Waits until the guest answers.
     fn wait_until_ready(&self, stop: &Stop) -> Result<()>;
 
+    /// Waits until the system has started what it starts at boot, such as a database. A system that cannot tell is
+    /// taken to be ready, and one that never gets done is not waited for long.
+    fn wait_until_booted(&self, stop: &Stop) -> Result<()>;
+
     /// Runs a command, handing its output over while it runs. A status other than 0 is not an error here.
     /// When `stop` ends it, the command is killed in the guest.
     fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit>;
@@ -92,7 +96,7 @@ pub trait Guest: Send + Sync {
     /// Asks systemd for the state of a unit.
     fn unit_state(&self, unit: &str, stop: &Stop) -> Result<UnitState>;
 
-    /// Restarts the system and waits until it answers again.
+    /// Restarts the system and waits until it has booted again.
     fn reboot(&self, stop: &Stop) -> Result<()>;
 
     /// Asks the system to power off cleanly; does not wait for it.

@@ -86,7 +86,12 @@ impl Options {
         match self.value(name) {
             Value::Nil => Ok(None),
             Value::String(text) => {
-                let size = text.to_string_lossy().parse::<bytesize::ByteSize>();
+                let mut size = text.to_string_lossy();
+                // A lone letter is a power of two, as in virsh and qemu-img.
+                if size.ends_with(['K', 'M', 'G', 'T']) {
+                    size.push_str("iB");
+                }
+                let size = size.parse::<bytesize::ByteSize>();
                 size.map(|size| Some(size.as_u64())).map_err(|_| self.wrong(name, WANTED, &Value::String(text)))
             }
             other => Err(self.wrong(name, WANTED, &other)),

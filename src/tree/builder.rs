@@ -71,11 +71,14 @@ impl Builder {
             metadata: clone_metadata(purpose, machine.name.as_str(), node),
         })?;
         let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
-        guest.wait_until_ready(&Stop::after(BOOT_LIMIT, &engine.interrupt)).map_err(|error| match error.kind {
-            Kind::Interrupted => error,
-            kind => Error::new(kind, format!("the guest of `{node}` does not answer"))
-                .cause(error.message)
-                .hint("the image needs the QEMU guest agent; images.debian and images.tiny have it"),
+        let stop = Stop::after(BOOT_LIMIT, &engine.interrupt);
+        guest.wait_until_ready(&stop).and_then(|()| guest.wait_until_booted(&stop)).map_err(|error| {
+            match error.kind {
+                Kind::Interrupted => error,
+                kind => Error::new(kind, format!("the guest of `{node}` does not answer"))
+                    .cause(error.message)
+                    .hint("the image needs the QEMU guest agent; images.debian and images.tiny have it"),
+            }
         })?;
         engine.events.emit(Event::BuilderReady { node: node.to_string(), took: started.elapsed() });
         Ok(Self { running, guest })

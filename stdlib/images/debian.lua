@@ -114,7 +114,7 @@ function M.bootstrap(what, work, arguments)
     error(("%s: cannot fetch `%s`: %s\nhint: %s"):format(what, url, why:gsub("%.%s+%-%s+", ": "), hint), 0)
   elseif message:find("mmdebstrap` is not", 1, true) or message:find("interrupted", 1, true) then
     error(problem, 0)
-  elseif message:find("newuidmap", 1, true) or message:find("unshare", 1, true) then
+  elseif message:find("newuidmap", 1, true) or message:find("chroot mode", 1, true) then
     hint = "a normal user needs the package uidmap and a range in /etc/subuid"
   elseif message:find("Unable to locate package", 1, true) then
     hint = "the suite has no such package: look at `packages`"
