@@ -180,6 +180,46 @@ fn a_changed_machine_rebuilds_the_whole_tree_and_names_the_field() {
 }
 
 #[test]
+fn a_missing_layer_is_named_and_rebuilt_with_what_stands_on_it() {
+    let first = built(TREE);
+    let machines = std::fs::read_dir(first.path().join("store/machines")).unwrap();
+    let layer = machines
+        .flatten()
+        .flat_map(|machine| std::fs::read_dir(machine.path()).unwrap().flatten())
+        .find(|file| file.file_name().to_string_lossy().starts_with("updated-"))
+        .unwrap()
+        .path();
+    std::fs::remove_file(&layer).unwrap();
+    let lines = rerun(&first, TREE);
+    let shown = layer.display().to_string().replace(&first.path().display().to_string(), "[DIR]");
+    assert_eq!(lines[1], format!("updated: building, because its layer `{shown}` is missing."));
+    assert!(lines[2..].iter().all(|line| line.ends_with(": building, because it does not exist yet.")), "{lines:?}");
+    assert_eq!(rerun(&first, TREE), says(&ALL_CACHED));
+}
+
+#[test]
+fn a_snapshot_that_no_script_made_is_never_replaced() {
+    let first = built(TREE);
+    let mut state = first.state();
+    let metadata = &mut state["domains"]["lab"]["snapshots"]["updated"]["document"]["metadata"];
+    assert!(metadata.is_object());
+    *metadata = serde_json::Value::Null;
+    first
+        .again()
+        .file("state.json", state.to_string())
+        .args(["run", "script.lua"])
+        .status(1)
+        .stderr(
+            "
+            base: cached.
+            error: script.lua:2: a snapshot `updated` exists already in `lab`, and no script made it
+            hint: give the branch another name; nothing was changed
+            ",
+        )
+        .run();
+}
+
+#[test]
 fn switching_back_and_forth_builds_once() {
     let first = built(TREE);
     let other = TREE.replace("apt-get update", "apt-get update -q");

@@ -47,7 +47,8 @@ pub struct CachedImage {
     pub kind: CachedKind,
     /// What it takes on the host's disk, in bytes.
     pub size: u64,
-    pub created: SystemTime,
+    /// In seconds since the epoch.
+    pub created: u64,
     pub path: PathBuf,
 }
 
@@ -261,8 +262,8 @@ fn is_called(image: &CachedImage, wanted: &str) -> bool {
 }
 
 fn cached(record: Record, kind: CachedKind, path: PathBuf) -> CachedImage {
-    let created = SystemTime::UNIX_EPOCH + Duration::from_secs(record.created);
-    CachedImage { name: record.name, digest: record.digest, kind, size: size_of(&path), created, path }
+    let (size, created) = (size_of(&path), record.created);
+    CachedImage { name: record.name, digest: record.digest, kind, size, created, path }
 }
 
 fn size_of(path: &Path) -> u64 {

@@ -11,7 +11,7 @@ use super::guest::{Divergence, Guest};
 use super::options::Options;
 use crate::error::{Error, Result};
 use crate::name::SnapshotName;
-use crate::tree::{Engine, Event, Found, NodeId, Session};
+use crate::tree::{Candidate, Engine, Event, Found, NodeId, Recalled, Session};
 
 pub struct Snapshot(pub NodeId);
 
@@ -106,22 +106,31 @@ impl Branch {
     /// Looks for what this step has made of `parent` before.
     async fn reuse(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<Found> {
         let (place, wanted) = (parent.clone(), self.name.clone());
-        let recalled = context.blocking(move |engine| engine.recall(&place, &wanted)).await?;
-        let mut reason = recalled.reason;
-        for candidate in recalled.candidates {
-            let why = match run(lua, &self.step, Arc::clone(&candidate.session)).await? {
-                Ended::Diverged(why) => why,
-                Ended::Finished => {
-                    let place = parent.clone();
-                    match context.blocking(move |engine| engine.accept(&place, &candidate)).await? {
-                        Found::Cached(node) => return Ok(Found::Cached(node)),
-                        Found::Needed(why) => why,
-                    }
-                }
-            };
-            reason.get_or_insert(why);
+        let reason = match context.blocking(move |engine| engine.recall(&place, &wanted)).await? {
+            Recalled::Stale(reason) => reason,
+            Recalled::Candidate(candidate) => match self.try_out(lua, context, parent, *candidate).await? {
+                Found::Needed(reason) => reason,
+                cached => return Ok(cached),
+            },
+        };
+        let (place, wanted) = (parent.clone(), self.name.clone());
+        for candidate in context.blocking(move |engine| engine.recall_superseded(&place, &wanted)).await? {
+            if let Found::Cached(node) = self.try_out(lua, context, parent, candidate).await? {
+                return Ok(Found::Cached(node));
+            }
         }
-        Ok(Found::Needed(reason.unwrap_or_else(|| "it does not exist yet".to_string())))
+        Ok(Found::Needed(reason))
+    }
+
+    /// Replays the step against what it may have made.
+    async fn try_out(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId, candidate: Candidate) -> Result<Found> {
+        match run(lua, &self.step, Arc::clone(&candidate.session)).await? {
+            Ended::Diverged(why) => Ok(Found::Needed(why)),
+            Ended::Finished => {
+                let place = parent.clone();
+                context.blocking(move |engine| engine.accept(&place, &candidate)).await
+            }
+        }
     }
 
     /// Runs the step in a builder and grafts what it made.

@@ -24,11 +24,11 @@ pub struct Candidate {
 }
 
 /// What is known of a branch before its step has run.
-pub struct Recalled {
-    /// The likeliest first.
-    pub candidates: Vec<Candidate>,
-    /// Why the branch is not in the tree as it should be, when that is known without a replay.
-    pub reason: Option<String>,
+pub enum Recalled {
+    /// The node of that name may be it.
+    Candidate(Box<Candidate>),
+    /// It is not, because of this.
+    Stale(String),
 }
 
 /// A branch that is being built.
@@ -39,32 +39,34 @@ pub struct Build {
 }
 
 impl Engine {
-    /// Finds the nodes that a step named `name` on `parent` may have made before.
+    /// Looks in the tree for what a step named `name` on `parent` may have made before.
     pub fn recall(&self, parent: &NodeId, name: &SnapshotName) -> Result<Recalled> {
         let machine = self.existing(&parent.machine)?;
-        let mut candidates = Vec::new();
-        let reason = match machine.node(name.as_str()) {
-            None => Some("it does not exist yet".to_string()),
-            Some(node) => {
-                let Some(record) = &node.record else {
-                    return Err(not_from_a_script(&machine, name));
-                };
-                let reason = stale(node, record, parent);
-                if reason.is_none() {
-                    candidates.push(self.candidate(node.clone(), false)?);
-                }
-                reason
-            }
+        let Some(node) = machine.node(name.as_str()) else {
+            return Ok(Recalled::Stale("it does not exist yet".to_string()));
         };
-        for node in machine.directory.as_deref().map(|directory| Aside::of(directory).nodes()).unwrap_or_default() {
-            let fits = node.name() == name.as_str()
-                && node.record.as_ref().is_some_and(|record| record.parent_key.as_ref() == Some(&parent.key))
-                && node.missing_layer().is_none();
-            if fits {
-                candidates.push(self.candidate(node, true)?);
-            }
+        let Some(record) = &node.record else {
+            return Err(not_from_a_script(&machine, name));
+        };
+        if let Some(reason) = stale(node, record, parent) {
+            return Ok(Recalled::Stale(reason));
         }
-        Ok(Recalled { candidates, reason })
+        Ok(match self.candidate(node.clone(), false) {
+            Ok(candidate) => Recalled::Candidate(Box::new(candidate)),
+            Err(damaged) => Recalled::Stale(damaged.message),
+        })
+    }
+
+    /// Looks among the superseded nodes for what a step named `name` on `parent` may have made before.
+    pub fn recall_superseded(&self, parent: &NodeId, name: &SnapshotName) -> Result<Vec<Candidate>> {
+        let machine = self.existing(&parent.machine)?;
+        let nodes = machine.directory.as_deref().map(|directory| Aside::of(directory).nodes()).unwrap_or_default();
+        let fits = |node: &Node| {
+            node.name() == name.as_str()
+                && node.record.as_ref().is_some_and(|record| record.parent_key.as_ref() == Some(&parent.key))
+                && node.missing_layer().is_none()
+        };
+        Ok(nodes.into_iter().filter(fits).filter_map(|node| self.candidate(node, true).ok()).collect())
     }
 
     fn candidate(&self, node: Node, is_aside: bool) -> Result<Candidate> {
@@ -193,14 +195,16 @@ impl Engine {
         if orphans.is_empty() {
             return Ok(());
         }
-        let aside = Aside::of(directory);
-        for orphan in orphans {
-            let mut doomed = vec![orphan];
-            doomed.extend(machine.descendants(orphan.name()));
-            for node in doomed.into_iter().rev().filter(|node| node.record.is_some()) {
-                aside.keep(node)?;
-                self.hypervisor.delete_snapshot_metadata(machine.name.as_str(), node.name())?;
+        let mut doomed: Vec<&Node> = Vec::new();
+        for node in orphans.iter().flat_map(|orphan| [vec![*orphan], machine.descendants(orphan.name())].concat()) {
+            if node.record.is_some() && !doomed.iter().any(|known| known.name() == node.name()) {
+                doomed.push(node);
             }
+        }
+        let aside = Aside::of(directory);
+        doomed.iter().try_for_each(|node| aside.keep(node))?;
+        for node in doomed.into_iter().rev() {
+            self.hypervisor.delete_snapshot_metadata(machine.name.as_str(), node.name())?;
         }
         self.look_again(&machine.name)?;
         Ok(())
