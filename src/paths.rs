@@ -24,15 +24,19 @@ impl Paths {
     /// Reads `SNAPTREE_STORE`, `SNAPTREE_CACHE`, `SNAPTREE_EMBED_ROOT`, `SNAPTREE_STDLIB` and the XDG variables.
     pub fn from_env() -> Result<Self> {
         let base = etcetera::choose_base_strategy().because(|| "cannot find the home directory".to_string())?;
-        let choose = |variable: &str, default: PathBuf| env::var_os(variable).map_or(default, PathBuf::from);
+        // libvirt takes absolute paths only.
+        let choose = |variable: &str, default: PathBuf| match env::var_os(variable).filter(|path| !path.is_empty()) {
+            Some(path) => std::path::absolute(path).because(|| format!("{variable} names no directory")),
+            None => Ok(default),
+        };
         // libvirt's system daemon runs QEMU as a user of its own, which cannot reach into root's home.
         let is_root = env::var_os("XDG_DATA_HOME").is_none() && is_root();
         let data = if is_root { PathBuf::from("/var/lib/snaptree") } else { base.data_dir().join("snaptree") };
         Ok(Self {
-            embed: choose("SNAPTREE_EMBED_ROOT", data.join("embed")),
-            stdlib: choose("SNAPTREE_STDLIB", base.data_dir().join("snaptree/stdlib")),
-            cache: choose("SNAPTREE_CACHE", base.cache_dir().join("snaptree")),
-            store: choose("SNAPTREE_STORE", data),
+            embed: choose("SNAPTREE_EMBED_ROOT", data.join("embed"))?,
+            stdlib: choose("SNAPTREE_STDLIB", base.data_dir().join("snaptree/stdlib"))?,
+            cache: choose("SNAPTREE_CACHE", base.cache_dir().join("snaptree"))?,
+            store: choose("SNAPTREE_STORE", data)?,
         })
     }
 }

@@ -1,14 +1,16 @@
 //! `snaptree exec`.
 
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use clap::Args;
 
 use super::session::Session;
-use crate::error::{Error, Result};
+use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Command, CommandLine};
 use crate::name::SnapshotPath;
-use crate::stop::Stop;
+use crate::stop::{Interrupt, Stop};
 use crate::ui::Ui;
 
 /// Run a command in a throw-away fork of a snapshot; its output and exit status are the command's
@@ -42,14 +44,15 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
 
 impl Exec {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
+        let input = ui.read_stdin();
+        let fork = session.engine.fork(&self.snapshot)?;
         let command = Command {
             line: CommandLine::Argv(self.command.clone()),
-            stdin: ui.stdin().map_err(|cause| Error::failed("cannot read the standard input").cause(cause))?,
+            stdin: whole(&input, &session.engine.interrupt)?,
             env: self.environment.iter().cloned().collect(),
             cwd: self.workdir.clone(),
             user: self.user.clone(),
         };
-        let fork = session.engine.fork(&self.snapshot)?;
         let stop = Stop::after(self.timeout, &session.engine.interrupt);
         let mut broken = None;
         let exit = fork.guest().run(
@@ -66,6 +69,19 @@ impl Exec {
         match broken {
             Some(cause) => Err(Error::failed("cannot write the command's output").cause(cause)),
             None => exit.map(|exit| exit.0),
+        }
+    }
+}
+
+/// Waits for the end of the standard input.
+fn whole(input: &Receiver<io::Result<Vec<u8>>>, interrupt: &Interrupt) -> Result<Vec<u8>> {
+    const TICK: Duration = Duration::from_millis(50);
+    loop {
+        interrupt.check()?;
+        match input.recv_timeout(TICK) {
+            Ok(read) => return read.because(|| "cannot read the standard input".to_string()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(Vec::new()),
         }
     }
 }

@@ -4,6 +4,7 @@ mod draw;
 mod progress;
 
 use std::io::{self, IsTerminal, Read, Write};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -69,13 +70,18 @@ impl Ui {
         Some(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
-    /// Reads all of the standard input; nothing from a terminal.
-    pub fn stdin(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+    /// Begins to read all of the standard input, beside what else is done; nothing from a terminal.
+    pub fn read_stdin(&self) -> Receiver<io::Result<Vec<u8>>> {
+        let (sender, receiver) = mpsc::channel();
         if !io::stdin().is_terminal() {
-            io::stdin().read_to_end(&mut bytes)?;
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                let read = io::stdin().read_to_end(&mut bytes).map(|_| bytes);
+                // Nobody waits for it when the run has ended for another reason.
+                let _ = sender.send(read);
+            });
         }
-        Ok(bytes)
+        receiver
     }
 
     /// Hands a guest command's output over as it is.

@@ -1,6 +1,7 @@
 //! Progress on stderr: lines, and on a terminal a bar for each thing under way.
 
 use std::collections::HashMap;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -25,10 +26,15 @@ impl Progress {
 
     /// Prints a line above the bars.
     pub fn line(&self, line: &str) {
-        match &self.bars {
-            Some(bars) => bars.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
+        self.beside_bars(|| writeln!(io::stderr(), "{line}"));
+    }
+
+    /// Prints while no bar is drawn. A reader who has gone misses it, and that is all.
+    fn beside_bars(&self, print: impl FnOnce() -> io::Result<()>) {
+        let _ = match &self.bars {
+            Some(bars) => bars.suspend(print),
+            None => print(),
+        };
     }
 
     /// Removes the bars of what was left unfinished.
@@ -45,10 +51,7 @@ impl Progress {
     pub fn show(&mut self, event: Event) {
         match event {
             Event::Note(note) => self.status(format!("{note}.")),
-            Event::Printed(line) => match &self.bars {
-                Some(bars) => bars.suspend(|| println!("{line}")),
-                None => println!("{line}"),
-            },
+            Event::Printed(line) => self.beside_bars(|| writeln!(io::stdout(), "{line}")),
             Event::ImageStarted { image, what } => {
                 self.status(format!("{image}: {what}."));
                 self.begin(&image, &what);
