@@ -105,6 +105,7 @@ fn delete_wants_yes_and_then_leaves_nothing() {
 #[test]
 fn images_lists_and_removes_what_the_cache_has() {
     Test::new().no_connect().args(["images"]).stdout("no images\n").run();
+    Test::new().no_connect().args(["images", "list", "--json"]).stdout("[]\n").run();
     Test::new()
         .no_connect()
         .args(["images", "remove", "tiny"])

@@ -103,7 +103,7 @@ fn a_comment_or_a_refactoring_rebuilds_nothing() {
             guest:run("apt-get install " .. package)
           end
         end
-        local vm = machine("lab", { image = require "images.tiny" {}, memory = "1GiB" })
+        local vm = machine("lab", { image = require "images.tiny" {}, memory = "1G" })
         local updated = vm:root("base", {}):branch("updated", function(g) g:run("apt-get update", { timeout = 60 }) end)
         updated:branches {
           postgresql = install "postgresql",
