@@ -64,6 +64,11 @@ impl State {
         })
     }
 
+    /// Lists the layers that `disk` stands on.
+    pub fn backing_chain(&self, disk: &Path) -> Vec<PathBuf> {
+        self.chain(disk).skip(1).map(|(path, _)| path.to_path_buf()).collect()
+    }
+
     /// Goes from `disk` down its backing chain, as far as the state knows it.
     fn chain(&self, disk: &Path) -> impl Iterator<Item = (&Path, &Layer)> + use<'_> {
         let layer = |path: &Path| self.layers.get_key_value(path).map(|(path, layer)| (path.as_path(), layer));

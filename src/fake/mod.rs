@@ -127,6 +127,10 @@ impl Hypervisor for Fake {
         Ok(())
     }
 
+    fn backing_chain(&self, image: &Path) -> Result<Vec<PathBuf>> {
+        self.store.look(|state| Ok(state.backing_chain(image)))
+    }
+
     fn create_overlay(&self, overlay: &Path, backing: &Path) -> Result<()> {
         self.store.change(|state| state.create_overlay(overlay, backing))
     }

@@ -7,7 +7,7 @@ mod domain;
 mod guest;
 mod snapshot;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use domain::{Accelerator, Boot, Clone, Domain, DomainDocument, DomainSpec, Firmware, Metadata, Network};
 pub use guest::{Command, CommandLine, Exit, FileMode, Guest, Stream, UnitState};
@@ -61,6 +61,9 @@ pub trait Hypervisor: Send + Sync {
 
     /// Waits until a transient domain has gone, after its guest was told to shut down.
     fn wait_until_gone(&self, domain: &str, stop: &Stop) -> Result<()>;
+
+    /// Lists the files that `image` stands on, without itself (`qemu-img info --backing-chain`).
+    fn backing_chain(&self, image: &Path) -> Result<Vec<PathBuf>>;
 
     /// Creates an empty qcow2 `overlay` on the image `backing` (`qemu-img create -b`).
     fn create_overlay(&self, overlay: &Path, backing: &Path) -> Result<()>;

@@ -242,6 +242,10 @@ impl Hypervisor for Libvirt {
         Ok(())
     }
 
+    fn backing_chain(&self, image: &Path) -> Result<Vec<PathBuf>> {
+        qemu_img::backing_chain(image)
+    }
+
     fn create_overlay(&self, overlay: &Path, backing: &Path) -> Result<()> {
         qemu_img::create(overlay, backing)
     }

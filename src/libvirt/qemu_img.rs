@@ -4,8 +4,10 @@ use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use serde::Deserialize;
 
 use crate::error::{Because, Error, Result};
 
@@ -32,22 +34,33 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
 /// Makes an image larger for the guest; a smaller size is refused.
 pub fn resize(image: &Path, size: u64) -> Result<()> {
     let failed = || format!("cannot give the disk {}", bytesize::ByteSize(size).display().iec());
-    run(
-        &["resize", "-q", "-f", "qcow2"]
-            .map(OsStr::new)
-            .into_iter()
-            .chain([image.as_os_str(), size.to_string().as_ref()])
-            .collect::<Vec<_>>(),
-        &failed,
-    )
-    .map_err(|error| error.hint("the option `disk` can make a disk larger than its image, not smaller"))
+    let size = size.to_string();
+    let arguments = ["resize", "-q", "-f", "qcow2"].map(OsStr::new);
+    match run(&[&arguments[..], &[image.as_os_str(), size.as_ref()]].concat(), &failed) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.hint("the option `disk` can make a disk larger than its image, not smaller")),
+    }
+}
+
+/// Lists the files that an image stands on, also while a guest uses it.
+pub fn backing_chain(image: &Path) -> Result<Vec<PathBuf>> {
+    #[derive(Deserialize)]
+    struct Image {
+        filename: PathBuf,
+    }
+    let failed = || format!("cannot read the backing chain of `{}`", image.display());
+    let arguments = ["info", "-U", "--backing-chain", "--output=json"].map(OsStr::new);
+    let json = run(&[&arguments[..], &[image.as_os_str()]].concat(), &failed)?;
+    let chain: Vec<Image> = serde_json::from_slice(&json).because(failed)?;
+    Ok(chain.into_iter().skip(1).map(|image| image.filename).collect())
 }
 
 fn restrict(image: &Path, failed: &impl Fn() -> String) -> Result<()> {
     fs::set_permissions(image, Permissions::from_mode(0o600)).because(failed)
 }
 
-fn run(arguments: &[&OsStr], failed: &impl Fn() -> String) -> Result<()> {
+/// Runs qemu-img and returns what it prints.
+fn run(arguments: &[&OsStr], failed: &impl Fn() -> String) -> Result<Vec<u8>> {
     let output =
         Command::new("qemu-img").args(arguments).stdin(Stdio::null()).output().map_err(|error| match error.kind() {
             ErrorKind::NotFound => Error::failed(failed())
@@ -59,7 +72,7 @@ fn run(arguments: &[&OsStr], failed: &impl Fn() -> String) -> Result<()> {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(Error::failed(failed()).cause(said.trim().trim_start_matches("qemu-img: ")));
     }
-    Ok(())
+    Ok(output.stdout)
 }
 
 fn format_of(image: &Path, failed: &impl Fn() -> String) -> Result<&'static str> {

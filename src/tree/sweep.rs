@@ -20,13 +20,29 @@ impl Engine {
                 self.events.note(format!("removed `{clone}`, left by a run that was killed"));
             }
         }
-        let debris = self.store.debris(directory, &machine.referred());
-        for file in debris.iter().filter(|file| file.extension().is_some_and(|ending| ending == "qcow2")) {
-            std::fs::remove_file(file).because(|| format!("cannot remove `{}`", file.display()))?;
-        }
+        self.remove_debris(&machine, directory)?;
         if machine.nodes.iter().any(|node| machine.is_orphan(node)) {
             self.claim(name)?;
             self.prune(name)?;
+        }
+        Ok(())
+    }
+
+    fn remove_debris(&self, machine: &Machine, directory: &Path) -> Result<()> {
+        let referred = machine.referred();
+        let mut debris = self.store.debris(directory, &referred);
+        debris.retain(|file| file.extension().is_some_and(|ending| ending == "qcow2"));
+        if debris.is_empty() {
+            return Ok(());
+        }
+        // A layer whose snapshot somebody deleted may still be what another one stands on. Where that cannot be
+        // found out, everything stays.
+        for image in referred.iter().filter(|image| image.exists()) {
+            let Ok(chain) = self.hypervisor.backing_chain(image) else { return Ok(()) };
+            debris.retain(|file| !chain.contains(file));
+        }
+        for file in debris {
+            std::fs::remove_file(&file).because(|| format!("cannot remove `{}`", file.display()))?;
         }
         Ok(())
     }

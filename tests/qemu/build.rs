@@ -71,6 +71,10 @@ fn a_tree_is_built_reused_changed_and_deleted() {
     lab.virsh(&["snapshot-revert", &lab.machine, "right"]);
     assert_eq!(lab.virsh(&["snapshot-current", &lab.machine, "--name"]).trim(), "right");
 
+    // A layer stays as long as another one stands on it, also when its snapshot is deleted behind our back.
+    lab.virsh(&["snapshot-delete", &lab.machine, "child", "--metadata"]);
+    lab.exec("left", &["cat", "/root/marker"]).stdout("child\nleft\n").run();
+
     lab.snaptree(&["delete", &lab.machine, "--yes"]).any_stderr().run();
     assert_eq!(lab.domains(), Vec::<String>::new());
     assert_eq!(lab.files(), Vec::<std::path::PathBuf>::new());
