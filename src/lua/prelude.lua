@@ -3,7 +3,8 @@ local is_pending, caught = ...
 
 -- A coroutine of the script's own may call what waits for a guest: what such a call yields while it waits is not
 -- meant for the script, and is passed on to the one who runs the script.
-local resume, yield, create, status, close = coroutine.resume, coroutine.yield, coroutine.create, coroutine.status, coroutine.close
+local resume, yield, create, status, close =
+  coroutine.resume, coroutine.yield, coroutine.create, coroutine.status, coroutine.close
 
 local function pass_on(thread, ok, first, ...)
   if ok and is_pending(first) then
