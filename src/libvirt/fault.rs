@@ -42,6 +42,8 @@ fn hint(code: ErrorNumber, text: &str) -> Option<&'static str> {
         Some("QEMU must be able to reach the file; SNAPTREE_STORE chooses a directory that it can reach")
     } else if has("cannot find") && has("network") || code == ErrorNumber::NoNetwork {
         Some("`virsh net-list --all` shows the networks, `virsh net-start NAME` starts one")
+    } else if has("firmware that is compatible") {
+        Some("UEFI firmware is a package of its own: Debian's and Ubuntu's is `ovmf`")
     } else if has("failed to parse json: nesting too deep") {
         Some("the chain of layers is too deep for this libvirt")
     } else {

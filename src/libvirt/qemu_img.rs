@@ -70,7 +70,8 @@ fn run(arguments: &[&OsStr], failed: &impl Fn() -> String) -> Result<Vec<u8>> {
         })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::failed(failed()).cause(said.trim().trim_start_matches("qemu-img: ")));
+        let why = said.lines().find(|line| !line.contains("warning: ")).unwrap_or("qemu-img says no reason");
+        return Err(Error::failed(failed()).cause(why.trim_start_matches("qemu-img: ")));
     }
     Ok(output.stdout)
 }

@@ -1,6 +1,6 @@
 //! Roots: a machine's domain and the snapshot that its tree grows from.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::engine::{Engine, Machine, NodeId};
@@ -71,12 +71,13 @@ impl Engine {
         let directory = existing.as_ref().and_then(|machine| machine.directory.clone());
         let directory = directory.unwrap_or_else(|| self.store.directory_for(name, &uuid));
         self.store.create_directory(&directory)?;
+        let mut draft = Draft { directory: directory.clone(), files: Vec::new() };
 
-        let layer = self.store.new_file(&directory, &root.slug(), "qcow2")?;
+        let layer = draft.add(self.store.new_file(&directory, &root.slug(), "qcow2")?);
         self.hypervisor.copy_image(&image.disk, &layer, definition.disk)?;
         super::store::seal(&layer)?;
-        let boot = image.boot.as_ref().map(|boot| self.copy_boot(boot, &directory)).transpose()?;
-        let disk = self.store.new_file(&directory, "disk", "qcow2")?;
+        let boot = image.boot.as_ref().map(|boot| self.copy_boot(boot, &mut draft)).transpose()?;
+        let disk = draft.add(self.store.new_file(&directory, "disk", "qcow2")?);
         self.hypervisor.create_overlay(&disk, &layer)?;
 
         // What is superseded is written down before anything of it changes.
@@ -99,6 +100,7 @@ impl Engine {
             extra_xml: definition.extra_xml.clone(),
             metadata: machine_metadata(&directory),
         })?;
+        draft.files.clear();
         let Some(machine) = self.look_again(name)? else {
             return Err(Error::bug(format!("machine `{name}` vanished after it was defined")));
         };
@@ -125,9 +127,9 @@ impl Engine {
     }
 
     /// Copies what QEMU boots into the machine's directory, since the image may leave the cache.
-    fn copy_boot(&self, boot: &Boot, directory: &Path) -> Result<Boot> {
-        let copy = |from: &Path, what: &str| {
-            let to = self.store.new_file(directory, what, "boot")?;
+    fn copy_boot(&self, boot: &Boot, draft: &mut Draft) -> Result<Boot> {
+        let mut copy = |from: &Path, what: &str| {
+            let to = draft.add(self.store.new_file(&draft.directory, what, "boot")?);
             std::fs::copy(from, &to).because(|| format!("cannot copy `{}`", from.display()))?;
             Ok::<_, Error>(to)
         };
@@ -136,6 +138,32 @@ impl Engine {
             initrd: copy(&boot.initrd, "initrd")?,
             cmdline: boot.cmdline.clone(),
         })
+    }
+}
+
+/// The files of a root whose domain is not defined yet; they go when that fails.
+struct Draft {
+    directory: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+impl Draft {
+    fn add(&mut self, file: PathBuf) -> PathBuf {
+        self.files.push(file.clone());
+        file
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.files.is_empty() {
+            return;
+        }
+        for file in &self.files {
+            let _ = std::fs::remove_file(file);
+        }
+        // It stays when the machine was there before, since then it is not empty.
+        let _ = std::fs::remove_dir(&self.directory);
     }
 }
 

@@ -101,6 +101,32 @@ fn a_failing_step_leaves_the_tree_as_it_was() {
 
 #[test]
 #[ignore = "needs QEMU"]
+fn a_machine_that_cannot_be_made_leaves_nothing() {
+    let lab = Lab::new("impossible");
+    let failed = |option: &str, said: &str| {
+        let script = format!("machine(MACHINE, {{ image = tiny {{}}, {option} }}):root 'base'");
+        let ran = lab.script(&script).status(1).any_stderr().run();
+        let said = format!("base: failed; the tree is as it was.\nerror: script.lua:1: {said}\n");
+        assert!(ran.stderr.ends_with(&said), "{}", ran.stderr);
+        assert_eq!((lab.domains(), lab.files()), (Vec::new(), Vec::new()));
+    };
+    failed(
+        "disk = '512MiB'",
+        "cannot give the disk 512.0 MiB: Use the --shrink option to perform a shrink operation.\n\
+         hint: the option `disk` can make a disk larger than its image, not smaller",
+    );
+    failed(
+        "extra_xml = '<sound'",
+        &format!(
+            "`extra_xml` of the machine `{}` is malformed: syntax error: tag not closed: `>` not found before end of \
+             input\nhint: it holds devices as libvirt's domain XML writes them, such as `<sound model='ich9'/>`",
+            lab.machine
+        ),
+    );
+}
+
+#[test]
+#[ignore = "needs QEMU"]
 fn kill_9_during_a_build_leaves_the_tree_and_the_next_run_finishes() {
     let lab = Lab::new("killed");
     let script = r#"
