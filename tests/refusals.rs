@@ -187,6 +187,36 @@ fn a_machine_is_checked_before_anything_is_created() {
 }
 
 #[test]
+fn branches_are_named_functions() {
+    for (branches, error) in [
+        (
+            "function() end",
+            "error: script.lua:2: snapshot:branches: every branch needs a name\n\
+             hint: snapshot:branches { name = function(guest) ... end }\n",
+        ),
+        (
+            "a = 1",
+            "error: script.lua:2: the step of `a` must be a function, not a integer\n\
+             hint: snapshot:branch(\"name\", function(guest) ... end)\n",
+        ),
+        (
+            "['a/b'] = function() end",
+            "error: script.lua:2: \"a/b\" cannot name a snapshot: it contains `/`, which separates a machine from a \
+             snapshot\nhint: letters of any script, digits, spaces, quotes and most signs are fine\n",
+        ),
+    ] {
+        let script = format!(
+            "local base = machine('lab', {{ image = require 'images.tiny' {{}} }}):root('base')\n\
+             base:branches {{ {branches} }}"
+        );
+        let status = if branches.contains('/') { 2 } else { 1 };
+        let ran = Test::new().script(&script).args(["run", "script.lua"]).status(status).any_stderr().run();
+        assert!(ran.stderr.ends_with(error), "{}", ran.stderr);
+        assert_eq!(ran.started(), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn a_name_is_declared_once() {
     let ran = Test::new()
         .script(

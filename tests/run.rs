@@ -248,7 +248,7 @@ fn results_of_operations_are_replayed_to_the_script() {
 #[test]
 fn arguments_reach_the_script() {
     Test::new()
-        .script("print(arg[0], arg[1], arg[2], ...)")
+        .script("#!/usr/bin/env -S snaptree run\nprint(arg[0], arg[1], arg[2], ...)")
         .args(["run", "script.lua", "one", "--two"])
         .stdout("script.lua\tone\t--two\tone\t--two\n")
         .run();

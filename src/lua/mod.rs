@@ -40,8 +40,11 @@ pub struct Settings {
 
 /// Runs a script to its end; returns the machines that it declared.
 pub fn run_script(settings: Settings, script: &Path, arguments: &[String]) -> Result<Vec<MachineName>> {
-    let source = std::fs::read(script)
+    let mut source = std::fs::read(script)
         .map_err(|cause| Error::usage(format!("cannot read the script `{}`", script.display())).cause(cause))?;
+    if source.starts_with(b"#!") {
+        source.splice(..2, *b"--");
+    }
     let interrupt = settings.engine.interrupt.clone();
     let context = Arc::new(Context::new(settings.engine, settings.images, settings.jobs));
     let beside = script.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

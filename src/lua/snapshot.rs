@@ -48,9 +48,13 @@ impl UserData for Snapshot {
         methods.add_async_method("branches", |lua, this, steps: Table| async move {
             let context = Context::of(&lua)?;
             let mut branches = Vec::new();
-            for pair in steps.pairs::<String, Value>() {
-                let (name, step) = pair?;
-                let name = SnapshotName::new(name)?;
+            for pair in steps.pairs::<Value, Value>() {
+                let (Value::String(name), step) = pair? else {
+                    return Err(Error::failed("snapshot:branches: every branch needs a name")
+                        .hint("snapshot:branches { name = function(guest) ... end }")
+                        .into());
+                };
+                let name = SnapshotName::new(name.to_string_lossy())?;
                 let step = step_of(&name, step)?;
                 branches.push(Branch { name, step, comment: String::new() });
             }
