@@ -20,7 +20,18 @@ use crate::name::{MachineName, SnapshotName};
 pub struct Candidate {
     pub session: Arc<Session>,
     node: Node,
-    is_aside: bool,
+    place: Place,
+}
+
+/// Where a candidate is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the tree, below its parent.
+    Right,
+    /// In the tree, below another snapshot, since its parent was deleted.
+    Wrong,
+    /// Superseded.
+    Aside,
 }
 
 /// What is known of a branch before its step has run.
@@ -51,7 +62,9 @@ impl Engine {
         if let Some(reason) = stale(node, record, parent) {
             return Ok(Recalled::Stale(reason));
         }
-        Ok(match self.candidate(node.clone(), false) {
+        let is_below = node.snapshot.parent.as_deref() == Some(parent.name.as_str());
+        let place = if is_below { Place::Right } else { Place::Wrong };
+        Ok(match self.candidate(node.clone(), place) {
             Ok(candidate) => Recalled::Candidate(Box::new(candidate)),
             Err(damaged) => Recalled::Stale(damaged.message),
         })
@@ -63,15 +76,15 @@ impl Engine {
         let nodes = machine.directory.as_deref().map(|directory| Aside::of(directory).nodes()).unwrap_or_default();
         let fits = |node: &Node| {
             node.name() == name.as_str()
-                && node.record.as_ref().is_some_and(|record| record.parent_key.as_ref() == Some(&parent.key))
+                && node.record.as_ref().is_some_and(|record| record.fits(&parent.key))
                 && node.missing_layer().is_none()
         };
-        Ok(nodes.into_iter().filter(fits).filter_map(|node| self.candidate(node, true).ok()).collect())
+        Ok(nodes.into_iter().filter(fits).filter_map(|node| self.candidate(node, Place::Aside).ok()).collect())
     }
 
-    fn candidate(&self, node: Node, is_aside: bool) -> Result<Candidate> {
+    fn candidate(&self, node: Node, place: Place) -> Result<Candidate> {
         let session = Session::replay(node.name(), node.journal()?, self.events.clone(), self.interrupt.clone());
-        Ok(Candidate { session: Arc::new(session), node, is_aside })
+        Ok(Candidate { session: Arc::new(session), node, place })
     }
 
     /// Takes a candidate whose replay has gone through; says why not when the step asked for less than it holds.
@@ -81,14 +94,15 @@ impl Engine {
         }
         let name: SnapshotName = candidate.node.name().parse()?;
         let key = candidate.session.journal().key(&parent.key);
-        if candidate.is_aside {
-            self.revive(parent, candidate)?;
+        if candidate.place != Place::Right {
+            self.put_back(parent, candidate)?;
         }
         self.events.emit(Event::NodeCached { machine: parent.machine.to_string(), node: name.to_string() });
         Ok(Found::Cached(NodeId { machine: parent.machine.clone(), name, key }))
     }
 
-    fn revive(&self, parent: &NodeId, candidate: &Candidate) -> Result<()> {
+    /// Puts a node that is as it should be where it should be.
+    fn put_back(&self, parent: &NodeId, candidate: &Candidate) -> Result<()> {
         let machine = self.existing(&parent.machine)?;
         let node = &candidate.node;
         let disks = node.snapshot.layers.iter().zip(&node.snapshot.overlays);
@@ -97,7 +111,7 @@ impl Engine {
             parent: Some(parent.name.to_string()),
             comment: node.snapshot.comment.clone(),
             created: node.snapshot.created,
-            current: false,
+            current: node.snapshot.is_current && candidate.place == Place::Wrong,
             document: node.snapshot.document.clone(),
             disks: disks
                 .map(|((target, layer), overlay)| DiskState {
@@ -108,10 +122,13 @@ impl Engine {
                 .collect(),
             metadata: node.snapshot.metadata.clone().unwrap_or_default(),
         };
-        self.put(&machine, spec)?;
-        if let Some(directory) = &machine.directory {
-            Aside::of(directory).forget(node);
+        if candidate.place == Place::Wrong {
+            self.hypervisor.redefine_snapshot(machine.name.as_str(), &spec)?;
+            self.look_again(&machine.name)?;
+            return Ok(());
         }
+        self.put(&machine, spec)?;
+        Aside::of(machine.own_directory()?).forget(node);
         Ok(())
     }
 
@@ -137,7 +154,8 @@ impl Engine {
         };
         let key = journal.key(&parent.key);
         let directory = machine.own_directory()?.to_path_buf();
-        let record = Record { key: key.clone(), parent_key: Some(parent.key.clone()), directory };
+        let built_on = Some((parent.name.to_string(), parent.key.clone()));
+        let record = Record { key: key.clone(), built_on, directory };
         // libvirt wants to know where the domain went on writing; nothing was ever written after this state.
         let overlay = layer.with_extension("next");
         self.put(
@@ -212,14 +230,14 @@ impl Engine {
 }
 
 impl Machine {
-    /// Says whether a node was built on something else than what its parent is now.
+    /// Says whether a node's parent has been built anew since.
     pub fn is_orphan(&self, node: &Node) -> bool {
-        let built_on = node.record.as_ref().and_then(|record| record.parent_key.as_ref());
-        let parent = node.snapshot.parent.as_deref().and_then(|parent| self.node(parent));
-        match (built_on, parent.and_then(|parent| parent.record.as_ref())) {
-            (Some(built_on), Some(parent)) => *built_on != parent.key,
-            _ => false,
-        }
+        let Some((built_on, key)) = node.record.as_ref().and_then(|record| record.built_on.as_ref()) else {
+            return false;
+        };
+        let parent = node.snapshot.parent.as_deref().filter(|parent| parent == built_on);
+        let parent = parent.and_then(|parent| self.node(parent)).and_then(|parent| parent.record.as_ref());
+        parent.is_some_and(|parent| parent.key != *key)
     }
 }
 
@@ -233,12 +251,12 @@ impl Node {
 
 /// Says why a node cannot be what a step on `parent` makes, as far as that shows without the step.
 fn stale(node: &Node, record: &Record, parent: &NodeId) -> Option<String> {
-    let was = node.snapshot.parent.as_deref().unwrap_or("none");
-    if was != parent.name.as_str() {
-        Some(format!("its parent was `{was}`, is now `{}`", parent.name))
-    } else if record.parent_key.as_ref() != Some(&parent.key) {
-        Some(format!("its parent `{}` was built anew", parent.name))
-    } else {
+    let was = record.built_on.as_ref().map_or("none", |(was, _)| was);
+    if record.fits(&parent.key) {
         node.missing_layer()
+    } else if was != parent.name.as_str() {
+        Some(format!("its parent was `{was}`, is now `{}`", parent.name))
+    } else {
+        Some(format!("its parent `{}` was built anew", parent.name))
     }
 }

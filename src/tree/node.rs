@@ -12,8 +12,9 @@ use crate::hypervisor::{Metadata, Snapshot};
 #[derive(Clone, Debug)]
 pub struct Record {
     pub key: String,
-    /// The parent's key at that time; none for a root.
-    pub parent_key: Option<String>,
+    /// The parent that it was built on, by name and key; none for a root. The tree may say otherwise, when somebody
+    /// deleted that parent.
+    pub built_on: Option<(String, String)>,
     /// The machine's directory. Going back to a snapshot gives its metadata to the domain.
     pub directory: PathBuf,
 }
@@ -62,7 +63,13 @@ impl Record {
             return None;
         }
         let directory = attribute(DIRECTORY)?.into();
-        Some(Self { key: attribute("key")?, parent_key: attribute("parent-key"), directory })
+        let built_on = attribute("parent").zip(attribute("parent-key"));
+        Some(Self { key: attribute("key")?, built_on, directory })
+    }
+
+    /// Says whether the node was built on something with this content.
+    pub fn fits(&self, parent_key: &str) -> bool {
+        self.built_on.as_ref().is_some_and(|(_, key)| key == parent_key)
     }
 
     /// Writes the record of a node with what made it: a journal, or a root's definition.
@@ -73,8 +80,9 @@ impl Record {
             ("key".to_string(), self.key.clone()),
             (DIRECTORY.to_string(), self.directory.to_string_lossy().into_owned()),
         ]);
-        if let Some(parent_key) = &self.parent_key {
-            attributes.insert("parent-key".to_string(), parent_key.clone());
+        if let Some((parent, key)) = &self.built_on {
+            attributes.insert("parent".to_string(), parent.clone());
+            attributes.insert("parent-key".to_string(), key.clone());
         }
         Metadata { attributes, lines, payload }
     }

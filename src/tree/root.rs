@@ -116,7 +116,7 @@ impl Engine {
                 current: true,
                 document: machine.document.clone(),
                 disks: vec![DiskState { target: DISK.to_string(), layer, overlay: disk }],
-                metadata: Record { key: key.clone(), parent_key: None, directory: directory.clone() }
+                metadata: Record { key: key.clone(), built_on: None, directory: directory.clone() }
                     .write(Vec::new(), payload),
             },
         )?;

@@ -74,6 +74,14 @@ fn a_tree_is_built_reused_changed_and_deleted() {
     // A layer stays as long as another one stands on it, also when its snapshot is deleted behind our back.
     lab.virsh(&["snapshot-delete", &lab.machine, "child", "--metadata"]);
     lab.exec("left", &["cat", "/root/marker"]).stdout("child\nleft\n").run();
+    assert_eq!(lab.virsh_tree(), "base\n  |\n  +- left\n  +- right\n");
+    let fifth = lab.script(TREE).any_stderr().run();
+    assert_eq!(
+        about_nodes(&fifth.stderr),
+        ["base: cached.", "child: building, because it does not exist yet.", "left: cached.", "right: cached."]
+    );
+    assert_eq!(lab.virsh_tree(), DRAWN);
+    assert_eq!(lab.virsh(&["snapshot-current", &lab.machine, "--name"]).trim(), "right");
 
     lab.snaptree(&["delete", &lab.machine, "--yes"]).any_stderr().run();
     assert_eq!(lab.domains(), Vec::<String>::new());
