@@ -38,6 +38,7 @@ test: setup ## Check the format and the lints, then run every test, real virtual
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) test
+	$(CARGO) test --lib -- --ignored
 	$(CARGO) test --test all -- --ignored qemu:: --test-threads=2
 
 demo: build ## Build the tree of databases on Debian, ask both for their versions and compare the tree

@@ -162,10 +162,9 @@ mod tests {
     use super::*;
 
     #[test]
+    #[ignore = "needs QEMU"]
     fn the_firmware_runs_under_emulation() {
-        if Command::new("qemu-system-x86_64").arg("-version").output().is_ok() {
-            assert_eq!(attempt("qemu-system-x86_64", &["-accel", "tcg"]).unwrap(), Trial::Executed);
-        }
+        assert_eq!(attempt("qemu-system-x86_64", &["-accel", "tcg"]).unwrap(), Trial::Executed);
     }
 
     #[test]
