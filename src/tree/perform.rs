@@ -41,7 +41,7 @@ fn dispatch(
         Operation::Run { command, env, cwd, user, .. } => {
             let command = Command {
                 line: command.clone(),
-                stdin: bytes_of(&request.payload)?,
+                stdin: bytes_of(&request.payload).to_vec(),
                 env: env.clone(),
                 cwd: cwd.clone(),
                 user: user.clone(),
@@ -55,7 +55,7 @@ fn dispatch(
                     guest.write(path, &mut file, mode, stop)?;
                 }
                 payload => {
-                    guest.write(path, &mut Cursor::new(bytes_of(payload)?), mode, stop)?;
+                    guest.write(path, &mut Cursor::new(bytes_of(payload)), mode, stop)?;
                 }
             }
             Ok(Outcome::Done)
@@ -72,13 +72,10 @@ fn dispatch(
     }
 }
 
-fn bytes_of(payload: &Payload) -> Result<Vec<u8>> {
+fn bytes_of(payload: &Payload) -> &[u8] {
     match payload {
-        Payload::Nothing => Ok(Vec::new()),
-        Payload::Bytes(bytes) => Ok(bytes.clone()),
-        Payload::From(host) | Payload::Into(host) => {
-            std::fs::read(host).because(|| format!("cannot read `{}`", host.display()))
-        }
+        Payload::Bytes(bytes) => bytes,
+        _ => &[],
     }
 }
 
