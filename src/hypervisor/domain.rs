@@ -1,13 +1,35 @@
 //! Domains as plain data.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// A domain's full description in the adapter's own language (domain XML for libvirt), opaque to everyone else.
+/// The full description of a domain, or of a snapshot with the domain in it, in the adapter's own language (libvirt's
+/// XML), opaque to everyone else. Where a domain is wanted, a snapshot's document stands for the domain as it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DomainDocument(pub String);
+pub struct Document(pub String);
+
+/// libvirt's version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Version {
+    pub major: u32,
+    pub minor: u32,
+    pub release: u32,
+}
+
+impl Version {
+    pub const fn new(major: u32, minor: u32, release: u32) -> Self {
+        Self { major, minor, release }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.release)
+    }
+}
 
 /// What snaptree remembers inside a domain's own `<metadata>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,19 +42,139 @@ pub struct Metadata {
     pub payload: Vec<u8>,
 }
 
+/// What a domain is doing (`virDomainState`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DomainState {
+    Running,
+    Blocked,
+    Paused,
+    Shutdown,
+    Shutoff,
+    Crashed,
+    Pmsuspended,
+}
+
+impl DomainState {
+    /// Returns the word that libvirt's snapshots have for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Blocked => "blocked",
+            Self::Paused => "paused",
+            Self::Shutdown => "shutdown",
+            Self::Shutoff => "shutoff",
+            Self::Crashed => "crashed",
+            Self::Pmsuspended => "pmsuspended",
+        }
+    }
+
+    /// Says whether QEMU runs for the domain (`virDomainIsActive`).
+    pub fn is_active(self) -> bool {
+        !matches!(self, Self::Shutoff | Self::Crashed)
+    }
+}
+
 /// A domain that exists.
 #[derive(Clone, Debug)]
 pub struct Domain {
     pub name: String,
     pub uuid: String,
-    pub is_active: bool,
+    pub state: DomainState,
     pub is_persistent: bool,
-    /// Only filled by [`Hypervisor::domain`](super::Hypervisor::domain).
-    pub document: Option<DomainDocument>,
-    /// The files of the domain's disks, only filled with the document.
-    pub disks: Vec<PathBuf>,
-    /// Only filled with the document.
+}
+
+/// A domain that exists, with all that is known of it.
+#[derive(Clone, Debug)]
+pub struct DomainDetails {
+    pub domain: Domain,
+    /// As it will be when it is started the next time.
+    pub document: Document,
+    /// In bytes.
+    pub memory: u64,
+    pub cpus: u32,
+    pub disks: Vec<Disk>,
+    /// The drivers of host directories that the guest mounts, such as `9p` or `virtiofs`.
+    pub filesystems: Vec<String>,
+    /// Whether it has devices of the host (`<hostdev>`).
+    pub has_host_devices: bool,
+    /// The format of the file with the firmware's variables, when it starts by UEFI.
+    pub nvram: Option<String>,
+    /// Whether its RAM was put to disk by `virDomainManagedSave`.
+    pub has_managed_save: bool,
+    /// What snaptree remembers in it.
     pub metadata: Option<Metadata>,
+}
+
+/// A disk of a domain, as its document has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Its name in the guest, such as `vda`.
+    pub target: String,
+    /// `disk`, `cdrom`, `floppy` or `lun`.
+    pub device: String,
+    pub source: Source,
+    /// The driver's `type`: `qcow2`, `raw`, ...
+    pub format: String,
+    pub is_read_only: bool,
+    /// What `snapshot='...'` says of it, where it is there: `no`, `internal`, `external` or `manual`.
+    pub snapshot: Option<String>,
+}
+
+/// Where a disk's content is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    File(PathBuf),
+    Block(PathBuf),
+    /// A volume of one of libvirt's pools.
+    Volume {
+        pool: String,
+        volume: String,
+    },
+    /// Over the network, by this protocol.
+    Network(String),
+    /// Anything else, by libvirt's word.
+    Other(String),
+    /// An empty drive.
+    None,
+}
+
+impl Disk {
+    pub fn file(&self) -> Option<&Path> {
+        match &self.source {
+            Source::File(file) => Some(file),
+            _ => None,
+        }
+    }
+
+    /// Says whether a guest may write to it.
+    pub fn is_written(&self) -> bool {
+        matches!(self.device.as_str(), "disk" | "lun") && !self.is_read_only && self.source != Source::None
+    }
+
+    /// Says whether a snapshot holds it when nothing else is asked for.
+    pub fn takes_part(&self) -> bool {
+        self.is_written() && self.snapshot.as_deref() != Some("no")
+    }
+}
+
+/// The file that a disk has, or is to have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskFile {
+    pub target: String,
+    pub file: PathBuf,
+    /// `qcow2`, `raw`, ...
+    pub format: String,
+}
+
+/// How a domain is to be started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// Its processors wait for `resume`.
+    pub paused: bool,
+    /// The firmware's variables are made anew from their template.
+    pub reset_nvram: bool,
 }
 
 /// How a machine's firmware starts it.
@@ -92,7 +234,7 @@ pub struct DomainSpec {
 pub struct Clone {
     pub name: String,
     pub uuid: String,
-    pub document: DomainDocument,
+    pub document: Document,
     /// The file for each disk target that gets one of its own, such as `vda`.
     pub disks: BTreeMap<String, PathBuf>,
     pub metadata: Metadata,

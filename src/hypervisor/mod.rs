@@ -9,9 +9,14 @@ mod snapshot;
 
 use std::path::{Path, PathBuf};
 
-pub use domain::{Accelerator, Boot, Clone, Domain, DomainDocument, DomainSpec, Firmware, Metadata, Network};
+pub use domain::{
+    Accelerator, Boot, Clone, Disk, DiskFile, Document, Domain, DomainDetails, DomainSpec, DomainState, Firmware,
+    Metadata, Network, Source, Start, Version,
+};
 pub use guest::{Command, CommandLine, Exit, FileMode, Guest, Stream, UnitState};
-pub use snapshot::{DiskState, Snapshot, SnapshotSpec};
+pub use snapshot::{
+    DiskState, Memory, RevertFlags, Snapshot, SnapshotDisk, SnapshotFlags, SnapshotKind, SnapshotRequest, SnapshotSpec,
+};
 
 use crate::error::Result;
 use crate::stop::Stop;
@@ -21,26 +26,61 @@ pub trait Hypervisor: Send + Sync {
     /// Returns the connection URI, as `virsh uri` prints it.
     fn uri(&self) -> String;
 
+    /// Returns libvirt's version (`virConnectGetLibVersion`).
+    fn version(&self) -> Result<Version>;
+
     /// Says whether guest code runs under KVM here, and if not, why.
     fn accelerator(&self) -> Result<Accelerator>;
 
     /// Says that no guest ever boots here, so images need not exist.
     fn is_simulated(&self) -> bool;
 
-    /// Lists every domain, running or not, without documents (`virConnectListAllDomains`).
+    /// Lists every domain, running or not (`virConnectListAllDomains`).
     fn domains(&self) -> Result<Vec<Domain>>;
 
     /// Looks one domain up by name (`virDomainLookupByName`).
-    fn domain(&self, name: &str) -> Result<Option<Domain>>;
+    fn domain(&self, name: &str) -> Result<Option<DomainDetails>>;
+
+    /// Returns a domain's description as `virsh dumpxml` prints it: while it runs, with all that belongs to this run.
+    fn live_document(&self, name: &str) -> Result<Document>;
+
+    /// Lists the files of a domain's disks, the ones that it has now and the ones that it will start with.
+    fn disk_files(&self, name: &str) -> Result<Vec<PathBuf>>;
 
     /// Defines a persistent domain, or defines it anew under its uuid (`virDomainDefineXMLFlags`).
     fn define(&self, spec: &DomainSpec) -> Result<()>;
+
+    /// Defines a domain anew after `document`, which may be one of its snapshots': it keeps its name, its uuid and what
+    /// snaptree remembers in it now, and the disks that are named get these files (`virDomainDefineXMLFlags`).
+    fn redefine(&self, domain: &str, document: &Document, disks: &[DiskFile]) -> Result<()>;
 
     /// Stops a domain if it runs and removes it with the metadata of its snapshots (`virDomainUndefineFlags`).
     fn undefine(&self, name: &str) -> Result<()>;
 
     /// Lists the snapshots of a domain with their documents (`virDomainListAllSnapshots`).
     fn snapshots(&self, domain: &str) -> Result<Vec<Snapshot>>;
+
+    /// Reads a snapshot's document that somebody wrote.
+    fn read_snapshot(&self, document: &Document) -> Result<Snapshot>;
+
+    /// Returns a snapshot's document with another comment.
+    fn with_comment(&self, document: &Document, comment: &str) -> Result<Document>;
+
+    /// Takes a snapshot (`virDomainSnapshotCreateXML`).
+    fn create_snapshot(&self, domain: &str, request: &SnapshotRequest) -> Result<()>;
+
+    /// Goes back to an internal snapshot (`virDomainRevertToSnapshot`).
+    fn revert_internal(&self, domain: &str, snapshot: &str, flags: RevertFlags) -> Result<()>;
+
+    /// Removes an internal snapshot and what it holds (`virDomainSnapshotDelete`); its children move to its parent.
+    fn delete_internal(&self, domain: &str, snapshot: &str) -> Result<()>;
+
+    /// Puts a snapshot that was read before into a domain's tree again, or replaces it there, below `parent` and
+    /// otherwise as its document says (`virDomainSnapshotCreateXML` with `VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE`).
+    ///
+    /// `current` makes it the current one. The overlays that it names are the files that the domain's disks have then:
+    /// libvirt's own revert removes the overlays of the current snapshot, whoever stands on them.
+    fn put_snapshot(&self, domain: &str, document: &Document, parent: Option<&str>, current: bool) -> Result<()>;
 
     /// Puts a snapshot into a domain's tree by metadata alone, replacing one of the same name
     /// (`virDomainSnapshotCreateXML` with `VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE`).
@@ -52,6 +92,31 @@ pub trait Hypervisor: Send + Sync {
 
     /// Starts a transient domain made from another one's document (`virDomainCreateXML`).
     fn start_clone(&self, clone: &Clone) -> Result<()>;
+
+    /// Starts a domain that is shut off (`virDomainCreateWithFlags`).
+    fn start(&self, name: &str, start: Start) -> Result<()>;
+
+    /// Asks the guest to power off cleanly; does not wait for it (`virDomainShutdown`).
+    fn shutdown(&self, name: &str) -> Result<()>;
+
+    /// Stops the guest's processors (`virDomainSuspend`).
+    fn suspend(&self, name: &str) -> Result<()>;
+
+    /// Lets them go on (`virDomainResume`).
+    fn resume(&self, name: &str) -> Result<()>;
+
+    /// Writes a running domain's RAM into a file and stops it (`virDomainSaveFlags`). When that fails, it runs on.
+    fn save(&self, name: &str, file: &Path) -> Result<()>;
+
+    /// Starts the domain whose RAM a file holds, on these disks (`virDomainRestoreFlags`). The file stays.
+    fn restore(&self, file: &Path, disks: &[DiskFile], paused: bool) -> Result<()>;
+
+    /// Takes a picture of the first screen: its MIME type and its bytes (`virDomainScreenshot`).
+    fn screenshot(&self, name: &str) -> Result<(String, Vec<u8>)>;
+
+    /// Copies what a running domain's disk stands on into the disk's own file, which then stands alone
+    /// (`virDomainBlockPull`).
+    fn pull(&self, name: &str, target: &str, stop: &Stop) -> Result<()>;
 
     /// Stops a domain at once, like pulling the plug (`virDomainDestroy`). A domain that is gone is no error.
     fn destroy(&self, name: &str) -> Result<()>;
@@ -71,4 +136,10 @@ pub trait Hypervisor: Send + Sync {
     /// Copies an image, qcow2 or raw, into a qcow2 file of its own (`qemu-img convert`), which the guest sees with
     /// `size` bytes where that is given (`qemu-img resize`).
     fn copy_image(&self, from: &Path, to: &Path, size: Option<u64>) -> Result<()>;
+
+    /// Copies the disk as an internal snapshot holds it into a qcow2 file of its own (`qemu-img convert -l`).
+    fn copy_internal(&self, image: &Path, snapshot: &str, to: &Path) -> Result<()>;
+
+    /// Copies what an image that no guest uses stands on into it, which then stands alone (`qemu-img rebase -b ''`).
+    fn flatten(&self, image: &Path) -> Result<()>;
 }

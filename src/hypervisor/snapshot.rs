@@ -1,10 +1,57 @@
 //! Snapshots as plain data.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DomainDocument, Metadata};
+use super::{DiskFile, Document, Metadata};
+
+/// Where a snapshot keeps its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SnapshotKind {
+    /// Inside the qcow2 file that the guest goes on writing to.
+    Internal,
+    /// In the file itself, which the guest leaves for an overlay.
+    External,
+}
+
+impl SnapshotKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::External => "external",
+        }
+    }
+}
+
+/// Where a snapshot keeps the RAM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Memory {
+    /// It has none.
+    No,
+    /// In the first disk's qcow2 file.
+    Internal,
+    External(PathBuf),
+}
+
+/// One disk of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotDisk {
+    pub target: String,
+    /// How the snapshot holds it; not at all when it was left out.
+    pub kind: Option<SnapshotKind>,
+    /// Whether a guest writes to it, so that its content has to be known to go back to the snapshot.
+    pub is_written: bool,
+    /// The file that the disk had when the snapshot was taken: the layer of an external one, and the file that holds
+    /// an internal one. Nothing when it is no file.
+    pub file: Option<PathBuf>,
+    /// The format of that file.
+    pub format: String,
+    /// The file that the domain went on writing to after an external snapshot.
+    pub overlay: Option<PathBuf>,
+}
 
 /// A snapshot that exists.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -17,13 +64,61 @@ pub struct Snapshot {
     /// libvirt's word: `shutoff`, `running`, `disk-snapshot`, ...
     pub state: String,
     pub is_current: bool,
-    /// The domain as it was, whose disks are this snapshot's layers.
-    pub document: DomainDocument,
-    /// The target and the file of each disk in the document.
-    pub layers: Vec<(String, PathBuf)>,
-    /// The overlay that each disk went on writing to after the snapshot.
-    pub overlays: Vec<PathBuf>,
+    /// The whole snapshot, with the domain as it was.
+    pub document: Document,
+    pub memory: Memory,
+    /// Every disk that the domain had.
+    pub disks: Vec<SnapshotDisk>,
     pub metadata: Option<Metadata>,
+}
+
+impl Snapshot {
+    pub fn kind(&self) -> SnapshotKind {
+        let is_internal =
+            self.memory == Memory::Internal || self.disks.iter().any(|disk| disk.kind == Some(SnapshotKind::Internal));
+        if is_internal { SnapshotKind::Internal } else { SnapshotKind::External }
+    }
+
+    /// Lists the disks that the snapshot holds.
+    pub fn members(&self) -> impl Iterator<Item = &SnapshotDisk> {
+        self.disks.iter().filter(|disk| disk.kind.is_some())
+    }
+
+    /// Lists the files that hold the snapshot's disks.
+    pub fn layers(&self) -> Vec<DiskFile> {
+        let layer = |disk: &SnapshotDisk| {
+            Some(DiskFile { target: disk.target.clone(), file: disk.file.clone()?, format: disk.format.clone() })
+        };
+        self.members().filter_map(layer).collect()
+    }
+
+    /// Lists the overlays that the domain went on writing to.
+    pub fn overlays(&self) -> impl Iterator<Item = &Path> {
+        self.disks.iter().filter_map(|disk| disk.overlay.as_deref())
+    }
+
+    /// Lists every file that belongs to the snapshot: layers, overlays and RAM.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let layers = self.members().filter_map(|disk| disk.file.as_deref());
+        layers.chain(self.overlays()).chain(self.memory_file())
+    }
+
+    /// Says which of the files that hold the snapshot is gone.
+    pub fn missing_file(&self) -> Option<String> {
+        if let Some(layer) = self.layers().into_iter().find(|layer| !layer.file.exists()) {
+            return Some(format!("its layer `{}` is missing", layer.file.display()));
+        }
+        let memory = self.memory_file().filter(|memory| !memory.exists())?;
+        Some(format!("the file with its RAM, `{}`, is missing", memory.display()))
+    }
+
+    /// Returns the file with the RAM of an external snapshot.
+    pub fn memory_file(&self) -> Option<&Path> {
+        match &self.memory {
+            Memory::External(file) => Some(file),
+            Memory::No | Memory::Internal => None,
+        }
+    }
 }
 
 /// One disk of a snapshot that is to be put into a tree.
@@ -47,7 +142,51 @@ pub struct SnapshotSpec {
     /// Makes it the domain's current snapshot.
     pub current: bool,
     /// The domain's document; its disks are replaced by the layers and its metadata by `metadata`.
-    pub document: DomainDocument,
+    pub document: Document,
     pub disks: Vec<DiskState>,
     pub metadata: Metadata,
+}
+
+/// A snapshot to be taken of a domain.
+#[derive(Clone, Debug)]
+pub struct SnapshotRequest {
+    pub name: String,
+    pub comment: String,
+    pub kind: SnapshotKind,
+    /// The target of each disk that takes part, with the overlay when the snapshot is external. All other disks are
+    /// left out.
+    pub disks: Vec<(String, Option<PathBuf>)>,
+    /// The file for the RAM of a running guest. An internal snapshot of one holds the RAM without it.
+    pub memory: Option<PathBuf>,
+    pub flags: SnapshotFlags,
+}
+
+/// The flags of `virDomainSnapshotCreateXML` that are the caller's choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotFlags {
+    /// `DISK_ONLY`: the RAM of a running guest is left out.
+    pub disk_only: bool,
+    /// `ATOMIC`: all disks or none.
+    pub atomic: bool,
+    /// `QUIESCE`: the guest agent freezes the file systems meanwhile.
+    pub quiesce: bool,
+    /// `HALT`: the guest is stopped after the snapshot.
+    pub halt: bool,
+    /// `LIVE`: the guest runs on while its RAM is saved.
+    pub live: bool,
+    /// `REUSE_EXT`: the overlays exist already.
+    pub reuse_external: bool,
+}
+
+/// The flags of `virDomainRevertToSnapshot`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RevertFlags {
+    /// `RUNNING`: the guest runs afterwards, whatever the snapshot says.
+    pub running: bool,
+    /// `PAUSED`: the guest is paused afterwards, whatever the snapshot says.
+    pub paused: bool,
+    /// `FORCE`: also where the running QEMU does not fit.
+    pub force: bool,
+    /// `RESET_NVRAM`: the firmware's variables are made anew from their template.
+    pub reset_nvram: bool,
 }
