@@ -1,10 +1,11 @@
-//! A domain's XML: built for a new machine, rewritten for a clone, read for what it says.
+//! A domain's XML: built for a new machine, rewritten for a clone or another state. [`domain_facts`] reads it.
+//!
+//! [`domain_facts`]: crate::libvirt::domain_facts
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::hypervisor::{Clone, DomainDocument, DomainSpec, Firmware, Network};
+use crate::hypervisor::{Clone, DiskFile, Document, DomainSpec, Firmware, Network};
 use crate::libvirt::metadata_xml;
 use crate::libvirt::xml::Element;
 
@@ -138,8 +139,10 @@ fn mac_address(uuid: &str) -> String {
 pub fn build_clone(clone: &Clone, domain_type: DomainType) -> Result<Element> {
     let mut domain = parse(&clone.document)?;
     clean(&mut domain);
+    forget_firmware(&mut domain);
     identify(&mut domain, &clone.name, &clone.uuid);
-    replace_disks(&mut domain, &clone.disks)?;
+    let overlay = |(target, file): (&String, &PathBuf)| qcow2(target, file);
+    replace_disks(&mut domain, &clone.disks.iter().map(overlay).collect::<Vec<_>>())?;
     metadata_xml::put(&mut domain, &clone.metadata)?;
     adapt(&mut domain, domain_type);
     for device in devices_of(&mut domain).filter(|device| device.name == "interface") {
@@ -151,20 +154,53 @@ pub fn build_clone(clone: &Clone, domain_type: DomainType) -> Result<Element> {
     Ok(domain)
 }
 
-/// Reads a document.
-pub fn parse(document: &DomainDocument) -> Result<Element> {
-    match Element::parse(&document.0) {
-        Ok(domain) if domain.name == "domain" => Ok(domain),
-        Ok(other) => Err(Error::bug(format!("a domain's document is a `<{}>`", other.name))),
-        Err(cause) => Err(Error::failed("cannot read a domain's document").cause(cause)),
+/// Builds the `<domain>` that gives a domain, of which `current` is the description now, the state of `document` and
+/// these files.
+pub fn build_redefinition(document: &Document, current: &Element, disks: &[DiskFile]) -> Result<Element> {
+    let mut domain = described(document, &["inactiveDomain", "domain"])?;
+    if domain.get("id").is_some() {
+        // Elsewhere a socket or a name of a card is the user's choice.
+        clean(&mut domain);
+    }
+    let own = |name: &str| current.text_of(name).unwrap_or_default();
+    identify(&mut domain, own("name"), own("uuid"));
+    metadata_xml::adopt(&mut domain, current);
+    replace_disks(&mut domain, disks)?;
+    Ok(domain)
+}
+
+/// Reads a document. A snapshot's is the domain as it was when the snapshot was taken.
+pub fn parse(document: &Document) -> Result<Element> {
+    described(document, &["domain"])
+}
+
+/// Reads a document, taking the first of `names` that a snapshot has.
+fn described(document: &Document, names: &[&str]) -> Result<Element> {
+    let mut element =
+        Element::parse(&document.0).map_err(|cause| Error::failed("cannot read a domain's document").cause(cause))?;
+    if element.name == "domainsnapshot" {
+        let position = names.iter().find_map(|name| element.children.iter().position(|child| child.name == *name));
+        let Some(position) = position else {
+            let snapshot = element.text_of("name").unwrap_or_default();
+            return Err(Error::failed(format!("the snapshot `{snapshot}` does not hold its domain's description"))
+                .hint("a libvirt before 0.9.5 took it; nothing but `virsh snapshot-revert` can use it"));
+        };
+        element = element.children.swap_remove(position);
+        element.name = "domain".to_string();
+    }
+    match element.name.as_str() {
+        "domain" => Ok(element),
+        other => Err(Error::bug(format!("a domain's document is a `<{other}>`"))),
     }
 }
 
-/// Lists the target and the file of each disk that is a file.
-pub fn disks(domain: &Element) -> Vec<(String, PathBuf)> {
-    let devices = domain.find("devices").into_iter();
-    let disks = devices.flat_map(|devices| devices.all("disk"));
-    disks.filter_map(|disk| Some((target(disk)?.to_string(), disk.find("source")?.get("file")?.into()))).collect()
+/// Says whether a disk of a running domain stands on no other file.
+pub fn stands_alone(domain: &Element, wanted: &str) -> Result<bool> {
+    let mut disks = domain.find("devices").into_iter().flat_map(|devices| devices.all("disk"));
+    match disks.find(|disk| target(disk) == Some(wanted)) {
+        Some(disk) => Ok(disk.find("backingStore").is_some_and(|backing| backing.children.is_empty())),
+        None => Err(no_disk(wanted)),
+    }
 }
 
 pub fn target(disk: &Element) -> Option<&str> {
@@ -177,21 +213,45 @@ pub fn identify(domain: &mut Element, name: &str, uuid: &str) {
     domain.put(Element::new("uuid").text(uuid));
 }
 
-/// Lets each of the disks named by target have another qcow2 file.
-pub fn replace_disks(domain: &mut Element, files: &BTreeMap<String, PathBuf>) -> Result<()> {
-    let mut missing = files.clone();
+/// Returns a qcow2 file for a disk.
+pub fn qcow2(target: &str, file: &Path) -> DiskFile {
+    DiskFile { target: target.to_string(), file: file.to_path_buf(), format: "qcow2".to_string() }
+}
+
+/// Lets each of the disks named by target have another file.
+pub fn replace_disks(domain: &mut Element, files: &[DiskFile]) -> Result<()> {
+    let mut missing: Vec<&DiskFile> = files.iter().collect();
     for disk in devices_of(domain).filter(|device| device.name == "disk") {
-        let Some(file) = target(disk).and_then(|target| missing.remove(target)) else { continue };
+        let Some(position) = missing.iter().position(|file| target(disk) == Some(&file.target)) else { continue };
+        let DiskFile { file, format, .. } = missing.swap_remove(position);
         disk.set("type", "file");
-        disk.put(Element::new("source").with("file", utf8(&file)));
+        // They describe what the other file stands on.
+        disk.remove(&["backingStore", "mirror"]);
+        disk.put(Element::new("source").with("file", utf8(file)));
         match disk.find_mut("driver") {
-            Some(driver) => driver.set("type", "qcow2"),
-            None => disk.children.insert(0, Element::new("driver").with("name", "qemu").with("type", "qcow2")),
+            Some(driver) => driver.set("type", format),
+            None => {
+                disk.children.insert(0, Element::new("driver").with("name", "qemu").with("type", format));
+            }
         }
     }
-    match missing.into_keys().next() {
-        Some(target) => Err(Error::failed(format!("the domain has no disk `{target}`"))),
+    match missing.first() {
+        Some(missing) => Err(no_disk(&missing.target)),
         None => Ok(()),
+    }
+}
+
+pub fn no_disk(target: &str) -> Error {
+    Error::failed(format!("the domain has no disk `{target}`"))
+}
+
+/// Lets libvirt choose the firmware anew: its variables are the other domain's.
+pub fn forget_firmware(domain: &mut Element) {
+    if let Some(os) = domain.find_mut("os") {
+        os.remove(&["nvram"]);
+        if os.get("firmware").is_some() {
+            os.remove(&["loader"]);
+        }
     }
 }
 
@@ -200,13 +260,6 @@ pub fn clean(domain: &mut Element) {
     domain.attributes.retain(|(key, _)| key != "id");
     domain.remove(&["resource"]);
     domain.children.retain(|child| child.name != "seclabel" || child.get("type") != Some("dynamic"));
-    if let Some(os) = domain.find_mut("os") {
-        // The variables of the firmware are the other domain's; without a loader libvirt chooses both anew.
-        os.remove(&["nvram"]);
-        if os.get("firmware").is_some() {
-            os.remove(&["loader"]);
-        }
-    }
     for device in devices_of(domain) {
         device.remove(&["alias"]);
         match device.name.as_str() {

@@ -139,7 +139,7 @@ fn a_clone_keeps_the_hardware_and_drops_what_belongs_to_the_other_run() {
     let clone = Clone {
         name: "fork <1>".to_string(),
         uuid: "2".to_string(),
-        document: DomainDocument(RUNNING.to_string()),
+        document: Document(RUNNING.to_string()),
         disks: [("vda".to_string(), "/s/fork.qcow2".into())].into(),
         metadata: Metadata::default(),
     };
@@ -191,7 +191,95 @@ fn a_clone_keeps_the_hardware_and_drops_what_belongs_to_the_other_run() {
 }
 
 #[test]
-fn the_files_of_the_disks_are_listed() {
-    let domain = parse(&DomainDocument(RUNNING.to_string())).unwrap();
-    assert_eq!(disks(&domain), [("sda".to_string(), PathBuf::from("/a.iso"))]);
+fn a_redefinition_keeps_the_domains_own_name_metadata_and_firmware() {
+    let snapshot = "\
+<domainsnapshot>
+  <name>s</name>
+  <domain type='kvm'><name>other</name><uuid>9</uuid><vcpu>1</vcpu></domain>
+  <inactiveDomain type='kvm'>
+    <name>other</name>
+    <uuid>9</uuid>
+    <metadata><other:x xmlns:other='u'/><snaptree:node xmlns:snaptree='v' key='snapshot'/></metadata>
+    <vcpu>2</vcpu>
+    <os firmware='efi'><loader type='pflash'>/l</loader><nvram format='qcow2'>/var/vm_VARS.qcow2</nvram></os>
+    <devices>
+      <disk type='block' device='disk'><driver name='qemu' type='raw' cache='none'/><source dev='/dev/sdx'/>
+        <backingStore type='file'><source file='/base'/></backingStore><target dev='vda'/></disk>
+      <disk type='file' device='disk'><source file='/kept'/><target dev='vdb'/></disk>
+      <channel type='unix'><source mode='bind' path='/mine'/><target type='virtio' name='mine'/></channel>
+    </devices>
+  </inactiveDomain>
+</domainsnapshot>";
+    let expected = "\
+<domain type='kvm'>
+  <name>vm</name>
+  <uuid>1</uuid>
+  <metadata>
+    <other:x xmlns:other='u'/>
+    <snaptree:node xmlns:snaptree='https://snaptree.dev/xmlns/1' key='now'/>
+  </metadata>
+  <vcpu>2</vcpu>
+  <os firmware='efi'>
+    <loader type='pflash'>/l</loader>
+    <nvram format='qcow2'>/var/vm_VARS.qcow2</nvram>
+  </os>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' cache='none'/>
+      <source file='/s/a &amp; b&apos;s.qcow2'/>
+      <target dev='vda'/>
+    </disk>
+    <disk type='file' device='disk'>
+      <source file='/kept'/>
+      <target dev='vdb'/>
+    </disk>
+    <channel type='unix'>
+      <source mode='bind' path='/mine'/>
+      <target type='virtio' name='mine'/>
+    </channel>
+  </devices>
+</domain>
+";
+    let snapshot = Document(snapshot.to_string());
+    let disks = [qcow2("vda", Path::new("/s/a & b's.qcow2"))];
+    let mut current = Element::parse("<domain><name>vm</name><uuid>1</uuid></domain>").unwrap();
+    let without = build_redefinition(&snapshot, &current, &disks).unwrap();
+    let names: Vec<&str> = without.find("metadata").unwrap().children.iter().map(|child| child.name.as_str()).collect();
+    assert_eq!(names, ["other:x"]);
+    let metadata = Metadata { attributes: [("key".to_string(), "now".to_string())].into(), ..Metadata::default() };
+    metadata_xml::put(&mut current, &metadata).unwrap();
+    assert_eq!(build_redefinition(&snapshot, &current, &disks).unwrap().to_string(), expected);
+
+    let error = build_redefinition(&snapshot, &current, &[qcow2("vdz", Path::new("/x"))]).unwrap_err();
+    assert_eq!(error.message, "the domain has no disk `vdz`");
+}
+
+#[test]
+fn a_redefinition_after_a_running_domain_drops_what_belongs_to_the_run() {
+    let current = Element::parse("<domain><name>vm</name><uuid>1</uuid></domain>").unwrap();
+    let domain = build_redefinition(&Document(RUNNING.to_string()), &current, &[]).unwrap();
+    assert_eq!(domain.get("id"), None);
+    assert_eq!(domain.find("os").unwrap().text_of("nvram"), Some("/var/vm_VARS.fd"));
+    let channel = domain.find("devices").unwrap().find("channel").unwrap();
+    assert!(channel.find("source").is_none());
+}
+
+#[test]
+fn a_snapshots_document_stands_for_its_domain() {
+    let snapshot = |content: &str| Document(format!("<domainsnapshot><name>s</name>{content}</domainsnapshot>"));
+    let domain = parse(&snapshot("<domain id='1'/><inactiveDomain/>")).unwrap();
+    assert_eq!(domain, Element::new("domain").with("id", "1"));
+    let error = parse(&snapshot("")).unwrap_err();
+    assert_eq!(error.message, "the snapshot `s` does not hold its domain's description");
+    assert_eq!(parse(&Document("<network/>".to_string())).unwrap_err().kind, crate::error::Kind::Bug);
+}
+
+#[test]
+fn a_disk_stands_alone_when_its_chain_ends_at_once() {
+    let domain = "<domain><devices><disk><target dev='vda'/><backingStore/></disk><disk><target dev='vdb'/>
+        <backingStore type='file'><source file='/b'/><backingStore/></backingStore></disk></devices></domain>";
+    let domain = Element::parse(domain).unwrap();
+    assert!(stands_alone(&domain, "vda").unwrap());
+    assert!(!stands_alone(&domain, "vdb").unwrap());
+    assert_eq!(stands_alone(&domain, "vdc").unwrap_err().message, "the domain has no disk `vdc`");
 }

@@ -44,6 +44,18 @@ fn hint(code: ErrorNumber, text: &str) -> Option<&'static str> {
         Some("`virsh net-list --all` shows the networks, `virsh net-start NAME` starts one")
     } else if has("firmware that is compatible") {
         Some("UEFI firmware is a package of its own: Debian's and Ubuntu's is `ovmf`")
+    } else if has("guest agent is not") {
+        Some("the guest has to run the QEMU guest agent, on a channel `org.qemu.guest_agent.0`")
+    } else if has("must include the memory state") {
+        Some("an internal snapshot holds the RAM of a running guest; without it, take an external one")
+    } else if has("invalid job id") {
+        Some("QEMU takes only letters, digits, `-`, `.` and `_` in the name of a running guest's internal snapshot")
+    } else if has("is not the same as disk image currently used") {
+        Some("shut the domain off first: the snapshot is in another file than the one that the guest uses now")
+    } else if has("lock") && has("failed to get") {
+        Some("another guest or program uses the file")
+    } else if code == ErrorNumber::SnapshotRevertRisky {
+        Some("`force` reverts all the same, and loses the state that the guest has now")
     } else if has("failed to parse json: nesting too deep") {
         Some("the chain of layers is too deep for this libvirt")
     } else {

@@ -60,7 +60,20 @@ pub fn read(domain: &Element) -> Result<Option<Metadata>> {
 
 /// Puts the metadata into a `<domain>` in the place of what it has of ours, and leaves that of others alone.
 pub fn put(domain: &mut Element, metadata: &Metadata) -> Result<()> {
-    let node = build(metadata)?;
+    put_node(domain, build(metadata)?);
+    Ok(())
+}
+
+/// Lets a `<domain>` have of ours what `other` has, which may be nothing, and leaves that of others alone.
+pub fn adopt(domain: &mut Element, other: &Element) {
+    if let Some(node) = other.find("metadata").and_then(|metadata| metadata.find(NODE)) {
+        put_node(domain, node.clone());
+    } else if let Some(all) = domain.find_mut("metadata") {
+        all.remove(&[NODE]);
+    }
+}
+
+fn put_node(domain: &mut Element, node: Element) {
     match domain.find_mut("metadata") {
         Some(all) => {
             all.text.clear();
@@ -68,7 +81,6 @@ pub fn put(domain: &mut Element, metadata: &Metadata) -> Result<()> {
         }
         None => domain.children.push(Element::new("metadata").child(node)),
     }
-    Ok(())
 }
 
 fn unpack(text: &str) -> Result<Vec<u8>> {

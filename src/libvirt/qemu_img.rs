@@ -31,6 +31,30 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     restrict(to, &failed)
 }
 
+/// Copies the disk as an internal snapshot holds it into a qcow2 file of its own, for its owner only; also while a guest
+/// uses the image.
+pub fn copy_internal(image: &Path, snapshot: &str, to: &Path) -> Result<()> {
+    let failed = || format!("cannot copy the snapshot `{snapshot}` out of the image `{}`", image.display());
+    let image = std::path::absolute(image).because(failed)?;
+    let snapshot = internal(snapshot);
+    let arguments = ["convert", "-q", "-U", "-f", "qcow2", "-O", "qcow2", "-l", &snapshot].map(OsStr::new);
+    run(&[&arguments[..], &[image.as_os_str(), to.as_os_str()]].concat(), &failed)?;
+    restrict(to, &failed)
+}
+
+/// Names an internal snapshot. A bare name would also be taken for an id.
+fn internal(snapshot: &str) -> String {
+    format!("snapshot.name={}", snapshot.replace(',', ",,"))
+}
+
+/// Copies what an image stands on into it.
+pub fn flatten(image: &Path) -> Result<()> {
+    let failed = || format!("cannot copy what the image `{}` stands on into it", image.display());
+    let image = std::path::absolute(image).because(failed)?;
+    let arguments = ["rebase", "-q", "-f", "qcow2", "-b", ""].map(OsStr::new);
+    run(&[&arguments[..], &[image.as_os_str()]].concat(), &failed).map(|_| ())
+}
+
 /// Makes an image larger for the guest; a smaller size is refused.
 pub fn resize(image: &Path, size: u64) -> Result<()> {
     let failed = || format!("cannot give the disk {}", bytesize::ByteSize(size).display().iec());
@@ -100,6 +124,11 @@ mod tests {
         assert_eq!(format(&image).unwrap(), "qcow2");
         fs::write(&image, b"QF").unwrap();
         assert_eq!(format(&image).unwrap(), "raw");
+    }
+
+    #[test]
+    fn an_internal_snapshot_is_named_whatever_its_name_is() {
+        assert_eq!(internal("a,b=c"), "snapshot.name=a,,b=c");
     }
 
     #[test]

@@ -1,7 +1,13 @@
 //! What neither `virt` nor the standard library offers without `unsafe`.
 #![allow(unsafe_code)]
 
+use std::ffi::CString;
 use std::path::Path;
+use std::ptr;
+
+use virt::domain::Domain;
+use virt::error::Error as VirtError;
+use virt::sys;
 
 /// Sends libvirt's own log to a file instead of our standard error, if it comes before the first call of libvirt.
 pub fn log_to(file: &Path) {
@@ -14,4 +20,41 @@ pub fn log_to(file: &Path) {
     // SAFETY: connecting is among the first things a run does, before it starts threads that read the environment by
     // other means than the standard library, which locks it.
     unsafe { std::env::set_var(VARIABLE, value) };
+}
+
+/// Writes a domain's RAM into a file and stops it (`virDomainSaveFlags`).
+pub fn save(domain: &Domain, file: &str) -> Result<(), VirtError> {
+    let file = CString::new(file)?;
+    // SAFETY: the domain is borrowed and the path ends with a NUL for as long as the call lasts; no other XML is given,
+    // which a null pointer says.
+    checked(unsafe { sys::virDomainSaveFlags(domain.as_ptr(), file.as_ptr(), ptr::null(), 0) }).map(|_| ())
+}
+
+/// Starts to copy into a disk what it stands on (`virDomainBlockPull`).
+pub fn block_pull(domain: &Domain, disk: &str) -> Result<(), VirtError> {
+    let disk = CString::new(disk)?;
+    // SAFETY: the domain is borrowed and the disk's name ends with a NUL for as long as the call lasts.
+    checked(unsafe { sys::virDomainBlockPull(domain.as_ptr(), disk.as_ptr(), 0, 0) }).map(|_| ())
+}
+
+/// Says whether a job works on a disk (`virDomainGetBlockJobInfo`).
+pub fn has_block_job(domain: &Domain, disk: &str) -> Result<bool, VirtError> {
+    let disk = CString::new(disk)?;
+    let mut info = sys::virDomainBlockJobInfo { type_: 0, bandwidth: 0, cur: 0, end: 0 };
+    // SAFETY: the domain is borrowed and the disk's name ends with a NUL for as long as the call lasts, and `info` is
+    // the structure that libvirt fills in.
+    let found = unsafe { sys::virDomainGetBlockJobInfo(domain.as_ptr(), disk.as_ptr(), &mut info, 0) };
+    Ok(checked(found)? > 0)
+}
+
+/// Ends the job that works on a disk, and waits until it has ended (`virDomainBlockJobAbort`).
+pub fn abort_block_job(domain: &Domain, disk: &str) -> Result<(), VirtError> {
+    let disk = CString::new(disk)?;
+    // SAFETY: the domain is borrowed and the disk's name ends with a NUL for as long as the call lasts.
+    checked(unsafe { sys::virDomainBlockJobAbort(domain.as_ptr(), disk.as_ptr(), 0) }).map(|_| ())
+}
+
+/// Libvirt returns a negative number for a failure, whose reason it keeps for the thread.
+fn checked(returned: i32) -> Result<i32, VirtError> {
+    if returned < 0 { Err(VirtError::last_error()) } else { Ok(returned) }
 }

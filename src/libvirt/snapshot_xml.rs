@@ -1,182 +1,224 @@
 //! A snapshot's XML: built to be put into a tree, read for what it says.
 
+use std::path::Path;
+
 use crate::error::{Error, Result};
-use crate::hypervisor::{DomainDocument, Snapshot, SnapshotSpec};
+use crate::hypervisor::{
+    Disk, Document, Memory, Snapshot, SnapshotDisk, SnapshotKind, SnapshotRequest, SnapshotSpec, Source,
+};
 use crate::libvirt::xml::Element;
-use crate::libvirt::{domain_xml, metadata_xml};
+use crate::libvirt::{domain_facts, domain_xml, metadata_xml};
 
 /// Builds the `<domainsnapshot>` that puts a snapshot into the tree of the domain with this name and uuid.
 pub fn build(spec: &SnapshotSpec, name: &str, uuid: &str) -> Result<Element> {
-    let text = |name: &str, text: &str| Element::new(name).text(text);
     let mut domain = domain_xml::parse(&spec.document)?;
     domain_xml::clean(&mut domain);
+    domain_xml::forget_firmware(&mut domain);
     domain_xml::identify(&mut domain, name, uuid);
-    let layers = spec.disks.iter().map(|disk| (disk.target.clone(), disk.layer.clone())).collect();
+    let layers: Vec<_> = spec.disks.iter().map(|disk| domain_xml::qcow2(&disk.target, &disk.layer)).collect();
     domain_xml::replace_disks(&mut domain, &layers)?;
     metadata_xml::put(&mut domain, &spec.metadata)?;
 
-    let mut snapshot = Element::new("domainsnapshot").child(text("name", &spec.name));
-    if !spec.comment.is_empty() {
-        snapshot.children.push(text("description", &spec.comment));
-    }
-    snapshot.children.push(text("state", "shutoff"));
-    snapshot.children.extend(spec.parent.as_ref().map(|parent| Element::new("parent").child(text("name", parent))));
-    let disks = disks(spec, &domain);
-    Ok(snapshot
-        .child(text("creationTime", &spec.created.to_string()))
+    let overlay =
+        |target: &str| spec.disks.iter().find(|disk| disk.target == target).map(|disk| disk.overlay.as_path());
+    let disks = list_disks(&domain, |disk| match overlay(disk.get("name").unwrap_or_default()) {
+        Some(overlay) => external(disk, Some(overlay)),
+        None => disk.with("snapshot", "no"),
+    });
+    Ok(begin(&spec.name, &spec.comment)
+        .child(Element::new("state").text("shutoff"))
+        .children(spec.parent.as_deref().map(parent_element))
+        .child(Element::new("creationTime").text(spec.created.to_string()))
         .child(Element::new("memory").with("snapshot", "no"))
         .child(disks)
         .child(domain))
 }
 
-/// Lists every disk of the domain, for libvirt would snapshot one that is not listed.
-fn disks(spec: &SnapshotSpec, domain: &Element) -> Element {
-    let devices = domain.find("devices");
-    let targets = devices.into_iter().flat_map(|devices| devices.all("disk")).filter_map(domain_xml::target);
-    Element::new("disks").children(targets.map(|target| {
-        let disk = Element::new("disk").with("name", target);
-        match spec.disks.iter().find(|disk| disk.target == target) {
-            Some(state) => disk
-                .with("snapshot", "external")
-                .with("type", "file")
-                .child(Element::new("driver").with("type", "qcow2"))
-                .child(Element::new("source").with("file", state.overlay.to_string_lossy())),
-            None => disk.with("snapshot", "no"),
+/// Builds the `<domainsnapshot>` that asks for a snapshot of `domain`, whose description it is as it runs.
+pub fn build_request(request: &SnapshotRequest, domain: &Element) -> Result<Element> {
+    let has = |target: &str| targets(domain).any(|other| other == target);
+    if let Some((missing, _)) = request.disks.iter().find(|(target, _)| !has(target)) {
+        return Err(domain_xml::no_disk(missing));
+    }
+    let is_active = domain.get("id").is_some();
+    let memory = Element::new("memory");
+    let memory = match (&request.memory, request.kind) {
+        (Some(file), _) => memory.with("snapshot", "external").with("file", file.to_string_lossy()),
+        // Of a domain that is shut off there is none, and libvirt refuses to be asked for it.
+        (None, SnapshotKind::Internal) if is_active && !request.flags.disk_only => memory.with("snapshot", "internal"),
+        (None, _) => memory.with("snapshot", "no"),
+    };
+    let disks = list_disks(domain, |disk| {
+        let asked = request.disks.iter().find(|(target, _)| Some(target.as_str()) == disk.get("name"));
+        match (asked, request.kind) {
+            (None, _) => disk.with("snapshot", "no"),
+            (Some(_), SnapshotKind::Internal) => disk.with("snapshot", "internal"),
+            (Some((_, overlay)), SnapshotKind::External) => external(disk, overlay.as_deref()),
         }
-    }))
+    });
+    Ok(begin(&request.name, &request.comment).child(memory).child(disks))
 }
 
-/// Reads a snapshot. Whether it is the current one is not in its XML.
-pub fn read(xml: &str, is_current: bool) -> Result<Snapshot> {
-    let snapshot =
-        Element::parse(xml).map_err(|cause| Error::failed("cannot read a snapshot's document").cause(cause))?;
+/// Returns a snapshot's document with another parent.
+pub fn reparent(document: &Document, parent: Option<&str>) -> Result<Element> {
+    let mut snapshot = parse(document)?;
+    match parent {
+        Some(parent) => snapshot.put(parent_element(parent)),
+        None => snapshot.remove(&["parent"]),
+    }
+    Ok(snapshot)
+}
+
+/// Names the files that a domain's disks have as the overlays of an external snapshot, except for its own layers.
+pub fn replace_overlays(snapshot: &mut Element, present: &[Disk]) {
+    let layers = snapshot.find("domain").map(domain_facts::disks).unwrap_or_default();
+    let states = snapshot.find_mut("disks").into_iter().flat_map(|disks| disks.children.iter_mut());
+    for state in states.filter(|state| kind(state) == Some(SnapshotKind::External)) {
+        let Some(disk) = present.iter().find(|disk| Some(disk.target.as_str()) == state.get("name")) else { continue };
+        let is_layer = layers.iter().any(|layer| layer.file() == disk.file());
+        if let Some(file) = disk.file().filter(|_| !is_layer) {
+            state.put(Element::new("source").with("file", file.to_string_lossy()));
+        }
+    }
+}
+
+/// Returns a snapshot's document with another comment.
+pub fn comment(document: &Document, comment: &str) -> Result<Element> {
+    let mut snapshot = parse(document)?;
+    match comment {
+        "" => snapshot.remove(&["description"]),
+        comment => snapshot.put(Element::new("description").text(comment)),
+    }
+    Ok(snapshot)
+}
+
+fn begin(name: &str, comment: &str) -> Element {
+    let description = (!comment.is_empty()).then(|| Element::new("description").text(comment));
+    Element::new("domainsnapshot").child(Element::new("name").text(name)).children(description)
+}
+
+fn parent_element(name: &str) -> Element {
+    Element::new("parent").child(Element::new("name").text(name))
+}
+
+/// Lists every disk of the domain, for libvirt would snapshot one that is not listed.
+fn list_disks(domain: &Element, state: impl Fn(Element) -> Element) -> Element {
+    Element::new("disks").children(targets(domain).map(|target| state(Element::new("disk").with("name", target))))
+}
+
+fn targets(domain: &Element) -> impl Iterator<Item = &str> {
+    let devices = domain.find("devices");
+    devices.into_iter().flat_map(|devices| devices.all("disk")).filter_map(domain_xml::target)
+}
+
+/// Without an overlay libvirt chooses one.
+fn external(disk: Element, overlay: Option<&Path>) -> Element {
+    let source = overlay.map(|overlay| Element::new("source").with("file", overlay.to_string_lossy()));
+    disk.with("snapshot", "external")
+        .with("type", "file")
+        .child(Element::new("driver").with("type", "qcow2"))
+        .children(source)
+}
+
+fn parse(document: &Document) -> Result<Element> {
+    match Element::parse(&document.0) {
+        Ok(snapshot) if snapshot.name == "domainsnapshot" => Ok(snapshot),
+        Ok(other) => {
+            Err(Error::failed("cannot read a snapshot's document").cause(format!("it is a `<{}>`", other.name)))
+        }
+        Err(cause) => Err(Error::failed("cannot read a snapshot's document").cause(cause)),
+    }
+}
+
+/// Reads a snapshot. Whether it is the current one is not in its document.
+pub fn read(document: &Document) -> Result<Snapshot> {
+    let snapshot = parse(document)?;
     let domain = snapshot.find("domain");
     let text = |name: &str| snapshot.text_of(name).unwrap_or_default().to_string();
     let parent = snapshot.find("parent").and_then(|parent| parent.text_of("name"));
-    let external = snapshot.find("disks").into_iter().flat_map(|disks| disks.all("disk"));
-    let overlays = external
-        .filter(|disk| disk.get("snapshot") == Some("external"))
-        .filter_map(|disk| Some(disk.find("source")?.get("file")?.into()));
     Ok(Snapshot {
         name: text("name"),
         parent: parent.map(str::to_string),
         comment: text("description"),
         created: text("creationTime").parse().unwrap_or_default(),
         state: text("state"),
-        is_current,
-        document: DomainDocument(domain.map(Element::to_string).unwrap_or_default()),
-        layers: domain.map(domain_xml::disks).unwrap_or_default(),
-        overlays: overlays.collect(),
+        is_current: false,
+        document: document.clone(),
+        memory: memory(&snapshot),
+        disks: match (domain, snapshot.find("disks")) {
+            (Some(domain), states) => disks(domain, states),
+            (None, Some(states)) => wanted_disks(states),
+            (None, None) => Vec::new(),
+        },
         metadata: domain.map_or(Ok(None), metadata_xml::read)?,
     })
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::hypervisor::{DiskState, Metadata};
-
-    fn spec() -> SnapshotSpec {
-        SnapshotSpec {
-            name: "after 'a' <b> & \"日本\"".to_string(),
-            parent: Some("sn01 & co".to_string()),
-            comment: "fresh <install>".to_string(),
-            created: 1_795_384_316,
-            current: true,
-            document: DomainDocument(
-                "<domain type='qemu' id='3' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
-                  <name>builder</name><uuid>1</uuid>
-                  <devices>
-                    <disk type='file' device='disk'><source file='/old' index='1'/><backingStore type='file'/>
-                      <target dev='vda'/><alias name='x'/></disk>
-                    <disk type='file' device='cdrom'><source file='/a.iso'/><target dev='sda'/></disk>
-                  </devices>
-                  <qemu:commandline><qemu:arg value='-S'/></qemu:commandline>
-                </domain>"
-                    .to_string(),
-            ),
-            disks: vec![DiskState {
-                target: "vda".to_string(),
-                layer: "/s/l'1.qcow2".into(),
-                overlay: "/s/o1.qcow2".into(),
-            }],
-            metadata: Metadata {
-                attributes: [("key".to_string(), "k".to_string())].into(),
-                lines: vec!["run x".to_string()],
-                payload: Vec::new(),
-            },
-        }
-    }
-
-    #[test]
-    fn a_snapshot_for_the_tree_names_the_layer_and_the_overlay() {
-        let expected = "\
-<domainsnapshot>
-  <name>after 'a' &lt;b&gt; &amp; \"日本\"</name>
-  <description>fresh &lt;install&gt;</description>
-  <state>shutoff</state>
-  <parent>
-    <name>sn01 &amp; co</name>
-  </parent>
-  <creationTime>1795384316</creationTime>
-  <memory snapshot='no'/>
-  <disks>
-    <disk name='vda' snapshot='external' type='file'>
-      <driver type='qcow2'/>
-      <source file='/s/o1.qcow2'/>
-    </disk>
-    <disk name='sda' snapshot='no'/>
-  </disks>
-  <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
-    <name>vm</name>
-    <uuid>2</uuid>
-    <devices>
-      <disk type='file' device='disk'>
-        <driver name='qemu' type='qcow2'/>
-        <source file='/s/l&apos;1.qcow2'/>
-        <target dev='vda'/>
-      </disk>
-      <disk type='file' device='cdrom'>
-        <source file='/a.iso'/>
-        <target dev='sda'/>
-      </disk>
-    </devices>
-    <qemu:commandline>
-      <qemu:arg value='-S'/>
-    </qemu:commandline>
-    <metadata>
-      <snaptree:node xmlns:snaptree='https://snaptree.dev/xmlns/1' key='k'>
-        <snaptree:operation>run x</snaptree:operation>
-      </snaptree:node>
-    </metadata>
-  </domain>
-</domainsnapshot>
-";
-        assert_eq!(build(&spec(), "vm", "2").unwrap().to_string(), expected);
-    }
-
-    #[test]
-    fn what_was_built_is_read_back() {
-        let spec = spec();
-        let snapshot = read(&build(&spec, "vm", "2").unwrap().to_string(), true).unwrap();
-        assert_eq!(snapshot.name, spec.name);
-        assert_eq!(snapshot.parent, spec.parent);
-        assert_eq!(snapshot.comment, spec.comment);
-        assert_eq!(snapshot.created, spec.created);
-        assert_eq!(snapshot.state, "shutoff");
-        assert!(snapshot.is_current);
-        let layers = [("vda".to_string(), "/s/l'1.qcow2".into()), ("sda".to_string(), "/a.iso".into())];
-        assert_eq!(snapshot.layers, layers);
-        assert_eq!(snapshot.overlays, [std::path::PathBuf::from("/s/o1.qcow2")]);
-        assert_eq!(snapshot.metadata, Some(spec.metadata));
-        assert!(snapshot.document.0.starts_with("<domain type='qemu'"));
-    }
-
-    #[test]
-    fn a_disk_that_the_domain_does_not_have_is_an_error() {
-        let mut spec = spec();
-        spec.disks[0].target = "vdb".to_string();
-        assert_eq!(build(&spec, "vm", "2").unwrap_err().message, "the domain has no disk `vdb`");
+fn memory(snapshot: &Element) -> Memory {
+    let Some(memory) = snapshot.find("memory") else {
+        // Before 1.0.1 libvirt did not say, and knew internal snapshots and those of disks alone.
+        let had_ram = matches!(snapshot.text_of("state"), Some("running" | "paused" | "blocked" | "pmsuspended"));
+        return if had_ram { Memory::Internal } else { Memory::No };
+    };
+    match (memory.get("snapshot"), memory.get("file")) {
+        (Some("internal"), _) => Memory::Internal,
+        (Some("external"), Some(file)) => Memory::External(file.into()),
+        _ => Memory::No,
     }
 }
+
+/// Lists the disks that a document names which asks for a snapshot, and so has no domain in it.
+fn wanted_disks(states: &Element) -> Vec<SnapshotDisk> {
+    let describe = |state: &Element| {
+        let kind = kind(state);
+        Some(SnapshotDisk {
+            target: state.get("name")?.to_string(),
+            kind,
+            is_written: kind.is_some(),
+            file: None,
+            format: String::new(),
+            overlay: overlay(state),
+        })
+    };
+    states.all("disk").filter_map(describe).collect()
+}
+
+fn kind(state: &Element) -> Option<SnapshotKind> {
+    match state.get("snapshot") {
+        Some("internal") => Some(SnapshotKind::Internal),
+        Some("external") => Some(SnapshotKind::External),
+        _ => None,
+    }
+}
+
+fn overlay(state: &Element) -> Option<std::path::PathBuf> {
+    let source = state.find("source").filter(|_| kind(state) == Some(SnapshotKind::External));
+    source.and_then(|source| source.get("file")).map(Into::into)
+}
+
+fn disks(domain: &Element, states: Option<&Element>) -> Vec<SnapshotDisk> {
+    let describe = |disk: Disk| {
+        let is_written =
+            matches!(disk.device.as_str(), "disk" | "lun") && !disk.is_read_only && disk.source != Source::None;
+        let state =
+            states.and_then(|states| states.all("disk").find(|state| state.get("name") == Some(disk.target.as_str())));
+        let kind = match (states, state) {
+            // Before 0.9.10 libvirt did not list the disks, and put all of them into their own files.
+            (None, _) => is_written.then_some(SnapshotKind::Internal),
+            (Some(_), state) => state.and_then(kind),
+        };
+        SnapshotDisk {
+            file: disk.file().map(Path::to_path_buf),
+            target: disk.target,
+            kind,
+            is_written,
+            format: disk.format,
+            overlay: state.and_then(overlay),
+        }
+    };
+    domain_facts::disks(domain).into_iter().map(describe).collect()
+}
+
+#[cfg(test)]
+#[path = "snapshot_xml_tests.rs"]
+mod tests;

@@ -1,0 +1,119 @@
+//! Calls that look at domains, define and undefine them.
+
+use std::path::PathBuf;
+
+use virt::connect::Connect;
+use virt::domain::{Domain as VirtDomain, DomainState as VirtState};
+use virt::enumutil::Enum;
+use virt::error::Error as VirtError;
+use virt::sys;
+
+use crate::error::Result;
+use crate::hypervisor::{DiskFile, Document, Domain, DomainDetails, DomainState};
+use crate::libvirt::{domain_facts, domain_xml, fault, metadata_xml};
+
+const INACTIVE: u32 = sys::VIR_DOMAIN_XML_SECURE | sys::VIR_DOMAIN_XML_INACTIVE;
+
+/// Lists every domain.
+pub fn list(connect: &Connect) -> Result<Vec<Domain>> {
+    let failed = |error: VirtError| fault::failed("cannot list the domains", &error);
+    let mut domains = Vec::new();
+    for domain in connect.list_all_domains(0).map_err(failed)? {
+        match describe(&domain) {
+            Ok(domain) => domains.push(domain),
+            // A transient one that ended meanwhile.
+            Err(error) if fault::is_missing_domain(&error) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(domains)
+}
+
+fn describe(domain: &VirtDomain) -> Result<Domain, VirtError> {
+    Ok(Domain {
+        name: domain.name()?,
+        uuid: domain.uuid_string()?,
+        state: state(domain)?,
+        is_persistent: domain.is_persistent()?,
+    })
+}
+
+fn state(domain: &VirtDomain) -> Result<DomainState, VirtError> {
+    Ok(match domain.state()?.0 {
+        Enum::Known(VirtState::Blocked) => DomainState::Blocked,
+        Enum::Known(VirtState::Paused) => DomainState::Paused,
+        Enum::Known(VirtState::Shutdown) => DomainState::Shutdown,
+        Enum::Known(VirtState::Shutoff) => DomainState::Shutoff,
+        Enum::Known(VirtState::Crashed) => DomainState::Crashed,
+        Enum::Known(VirtState::PMSuspended) => DomainState::Pmsuspended,
+        // What cannot be told is taken for running: nobody then touches its files.
+        Enum::Known(VirtState::Running | VirtState::NoState) | Enum::Unknown(_) => DomainState::Running,
+    })
+}
+
+/// Reads all of a domain; nothing when it has gone meanwhile.
+pub fn details(domain: &VirtDomain, name: &str) -> Result<Option<DomainDetails>> {
+    let ask = || Ok((describe(domain)?, domain.xml_desc(INACTIVE)?, domain.has_managed_save(0)));
+    let (domain, xml, managed_save) = match ask() {
+        Ok(found) => found,
+        Err(error) if fault::is_missing_domain(&error) => return Ok(None),
+        Err(error) => return Err(fault::failed(format!("cannot read the domain `{name}`"), &error)),
+    };
+    let document = Document(xml);
+    let element = domain_xml::parse(&document)?;
+    Ok(Some(DomainDetails {
+        domain,
+        memory: domain_facts::memory(&element),
+        cpus: domain_facts::cpus(&element),
+        disks: domain_facts::disks(&element),
+        filesystems: domain_facts::filesystems(&element),
+        has_host_devices: domain_facts::has_host_devices(&element),
+        nvram: domain_facts::nvram(&element),
+        // A transient domain has none, and libvirt refuses to be asked.
+        has_managed_save: managed_save.unwrap_or(false),
+        metadata: metadata_xml::read(&element)?,
+        document,
+    }))
+}
+
+/// Returns the description, of this run while it runs.
+pub fn live_document(domain: &VirtDomain, name: &str) -> Result<Document> {
+    document(domain, name, sys::VIR_DOMAIN_XML_SECURE)
+}
+
+fn document(domain: &VirtDomain, name: &str, flags: u32) -> Result<Document> {
+    let failed = |error| fault::failed(format!("cannot read the domain `{name}`"), &error);
+    domain.xml_desc(flags).map(Document).map_err(failed)
+}
+
+/// Lists the files of the disks, now and at the next start.
+pub fn disk_files(domain: &VirtDomain, name: &str) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for flags in [sys::VIR_DOMAIN_XML_SECURE, INACTIVE] {
+        let element = domain_xml::parse(&document(domain, name, flags)?)?;
+        files.extend(domain_facts::disks(&element).iter().filter_map(|disk| disk.file().map(PathBuf::from)));
+    }
+    files.sort();
+    files.dedup();
+    Ok(files)
+}
+
+/// Defines a domain anew after another document.
+pub fn redefine(
+    connect: &Connect,
+    domain: &VirtDomain,
+    name: &str,
+    wanted: &Document,
+    disks: &[DiskFile],
+) -> Result<()> {
+    let current = domain_xml::parse(&document(domain, name, INACTIVE)?)?;
+    let xml = domain_xml::build_redefinition(wanted, &current, disks)?.to_string();
+    define(connect, name, &xml)
+}
+
+pub fn define(connect: &Connect, name: &str, xml: &str) -> Result<()> {
+    match connect.define_domain_xml_flags(xml, 0) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(fault::failed(format!("cannot define the domain `{name}`"), &error)),
+    }
+}

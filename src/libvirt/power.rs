@@ -1,0 +1,104 @@
+//! Calls that start, stop, save and restore a domain.
+
+use std::path::Path;
+
+use virt::connect::Connect;
+use virt::domain::Domain as VirtDomain;
+use virt::error::{Error as VirtError, ErrorNumber};
+use virt::stream::Stream;
+use virt::sys;
+
+use crate::error::{Error, Result};
+use crate::hypervisor::{DiskFile, Document, Start};
+use crate::libvirt::{domain_xml, fault, raw};
+
+/// Starts a domain that is shut off.
+pub fn start(domain: &VirtDomain, name: &str, start: Start) -> Result<()> {
+    let flags =
+        flags([(start.paused, sys::VIR_DOMAIN_START_PAUSED), (start.reset_nvram, sys::VIR_DOMAIN_START_RESET_NVRAM)]);
+    domain.create_with_flags(flags).map_err(|error| fault::failed(format!("cannot start the domain `{name}`"), &error))
+}
+
+/// Asks the guest to power off.
+pub fn shutdown(domain: &VirtDomain, name: &str) -> Result<()> {
+    domain.shutdown().map_err(|error| fault::failed(format!("cannot shut the domain `{name}` down"), &error))
+}
+
+/// Stops the processors.
+pub fn suspend(domain: &VirtDomain, name: &str) -> Result<()> {
+    domain.suspend().map_err(|error| fault::failed(format!("cannot suspend the domain `{name}`"), &error))
+}
+
+/// Lets the processors go on.
+pub fn resume(domain: &VirtDomain, name: &str) -> Result<()> {
+    domain.resume().map_err(|error| fault::failed(format!("cannot resume the domain `{name}`"), &error))
+}
+
+/// Stops a domain at once. One that is not running, or no more, is no error.
+pub fn destroy(domain: &VirtDomain, name: &str) -> Result<()> {
+    match domain.destroy() {
+        Err(error) if !matches!(fault::code(&error), ErrorNumber::NoDomain | ErrorNumber::OperationInvalid) => {
+            Err(fault::failed(format!("cannot stop the domain `{name}`"), &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes the RAM into a file and stops the domain.
+pub fn save(domain: &VirtDomain, name: &str, file: &Path) -> Result<()> {
+    let failed = |error| fault::failed(format!("cannot save the RAM of the domain `{name}`"), &error);
+    raw::save(domain, &path(file)?).map_err(failed)
+}
+
+/// Starts the domain whose RAM `file` holds.
+pub fn restore(connect: &Connect, file: &Path, disks: &[DiskFile], paused: bool) -> Result<()> {
+    let failed = |error| fault::failed(format!("cannot restore a domain from `{}`", file.display()), &error);
+    let name = path(file)?;
+    let xml = connect.save_image_xml_desc(&name, sys::VIR_DOMAIN_SAVE_IMAGE_XML_SECURE).map_err(failed)?;
+    let mut domain = domain_xml::parse(&Document(xml))?;
+    domain_xml::replace_disks(&mut domain, disks)?;
+    let flags = if paused { sys::VIR_DOMAIN_SAVE_PAUSED } else { sys::VIR_DOMAIN_SAVE_RUNNING };
+    connect.restore_domain_flags(&name, Some(&domain.to_string()), flags).map_err(failed)
+}
+
+/// Takes a picture of the first screen.
+pub fn screenshot(connect: &Connect, domain: &VirtDomain, name: &str) -> Result<(String, Vec<u8>)> {
+    let failed = |error| fault::failed(format!("cannot take a picture of the screen of `{name}`"), &error);
+    let stream = Stream::new(connect, 0).map_err(failed)?;
+    let kind = domain.screenshot(&stream, 0, 0).map_err(failed)?;
+    match receive(&stream) {
+        Ok(picture) => stream.finish().map(|()| (kind, picture)).map_err(failed),
+        Err(error) => {
+            // What failed is told by the first error.
+            let _ = stream.abort();
+            Err(failed(error))
+        }
+    }
+}
+
+fn receive(stream: &Stream) -> Result<Vec<u8>, VirtError> {
+    let mut received = Vec::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match usize::try_from(stream.recv(&mut buffer)?) {
+            Ok(0) => return Ok(received),
+            Ok(length) => received.extend_from_slice(&buffer[..length]),
+            // Only a stream that does not block says that it has nothing yet.
+            Err(_) => return Err(VirtError::last_error()),
+        }
+    }
+}
+
+/// Puts together the flags that are wanted.
+pub fn flags<const N: usize>(flags: [(bool, u32); N]) -> u32 {
+    flags.into_iter().filter(|(is_wanted, _)| *is_wanted).fold(0, |all, (_, flag)| all | flag)
+}
+
+/// Returns a path as libvirt takes it.
+fn path(file: &Path) -> Result<String> {
+    let absolute = std::path::absolute(file).ok();
+    let text = absolute.as_deref().and_then(Path::to_str).map(str::to_string);
+    text.ok_or_else(|| {
+        Error::failed(format!("libvirt cannot take the path `{}`", file.display())).cause("it is not UTF-8")
+    })
+}

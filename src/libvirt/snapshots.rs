@@ -1,0 +1,135 @@
+//! Calls on the snapshots of a domain.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use virt::domain::Domain as VirtDomain;
+use virt::domain_snapshot::DomainSnapshot;
+use virt::error::{Error as VirtError, ErrorNumber};
+use virt::sys;
+
+use crate::error::Result;
+use crate::hypervisor::{Document, RevertFlags, Snapshot, SnapshotFlags, SnapshotRequest, SnapshotSpec};
+use crate::libvirt::power::flags;
+use crate::libvirt::{domain_facts, domain_xml, fault, snapshot_xml};
+
+/// Lists the snapshots.
+pub fn list(domain: &VirtDomain, name: &str) -> Result<Vec<Snapshot>> {
+    let failed = |error| fault::failed(format!("cannot list the snapshots of `{name}`"), &error);
+    let found = domain.list_all_snapshots(0).map_err(failed)?;
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let current = current(domain).map_err(failed)?;
+    let mut snapshots = Vec::with_capacity(found.len());
+    for snapshot in found {
+        match snapshot.xml_desc(sys::VIR_DOMAIN_SNAPSHOT_XML_SECURE) {
+            Ok(xml) => {
+                let mut snapshot = snapshot_xml::read(&Document(xml))?;
+                snapshot.is_current = current.as_ref() == Some(&snapshot.name);
+                snapshots.push(snapshot);
+            }
+            // Somebody deleted it meanwhile.
+            Err(error) if fault::code(&error) == ErrorNumber::NoDomainSnapshot => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(snapshots)
+}
+
+fn current(domain: &VirtDomain) -> Result<Option<String>, VirtError> {
+    match domain.current_snapshot(0).and_then(|snapshot| snapshot.name()) {
+        Ok(name) => Ok(Some(name)),
+        Err(error) if fault::code(&error) == ErrorNumber::NoDomainSnapshot => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes a snapshot. `validate` lets libvirt hold our XML against its schema.
+pub fn create(domain: &VirtDomain, name: &str, request: &SnapshotRequest, validate: bool) -> Result<()> {
+    let failed = |error| fault::failed(format!("cannot take the snapshot `{}` of `{name}`", request.name), &error);
+    let document = Document(domain.xml_desc(0).map_err(failed)?);
+    let xml = snapshot_xml::build_request(request, &domain_xml::parse(&document)?)?.to_string();
+    let SnapshotFlags { disk_only, atomic, quiesce, halt, live, reuse_external } = request.flags;
+    let flags = flags([
+        (disk_only, sys::VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY),
+        (atomic, sys::VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC),
+        (quiesce, sys::VIR_DOMAIN_SNAPSHOT_CREATE_QUIESCE),
+        (halt, sys::VIR_DOMAIN_SNAPSHOT_CREATE_HALT),
+        (live, sys::VIR_DOMAIN_SNAPSHOT_CREATE_LIVE),
+        (reuse_external, sys::VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT),
+        (validate, sys::VIR_DOMAIN_SNAPSHOT_CREATE_VALIDATE),
+    ]);
+    domain.create_snapshot_xml(&xml, flags).map_err(failed)?;
+    if !reuse_external {
+        request.disks.iter().filter_map(|(_, overlay)| overlay.as_deref()).for_each(restrict);
+    }
+    Ok(())
+}
+
+/// Takes an overlay from everybody's eyes: libvirt leaves the ones of a domain that is shut off readable.
+fn restrict(overlay: &Path) {
+    let is_open = fs::metadata(overlay).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0);
+    if is_open {
+        // The snapshot is taken; a file that is not ours stays as libvirt made it.
+        let _ = fs::set_permissions(overlay, Permissions::from_mode(0o600));
+    }
+}
+
+/// Puts a snapshot that was read before into the tree, or in the place of the one of its name.
+///
+/// libvirt leaves the current snapshot the current one when it is replaced, also without the flag.
+pub fn put(domain: &VirtDomain, name: &str, document: &Document, parent: Option<&str>, current: bool) -> Result<()> {
+    let mut xml = snapshot_xml::reparent(document, parent)?;
+    if current {
+        let failed = |error| fault::failed(format!("cannot read the domain `{name}`"), &error);
+        let flags = sys::VIR_DOMAIN_XML_SECURE | sys::VIR_DOMAIN_XML_INACTIVE;
+        let present = domain_xml::parse(&Document(domain.xml_desc(flags).map_err(failed)?))?;
+        snapshot_xml::replace_overlays(&mut xml, &domain_facts::disks(&present));
+    }
+    let snapshot = xml.text_of("name").unwrap_or_default();
+    redefine(domain, name, snapshot, &xml.to_string(), current)
+}
+
+/// Puts a new snapshot into the tree.
+pub fn put_new(domain: &VirtDomain, name: &str, spec: &SnapshotSpec) -> Result<()> {
+    let uuid =
+        domain.uuid_string().map_err(|error| fault::failed(format!("cannot read the domain `{name}`"), &error))?;
+    let xml = snapshot_xml::build(spec, name, &uuid)?.to_string();
+    redefine(domain, name, &spec.name, &xml, spec.current)
+}
+
+fn redefine(domain: &VirtDomain, name: &str, snapshot: &str, xml: &str, current: bool) -> Result<()> {
+    let current = (current, sys::VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT);
+    let flags = flags([(true, sys::VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE), current]);
+    match domain.create_snapshot_xml(xml, flags) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            Err(fault::failed(format!("cannot put the snapshot `{snapshot}` into the tree of `{name}`"), &error))
+        }
+    }
+}
+
+/// Goes back to an internal snapshot.
+pub fn revert(domain: &VirtDomain, name: &str, snapshot: &str, flags_wanted: RevertFlags) -> Result<()> {
+    let failed = |error| fault::failed(format!("cannot revert `{name}` to the snapshot `{snapshot}`"), &error);
+    let RevertFlags { running, paused, force, reset_nvram } = flags_wanted;
+    let flags = flags([
+        (running, sys::VIR_DOMAIN_SNAPSHOT_REVERT_RUNNING),
+        (paused, sys::VIR_DOMAIN_SNAPSHOT_REVERT_PAUSED),
+        (force, sys::VIR_DOMAIN_SNAPSHOT_REVERT_FORCE),
+        (reset_nvram, sys::VIR_DOMAIN_SNAPSHOT_REVERT_RESET_NVRAM),
+    ]);
+    find(domain, snapshot).and_then(|found| found.revert(flags)).map_err(failed)
+}
+
+/// Deletes a snapshot, by these flags.
+pub fn delete(domain: &VirtDomain, name: &str, snapshot: &str, flags: u32) -> Result<()> {
+    let failed = |error| fault::failed(format!("cannot remove the snapshot `{snapshot}` of `{name}`"), &error);
+    find(domain, snapshot).and_then(|found| found.delete(flags)).map_err(failed)
+}
+
+fn find(domain: &VirtDomain, snapshot: &str) -> Result<DomainSnapshot, VirtError> {
+    VirtDomain::lookup_snapshot_by_name(domain, snapshot, 0)
+}
