@@ -1,4 +1,4 @@
-//! A domain's description: this adapter's counterpart of domain XML.
+//! A domain's description, alone or in a snapshot's: this adapter's counterpart of libvirt's XML.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,32 +6,70 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::bytes::Bytes;
+use super::disk::DiskRecord;
+use super::state::SnapshotRecord;
 use crate::error::{Because, Result};
-use crate::hypervisor::{Boot, DomainDocument, DomainSpec, Firmware, Metadata, Network};
+use crate::hypervisor::{Boot, Disk, Document as HypervisorDocument, DomainSpec, Firmware, Metadata, Network};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Document {
     pub name: String,
     pub uuid: String,
     description: String,
-    memory: u64,
-    cpus: u32,
+    pub memory: u64,
+    pub cpus: u32,
     cpu_model: Option<String>,
     firmware: Firmware,
     network: Network,
     boot: Option<Boot>,
     extra_xml: String,
-    /// The file of each disk, by target.
-    pub disks: BTreeMap<String, PathBuf>,
+    /// Each disk by target.
+    pub disks: BTreeMap<String, DiskRecord>,
+    /// The drivers of host directories that the guest mounts.
+    pub filesystems: Vec<String>,
+    pub host_devices: bool,
+    /// The format of the file with the firmware's variables.
+    pub nvram: Option<String>,
     metadata: Option<StoredMetadata>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct StoredMetadata {
     attributes: BTreeMap<String, String>,
     lines: Vec<String>,
     payload: Bytes,
+}
+
+/// A snapshot's own document; its key `snapshot` tells it from a domain's.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SnapshotDocument {
+    pub name: String,
+    pub snapshot: SnapshotRecord,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            uuid: String::new(),
+            description: String::new(),
+            memory: 512 << 20,
+            cpus: 1,
+            cpu_model: None,
+            firmware: Firmware::Bios,
+            network: Network::User,
+            boot: None,
+            extra_xml: String::new(),
+            disks: BTreeMap::new(),
+            filesystems: Vec::new(),
+            host_devices: false,
+            nvram: None,
+            metadata: None,
+        }
+    }
 }
 
 impl Document {
@@ -47,20 +85,39 @@ impl Document {
             network: spec.network.clone(),
             boot: spec.boot.clone(),
             extra_xml: spec.extra_xml.clone(),
-            disks: BTreeMap::from([("vda".to_string(), spec.disk.clone())]),
+            disks: BTreeMap::from([("vda".to_string(), DiskRecord::new(&spec.disk))]),
+            filesystems: Vec::new(),
+            host_devices: false,
+            // libvirt's own choice where the domain does not say.
+            nvram: (spec.firmware == Firmware::Uefi).then(|| "raw".to_string()),
             metadata: None,
         };
-        document.set_metadata(&spec.metadata);
+        document.set_metadata(Some(&spec.metadata));
         document
     }
 
-    pub fn parse(document: &DomainDocument) -> Result<Self> {
-        serde_json::from_str(&document.0).because(|| "cannot read a fake domain's document".to_string())
+    /// Fills in what a hand-written one leaves out.
+    pub fn complete(&mut self, name: &str, uuid: &str) {
+        for (field, value) in [(&mut self.name, name), (&mut self.uuid, uuid)] {
+            if field.is_empty() {
+                *field = value.to_string();
+            }
+        }
     }
 
-    pub fn print(&self) -> Result<DomainDocument> {
+    /// Reads a domain's document, or the domain's part of a snapshot's.
+    pub fn parse(document: &HypervisorDocument) -> Result<Self> {
+        let failed = || "cannot read a fake domain's document".to_string();
+        let value: serde_json::Value = serde_json::from_str(&document.0).because(failed)?;
+        if value.get("snapshot").is_some() {
+            return Ok(SnapshotDocument::parse(document)?.snapshot.document);
+        }
+        serde_json::from_value(value).because(failed)
+    }
+
+    pub fn print(&self) -> Result<HypervisorDocument> {
         serde_json::to_string(self)
-            .map(DomainDocument)
+            .map(HypervisorDocument)
             .because(|| format!("cannot write the document of fake domain `{}`", self.name))
     }
 
@@ -72,16 +129,52 @@ impl Document {
         })
     }
 
-    pub fn set_metadata(&mut self, metadata: &Metadata) {
-        self.metadata = Some(StoredMetadata {
+    pub fn set_metadata(&mut self, metadata: Option<&Metadata>) {
+        self.metadata = metadata.map(|metadata| StoredMetadata {
             attributes: metadata.attributes.clone(),
             lines: metadata.lines.clone(),
             payload: Bytes(metadata.payload.clone()),
         });
     }
 
-    /// The disk that holds the guest's files: the first one.
-    pub fn root_disk(&self) -> Option<&Path> {
-        self.disks.values().next().map(PathBuf::as_path)
+    pub fn describe_disks(&self) -> Vec<Disk> {
+        self.disks.iter().map(|(target, disk)| disk.describe(target)).collect()
+    }
+
+    /// Gives a disk another file; says in libvirt's words why that cannot be.
+    pub fn replace_disk(&mut self, target: &str, file: &Path, format: &str) -> Result<(), String> {
+        let disk = self.disks.get_mut(target).ok_or_else(|| format!("no disk named '{target}'"))?;
+        disk.replace(file, format);
+        Ok(())
+    }
+
+    /// Lists the files and devices behind its disks.
+    pub fn places(&self) -> impl Iterator<Item = &Path> {
+        self.disks.values().filter_map(DiskRecord::place)
+    }
+
+    /// Finds the disk on which the guest has `path`: below `/mnt/vdb` is the disk `vdb`, all else is on the first one.
+    pub fn disk_of(&self, path: &str) -> Option<PathBuf> {
+        let mounted = path.strip_prefix("/mnt/").and_then(|path| path.split_once('/'));
+        let mounted = mounted.and_then(|(target, _)| self.disks.get(target)).filter(|disk| disk.is_written());
+        let first = || self.disks.values().find(|disk| disk.is_written());
+        mounted.or_else(first)?.place().map(Path::to_path_buf)
+    }
+
+    /// The disk that holds the guest's system.
+    pub fn root_disk(&self) -> Option<PathBuf> {
+        self.disk_of("/")
+    }
+}
+
+impl SnapshotDocument {
+    pub fn parse(document: &HypervisorDocument) -> Result<Self> {
+        serde_json::from_str(&document.0).because(|| "cannot read a fake snapshot's document".to_string())
+    }
+
+    pub fn print(name: &str, snapshot: &SnapshotRecord) -> Result<HypervisorDocument> {
+        serde_json::to_string(&Self { name: name.to_string(), snapshot: snapshot.clone() })
+            .map(HypervisorDocument)
+            .because(|| format!("cannot write the document of fake snapshot `{name}`"))
     }
 }

@@ -1,37 +1,47 @@
 //! What libvirt does to domains, done to the state.
 
+use std::path::{Path, PathBuf};
+
 use super::document::Document;
-use super::state::{DomainRecord, State};
+use super::state::{DomainRecord, Ram, State};
 use crate::error::{Error, Result};
-use crate::hypervisor::{Clone, Domain, DomainSpec};
+use crate::hypervisor::{
+    Clone, Disk, DiskFile, Document as HypervisorDocument, Domain, DomainDetails, DomainSpec, DomainState,
+};
 
 impl State {
     pub fn list_domains(&self) -> Vec<Domain> {
-        self.domains
-            .values()
-            .map(|record| Domain {
-                name: record.document.name.clone(),
-                uuid: record.document.uuid.clone(),
-                is_active: record.active,
-                is_persistent: record.persistent,
-                document: None,
-                disks: Vec::new(),
-                metadata: None,
-            })
-            .collect()
+        self.domains.values().map(describe).collect()
     }
 
-    pub fn find_domain(&self, name: &str) -> Result<Option<Domain>> {
+    pub fn find_domain(&self, name: &str) -> Result<Option<DomainDetails>> {
         let Some(record) = self.domains.get(name) else { return Ok(None) };
-        Ok(Some(Domain {
-            name: record.document.name.clone(),
-            uuid: record.document.uuid.clone(),
-            is_active: record.active,
-            is_persistent: record.persistent,
-            document: Some(record.document.print()?),
-            disks: record.document.disks.values().cloned().collect(),
-            metadata: record.document.metadata(),
+        let document = &record.document;
+        Ok(Some(DomainDetails {
+            domain: describe(record),
+            document: document.print()?,
+            memory: document.memory,
+            cpus: document.cpus,
+            disks: document.describe_disks(),
+            filesystems: document.filesystems.clone(),
+            has_host_devices: document.host_devices,
+            nvram: document.nvram.clone(),
+            has_managed_save: record.managed_save,
+            metadata: document.metadata(),
         }))
+    }
+
+    /// Lists the files that a domain has now and will have, each once.
+    pub fn disk_files(&self, name: &str) -> Result<Vec<PathBuf>> {
+        let record = self.record(name)?;
+        let disks = [record.now(), &record.document].into_iter().flat_map(Document::describe_disks);
+        let mut files = Vec::new();
+        for file in disks.filter_map(|disk: Disk| disk.file().map(Path::to_path_buf)) {
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+        Ok(files)
     }
 
     pub fn define(&mut self, spec: &DomainSpec) -> Result<()> {
@@ -42,22 +52,38 @@ impl State {
             if *uuid != spec.uuid {
                 return Err(failed().cause(format!("it already exists with uuid {uuid}")));
             }
-            record.document = document;
+            record.set_document(document);
             record.persistent = true;
             return Ok(());
         }
         if let Some(other) = self.with_uuid(&spec.uuid) {
             return Err(failed().cause(format!("domain `{other}` already has the uuid {}", spec.uuid)));
         }
-        self.insert_domain(document, false, true);
+        self.insert_domain(document, DomainState::Shutoff, true);
+        Ok(())
+    }
+
+    pub fn redefine(&mut self, name: &str, document: &HypervisorDocument, disks: &[DiskFile]) -> Result<()> {
+        let failed = |cause: String| Error::failed(format!("cannot define domain `{name}` anew")).cause(cause);
+        let record = self.record_mut(name)?;
+        if !record.persistent {
+            return Err(failed("domain is transient".to_string()));
+        }
+        let mut document = Document::parse(document)?;
+        document.name = record.document.name.clone();
+        document.uuid = record.document.uuid.clone();
+        document.set_metadata(record.document.metadata().as_ref());
+        for disk in disks {
+            document.replace_disk(&disk.target, &disk.file, &disk.format).map_err(failed)?;
+        }
+        record.set_document(document);
         Ok(())
     }
 
     pub fn undefine(&mut self, name: &str) -> Result<()> {
-        match self.domains.remove(name) {
-            Some(_) => Ok(()),
-            None => Err(not_found(name)),
-        }
+        self.record(name)?;
+        self.domains.remove(name);
+        Ok(())
     }
 
     pub fn start_clone(&mut self, clone: &Clone) -> Result<()> {
@@ -65,10 +91,10 @@ impl State {
         let mut document = Document::parse(&clone.document)?;
         document.name = clone.name.clone();
         document.uuid = clone.uuid.clone();
-        document.set_metadata(&clone.metadata);
-        for (target, disk) in &clone.disks {
+        document.set_metadata(Some(&clone.metadata));
+        for (target, file) in &clone.disks {
             match document.disks.get_mut(target) {
-                Some(file) => *file = disk.clone(),
+                Some(disk) => disk.replace(file, "qcow2"),
                 None => return Err(failed().cause(format!("there is no disk `{target}`"))),
             }
         }
@@ -78,48 +104,73 @@ impl State {
         if let Some(other) = self.with_uuid(&clone.uuid) {
             return Err(failed().cause(format!("domain `{other}` already has the uuid {}", clone.uuid)));
         }
-        for disk in document.disks.values() {
-            // QEMU's own locks would refuse this: two guests would write to one file.
-            let holds =
-                |record: &&DomainRecord| record.active && record.document.disks.values().any(|file| file == disk);
-            if let Some(other) = self.domains.values().find(holds) {
-                let cause = format!("`{}` is in use by domain `{}`", disk.display(), other.document.name);
-                return Err(failed().cause(cause));
-            }
-            if let Some(lost) = self.lost_layer(disk) {
-                return Err(failed().cause(format!("its layer `{}` is gone", lost.display())));
-            }
-        }
-        self.insert_domain(document, true, false);
+        self.check_disks(&document).map_err(|cause| failed().cause(cause))?;
+        self.insert_domain(document, DomainState::Running, false);
         self.started.push(clone.name.clone());
         Ok(())
+    }
+
+    /// Says why a domain's disks cannot be used now.
+    pub fn check_disks(&self, document: &Document) -> Result<(), String> {
+        for disk in document.disks.values() {
+            let Some(place) = disk.place() else { continue };
+            // QEMU's own locks would refuse this: two guests would write to one file.
+            if let Some(other) = self.user_of(place, Some(&document.name)).filter(|_| disk.is_written()) {
+                return Err(format!("`{}` is in use by domain `{other}`", place.display()));
+            }
+            if let Some(lost) = self.lost_layer(place) {
+                return Err(format!("its layer `{}` is gone", lost.display()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the domain whose guest uses a file, leaving one domain out.
+    pub fn user_of(&self, place: &Path, except: Option<&str>) -> Option<&str> {
+        let uses = |record: &&DomainRecord| {
+            record.is_active()
+                && except != Some(record.document.name.as_str())
+                && record.now().places().any(|other| other == place)
+        };
+        self.domains.values().find(uses).map(|record| record.document.name.as_str())
     }
 
     /// Stops a domain; a transient one is gone then.
     pub fn stop(&mut self, name: &str) {
         match self.domains.get_mut(name) {
-            Some(record) if record.persistent => record.active = false,
+            Some(record) if !record.is_active() => {}
+            Some(record) if record.persistent => record.set_state(DomainState::Shutoff, Ram::default()),
             Some(_) => drop(self.domains.remove(name)),
             None => {}
         }
     }
 
     pub fn is_active(&self, name: &str) -> bool {
-        self.domains.get(name).is_some_and(|record| record.active)
+        self.domains.get(name).is_some_and(DomainRecord::is_active)
     }
 
-    /// Returns the document of a domain that runs.
-    pub fn running(&self, name: &str) -> Result<&Document> {
-        match self.domains.get(name) {
-            Some(record) if record.active => Ok(&record.document),
-            Some(_) => Err(Error::failed(format!("domain `{name}` is not running"))),
-            None => Err(not_found(name)),
+    /// Returns a domain whose guest answers.
+    pub fn running(&self, name: &str) -> Result<&DomainRecord> {
+        let record = self.record(name)?;
+        match record.state {
+            DomainState::Running => Ok(record),
+            state if state.is_active() => Err(Error::failed(format!("domain `{name}` is {}", state.as_str()))),
+            _ => Err(Error::failed(format!("domain `{name}` is not running"))),
         }
     }
 
-    fn insert_domain(&mut self, document: Document, active: bool, persistent: bool) {
+    pub fn insert_domain(&mut self, document: Document, state: DomainState, persistent: bool) {
         let name = document.name.clone();
-        let record = DomainRecord { active, persistent, document, current: None, snapshots: Default::default() };
+        let record = DomainRecord {
+            state,
+            persistent,
+            document,
+            live: None,
+            ram: Ram::default(),
+            managed_save: false,
+            current: None,
+            snapshots: Default::default(),
+        };
         self.domains.insert(name, record);
     }
 
@@ -128,6 +179,11 @@ impl State {
     }
 }
 
-pub(super) fn not_found(name: &str) -> Error {
-    Error::failed(format!("domain `{name}` not found"))
+fn describe(record: &DomainRecord) -> Domain {
+    Domain {
+        name: record.document.name.clone(),
+        uuid: record.document.uuid.clone(),
+        state: record.state,
+        is_persistent: record.persistent,
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::answer::{self, Answer};
 use super::bytes::Bytes;
-use super::state::{Executed, FileRecord, State};
+use super::state::{Executed, FileRecord, Ram, State};
 use super::store::Store;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Command, Exit, FileMode, Guest, Stream, UnitState};
@@ -100,10 +100,11 @@ impl Guest for FakeGuest {
         let what = || format!("`{text}`");
         stop.check(what)?;
         let reply = self.store.change(|state| {
-            let disk = state.running(&self.domain).map_err(|error| error_while(&what(), error))?.root_disk();
+            let record = state.running(&self.domain).map_err(|error| error_while(&what(), error))?;
+            let disk = record.now().root_disk();
             let executed = Executed {
                 domain: self.domain.clone(),
-                snapshot: disk.and_then(|disk| state.snapshot_below(disk)),
+                snapshot: disk.and_then(|disk| state.snapshot_below(&disk)),
                 command: text.clone(),
                 stdin: String::from_utf8_lossy(&command.stdin).into_owned(),
                 env: command.env.clone(),
@@ -141,10 +142,14 @@ impl Guest for FakeGuest {
         source.read_to_end(&mut content).because(|| format!("cannot write `{path}` in the guest"))?;
         let length = content.len() as u64;
         self.store.change(|state| {
-            let document = state.running(&self.domain).map_err(|error| error_while(&what(), error))?;
-            let disk = document.root_disk().map(|disk| disk.to_path_buf());
-            let disk = disk.ok_or_else(|| Error::failed(format!("domain `{}` has no disk", self.domain)))?;
+            let record = state.running(&self.domain).map_err(|error| error_while(&what(), error))?;
+            let disk = record.now().disk_of(path);
             let file = FileRecord { content: Bytes(content), mode: mode.mode, owner: mode.owner.clone() };
+            if Ram::holds(path) {
+                state.record_mut(&self.domain)?.ram.0.insert(path.to_string(), file);
+                return Ok(length);
+            }
+            let disk = disk.ok_or_else(|| Error::failed(format!("domain `{}` has no disk", self.domain)))?;
             state.write_file(&disk, path, file);
             Ok(length)
         })
@@ -163,7 +168,12 @@ impl Guest for FakeGuest {
     }
 
     fn reboot(&self, stop: &Stop) -> Result<()> {
-        self.look(stop, || "rebooting the guest".to_string(), |_| ())
+        stop.check(|| "rebooting the guest".to_string())?;
+        self.store.change(|state| {
+            state.running(&self.domain)?;
+            state.record_mut(&self.domain)?.ram = Ram::default();
+            Ok(())
+        })
     }
 
     fn shutdown(&self, stop: &Stop) -> Result<()> {
@@ -200,8 +210,11 @@ impl Guest for FakeGuest {
 
 /// Finds a file as the guest of `domain` sees it.
 fn find_file<'a>(state: &'a State, domain: &str, path: &str) -> Option<&'a FileRecord> {
-    let disk = state.domains.get(domain)?.document.root_disk()?;
-    state.read_file(disk, path)
+    let record = state.domains.get(domain)?;
+    if Ram::holds(path) {
+        return record.ram.0.get(path);
+    }
+    state.read_file(&record.now().disk_of(path)?, path)
 }
 
 fn error_while(what: &str, error: Error) -> Error {

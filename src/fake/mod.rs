@@ -4,13 +4,21 @@
 //! use at once. Nothing ever boots: commands are answered from the state's `answers` or from `$SNAPTREE_FAKE_ANSWERS`,
 //! and succeed without output where neither has an answer. What ran and what was started is in the state for tests to
 //! look at.
+//!
+//! A guest's files are in the layer of its disk, the ones below `/mnt/TARGET` in that disk's, and the ones below `/run`
+//! and `/dev/shm` in its RAM, so that a test can tell a resumed guest from one that booted.
 
 mod answer;
 mod bytes;
+mod capture;
+mod disk;
 mod document;
 mod domains;
 mod guest;
+mod internal;
 mod layers;
+mod memory;
+mod power;
 mod snapshots;
 mod state;
 mod store;
@@ -24,7 +32,10 @@ use guest::FakeGuest;
 use store::Store;
 
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{Accelerator, Clone, Domain, DomainSpec, Guest, Hypervisor, Snapshot, SnapshotSpec};
+use crate::hypervisor::{
+    Accelerator, Clone, DiskFile, Document, Domain, DomainDetails, DomainSpec, Guest, Hypervisor, RevertFlags,
+    Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
+};
 use crate::stop::Stop;
 
 const SCHEME: &str = "fake:";
@@ -66,6 +77,10 @@ impl Hypervisor for Fake {
         self.uri.clone()
     }
 
+    fn version(&self) -> Result<Version> {
+        self.store.look(|state| Ok(state.version.0))
+    }
+
     fn accelerator(&self) -> Result<Accelerator> {
         Ok(Accelerator::Kvm)
     }
@@ -78,12 +93,24 @@ impl Hypervisor for Fake {
         self.store.look(|state| Ok(state.list_domains()))
     }
 
-    fn domain(&self, name: &str) -> Result<Option<Domain>> {
+    fn domain(&self, name: &str) -> Result<Option<DomainDetails>> {
         self.store.look(|state| state.find_domain(name))
+    }
+
+    fn live_document(&self, name: &str) -> Result<Document> {
+        self.store.look(|state| state.record(name)?.now().print())
+    }
+
+    fn disk_files(&self, name: &str) -> Result<Vec<PathBuf>> {
+        self.store.look(|state| state.disk_files(name))
     }
 
     fn define(&self, spec: &DomainSpec) -> Result<()> {
         self.store.change(|state| state.define(spec))
+    }
+
+    fn redefine(&self, domain: &str, document: &Document, disks: &[DiskFile]) -> Result<()> {
+        self.store.change(|state| state.redefine(domain, document, disks))
     }
 
     fn undefine(&self, name: &str) -> Result<()> {
@@ -92,6 +119,30 @@ impl Hypervisor for Fake {
 
     fn snapshots(&self, domain: &str) -> Result<Vec<Snapshot>> {
         self.store.look(|state| state.list_snapshots(domain))
+    }
+
+    fn read_snapshot(&self, document: &Document) -> Result<Snapshot> {
+        snapshots::read(document)
+    }
+
+    fn with_comment(&self, document: &Document, comment: &str) -> Result<Document> {
+        snapshots::with_comment(document, comment)
+    }
+
+    fn create_snapshot(&self, domain: &str, request: &SnapshotRequest) -> Result<()> {
+        self.store.change(|state| state.create_snapshot(domain, request))
+    }
+
+    fn revert_internal(&self, domain: &str, snapshot: &str, flags: RevertFlags) -> Result<()> {
+        self.store.change(|state| state.revert_internal(domain, snapshot, flags))
+    }
+
+    fn delete_internal(&self, domain: &str, snapshot: &str) -> Result<()> {
+        self.store.change(|state| state.delete_internal(domain, snapshot))
+    }
+
+    fn put_snapshot(&self, domain: &str, document: &Document, parent: Option<&str>, current: bool) -> Result<()> {
+        self.store.change(|state| state.put_snapshot(domain, document, parent, current))
     }
 
     fn redefine_snapshot(&self, domain: &str, spec: &SnapshotSpec) -> Result<()> {
@@ -106,6 +157,43 @@ impl Hypervisor for Fake {
         self.store.change(|state| state.start_clone(clone))
     }
 
+    fn start(&self, name: &str, start: Start) -> Result<()> {
+        self.store.change(|state| state.start(name, start))
+    }
+
+    fn shutdown(&self, name: &str) -> Result<()> {
+        self.store.change(|state| state.shutdown(name))
+    }
+
+    fn suspend(&self, name: &str) -> Result<()> {
+        self.store.change(|state| state.suspend(name))
+    }
+
+    fn resume(&self, name: &str) -> Result<()> {
+        self.store.change(|state| state.resume(name))
+    }
+
+    fn save(&self, name: &str, file: &Path) -> Result<()> {
+        self.store.change(|state| state.save(name, file))
+    }
+
+    fn restore(&self, file: &Path, disks: &[DiskFile], paused: bool) -> Result<()> {
+        self.store.change(|state| state.restore(file, disks, paused))
+    }
+
+    fn screenshot(&self, name: &str) -> Result<(String, Vec<u8>)> {
+        let failed = || format!("cannot take a picture of the screen of `{name}`");
+        self.store.look(|state| match state.record(name)?.is_active() {
+            true => Ok(("image/png".to_string(), power::SCREEN.to_vec())),
+            false => Err(Error::failed(failed()).cause(power::NOT_RUNNING)),
+        })
+    }
+
+    fn pull(&self, name: &str, target: &str, stop: &Stop) -> Result<()> {
+        stop.check(|| format!("pulling disk `{target}` of `{name}`"))?;
+        self.store.change(|state| state.pull(name, target))
+    }
+
     fn destroy(&self, name: &str) -> Result<()> {
         self.store.change(|state| {
             state.stop(name);
@@ -114,7 +202,10 @@ impl Hypervisor for Fake {
     }
 
     fn guest(&self, domain: &str) -> Result<Box<dyn Guest>> {
-        self.store.look(|state| state.running(domain).map(|_| ()))?;
+        self.store.look(|state| match state.record(domain)?.is_active() {
+            true => Ok(()),
+            false => Err(Error::failed(format!("domain `{domain}` is not running"))),
+        })?;
         Ok(Box::new(FakeGuest::new(domain, self.store.clone(), self.answers.clone())))
     }
 
@@ -135,10 +226,26 @@ impl Hypervisor for Fake {
         self.store.change(|state| state.create_overlay(overlay, backing))
     }
 
-    fn copy_image(&self, _: &Path, to: &Path, _: Option<u64>) -> Result<()> {
-        self.store.change(|state| state.create_layer(to))
+    fn copy_image(&self, from: &Path, to: &Path, _: Option<u64>) -> Result<()> {
+        self.store.change(|state| state.copy_image(from, to))
+    }
+
+    fn copy_internal(&self, image: &Path, snapshot: &str, to: &Path) -> Result<()> {
+        self.store.change(|state| state.copy_internal(image, snapshot, to))
+    }
+
+    fn flatten(&self, image: &Path) -> Result<()> {
+        self.store.change(|state| state.flatten(image))
     }
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_internal;
+#[cfg(test)]
+mod tests_power;
+#[cfg(test)]
+mod tests_snapshots;
+#[cfg(test)]
+mod tests_state;

@@ -2,60 +2,125 @@
 
 use std::collections::BTreeMap;
 
-use super::document::Document;
-use super::domains::not_found;
-use super::state::{DomainRecord, SnapshotRecord, State};
+use super::document::{Document, SnapshotDocument};
+use super::state::{DomainRecord, Member, SnapshotRecord, State};
 use crate::error::{Error, Result};
-use crate::hypervisor::{Snapshot, SnapshotSpec};
+use crate::hypervisor::{
+    Document as HypervisorDocument, DomainState, Memory, Snapshot, SnapshotDisk, SnapshotKind, SnapshotSpec,
+};
 
 impl State {
     pub fn list_snapshots(&self, domain: &str) -> Result<Vec<Snapshot>> {
-        let record = self.domains.get(domain).ok_or_else(|| not_found(domain))?;
-        record.snapshots.iter().map(|(name, snapshot)| print(record, name, snapshot)).collect()
+        let record = self.record(domain)?;
+        let is_current = |name: &str| record.current.as_deref() == Some(name);
+        record.snapshots.iter().map(|(name, snapshot)| describe(name, snapshot, is_current(name))).collect()
     }
 
     pub fn redefine_snapshot(&mut self, domain: &str, spec: &SnapshotSpec) -> Result<()> {
-        let record = self.domains.get_mut(domain).ok_or_else(|| not_found(domain))?;
-        let failed = || Error::failed(format!("cannot put snapshot `{}` into the tree of `{domain}`", spec.name));
-        if !record.persistent {
-            return Err(failed().cause("cannot redefine a snapshot of a transient domain"));
-        }
-        check_parent(&record.snapshots, &spec.name, spec.parent.as_deref()).map_err(|cause| failed().cause(cause))?;
+        let record = self.record_mut(domain)?;
+        let failed = |cause: String| put_failed(domain, &spec.name).cause(cause);
         let mut document = Document::parse(&spec.document)?;
-        document.set_metadata(&spec.metadata);
+        document.set_metadata(Some(&spec.metadata));
         for disk in &spec.disks {
-            match document.disks.get_mut(&disk.target) {
-                Some(file) => *file = disk.layer.clone(),
-                None => return Err(failed().cause(format!("no disk named '{}'", disk.target))),
-            }
+            document.replace_disk(&disk.target, &disk.layer, "qcow2").map_err(failed)?;
         }
+        let member =
+            |overlay: &std::path::PathBuf| Member { kind: SnapshotKind::External, overlay: Some(overlay.clone()) };
         let snapshot = SnapshotRecord {
             parent: spec.parent.clone(),
             comment: spec.comment.clone(),
             created: spec.created,
+            disks: spec.disks.iter().map(|disk| (disk.target.clone(), member(&disk.overlay))).collect(),
             document,
-            overlays: spec.disks.iter().map(|disk| disk.overlay.clone()).collect(),
+            ..SnapshotRecord::default()
         };
-        record.snapshots.insert(spec.name.clone(), snapshot);
-        if spec.current {
-            record.current = Some(spec.name.clone());
+        put(record, &spec.name, snapshot, spec.current).map_err(failed)
+    }
+
+    pub fn put_snapshot(
+        &mut self,
+        domain: &str,
+        document: &HypervisorDocument,
+        parent: Option<&str>,
+        current: bool,
+    ) -> Result<()> {
+        let record = self.record_mut(domain)?;
+        let SnapshotDocument { name, mut snapshot } = SnapshotDocument::parse(document)?;
+        let failed = |cause: String| put_failed(domain, &name).cause(cause);
+        let uuid = &record.document.uuid;
+        if snapshot.document.uuid != *uuid {
+            return Err(failed(format!("definition for snapshot {name} must use uuid {uuid}")));
         }
-        Ok(())
+        snapshot.parent = parent.map(str::to_string);
+        if current {
+            for (target, member) in &mut snapshot.disks {
+                let present = record.document.disks.get(target).and_then(|disk| disk.place());
+                let is_layer = snapshot.document.disks.get(target).and_then(|disk| disk.place()) == present;
+                if let (Some(overlay), Some(present), false) = (&mut member.overlay, present, is_layer) {
+                    *overlay = present.to_path_buf();
+                }
+            }
+        }
+        put(record, &name, snapshot, current).map_err(failed)
     }
 
     pub fn delete_snapshot(&mut self, domain: &str, name: &str) -> Result<()> {
-        let record = self.domains.get_mut(domain).ok_or_else(|| not_found(domain))?;
-        let deleted = record.snapshots.remove(name).ok_or_else(|| {
-            Error::failed(format!("cannot delete snapshot `{name}` of `{domain}`"))
-                .cause(format!("no domain snapshot with matching name '{name}'"))
-        })?;
-        for child in record.snapshots.values_mut().filter(|child| child.parent.as_deref() == Some(name)) {
-            child.parent = deleted.parent.clone();
-        }
-        if record.current.as_deref() == Some(name) {
-            record.current = deleted.parent;
-        }
+        let record = self.record_mut(domain)?;
+        record.snapshot(name).map_err(|cause| delete_failed(domain, name).cause(cause))?;
+        take_out(record, name);
         Ok(())
+    }
+}
+
+pub(super) fn read(document: &HypervisorDocument) -> Result<Snapshot> {
+    let read = SnapshotDocument::parse(document)?;
+    let snapshot = describe(&read.name, &read.snapshot, false)?;
+    Ok(Snapshot { document: document.clone(), ..snapshot })
+}
+
+pub(super) fn with_comment(document: &HypervisorDocument, comment: &str) -> Result<HypervisorDocument> {
+    let SnapshotDocument { name, mut snapshot } = SnapshotDocument::parse(document)?;
+    snapshot.comment = comment.to_string();
+    SnapshotDocument::print(&name, &snapshot)
+}
+
+pub(super) fn delete_failed(domain: &str, name: &str) -> Error {
+    Error::failed(format!("cannot delete snapshot `{name}` of `{domain}`"))
+}
+
+fn put_failed(domain: &str, name: &str) -> Error {
+    Error::failed(format!("cannot put snapshot `{name}` into the tree of `{domain}`"))
+}
+
+/// Puts a snapshot into a domain's tree; says in libvirt's words why it cannot be there.
+fn put(record: &mut DomainRecord, name: &str, snapshot: SnapshotRecord, current: bool) -> Result<(), String> {
+    if !record.persistent {
+        return Err("cannot redefine a snapshot of a transient domain".to_string());
+    }
+    check_parent(&record.snapshots, name, snapshot.parent.as_deref())?;
+    if let Some(other) = record.snapshots.get(name) {
+        let is_disk_only = |snapshot: &SnapshotRecord| snapshot.state == DISK_SNAPSHOT;
+        if snapshot.is_online() != other.is_online() {
+            return Err(format!("cannot change between online and offline snapshot state in snapshot {name}"));
+        }
+        if is_disk_only(&snapshot) != is_disk_only(other) {
+            return Err(format!("cannot change between disk only and full system snapshots in snapshot {name}"));
+        }
+    }
+    record.snapshots.insert(name.to_string(), snapshot);
+    if current {
+        record.current = Some(name.to_string());
+    }
+    Ok(())
+}
+
+fn take_out(record: &mut DomainRecord, name: &str) {
+    let Some(deleted) = record.snapshots.remove(name) else { return };
+    for child in record.snapshots.values_mut().filter(|child| child.parent.as_deref() == Some(name)) {
+        child.parent = deleted.parent.clone();
+    }
+    if record.current.as_deref() == Some(name) {
+        record.current = deleted.parent;
     }
 }
 
@@ -81,17 +146,54 @@ fn check_parent(
     Ok(())
 }
 
-fn print(record: &DomainRecord, name: &str, snapshot: &SnapshotRecord) -> Result<Snapshot> {
+/// libvirt's word for what was taken of a running guest without its RAM.
+pub(super) const DISK_SNAPSHOT: &str = "disk-snapshot";
+
+impl SnapshotRecord {
+    /// Says whether it has a guest that runs or is paused.
+    pub fn is_online(&self) -> bool {
+        [DomainState::Running, DomainState::Paused].iter().any(|state| state.as_str() == self.state)
+    }
+
+    pub fn is_internal(&self) -> bool {
+        self.memory == Memory::Internal || self.disks.values().any(|disk| disk.kind == SnapshotKind::Internal)
+    }
+}
+
+fn describe(name: &str, snapshot: &SnapshotRecord, is_current: bool) -> Result<Snapshot> {
     Ok(Snapshot {
         name: name.to_string(),
         parent: snapshot.parent.clone(),
         comment: snapshot.comment.clone(),
         created: snapshot.created,
-        state: "shutoff".to_string(),
-        is_current: record.current.as_deref() == Some(name),
-        document: snapshot.document.print()?,
-        layers: snapshot.document.disks.iter().map(|(target, file)| (target.clone(), file.clone())).collect(),
-        overlays: snapshot.overlays.clone(),
+        state: snapshot.state.clone(),
+        is_current,
+        document: SnapshotDocument::print(name, snapshot)?,
+        memory: snapshot.memory.clone(),
+        disks: disks(snapshot),
         metadata: snapshot.document.metadata(),
     })
+}
+
+fn disks(snapshot: &SnapshotRecord) -> Vec<SnapshotDisk> {
+    let member = |target: &str| snapshot.disks.get(target);
+    let of_domain = snapshot.document.disks.iter().map(|(target, disk)| SnapshotDisk {
+        target: target.clone(),
+        kind: member(target).map(|member| member.kind),
+        is_written: disk.is_written(),
+        file: disk.describe(target).file().map(|file| file.to_path_buf()),
+        format: disk.format.clone(),
+        overlay: member(target).and_then(|member| member.overlay.clone()),
+    });
+    // A document that asks for a snapshot need not have the domain in it.
+    let unknown = snapshot.disks.iter().filter(|(target, _)| !snapshot.document.disks.contains_key(*target));
+    let unknown = unknown.map(|(target, member)| SnapshotDisk {
+        target: target.clone(),
+        kind: Some(member.kind),
+        is_written: true,
+        file: None,
+        format: "qcow2".to_string(),
+        overlay: member.overlay.clone(),
+    });
+    of_domain.chain(unknown).collect()
 }

@@ -90,9 +90,11 @@ fn read(path: &Path) -> Result<State> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(State::default()),
         Err(error) => return Err(Error::failed(cannot_use(path)).cause(error)),
     };
-    serde_json::from_str(&text)
+    let mut state: State = serde_json::from_str(&text)
         .because(|| format!("cannot read the fake hypervisor's state in `{}`", path.display()))
-        .map_err(|error| error.hint("mend the file, or delete it to begin anew"))
+        .map_err(|error| error.hint("mend the file, or delete it to begin anew"))?;
+    state.complete();
+    Ok(state)
 }
 
 fn write(path: &Path, state: &State) -> Result<()> {

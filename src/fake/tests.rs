@@ -7,11 +7,11 @@ use crate::error::Kind;
 use crate::hypervisor::{Command, CommandLine, DiskState, Exit, FileMode, Firmware, Metadata, Network, Stream};
 use crate::stop::Interrupt;
 
-fn soon() -> Stop {
+pub(super) fn soon() -> Stop {
     Stop::after(Duration::from_secs(20), &Interrupt::default())
 }
 
-fn spec(name: &str, uuid: &str) -> DomainSpec {
+pub(super) fn spec(name: &str, uuid: &str) -> DomainSpec {
     DomainSpec {
         name: name.into(),
         uuid: uuid.into(),
@@ -29,7 +29,7 @@ fn spec(name: &str, uuid: &str) -> DomainSpec {
 }
 
 /// A connection with one machine `m` that does not run.
-fn with_machine() -> Arc<dyn Hypervisor> {
+pub(super) fn with_machine() -> Arc<dyn Hypervisor> {
     let fake = connect("fake:").unwrap();
     fake.define(&spec("m", "u")).unwrap();
     fake
@@ -42,7 +42,7 @@ fn snapshot_spec(fake: &dyn Hypervisor, name: &str, parent: Option<&str>) -> Sna
         comment: format!("about {name}"),
         created: 7,
         current: true,
-        document: fake.domain("m").unwrap().unwrap().document.unwrap(),
+        document: fake.domain("m").unwrap().unwrap().document,
         disks: vec![DiskState { target: "vda".into(), layer: layer(name), overlay: layer(&format!("{name}+")) }],
         metadata: Metadata { payload: vec![0, 255], ..Metadata::default() },
     }
@@ -67,17 +67,17 @@ fn clone(fake: &dyn Hypervisor, name: &str) -> Clone {
     Clone {
         name: name.into(),
         uuid: format!("uuid of {name}"),
-        document: fake.domain("m").unwrap().unwrap().document.unwrap(),
+        document: fake.domain("m").unwrap().unwrap().document,
         disks: BTreeMap::from([("vda".into(), layer(name))]),
         metadata: Metadata::default(),
     }
 }
 
-fn write(guest: &dyn Guest, path: &str, text: &str) {
+pub(super) fn write(guest: &dyn Guest, path: &str, text: &str) {
     guest.write(path, &mut text.as_bytes(), &FileMode::default(), &soon()).unwrap();
 }
 
-fn shell(guest: &dyn Guest, line: &str) -> (i32, String, String) {
+pub(super) fn shell(guest: &dyn Guest, line: &str) -> (i32, String, String) {
     run(guest, &Command::new(CommandLine::Shell(line.into())), &soon()).unwrap()
 }
 
@@ -105,8 +105,8 @@ fn a_connection_returns_the_uri_it_was_given() {
 fn a_defined_domain_is_found_with_its_disk_and_metadata() {
     let fake = with_machine();
     let domain = fake.domain("m").unwrap().unwrap();
-    assert!(domain.is_persistent && !domain.is_active);
-    assert_eq!(domain.disks, [Path::new("/nowhere/m.qcow2")]);
+    assert!(domain.domain.is_persistent && !domain.domain.state.is_active());
+    assert_eq!(domain.disks[0].file(), Some(Path::new("/nowhere/m.qcow2")));
     assert_eq!(domain.metadata, Some(Metadata::default()));
     assert!(fake.domain("n").unwrap().is_none());
 }
@@ -139,8 +139,9 @@ fn a_snapshot_comes_back_as_it_was_put_in() {
     graft(&*fake, "a", None).unwrap();
     let snapshot = fake.snapshots("m").unwrap().remove(0);
     assert_eq!((snapshot.comment.as_str(), snapshot.created, snapshot.state.as_str()), ("about a", 7, "shutoff"));
-    assert_eq!(snapshot.layers, [("vda".to_string(), layer("a"))]);
-    assert_eq!(snapshot.overlays, [layer("a+")]);
+    let expected = DiskFile { target: "vda".into(), file: layer("a"), format: "qcow2".into() };
+    assert_eq!(snapshot.layers(), [expected]);
+    assert_eq!(snapshot.overlays().collect::<Vec<_>>(), [layer("a+")]);
     assert_eq!(snapshot.metadata.unwrap().payload, [0, 255]);
 }
 
@@ -302,7 +303,7 @@ fn the_file_tells_what_was_started_and_executed() {
     run(&*guest, &Command { user: Some("postgres".into()), ..Command::argv(["id", "-u"]) }, &soon()).unwrap();
 
     // Another process sees the same.
-    assert!(connect(&uri).unwrap().domain("c").unwrap().unwrap().is_active);
+    assert!(connect(&uri).unwrap().domain("c").unwrap().unwrap().domain.state.is_active());
     let state: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     assert_eq!(state["started"], serde_json::json!(["c"]));
     let executed = serde_json::json!([
