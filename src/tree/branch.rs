@@ -1,6 +1,6 @@
 //! Branches: recalled from the tree, revived from aside, or built and grafted.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use super::journal::Journal;
 use super::node::{Node, Record};
 use super::root::{Found, not_from_a_script};
 use super::session::Session;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hypervisor::{DiskState, SnapshotSpec};
 use crate::name::{MachineName, SnapshotName};
 
@@ -73,11 +73,11 @@ impl Engine {
     /// Looks among the superseded nodes for what a step named `name` on `parent` may have made before.
     pub fn recall_superseded(&self, parent: &NodeId, name: &SnapshotName) -> Result<Vec<Candidate>> {
         let machine = self.existing(&parent.machine)?;
-        let nodes = machine.directory.as_deref().map(|directory| Aside::of(directory).nodes()).unwrap_or_default();
+        let nodes = Aside::of(&machine.directory).nodes();
         let fits = |node: &Node| {
             node.name() == name.as_str()
                 && node.record.as_ref().is_some_and(|record| record.fits(&parent.key))
-                && node.missing_layer().is_none()
+                && node.snapshot.missing_file().is_none()
         };
         Ok(nodes.into_iter().filter(fits).filter_map(|node| self.candidate(node, Place::Aside).ok()).collect())
     }
@@ -105,30 +105,17 @@ impl Engine {
     fn put_back(&self, parent: &NodeId, candidate: &Candidate) -> Result<()> {
         let machine = self.existing(&parent.machine)?;
         let node = &candidate.node;
-        let disks = node.snapshot.layers.iter().zip(&node.snapshot.overlays);
-        let spec = SnapshotSpec {
-            name: node.name().to_string(),
-            parent: Some(parent.name.to_string()),
-            comment: node.snapshot.comment.clone(),
-            created: node.snapshot.created,
-            current: node.snapshot.is_current && candidate.place == Place::Wrong,
-            document: node.snapshot.document.clone(),
-            disks: disks
-                .map(|((target, layer), overlay)| DiskState {
-                    target: target.clone(),
-                    layer: layer.clone(),
-                    overlay: overlay.clone(),
-                })
-                .collect(),
-            metadata: node.snapshot.metadata.clone().unwrap_or_default(),
-        };
+        let below = Some(parent.name.as_str());
         if candidate.place == Place::Wrong {
-            self.hypervisor.redefine_snapshot(machine.name.as_str(), &spec)?;
+            let is_current = node.snapshot.is_current;
+            self.put(&machine, &node.snapshot, below, is_current)?;
             self.look_again(&machine.name)?;
             return Ok(());
         }
-        self.put(&machine, spec)?;
-        Aside::of(machine.own_directory()?).forget(node);
+        let is_current = self.make_room(&machine, node.name())?;
+        self.put(&machine, &node.snapshot, below, is_current)?;
+        self.prune(&machine.name)?;
+        Aside::of(&machine.directory).forget(node);
         Ok(())
     }
 
@@ -137,7 +124,8 @@ impl Engine {
         let machine = self.existing(&parent.machine)?;
         let node = machine.existing(&parent.name)?;
         let started = Instant::now();
-        let builder = Builder::boot(self, &machine, &node.snapshot, name.as_str(), Purpose::Build)?;
+        let layers = self.base(&machine, node)?;
+        let builder = Builder::boot(self, &machine, &node.snapshot, &layers, name.as_str(), Purpose::Build)?;
         let session = Session::live(name.as_str(), builder.guest(), self.events.clone(), self.interrupt.clone());
         Ok(Build { session: Arc::new(session), builder, started })
     }
@@ -146,31 +134,33 @@ impl Engine {
     pub fn graft(&self, parent: &NodeId, name: &SnapshotName, comment: &str, build: Build) -> Result<NodeId> {
         self.events.emit(Event::Freezing { node: name.to_string() });
         let journal: Journal = build.session.journal();
-        let layer = build.builder.freeze(self)?;
+        let layers = build.builder.freeze(self)?;
         let machine = self.existing(&parent.machine)?;
         let parent_node = machine.existing(&parent.name)?;
-        let [(target, _)] = parent_node.snapshot.layers.as_slice() else {
-            return Err(Error::bug(format!("`{}` changed its disks while `{name}` was built", parent.name)));
-        };
         let key = journal.key(&parent.key);
-        let directory = machine.own_directory()?.to_path_buf();
+        let directory = machine.directory.clone();
         let built_on = Some((parent.name.to_string(), parent.key.clone()));
-        let record = Record { key: key.clone(), built_on, directory };
-        // libvirt wants to know where the domain went on writing; nothing was ever written after this state.
-        let overlay = layer.with_extension("next");
-        self.put(
-            &machine,
-            SnapshotSpec {
+        let record = Record { key: key.clone(), built_on, directory, is_ours: machine.is_ours };
+        let disk = |(target, layer): (String, PathBuf)| {
+            // libvirt wants to know where the domain went on writing; nothing was ever written after this state.
+            let overlay = layer.with_extension("next");
+            DiskState { target, layer, overlay }
+        };
+        let current = self.make_room(&machine, name.as_str())?;
+        self.hypervisor.redefine_snapshot(
+            machine.name.as_str(),
+            &SnapshotSpec {
                 name: name.to_string(),
                 parent: Some(parent.name.to_string()),
                 comment: comment.to_string(),
                 created: super::now(),
-                current: false,
+                current,
                 document: parent_node.snapshot.document.clone(),
-                disks: vec![DiskState { target: target.clone(), layer, overlay }],
+                disks: layers.into_iter().map(disk).collect(),
                 metadata: record.write(journal.lines(), journal.encode()?),
             },
         )?;
+        self.prune(&machine.name)?;
         self.events.emit(Event::NodeBuilt {
             machine: machine.name.to_string(),
             node: name.to_string(),
@@ -179,23 +169,20 @@ impl Engine {
         Ok(NodeId { machine: parent.machine.clone(), name: name.clone(), key })
     }
 
-    /// Puts a snapshot into the tree by one call. A node of that name is superseded: it is kept aside with all
-    /// that hangs below it.
-    fn put(&self, machine: &Arc<Machine>, mut spec: SnapshotSpec) -> Result<()> {
-        if let (Some(node), Some(directory)) = (machine.node(&spec.name), &machine.directory) {
-            spec.current = node.snapshot.is_current;
-            self.supersede(machine, directory, node)?;
-        }
-        self.hypervisor.redefine_snapshot(machine.name.as_str(), &spec)?;
-        self.prune(&machine.name)
+    /// Makes room for a node in the tree: one of that name is kept aside with all that hangs below it. Says whether
+    /// it was the current snapshot.
+    pub(super) fn make_room(&self, machine: &Machine, name: &str) -> Result<bool> {
+        let Some(node) = machine.node(name) else { return Ok(false) };
+        self.supersede(machine, node)?;
+        Ok(node.snapshot.is_current)
     }
 
     /// Writes a node and what hangs below it aside, before anything of it changes in the tree. What stands on a
     /// layer that is gone can never be used again, and is dropped.
-    pub(super) fn supersede(&self, machine: &Machine, directory: &Path, node: &Node) -> Result<()> {
+    pub(super) fn supersede(&self, machine: &Machine, node: &Node) -> Result<()> {
         let below = machine.descendants(node.name()).into_iter().filter(|node| node.record.is_some());
-        if node.missing_layer().is_none() {
-            let aside = Aside::of(directory);
+        if node.snapshot.missing_file().is_none() {
+            let aside = Aside::of(&machine.directory);
             return below.chain([node]).try_for_each(|node| aside.keep(node));
         }
         let below: Vec<_> = below.collect();
@@ -208,7 +195,6 @@ impl Engine {
     /// Takes those nodes out of a tree whose parent is no longer the one they were built on. They are kept aside.
     pub fn prune(&self, machine: &MachineName) -> Result<()> {
         let Some(machine) = self.look_again(machine)? else { return Ok(()) };
-        let Some(directory) = &machine.directory else { return Ok(()) };
         let orphans: Vec<&Node> = machine.nodes.iter().filter(|node| machine.is_orphan(node)).collect();
         if orphans.is_empty() {
             return Ok(());
@@ -219,10 +205,13 @@ impl Engine {
                 doomed.push(node);
             }
         }
-        let aside = Aside::of(directory);
+        let aside = Aside::of(&machine.directory);
         doomed.iter().try_for_each(|node| aside.keep(node))?;
-        for node in doomed.into_iter().rev() {
+        for node in doomed.iter().rev() {
             self.hypervisor.delete_snapshot_metadata(machine.name.as_str(), node.name())?;
+        }
+        if doomed.iter().any(|node| node.snapshot.is_current) {
+            self.mend_current(&machine.name)?;
         }
         self.look_again(&machine.name)?;
         Ok(())
@@ -241,19 +230,11 @@ impl Machine {
     }
 }
 
-impl Node {
-    /// Says which layer is gone.
-    pub fn missing_layer(&self) -> Option<String> {
-        let (_, layer) = self.snapshot.layers.iter().find(|(_, layer)| !layer.exists())?;
-        Some(format!("its layer `{}` is missing", layer.display()))
-    }
-}
-
 /// Says why a node cannot be what a step on `parent` makes, as far as that shows without the step.
 fn stale(node: &Node, record: &Record, parent: &NodeId) -> Option<String> {
     let was = record.built_on.as_ref().map_or("none", |(was, _)| was);
     if record.fits(&parent.key) {
-        node.missing_layer()
+        node.snapshot.missing_file()
     } else if was != parent.name.as_str() {
         Some(format!("its parent was `{was}`, is now `{}`", parent.name))
     } else {

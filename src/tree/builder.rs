@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::chain::DEEPEST;
 use super::engine::{Engine, Machine};
 use super::event::Event;
 use super::store::seal;
 use crate::error::{Error, Kind, Result};
-use crate::hypervisor::{Accelerator, Clone, Guest, Hypervisor, Metadata, Snapshot};
+use crate::hypervisor::{Accelerator, Clone, DiskFile, Guest, Hypervisor, Metadata, Snapshot};
 use crate::stop::Stop;
 
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(180);
+const FLATTEN_LIMIT: Duration = Duration::from_secs(3600);
 
 /// What a transient clone is for; the word is in its domain's name and metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,41 +38,54 @@ impl Purpose {
 pub struct Builder {
     running: Running,
     guest: Arc<dyn Guest>,
+    /// Copies a chain that got too deep into the builder's own overlay while the step runs.
+    flattening: Option<JoinHandle<Result<()>>>,
 }
 
-/// A domain and its overlay, removed on drop unless the overlay was taken.
+/// A domain and its overlays by target, removed on drop unless the overlays were taken.
 struct Running {
     hypervisor: Arc<dyn Hypervisor>,
     domain: String,
-    overlay: Option<PathBuf>,
+    overlays: Option<BTreeMap<String, PathBuf>>,
 }
 
 impl Builder {
     /// Boots a clone of `snapshot` and waits until its guest answers.
-    pub fn boot(engine: &Engine, machine: &Machine, snapshot: &Snapshot, node: &str, purpose: Purpose) -> Result<Self> {
+    pub fn boot(
+        engine: &Engine,
+        machine: &Machine,
+        snapshot: &Snapshot,
+        layers: &[DiskFile],
+        node: &str,
+        purpose: Purpose,
+    ) -> Result<Self> {
         if let Accelerator::Tcg(reason) = engine.hypervisor.accelerator()? {
             engine.note_once(reason);
         }
-        let [(target, layer)] = snapshot.layers.as_slice() else {
-            return Err(Error::failed(format!("`{}` has {} disks", snapshot.name, snapshot.layers.len()))
-                .cause("only machines with one disk can be cloned"));
-        };
-        let directory = machine.own_directory()?;
         let started = Instant::now();
-        let overlay = engine.store.new_file(directory, &crate::name::slug(node), "qcow2")?;
-        let running = Running {
+        let mut running = Running {
             hypervisor: Arc::clone(&engine.hypervisor),
             domain: format!("{}.{}-{}", machine.name, purpose.word(), engine.store.new_id()?),
-            overlay: Some(overlay.clone()),
+            overlays: Some(BTreeMap::new()),
         };
-        running.hypervisor.create_overlay(&overlay, layer)?;
+        engine.store.create_directory(&machine.directory)?;
+        let mut deep = Vec::new();
+        for layer in layers {
+            let overlay = engine.store.new_file(&machine.directory, &crate::name::slug(node), "qcow2")?;
+            running.overlays.get_or_insert_default().insert(layer.target.clone(), overlay.clone());
+            running.hypervisor.create_overlay(&overlay, &layer.file)?;
+            if purpose == Purpose::Build && engine.depth(&overlay)? > DEEPEST {
+                deep.push(layer.target.clone());
+            }
+        }
         running.hypervisor.start_clone(&Clone {
             name: running.domain.clone(),
             uuid: uuid::Uuid::new_v4().to_string(),
             document: snapshot.document.clone(),
-            disks: BTreeMap::from([(target.clone(), overlay)]),
+            disks: running.overlays.clone().unwrap_or_default(),
             metadata: clone_metadata(purpose, machine.name.as_str(), node),
         })?;
+        let flattening = (!deep.is_empty()).then(|| flatten(engine, &running.domain, deep));
         let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
         let stop = Stop::after(BOOT_LIMIT, &engine.interrupt);
         guest.wait_until_ready(&stop).and_then(|()| guest.wait_until_booted(&stop)).map_err(|error| {
@@ -81,32 +97,44 @@ impl Builder {
             }
         })?;
         engine.events.emit(Event::BuilderReady { node: node.to_string(), took: started.elapsed() });
-        Ok(Self { running, guest })
+        Ok(Self { running, guest, flattening })
     }
 
     pub fn guest(&self) -> Arc<dyn Guest> {
         Arc::clone(&self.guest)
     }
 
-    /// Shuts the guest down cleanly and keeps its overlay as an immutable layer.
-    pub fn freeze(mut self, engine: &Engine) -> Result<PathBuf> {
+    /// Shuts the guest down cleanly and keeps its overlays, by target, as immutable layers.
+    pub fn freeze(mut self, engine: &Engine) -> Result<BTreeMap<String, PathBuf>> {
+        if let Some(flattening) = self.flattening.take() {
+            flattening.join().unwrap_or_else(|_| Err(Error::bug("the copy of a deep chain broke")))?;
+        }
         let stop = Stop::after(SHUTDOWN_LIMIT, &engine.interrupt);
         self.guest.shutdown(&stop)?;
         self.running.hypervisor.wait_until_gone(&self.running.domain, &stop)?;
-        let Some(layer) = self.running.overlay.take() else {
+        let Some(layers) = self.running.overlays.take() else {
             return Err(Error::bug("a builder was frozen twice"));
         };
-        seal(&layer)?;
-        Ok(layer)
+        layers.values().try_for_each(|layer| seal(layer))?;
+        Ok(layers)
     }
+}
+
+/// Makes a running domain's disks stand alone, beside what else is done.
+fn flatten(engine: &Engine, domain: &str, targets: Vec<String>) -> JoinHandle<Result<()>> {
+    let (hypervisor, domain) = (Arc::clone(&engine.hypervisor), domain.to_string());
+    let stop = Stop::after(FLATTEN_LIMIT, &engine.interrupt);
+    std::thread::spawn(move || targets.iter().try_for_each(|target| hypervisor.pull(&domain, target, &stop)))
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(overlay) = &self.overlay {
+        if let Some(overlays) = &self.overlays {
             // Nobody is left to tell; what stays behind is collected by the next run.
             let _ = self.hypervisor.destroy(&self.domain);
-            let _ = std::fs::remove_file(overlay);
+            for overlay in overlays.values() {
+                let _ = std::fs::remove_file(overlay);
+            }
         }
     }
 }

@@ -1,15 +1,14 @@
 //! The engine: what every command and every script works through.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::aside::Aside;
 use super::event::{Event, Events};
 use super::node::{Node, machine_directory};
 use super::store::Store;
 use crate::error::{Error, Result};
-use crate::hypervisor::{DomainDocument, Hypervisor};
+use crate::hypervisor::{Disk, DomainDetails, Hypervisor};
 use crate::name::{MachineName, SnapshotName};
 use crate::stop::Interrupt;
 
@@ -26,12 +25,11 @@ pub struct Engine {
 #[derive(Debug)]
 pub struct Machine {
     pub name: MachineName,
-    pub uuid: String,
-    pub is_active: bool,
-    /// Where the files of a machine of ours are; nothing for somebody else's domain.
-    pub directory: Option<PathBuf>,
-    pub document: DomainDocument,
-    pub disks: Vec<PathBuf>,
+    pub details: DomainDetails,
+    /// Whether snaptree made the domain, so that it may delete it.
+    pub is_ours: bool,
+    /// Where snaptree puts its files for this machine; it need not exist for somebody else's domain.
+    pub directory: PathBuf,
     pub nodes: Vec<Node>,
 }
 
@@ -48,7 +46,7 @@ impl Engine {
         Self { hypervisor, store, events, interrupt, machines: Mutex::default(), noted: Mutex::default() }
     }
 
-    fn machines(&self) -> MutexGuard<'_, HashMap<MachineName, Arc<Machine>>> {
+    fn seen(&self) -> MutexGuard<'_, HashMap<MachineName, Arc<Machine>>> {
         self.machines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -61,31 +59,28 @@ impl Engine {
 
     /// Returns a machine as it was last seen, looking once.
     pub fn machine(&self, name: &MachineName) -> Result<Option<Arc<Machine>>> {
-        let seen = self.machines().get(name).map(Arc::clone);
+        let seen = self.seen().get(name).map(Arc::clone);
         if seen.is_some() { Ok(seen) } else { self.look_again(name) }
     }
 
     /// Looks at a machine again, after it changed.
     pub fn look_again(&self, name: &MachineName) -> Result<Option<Arc<Machine>>> {
-        let Some(domain) = self.hypervisor.domain(name.as_str())? else {
-            self.machines().remove(name);
+        let Some(details) = self.hypervisor.domain(name.as_str())? else {
+            self.seen().remove(name);
             return Ok(None);
         };
         let nodes = self.hypervisor.snapshots(name.as_str())?.into_iter().map(Node::new).collect();
-        let Some(document) = domain.document else {
-            return Err(Error::bug(format!("domain `{name}` has no description")));
-        };
-        let machine = Arc::new(Machine {
-            name: name.clone(),
-            uuid: domain.uuid,
-            is_active: domain.is_active,
-            directory: machine_directory(domain.metadata.as_ref()),
-            document,
-            disks: domain.disks,
-            nodes,
-        });
-        self.machines().insert(name.clone(), Arc::clone(&machine));
+        let ours = machine_directory(details.metadata.as_ref());
+        let is_ours = ours.is_some();
+        let directory = ours.unwrap_or_else(|| self.store.directory_for(name, &details.domain.uuid));
+        let machine = Arc::new(Machine { name: name.clone(), details, is_ours, directory, nodes });
+        self.seen().insert(name.clone(), Arc::clone(&machine));
         Ok(Some(machine))
+    }
+
+    /// Notes that a machine changed, so that it is looked at again when somebody asks for it.
+    pub fn changed(&self, name: &MachineName) {
+        self.seen().remove(name);
     }
 
     /// Takes the right to change a machine's tree; says whether another process had it meanwhile, so that what is to
@@ -97,6 +92,21 @@ impl Engine {
             self.look_again(machine)?;
         }
         Ok(changed)
+    }
+
+    /// Lists the names of all domains that can be machines, in order.
+    pub fn names(&self) -> Result<Vec<MachineName>> {
+        // A name that snaptree would refuse can still be somebody's domain; it is left to virsh.
+        let domains = self.hypervisor.domains()?.into_iter().filter_map(|domain| MachineName::new(domain.name).ok());
+        let mut names: Vec<MachineName> = domains.collect();
+        names.sort_by_key(|name| super::view::order(name.as_str()));
+        Ok(names)
+    }
+
+    /// Returns a machine that has to exist, as it is now.
+    pub fn existing_now(&self, name: &MachineName) -> Result<Arc<Machine>> {
+        self.look_again(name)?;
+        self.existing(name)
     }
 
     /// Returns a machine that has to exist.
@@ -123,6 +133,11 @@ impl Machine {
         })
     }
 
+    /// Returns the current snapshot.
+    pub fn current(&self) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.snapshot.is_current)
+    }
+
     pub fn children<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Node> {
         self.nodes.iter().filter(move |node| node.snapshot.parent.as_deref() == Some(name))
     }
@@ -138,14 +153,15 @@ impl Machine {
         found
     }
 
-    /// Lists every file that the domain, its snapshots or the superseded nodes refer to.
+    pub fn is_active(&self) -> bool {
+        self.details.domain.state.is_active()
+    }
+
+    /// Lists every file that the domain, its snapshots, the superseded nodes or what is kept for `undo` refer to.
     pub fn referred(&self) -> BTreeSet<PathBuf> {
-        let aside = self.directory.as_deref().map(|directory| Aside::of(directory).nodes()).unwrap_or_default();
-        let snapshots = self.nodes.iter().chain(&aside).map(|node| &node.snapshot);
-        let of_snapshots = snapshots.flat_map(|snapshot| {
-            snapshot.layers.iter().map(|(_, layer)| layer.clone()).chain(snapshot.overlays.iter().cloned())
-        });
-        of_snapshots.chain(self.disks.iter().cloned()).collect()
+        let of_snapshots = self.nodes.iter().flat_map(|node| node.snapshot.files());
+        let of_domain = self.details.disks.iter().filter_map(Disk::file);
+        of_snapshots.chain(of_domain).map(Path::to_path_buf).chain(self.kept_files()).collect()
     }
 }
 

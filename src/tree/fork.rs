@@ -2,7 +2,7 @@
 
 use super::builder::{Builder, Purpose};
 use super::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::name::SnapshotPath;
 
 impl Engine {
@@ -11,9 +11,7 @@ impl Engine {
         self.sweep(&path.machine)?;
         let machine = self.existing(&path.machine)?;
         let node = machine.existing(&path.snapshot)?;
-        if let Some(missing) = node.missing_layer() {
-            return Err(Error::failed(format!("`{path}` cannot be forked")).cause(missing));
-        }
-        Builder::boot(self, &machine, &node.snapshot, path.snapshot.as_str(), Purpose::Fork)
+        let layers = self.base(&machine, node)?;
+        Builder::boot(self, &machine, &node.snapshot, &layers, path.snapshot.as_str(), Purpose::Fork)
     }
 }

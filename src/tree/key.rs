@@ -68,7 +68,7 @@ impl BranchKey<'_> {
     }
 }
 
-fn digest(key: &impl Serialize) -> String {
+pub fn digest(key: &impl Serialize) -> String {
     // These structs have string keys and plain values only, which JSON always carries.
     let json = serde_json::to_vec(key).unwrap_or_default();
     blake3::hash(&json).to_hex().to_string()

@@ -4,31 +4,53 @@
 //! diverges is a [`Builder`] booted, the step carried out, and its layer grafted into the tree.
 
 mod aside;
+mod base;
 mod branch;
 mod builder;
+mod chain;
+mod drawing;
 mod engine;
+mod erase;
 mod event;
+#[cfg(test)]
+mod example;
 mod fork;
+mod gc;
+mod info;
 mod journal;
 mod key;
 mod node;
 mod operation;
 mod perform;
+mod power;
+mod preflight;
+mod revert;
 mod root;
+mod select;
 mod session;
+mod shelf;
+mod state;
 mod store;
 mod sweep;
+mod take;
+mod undo;
 mod view;
 
 pub use branch::{Build, Candidate, Recalled};
 pub use builder::Builder;
 pub use engine::{Engine, Machine, NodeId, nearest};
+pub use erase::Scope;
 pub use event::{Event, Events};
+pub use info::{DiskInfo, FileInfo, Log, LoggedOperation, MachineInfo, MachineView, SnapshotDiskInfo, SnapshotInfo};
 pub use key::Definition;
+pub use node::Node;
 pub use operation::{Content, Operation, Outcome, Payload, Request};
 pub use root::Found;
+pub use select::Filter;
 pub use session::{Halt, Session};
 pub use store::Store;
+pub use take::{DiskChoice, Take};
+pub use undo::UndoView;
 pub use view::{SnapshotView, TreeView};
 
 /// Returns the time in seconds since the epoch.

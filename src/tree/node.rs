@@ -17,6 +17,8 @@ pub struct Record {
     pub built_on: Option<(String, String)>,
     /// The machine's directory. Going back to a snapshot gives its metadata to the domain.
     pub directory: PathBuf,
+    /// Whether snaptree made the machine's domain.
+    pub is_ours: bool,
 }
 
 /// A snapshot of a machine; one that snaptree made has a record.
@@ -30,6 +32,8 @@ const KIND: &str = "kind";
 const NODE: &str = "node";
 const MACHINE: &str = "machine";
 const DIRECTORY: &str = "directory";
+/// Marks a node in the tree of a domain that somebody else made.
+const GUEST: &str = "guest";
 
 impl Node {
     pub fn new(snapshot: Snapshot) -> Self {
@@ -64,7 +68,7 @@ impl Record {
         }
         let directory = attribute(DIRECTORY)?.into();
         let built_on = attribute("parent").zip(attribute("parent-key"));
-        Some(Self { key: attribute("key")?, built_on, directory })
+        Some(Self { key: attribute("key")?, built_on, directory, is_ours: attribute(GUEST).is_none() })
     }
 
     /// Says whether the node was built on something with this content.
@@ -84,6 +88,9 @@ impl Record {
             attributes.insert("parent".to_string(), parent.clone());
             attributes.insert("parent-key".to_string(), key.clone());
         }
+        if !self.is_ours {
+            attributes.insert(GUEST.to_string(), "yes".to_string());
+        }
         Metadata { attributes, lines, payload }
     }
 }
@@ -100,6 +107,6 @@ pub fn machine_metadata(directory: &Path) -> Metadata {
 /// Returns the directory of a machine of ours, or nothing when the domain is somebody else's.
 pub fn machine_directory(metadata: Option<&Metadata>) -> Option<PathBuf> {
     let attributes = &metadata?.attributes;
-    let is_ours = matches!(attributes.get(KIND)?.as_str(), MACHINE | NODE);
+    let is_ours = matches!(attributes.get(KIND)?.as_str(), MACHINE | NODE) && !attributes.contains_key(GUEST);
     is_ours.then(|| attributes.get(DIRECTORY).map(Into::into))?
 }

@@ -7,6 +7,7 @@ use super::engine::{Engine, Machine, NodeId};
 use super::event::Event;
 use super::key::{Definition, RootKey, SCHEMA};
 use super::node::{Record, machine_metadata};
+use super::shelf::{Entry, Kept, Unfinished};
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Boot, DiskState, DomainSpec, SnapshotSpec};
 use crate::image::Ready;
@@ -42,7 +43,7 @@ impl Engine {
             let difference = was.ok().and_then(|was| was.difference(definition));
             return Ok(Found::Needed(difference.unwrap_or_else(|| "it was not a root".to_string())));
         }
-        if let Some(missing) = node.missing_layer() {
+        if let Some(missing) = node.snapshot.missing_file() {
             return Ok(Found::Needed(missing));
         }
         self.events.emit(Event::NodeCached { machine: machine.name.to_string(), node: name.to_string() });
@@ -62,13 +63,15 @@ impl Engine {
         let existing = self.look_again(name)?;
         if let Some(machine) = &existing {
             machine.own_directory()?;
-            if machine.is_active {
+            if machine.is_active() {
                 return Err(Error::failed(format!("machine `{name}` is running, and its root has to be made anew"))
                     .hint(format!("virsh shutdown '{name}', then run this again")));
             }
         }
-        let uuid = existing.as_ref().map_or_else(|| uuid::Uuid::new_v4().to_string(), |machine| machine.uuid.clone());
-        let directory = existing.as_ref().and_then(|machine| machine.directory.clone());
+        let uuid = existing
+            .as_ref()
+            .map_or_else(|| uuid::Uuid::new_v4().to_string(), |machine| machine.details.domain.uuid.clone());
+        let directory = existing.as_ref().map(|machine| machine.directory.clone());
         let directory = directory.unwrap_or_else(|| self.store.directory_for(name, &uuid));
         self.store.create_directory(&directory)?;
         let mut draft = Draft { directory: directory.clone(), files: Vec::new() };
@@ -84,8 +87,9 @@ impl Engine {
         if let Some((machine, node)) =
             existing.as_ref().and_then(|machine| machine.node(root.as_str()).map(|node| (machine, node)))
         {
-            self.supersede(machine, &directory, node)?;
+            self.supersede(machine, node)?;
         }
+        let was = existing.as_ref().map(|machine| self.keep_working_state(machine, root)).transpose()?;
         self.hypervisor.define(&DomainSpec {
             name: name.to_string(),
             uuid,
@@ -114,16 +118,25 @@ impl Engine {
                 comment: comment.to_string(),
                 created: super::now(),
                 current: true,
-                document: machine.document.clone(),
+                document: machine.details.document.clone(),
                 disks: vec![DiskState { target: DISK.to_string(), layer, overlay: disk }],
-                metadata: Record { key: key.clone(), built_on: None, directory: directory.clone() }
+                metadata: Record { key: key.clone(), built_on: None, directory: directory.clone(), is_ours: true }
                     .write(Vec::new(), payload),
             },
         )?;
         self.prune(name)?;
+        if let Some(entry) = was {
+            self.remembered(&machine, entry)?;
+        }
         let (machine, node) = (name.to_string(), root.to_string());
         self.events.emit(Event::NodeBuilt { machine, node, took: started.elapsed() });
         Ok(NodeId { machine: name.clone(), name: root.clone(), key })
+    }
+
+    /// Keeps what a machine was that gets a new root.
+    fn keep_working_state(&self, machine: &Machine, root: &SnapshotName) -> Result<Entry> {
+        let present = self.present(machine)?;
+        self.remember(machine, format!("rebuild {root}"), Kept::State(present), Unfinished::default())
     }
 
     /// Copies what QEMU boots into the machine's directory, since the image may leave the cache.
@@ -170,14 +183,15 @@ impl Drop for Draft {
 impl Machine {
     /// Returns the directory of a machine of ours; refuses a domain that somebody else made.
     pub fn own_directory(&self) -> Result<&Path> {
-        self.directory.as_deref().ok_or_else(|| {
-            Error::failed(format!("a domain `{}` exists already, and snaptree did not make it", self.name))
-                .hint("give the machine another name")
-        })
+        if self.is_ours {
+            return Ok(&self.directory);
+        }
+        Err(Error::failed(format!("a domain `{}` exists already, and snaptree did not make it", self.name))
+            .hint("give the machine another name"))
     }
 }
 
 pub fn not_from_a_script(machine: &Machine, name: &SnapshotName) -> Error {
     Error::failed(format!("a snapshot `{name}` exists already in `{}`, and no script made it", machine.name))
-        .hint("give the branch another name; nothing was changed")
+        .hint("give yours another name; nothing was changed")
 }

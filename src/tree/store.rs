@@ -74,6 +74,16 @@ impl Store {
         Ok(directory.join(format!("{what}-{}-{n}.{ending}", self.owner.0)))
     }
 
+    /// Finds a layer that was made for `what` before, by whomever.
+    pub fn sealed(&self, directory: &Path, what: &str) -> Option<PathBuf> {
+        let is_it = |path: &PathBuf| {
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            maker(stem).is_some_and(|owner| stem.starts_with(&format!("{what}-{}-", owner.0)))
+                && fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o222 == 0)
+        };
+        fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path()).find(is_it)
+    }
+
     /// Returns an id for a new domain of this process.
     pub fn new_id(&self) -> Result<String> {
         self.stay_alive()?;

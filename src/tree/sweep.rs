@@ -13,14 +13,13 @@ impl Engine {
     /// finishes what they left half done.
     pub fn sweep(&self, name: &MachineName) -> Result<()> {
         let Some(machine) = self.machine(name)? else { return Ok(()) };
-        let Some(directory) = &machine.directory else { return Ok(()) };
         for clone in self.clones(&machine)? {
             if maker(&clone).is_some_and(|owner| !self.store.is_alive(&owner)) {
                 self.hypervisor.destroy(&clone)?;
                 self.events.note(format!("removed `{clone}`, left by a run that was killed"));
             }
         }
-        self.remove_debris(&machine, directory)?;
+        self.remove_debris(&machine)?;
         if machine.nodes.iter().any(|node| machine.is_orphan(node)) {
             self.claim(name)?;
             self.prune(name)?;
@@ -28,10 +27,10 @@ impl Engine {
         Ok(())
     }
 
-    fn remove_debris(&self, machine: &Machine, directory: &Path) -> Result<()> {
+    fn remove_debris(&self, machine: &Machine) -> Result<()> {
         let referred = machine.referred();
-        let mut debris = self.store.debris(directory, &referred);
-        debris.retain(|file| file.extension().is_some_and(|ending| ending == "qcow2"));
+        let mut debris = self.store.debris(&machine.directory, &referred);
+        debris.retain(|file| file.extension().is_some_and(|ending| ending == "qcow2" || ending == "ram"));
         if debris.is_empty() {
             return Ok(());
         }
@@ -56,7 +55,7 @@ impl Engine {
             if !may_be {
                 continue;
             }
-            let metadata = self.hypervisor.domain(&domain.name)?.and_then(|domain| domain.metadata);
+            let metadata = self.hypervisor.domain(&domain.name)?.and_then(|details| details.metadata);
             if is_clone_of(metadata.as_ref(), machine.name.as_str()) {
                 clones.push(domain.name);
             }
@@ -67,15 +66,15 @@ impl Engine {
     /// Says what deleting a machine would remove.
     pub fn what_delete_removes(&self, name: &MachineName) -> Result<String> {
         let machine = self.existing(name)?;
-        machine.own_directory()?;
+        machine.to_be_deleted()?;
         Ok(format!("machine `{name}` with its {} snapshots and their layers", machine.nodes.len()))
     }
 
     /// Deletes a machine: its domain, its snapshots and its files.
     pub fn delete(&self, name: &MachineName, force: bool) -> Result<()> {
         let machine = self.existing(name)?;
-        let directory = machine.own_directory()?;
-        if machine.is_active && !force {
+        let directory = machine.to_be_deleted()?;
+        if machine.is_active() && !force {
             return Err(Error::failed(format!("machine `{name}` is running"))
                 .hint("shut it down first, or give --force to stop it"));
         }
@@ -92,6 +91,18 @@ impl Engine {
         self.look_again(name)?;
         self.store.release(name);
         Ok(())
+    }
+}
+
+impl Machine {
+    /// Returns the directory of a machine that may be deleted: one of ours.
+    fn to_be_deleted(&self) -> Result<&Path> {
+        let name = &self.name;
+        self.own_directory().map_err(|_| {
+            Error::failed(format!("snaptree did not make the domain `{name}`, and does not delete it")).hint(format!(
+                "`snaptree delete '{name}/SNAPSHOT'` deletes a snapshot of it, `virsh undefine '{name}'` the domain"
+            ))
+        })
     }
 }
 

@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use super::engine::{Engine, Machine};
+use super::node::Node;
+use super::select::Filter;
 use crate::error::Result;
+use crate::hypervisor::SnapshotKind;
 use crate::name::MachineName;
 
 /// One machine's tree. This is the schema of `snaptree tree --format json`.
@@ -26,6 +29,9 @@ pub struct SnapshotView {
     /// libvirt's word: `shutoff`, `running`, `disk-snapshot`, ...
     pub state: String,
     pub current: bool,
+    pub kind: SnapshotKind,
+    /// Whether it has RAM, so that a revert resumes the guest.
+    pub live: bool,
     /// The node's key; none for a snapshot that no script made.
     pub key: Option<String>,
     /// The operations that made it, as text.
@@ -36,7 +42,7 @@ impl Engine {
     /// Looks at one machine's tree, or at every domain that has one.
     pub fn trees(&self, machine: Option<&MachineName>) -> Result<Vec<TreeView>> {
         if let Some(name) = machine {
-            return Ok(vec![TreeView::of(self.existing(name)?.as_ref())]);
+            return Ok(vec![TreeView::selected(self.existing(name)?.as_ref(), &Filter::default())?]);
         }
         let mut names: Vec<String> =
             self.hypervisor.domains()?.into_iter().filter(|d| d.is_persistent).map(|d| d.name).collect();
@@ -46,9 +52,9 @@ impl Engine {
             // A name that snaptree would refuse can still be somebody's domain; it is left to virsh.
             let Ok(name) = MachineName::new(name) else { continue };
             if let Some(machine) = self.machine(&name)?
-                && (machine.directory.is_some() || !machine.nodes.is_empty())
+                && (machine.is_ours || !machine.nodes.is_empty())
             {
-                trees.push(TreeView::of(&machine));
+                trees.push(TreeView::selected(&machine, &Filter::default())?);
             }
         }
         Ok(trees)
@@ -56,36 +62,35 @@ impl Engine {
 }
 
 /// Siblings are ordered as virsh orders them.
-fn order(name: &str) -> (String, String) {
+pub(super) fn order(name: &str) -> (String, String) {
     (name.to_ascii_lowercase(), name.to_string())
 }
 
 impl TreeView {
-    fn of(machine: &Machine) -> Self {
-        let mut view = Self {
+    /// Looks at a machine's selected snapshots.
+    pub fn selected(machine: &Machine, filter: &Filter) -> Result<Self> {
+        Ok(Self {
             machine: machine.name.to_string(),
-            current: machine.nodes.iter().find(|node| node.snapshot.is_current).map(|node| node.name().to_string()),
-            snapshots: Vec::with_capacity(machine.nodes.len()),
-        };
-        view.add(machine, None);
-        view
+            current: machine.current().map(|node| node.name().to_string()),
+            snapshots: machine.select(filter)?.into_iter().map(SnapshotView::of).collect(),
+        })
     }
+}
 
-    fn add(&mut self, machine: &Machine, parent: Option<&str>) {
-        let mut nodes: Vec<_> = machine.nodes.iter().filter(|node| node.snapshot.parent.as_deref() == parent).collect();
-        nodes.sort_by_key(|node| order(node.name()));
-        for node in nodes {
-            self.snapshots.push(SnapshotView {
-                name: node.name().to_string(),
-                parent: node.snapshot.parent.clone(),
-                comment: node.snapshot.comment.clone(),
-                created: node.snapshot.created,
-                state: node.snapshot.state.clone(),
-                current: node.snapshot.is_current,
-                key: node.record.as_ref().map(|record| record.key.clone()),
-                operations: node.snapshot.metadata.as_ref().map(|m| m.lines.clone()).unwrap_or_default(),
-            });
-            self.add(machine, Some(node.name()));
+impl SnapshotView {
+    pub(super) fn of(node: &Node) -> Self {
+        let snapshot = &node.snapshot;
+        Self {
+            name: snapshot.name.clone(),
+            parent: snapshot.parent.clone(),
+            comment: snapshot.comment.clone(),
+            created: snapshot.created,
+            state: snapshot.state.clone(),
+            current: snapshot.is_current,
+            kind: snapshot.kind(),
+            live: node.is_live(),
+            key: node.record.as_ref().map(|record| record.key.clone()),
+            operations: snapshot.metadata.as_ref().map(|metadata| metadata.lines.clone()).unwrap_or_default(),
         }
     }
 }

@@ -1,0 +1,209 @@
+//! What grows from a domain that somebody else made: from its snapshots, and from what it is while it is shut off.
+//! Neither the domain nor its files are touched.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::engine::{Engine, Machine, NodeId};
+use super::event::Event;
+use super::key::{SCHEMA, digest};
+use super::node::{Node, Record};
+use super::root::{Found, not_from_a_script};
+use super::store::seal;
+use crate::error::{Because, Error, Result};
+use crate::hypervisor::{DiskFile, DiskState, Snapshot, SnapshotKind, SnapshotSpec};
+use crate::name::{MachineName, SnapshotName, SnapshotPath};
+
+/// What tells a snapshot that no script made from every other one.
+#[derive(Serialize)]
+struct FoundKey<'a> {
+    schema: u32,
+    domain: &'a str,
+    name: &'a str,
+    created: u64,
+    layers: Vec<DiskFile>,
+}
+
+/// What tells a domain's state while it is shut off.
+#[derive(Serialize, Deserialize, PartialEq)]
+struct StateKey {
+    schema: u32,
+    /// The digest of the domain's description.
+    description: String,
+    disks: Vec<DiskStamp>,
+}
+
+#[derive(Serialize, Deserialize, PartialEq)]
+struct DiskStamp {
+    target: String,
+    file: PathBuf,
+    size: u64,
+    /// When the file was written to the last time: seconds and nanoseconds.
+    written: (i64, i64),
+}
+
+impl Engine {
+    /// Names a snapshot by its place and its content, whoever made it.
+    pub fn node_id(&self, path: &SnapshotPath) -> Result<NodeId> {
+        let machine = self.existing(&path.machine)?;
+        let key = machine.key_of(machine.existing(&path.snapshot)?);
+        Ok(NodeId { machine: path.machine.clone(), name: path.snapshot.clone(), key })
+    }
+
+    /// Lists the layers that a clone of a snapshot stands on. Those of an internal one are copied out of its file.
+    pub(super) fn base(&self, machine: &Machine, node: &Node) -> Result<Vec<DiskFile>> {
+        let snapshot = &node.snapshot;
+        let cannot = || Error::failed(format!("`{}/{}` cannot be cloned", machine.name, node.name()));
+        if let Some(disk) = snapshot.disks.iter().find(|disk| disk.is_written && disk.kind.is_none()) {
+            return Err(cannot().cause(format!("it left out disk `{}`, so what was on it is not known", disk.target)));
+        }
+        if let Some(disk) = snapshot.members().find(|disk| disk.file.is_none()) {
+            return Err(cannot().cause(format!("disk `{}` was no file", disk.target)));
+        }
+        if let Some(missing) = snapshot.missing_file() {
+            return Err(cannot().cause(missing));
+        }
+        match snapshot.kind() {
+            SnapshotKind::External => Ok(snapshot.layers()),
+            SnapshotKind::Internal => self.copied_out(machine, snapshot, &machine.key_of(node)),
+        }
+    }
+
+    fn copied_out(&self, machine: &Machine, snapshot: &Snapshot, key: &str) -> Result<Vec<DiskFile>> {
+        let short = key.get(..16).unwrap_or(key);
+        self.store.create_directory(&machine.directory)?;
+        let copy = |layer: DiskFile| {
+            let what = format!("copy-{short}-{}", layer.target);
+            if let Some(file) = self.store.sealed(&machine.directory, &what) {
+                return Ok(DiskFile { file, format: "qcow2".to_string(), ..layer });
+            }
+            let file = self.store.new_file(&machine.directory, &what, "qcow2")?;
+            self.hypervisor.copy_internal(&layer.file, &snapshot.name, &file)?;
+            seal(&file)?;
+            Ok(DiskFile { file, format: "qcow2".to_string(), ..layer })
+        };
+        snapshot.layers().into_iter().map(copy).collect()
+    }
+
+    /// Looks for the root `name` that stands for what a domain is while it is shut off.
+    pub fn find_state_root(&self, machine: &MachineName, name: &SnapshotName) -> Result<Found> {
+        let machine = self.existing_now(machine)?;
+        let Some(node) = machine.node(name.as_str()) else {
+            return Ok(Found::Needed("it does not exist yet".to_string()));
+        };
+        let Some(record) = &node.record else {
+            return Err(not_from_a_script(&machine, name));
+        };
+        let payload = node.snapshot.metadata.as_ref().map(|metadata| metadata.payload.as_slice());
+        let Ok(was) = serde_json::from_slice::<StateKey>(payload.unwrap_or_default()) else {
+            return Err(Error::failed(format!("`{}/{name}` is not the root of an opened machine", machine.name))
+                .hint("give the root another name"));
+        };
+        let now = machine.state_key()?;
+        if let Some(difference) = was.difference(&now) {
+            return Ok(Found::Needed(difference));
+        }
+        if let Some(missing) = node.snapshot.missing_file() {
+            return Ok(Found::Needed(missing));
+        }
+        self.events.emit(Event::NodeCached { machine: machine.name.to_string(), node: name.to_string() });
+        Ok(Found::Cached(NodeId { machine: machine.name.clone(), name: name.clone(), key: record.key.clone() }))
+    }
+
+    /// Copies the disks of a domain that is shut off, as a root below its current snapshot.
+    pub fn make_state_root(&self, machine: &MachineName, name: &SnapshotName, comment: &str) -> Result<NodeId> {
+        let started = Instant::now();
+        let machine = self.existing_now(machine)?;
+        if machine.is_active() {
+            return Err(Error::failed(format!("`{}` is running, and its disks change", machine.name))
+                .hint("shut it down, or take a snapshot of it and branch from that"));
+        }
+        let key = machine.state_key()?;
+        self.store.create_directory(&machine.directory)?;
+        let mut disks = Vec::new();
+        for disk in machine.written_disks() {
+            let layer = self.store.new_file(&machine.directory, &name.slug(), "qcow2")?;
+            self.hypervisor.copy_image(&disk.file, &layer, None)?;
+            seal(&layer)?;
+            disks.push(DiskState { target: disk.target, overlay: layer.with_extension("next"), layer });
+        }
+        if machine.state_key()? != key {
+            return Err(Error::failed(format!("the disks of `{}` changed while they were copied", machine.name)));
+        }
+        let digest = digest(&key);
+        let payload = serde_json::to_vec(&key).map_err(|cause| Error::bug("a state's key").cause(cause))?;
+        let current = self.make_room(&machine, name.as_str())?;
+        let parent = machine
+            .node(name.as_str())
+            .map_or_else(|| machine.current().map(|node| node.name().to_string()), |old| old.snapshot.parent.clone());
+        let record = Record {
+            key: digest.clone(),
+            built_on: None,
+            directory: machine.directory.clone(),
+            is_ours: machine.is_ours,
+        };
+        self.hypervisor.redefine_snapshot(
+            machine.name.as_str(),
+            &SnapshotSpec {
+                name: name.to_string(),
+                parent,
+                comment: comment.to_string(),
+                created: super::now(),
+                current,
+                document: machine.details.document.clone(),
+                disks,
+                metadata: record.write(Vec::new(), payload),
+            },
+        )?;
+        self.prune(&machine.name)?;
+        let (domain, node) = (machine.name.to_string(), name.to_string());
+        self.events.emit(Event::NodeBuilt { machine: domain, node, took: started.elapsed() });
+        Ok(NodeId { machine: machine.name.clone(), name: name.clone(), key: digest })
+    }
+}
+
+impl Machine {
+    fn key_of(&self, node: &Node) -> String {
+        match &node.record {
+            Some(record) => record.key.clone(),
+            None => digest(&FoundKey {
+                schema: SCHEMA,
+                domain: &self.details.domain.uuid,
+                name: node.name(),
+                created: node.snapshot.created,
+                layers: node.snapshot.layers(),
+            }),
+        }
+    }
+
+    fn state_key(&self) -> Result<StateKey> {
+        let stamp = |disk: DiskFile| {
+            let cannot = || format!("cannot look at disk `{}` of `{}`", disk.target, self.name);
+            let metadata = std::fs::metadata(&disk.file).because(cannot)?;
+            let written = (metadata.mtime(), metadata.mtime_nsec());
+            Ok(DiskStamp { target: disk.target, file: disk.file, size: metadata.size(), written })
+        };
+        Ok(StateKey {
+            schema: SCHEMA,
+            description: digest(&self.details.document),
+            disks: self.written_disks().into_iter().map(stamp).collect::<Result<_>>()?,
+        })
+    }
+}
+
+impl StateKey {
+    /// Says what changed between two states.
+    fn difference(&self, now: &Self) -> Option<String> {
+        if self == now {
+            return None;
+        }
+        let written = now.disks.iter().find(|disk| !self.disks.contains(disk));
+        Some(match written {
+            Some(disk) => format!("disk `{}` was written to since", disk.target),
+            None => "the domain's description changed".to_string(),
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! Backing chains: how deep they may get, and which files are still stood on.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::aside::Aside;
+use super::engine::{Engine, Machine};
+use super::shelf::Shelf;
+use super::store::maker;
+use crate::error::{Because, Error, Result};
+use crate::hypervisor::{DiskFile, SnapshotKind};
+use crate::name::MachineName;
+
+/// The most images in a chain. Reads get slower with each, and libvirt 11.3 does not start a domain with more than 25.
+pub const DEEPEST: usize = 16;
+
+impl Engine {
+    /// Counts the images in a chain, the first one included.
+    pub(super) fn depth(&self, image: &Path) -> Result<usize> {
+        Ok(1 + self.hypervisor.backing_chain(image)?.len())
+    }
+
+    /// Makes a file that begins as a copy of `layer`: an overlay, or a full copy where the chain would get too deep.
+    pub(super) fn stand_on(&self, layer: &Path, file: &Path) -> Result<()> {
+        if self.depth(layer)? < DEEPEST {
+            self.hypervisor.create_overlay(file, layer)
+        } else {
+            self.hypervisor.copy_image(layer, file, None)
+        }
+    }
+
+    /// Makes a machine's own disks stand alone where a snapshot would make their chain too deep.
+    pub(super) fn shorten(&self, machine: &Machine, disks: &[DiskFile]) -> Result<()> {
+        for disk in disks {
+            if self.depth(&disk.file)? < DEEPEST {
+                continue;
+            }
+            if let Some(holder) = machine.holder_of(&disk.file) {
+                return Err(Error::failed(format!("the backing chain of `{}` cannot get any deeper", disk.target))
+                    .cause(format!("it has {DEEPEST} images, and `{holder}` is inside the last one"))
+                    .hint(format!("revert to `{holder}` or delete it, or take a snapshot nearer to the root")));
+            }
+            self.events.note(format!(
+                "the backing chain of `{}` in `{}` has {DEEPEST} images: copying it into one",
+                disk.target, machine.name
+            ));
+            if machine.is_active() {
+                const LIMIT: std::time::Duration = std::time::Duration::from_secs(3600);
+                let stop = crate::stop::Stop::after(LIMIT, &self.interrupt);
+                self.hypervisor.pull(machine.name.as_str(), &disk.target, &stop)?;
+            } else {
+                self.hypervisor.flatten(&disk.file)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes those of `files` that snapshots brought about and that nothing stands on any more. What is still stood
+    /// on is looked at again the next time. Returns how many bytes that freed.
+    pub(super) fn collect(&self, name: &MachineName, files: Vec<PathBuf>) -> Result<u64> {
+        let Some(machine) = self.look_again(name)? else { return Ok(0) };
+        let mut freed = 0;
+        let shelf = Shelf::of(&machine.directory);
+        let mut files: BTreeSet<PathBuf> = files.into_iter().chain(shelf.leftovers()).collect();
+        files.retain(|file| file.exists());
+        if !files.is_empty() {
+            let needed = self.needed(&machine)?;
+            for file in files.difference(&needed) {
+                freed += super::info::taken(file).unwrap_or_default();
+                std::fs::remove_file(file).because(|| format!("cannot remove `{}`", file.display()))?;
+            }
+            files = files.intersection(&needed).cloned().collect();
+        }
+        shelf.set_leftovers(&files)?;
+        Ok(freed)
+    }
+
+    /// Lists what any domain of this connection stands on, with its snapshots, and what is kept for this machine.
+    fn needed(&self, machine: &Machine) -> Result<BTreeSet<PathBuf>> {
+        let mut tops: Vec<PathBuf> = machine.kept_files();
+        for domain in self.hypervisor.domains()? {
+            match self.tops_of(&domain.name) {
+                Ok(of_domain) => tops.extend(of_domain),
+                // A transient one that ended meanwhile.
+                Err(_) if self.hypervisor.domain(&domain.name)?.is_none() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut needed = BTreeSet::new();
+        for top in tops {
+            // A file that is gone needs nothing; one whose chain cannot be read might need everything.
+            if needed.insert(top.clone()) && is_image(&top) {
+                needed.extend(self.hypervisor.backing_chain(&top)?);
+            }
+        }
+        Ok(needed)
+    }
+
+    /// Lists the files that a domain and its snapshots name.
+    fn tops_of(&self, domain: &str) -> Result<Vec<PathBuf>> {
+        let mut tops = self.hypervisor.disk_files(domain)?;
+        for snapshot in self.hypervisor.snapshots(domain)? {
+            tops.extend(snapshot.layers().into_iter().map(|layer| layer.file));
+            tops.extend(snapshot.memory_file().map(Path::to_path_buf));
+        }
+        Ok(tops)
+    }
+}
+
+/// Says whether a file is there and can have something below it.
+fn is_image(file: &Path) -> bool {
+    file.is_file() && file.extension().is_none_or(|ending| ending != "ram")
+}
+
+impl Machine {
+    /// Lists the files that are kept outside of the tree: of superseded nodes and for `undo`.
+    pub fn kept_files(&self) -> Vec<PathBuf> {
+        let aside = Aside::of(&self.directory).nodes();
+        let aside = aside.iter().flat_map(|node| node.snapshot.files()).map(Path::to_path_buf);
+        let entries = Shelf::of(&self.directory).entries();
+        let undo = entries.iter().flat_map(|entry| {
+            entry.files().into_iter().chain(entry.unfinished.iter().flat_map(|unfinished| unfinished.made.clone()))
+        });
+        aside.chain(undo).collect()
+    }
+
+    /// Returns the snapshot whose state is inside a file that a guest may be writing to.
+    pub fn holder_of(&self, file: &Path) -> Option<&str> {
+        let holds = |disk: &crate::hypervisor::SnapshotDisk| {
+            disk.kind == Some(SnapshotKind::Internal) && disk.file.as_deref() == Some(file)
+        };
+        self.nodes.iter().find(|node| node.snapshot.disks.iter().any(holds)).map(|node| node.name())
+    }
+
+    /// Says whether a file came to be by snapshots, so that it may go when nothing needs it: it is an overlay that a
+    /// snapshot's document names, or a file of ours.
+    pub fn came_from_snapshots(&self, file: &Path) -> bool {
+        let is_ours = file.file_stem().and_then(|stem| stem.to_str()).and_then(maker).is_some();
+        is_ours || self.nodes.iter().any(|node| node.snapshot.overlays().any(|overlay| overlay == file))
+    }
+}

@@ -1,0 +1,53 @@
+//! Giving up what is kept besides the tree, for the space that it takes.
+
+use std::path::{Path, PathBuf};
+
+use super::aside::Aside;
+use super::engine::{Engine, Machine};
+use super::shelf::Shelf;
+use crate::error::Result;
+use crate::name::MachineName;
+
+impl Engine {
+    /// Says what a collection would give up, for somebody who is asked; nothing when there is nothing.
+    pub fn what_gc_removes(&self, name: &MachineName) -> Result<Option<String>> {
+        let machine = self.existing_now(name)?;
+        let (changes, superseded) = machine.kept();
+        let mut parts = Vec::new();
+        if changes > 0 {
+            parts.push(format!("{changes} {} of `{name}` that `undo` could take back", plural(changes, "change")));
+        }
+        if superseded > 0 {
+            parts.push(format!("{superseded} superseded {} of `{name}`", plural(superseded, "snapshot")));
+        }
+        Ok((!parts.is_empty()).then(|| parts.join(" and ")))
+    }
+
+    /// Gives up what `undo` could take back and the superseded nodes, and removes the files that nothing stands on
+    /// then. Returns how many bytes that freed.
+    pub fn gc(&self, name: &MachineName) -> Result<u64> {
+        let machine = self.to_be_changed(name)?;
+        let mut freed = 0;
+        for entry in Shelf::of(&machine.directory).entries() {
+            freed += self.forget(name, &entry)?;
+        }
+        let aside = Aside::of(&machine.directory);
+        let nodes = aside.nodes();
+        nodes.iter().for_each(|node| aside.forget(node));
+        let files: Vec<PathBuf> = nodes.iter().flat_map(|node| node.snapshot.files()).map(Path::to_path_buf).collect();
+        freed += self.collect(name, files.into_iter().filter(|file| machine.came_from_snapshots(file)).collect())?;
+        self.changed(name);
+        Ok(freed)
+    }
+}
+
+impl Machine {
+    /// Counts the changes that can be taken back and the superseded nodes.
+    fn kept(&self) -> (usize, usize) {
+        (Shelf::of(&self.directory).entries().len(), Aside::of(&self.directory).nodes().len())
+    }
+}
+
+fn plural(count: usize, word: &str) -> String {
+    if count == 1 { word.to_string() } else { format!("{word}s") }
+}

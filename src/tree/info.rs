@@ -1,0 +1,230 @@
+//! Machines and snapshots as somebody looks at them: plain data for text, JSON and Lua.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::engine::{Engine, Machine};
+use super::node::Node;
+use super::undo::UndoView;
+use super::view::SnapshotView;
+use crate::error::Result;
+use crate::hypervisor::{SnapshotKind, Source};
+use crate::name::{MachineName, SnapshotPath};
+
+/// A machine in a list. This is the schema of `snaptree list --json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct MachineView {
+    pub name: String,
+    pub uuid: String,
+    /// libvirt's word: `running`, `paused`, `shutoff`, ...
+    pub state: String,
+    pub persistent: bool,
+    pub snapshots: usize,
+    /// The name of the current snapshot.
+    pub current: Option<String>,
+    /// Whether snaptree made the domain.
+    pub ours: bool,
+}
+
+/// A machine in full. This is the schema of `snaptree info MACHINE --json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct MachineInfo {
+    #[serde(flatten)]
+    pub machine: MachineView,
+    /// In bytes.
+    pub memory: u64,
+    pub cpus: u32,
+    pub disks: Vec<DiskInfo>,
+    pub undo: Vec<UndoView>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct DiskInfo {
+    pub target: String,
+    /// `disk`, `cdrom`, ...
+    pub device: String,
+    /// The file, the device, or what else it is.
+    pub source: Option<String>,
+    pub format: String,
+    pub read_only: bool,
+    /// The backing chain, the disk's own file first.
+    pub chain: Vec<FileInfo>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct FileInfo {
+    pub path: PathBuf,
+    /// What it takes on the host's disk, in bytes; nothing when it is missing.
+    pub size: Option<u64>,
+}
+
+/// A snapshot in full. This is the schema of `snaptree info MACHINE/SNAPSHOT --json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct SnapshotInfo {
+    pub machine: String,
+    #[serde(flatten)]
+    pub snapshot: SnapshotView,
+    pub children: Vec<String>,
+    /// How many snapshots are below it.
+    pub descendants: usize,
+    /// What its own files take on the host's disk, in bytes: layers and RAM, without what they stand on.
+    pub size: u64,
+    /// The file with the RAM of an external snapshot.
+    pub memory: Option<PathBuf>,
+    pub disks: Vec<SnapshotDiskInfo>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct SnapshotDiskInfo {
+    pub target: String,
+    /// How the snapshot holds it; none when it was left out.
+    pub kind: Option<SnapshotKind>,
+    /// The file that the disk had then.
+    pub file: Option<PathBuf>,
+    /// The file that the domain went on writing to.
+    pub overlay: Option<PathBuf>,
+    /// The backing chain, the file itself first.
+    pub chain: Vec<FileInfo>,
+}
+
+/// What made a snapshot. This is the schema of `snaptree log --json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Log {
+    pub machine: String,
+    pub name: String,
+    pub operations: Vec<LoggedOperation>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct LoggedOperation {
+    /// Counts from 1.
+    pub number: usize,
+    pub operation: String,
+    /// In milliseconds.
+    pub took: u64,
+    pub outcome: super::operation::Outcome,
+}
+
+impl MachineView {
+    fn of(machine: &Machine) -> Self {
+        Self {
+            name: machine.name.to_string(),
+            uuid: machine.details.domain.uuid.clone(),
+            state: machine.details.domain.state.as_str().to_string(),
+            persistent: machine.details.domain.is_persistent,
+            snapshots: machine.nodes.len(),
+            current: machine.current().map(|node| node.name().to_string()),
+            ours: machine.is_ours,
+        }
+    }
+}
+
+impl Engine {
+    /// Lists every domain.
+    pub fn machines(&self) -> Result<Vec<MachineView>> {
+        let mut machines = Vec::new();
+        for name in self.names()? {
+            machines.extend(self.look_again(&name)?.map(|machine| MachineView::of(&machine)));
+        }
+        Ok(machines)
+    }
+
+    pub fn machine_info(&self, name: &MachineName) -> Result<MachineInfo> {
+        let machine = self.existing_now(name)?;
+        let disks = machine.details.disks.iter().map(|disk| DiskInfo {
+            target: disk.target.clone(),
+            device: disk.device.clone(),
+            source: match &disk.source {
+                Source::File(path) | Source::Block(path) => Some(path.display().to_string()),
+                Source::Volume { pool, volume } => Some(format!("{pool}/{volume}")),
+                Source::Network(kind) | Source::Other(kind) => Some(kind.clone()),
+                Source::None => None,
+            },
+            format: disk.format.clone(),
+            read_only: disk.is_read_only,
+            chain: disk.file().map(|file| self.chain(file)).unwrap_or_default(),
+        });
+        Ok(MachineInfo {
+            machine: MachineView::of(&machine),
+            memory: machine.details.memory,
+            cpus: machine.details.cpus,
+            disks: disks.collect(),
+            undo: self.undo_entries(name)?,
+        })
+    }
+
+    pub fn snapshot_info(&self, path: &SnapshotPath) -> Result<SnapshotInfo> {
+        let machine = self.existing_now(&path.machine)?;
+        let node = machine.existing(&path.snapshot)?;
+        let snapshot = &node.snapshot;
+        let disks: Vec<SnapshotDiskInfo> = snapshot
+            .disks
+            .iter()
+            .map(|disk| SnapshotDiskInfo {
+                target: disk.target.clone(),
+                kind: disk.kind,
+                file: disk.file.clone(),
+                overlay: disk.overlay.clone(),
+                chain: disk.file.as_deref().map(|file| self.chain(file)).unwrap_or_default(),
+            })
+            .collect();
+        let mut children: Vec<String> = machine.children(node.name()).map(|child| child.name().to_string()).collect();
+        children.sort_by_key(|name| super::view::order(name));
+        Ok(SnapshotInfo {
+            machine: machine.name.to_string(),
+            snapshot: SnapshotView::of(node),
+            children,
+            descendants: machine.descendants(node.name()).len(),
+            size: node.size(),
+            memory: snapshot.memory_file().map(Path::to_path_buf),
+            disks,
+        })
+    }
+
+    /// Returns a snapshot's XML.
+    pub fn snapshot_xml(&self, path: &SnapshotPath) -> Result<String> {
+        Ok(self.existing_now(&path.machine)?.existing(&path.snapshot)?.snapshot.document.0.clone())
+    }
+
+    /// Returns what made a snapshot; nothing is known of one that no script made.
+    pub fn log(&self, path: &SnapshotPath) -> Result<Log> {
+        let machine = self.existing_now(&path.machine)?;
+        let node = machine.existing(&path.snapshot)?;
+        let is_branch = node.record.as_ref().is_some_and(|record| record.built_on.is_some());
+        let entries = if is_branch { node.journal()?.entries } else { Vec::new() };
+        let operations = entries.into_iter().enumerate().map(|(n, entry)| LoggedOperation {
+            number: n + 1,
+            operation: entry.operation.to_string(),
+            took: entry.took,
+            outcome: entry.outcome,
+        });
+        Ok(Log { machine: machine.name.to_string(), name: node.name().to_string(), operations: operations.collect() })
+    }
+
+    /// Lists an image and what it stands on, as far as that can be found out.
+    fn chain(&self, image: &Path) -> Vec<FileInfo> {
+        let below = self.hypervisor.backing_chain(image).unwrap_or_default();
+        std::iter::once(image.to_path_buf()).chain(below).map(|path| FileInfo { size: taken(&path), path }).collect()
+    }
+}
+
+impl Node {
+    /// Says whether it has RAM.
+    pub fn is_live(&self) -> bool {
+        self.snapshot.memory != crate::hypervisor::Memory::No
+    }
+
+    /// Says what the node's own files take on the host's disk, in bytes.
+    pub fn size(&self) -> u64 {
+        let layers = self.snapshot.layers().into_iter().filter_map(|layer| taken(&layer.file)).sum::<u64>();
+        layers + self.snapshot.memory_file().and_then(taken).unwrap_or_default()
+    }
+}
+
+/// Says what a file takes on the disk, in bytes.
+pub fn taken(path: &Path) -> Option<u64> {
+    const BLOCK: u64 = 512;
+    std::fs::metadata(path).ok().map(|metadata| metadata.blocks() * BLOCK)
+}

@@ -1,0 +1,203 @@
+//! A machine's present: how it is left, and how it is entered again.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::engine::{Engine, Machine};
+use super::node::Node;
+use super::shelf::Shelf;
+use crate::error::{Error, Result};
+use crate::hypervisor::{Disk, DiskFile, Document, DomainState, Snapshot, Start};
+use crate::name::MachineName;
+
+/// All that a machine was at some moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct State {
+    pub document: Document,
+    /// The disks that a guest writes to.
+    pub disks: Vec<DiskFile>,
+    pub state: DomainState,
+    /// The file with the RAM of a guest that ran.
+    pub memory: Option<PathBuf>,
+    /// The name of the current snapshot.
+    pub current: Option<String>,
+}
+
+/// What a machine is to become.
+pub struct Target {
+    pub document: Document,
+    pub disks: Vec<DiskFile>,
+    /// The snapshot that becomes the current one.
+    pub current: Option<String>,
+    pub then: Then,
+}
+
+/// What happens to the guest once its disks are in place.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Then {
+    Off,
+    Boot(Start),
+    Resume { memory: PathBuf, paused: bool },
+}
+
+impl State {
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.disks.iter().map(|disk| disk.file.as_path()).chain(self.memory.as_deref())
+    }
+
+    /// Says how the guest goes on when this state is entered again.
+    pub fn then(&self) -> Then {
+        let paused = self.state == DomainState::Paused;
+        match &self.memory {
+            Some(memory) => Then::Resume { memory: memory.clone(), paused },
+            None if self.state.is_active() => Then::Boot(Start { paused, reset_nvram: false }),
+            None => Then::Off,
+        }
+    }
+
+    pub fn target(&self) -> Target {
+        Target {
+            document: self.document.clone(),
+            disks: self.disks.clone(),
+            current: self.current.clone(),
+            then: self.then(),
+        }
+    }
+}
+
+impl Machine {
+    /// Lists the disks that a guest writes to and that are files.
+    pub fn written_disks(&self) -> Vec<DiskFile> {
+        let file = |disk: &Disk| {
+            let (target, format) = (disk.target.clone(), disk.format.clone());
+            disk.file().map(|file| DiskFile { target, file: file.to_path_buf(), format })
+        };
+        self.details.disks.iter().filter(|disk| disk.is_written()).filter_map(file).collect()
+    }
+
+    /// Returns the snapshot of that name, or, where it was deleted, the nearest one above it that is there.
+    pub fn nearest_to(&self, name: &str) -> Option<&Node> {
+        let deleted = Shelf::of(&self.directory).deleted();
+        let mut name = Some(name);
+        // Names can be given again, so that the parents of what was deleted might go in a circle.
+        for _ in 0..=deleted.len() {
+            if let Some(node) = self.node(name?) {
+                return Some(node);
+            }
+            name = deleted.iter().rev().find(|snapshot| Some(snapshot.name.as_str()) == name)?.parent.as_deref();
+        }
+        None
+    }
+
+    /// Says why the RAM of the running guest cannot be written to a file.
+    pub fn why_no_memory(&self) -> Option<String> {
+        match self.details.filesystems.first() {
+            Some(driver) => Some(format!("the guest mounts a directory of the host ({driver})")),
+            None if self.details.has_host_devices => Some("the guest has a device of the host".to_string()),
+            None => None,
+        }
+    }
+}
+
+impl Engine {
+    /// Describes a machine as it is now. The RAM of a running guest gets a file's name, but is not there yet.
+    pub(super) fn present(&self, machine: &Machine) -> Result<State> {
+        let memory = match machine.is_active().then(|| machine.why_no_memory()) {
+            Some(None) => Some(self.store.new_file(&machine.directory, "present", "ram")?),
+            Some(Some(why)) => {
+                self.events.note(format!("the RAM of `{}` cannot be kept: {why}", machine.name));
+                None
+            }
+            None => None,
+        };
+        Ok(State {
+            document: machine.details.document.clone(),
+            disks: machine.written_disks(),
+            state: machine.details.domain.state,
+            memory,
+            current: machine.current().map(|node| node.name().to_string()),
+        })
+    }
+
+    /// Stops a machine, its RAM kept as `state` says.
+    pub(super) fn leave(&self, machine: &Machine, state: &State) -> Result<()> {
+        match &state.memory {
+            Some(memory) => self.hypervisor.save(machine.name.as_str(), memory),
+            None if machine.is_active() => self.hypervisor.destroy(machine.name.as_str()),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a machine that is shut off what it is to be.
+    pub(super) fn enter(&self, machine: &Machine, target: &Target) -> Result<()> {
+        let name = machine.name.as_str();
+        self.hypervisor.redefine(name, &target.document, &target.disks)?;
+        if let Some(node) = target.current.as_deref().and_then(|current| machine.nearest_to(current)) {
+            let snapshot = &node.snapshot;
+            self.put(machine, snapshot, snapshot.parent.as_deref(), true)?;
+        }
+        match &target.then {
+            Then::Off => Ok(()),
+            Then::Boot(start) => self.hypervisor.start(name, *start),
+            Then::Resume { memory, paused } => self.hypervisor.restore(memory, &target.disks, *paused),
+        }
+    }
+
+    /// Puts a snapshot into a machine's tree again, or moves it there. The overlays of a current one become the machine's
+    /// disks, so those that it had are written down: they go once nothing stands on them.
+    pub(super) fn put(
+        &self,
+        machine: &Machine,
+        snapshot: &Snapshot,
+        parent: Option<&str>,
+        current: bool,
+    ) -> Result<()> {
+        if current {
+            let shelf = Shelf::of(&machine.directory);
+            let overlays = snapshot.overlays().filter(|overlay| overlay.exists()).map(Path::to_path_buf);
+            shelf.set_leftovers(&shelf.leftovers().into_iter().chain(overlays).collect())?;
+        }
+        self.hypervisor.put_snapshot(machine.name.as_str(), &snapshot.document, parent, current)
+    }
+
+    /// Lets the current snapshot name the machine's disks as its overlays, after libvirt made it the current one.
+    pub(super) fn mend_current(&self, name: &MachineName) -> Result<()> {
+        let Some(machine) = self.look_again(name)? else { return Ok(()) };
+        let Some(node) = machine.current() else { return Ok(()) };
+        self.put(&machine, &node.snapshot, node.snapshot.parent.as_deref(), true)?;
+        self.look_again(name)?;
+        Ok(())
+    }
+
+    /// Goes back to a state after something failed on the way out of it, whatever has been done.
+    pub(super) fn return_to(&self, machine: &Machine, state: &State) -> Result<()> {
+        let name = machine.name.as_str();
+        let now = self.existing_now(&machine.name)?;
+        let was_left = !(now.is_active() && now.written_disks() == state.disks);
+        if was_left {
+            if now.is_active() {
+                self.hypervisor.destroy(name)?;
+            }
+            self.enter_again(&now, state)?;
+        }
+        if let Some(memory) = &state.memory {
+            let _ = std::fs::remove_file(memory);
+        }
+        Ok(())
+    }
+
+    fn enter_again(&self, machine: &Machine, state: &State) -> Result<()> {
+        let mut target = state.target();
+        if let Then::Resume { memory, .. } = &target.then
+            && !memory.exists()
+        {
+            target.then = Then::Off;
+        }
+        self.enter(machine, &target).map_err(|error| {
+            Error::failed(format!("`{}` could not be brought back to what it was", machine.name))
+                .cause(error)
+                .hint(format!("`snaptree undo {}` tries it again", machine.name))
+        })
+    }
+}

@@ -1,0 +1,329 @@
+//! Taking snapshots of a domain, whoever made it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::engine::{Engine, Machine, nearest};
+use super::preflight;
+use crate::error::{Error, Result};
+use crate::hypervisor::{DiskFile, Document, Memory, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest};
+use crate::name::{MachineName, SnapshotName, SnapshotPath, slug};
+
+/// A snapshot as somebody asks for it.
+#[derive(Clone, Debug, Default)]
+pub struct Take {
+    pub comment: String,
+    /// External without it.
+    pub kind: Option<SnapshotKind>,
+    /// Whether the RAM of a running guest belongs to it; without it that is so unless `disk_only` is asked for.
+    pub memory: Option<bool>,
+    /// The file for the RAM; beside the first disk without it.
+    pub memory_file: Option<PathBuf>,
+    /// What is asked for disks by target; the others take part as the domain says.
+    pub disks: BTreeMap<String, DiskChoice>,
+    pub flags: SnapshotFlags,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskChoice {
+    LeaveOut,
+    /// The file is the overlay of an external snapshot; beside the disk without it.
+    TakePart(Option<PathBuf>),
+}
+
+impl Engine {
+    /// Takes a snapshot, which becomes the current one.
+    pub fn take_snapshot(&self, machine: &MachineName, name: &SnapshotName, take: &Take) -> Result<()> {
+        let machine = self.to_be_changed(machine)?;
+        let request = self.plan(&machine, name, take)?;
+        if request.kind == SnapshotKind::Internal {
+            self.free_internal_name(&machine, name)?;
+        } else if !take.flags.reuse_external {
+            let disks = machine.written_disks();
+            let held: Vec<DiskFile> = disks
+                .into_iter()
+                .filter(|disk| request.disks.iter().any(|(target, _)| *target == disk.target))
+                .collect();
+            self.shorten(&machine, &held)?;
+        }
+        let made = self.hypervisor.create_snapshot(machine.name.as_str(), &request);
+        if made.is_err() && !take.flags.reuse_external {
+            let files = request.disks.iter().filter_map(|(_, overlay)| overlay.as_ref()).chain(&request.memory);
+            self.remove_unused(&machine.name, files)?;
+        }
+        self.changed(&machine.name);
+        made
+    }
+
+    /// Removes the new files of a snapshot that came to nothing, unless the domain has them all the same.
+    fn remove_unused<'a>(&self, machine: &MachineName, files: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
+        let used = self.hypervisor.disk_files(machine.as_str())?;
+        for file in files.filter(|file| !used.contains(file)) {
+            // libvirt has probably removed it.
+            let _ = std::fs::remove_file(file);
+        }
+        Ok(())
+    }
+
+    /// Makes of what is asked for what is to be done, or says why it cannot be.
+    fn plan(&self, machine: &Machine, name: &SnapshotName, take: &Take) -> Result<SnapshotRequest> {
+        if machine.node(name.as_str()).is_some() {
+            return Err(Error::failed(format!("a snapshot `{name}` exists already in `{}`", machine.name))
+                .hint("give it another name, or delete that one first"));
+        }
+        preflight::managed_save(machine)?;
+        let kind = take.kind.unwrap_or(SnapshotKind::External);
+        let flags = self.checked_flags(machine, take, kind)?;
+        let with_memory = machine.is_active() && !flags.disk_only;
+        if with_memory {
+            preflight::memory(machine)?;
+        }
+        if kind == SnapshotKind::Internal {
+            preflight::internal_name(machine, name)?;
+            preflight::firmware(self, machine)?;
+        }
+        let mut taken = BTreeSet::new();
+        let mut disks = Vec::new();
+        for (target, file, wanted) in machine.taking_part(take, kind)? {
+            let overlay = match (kind, wanted) {
+                (SnapshotKind::Internal, _) => None,
+                (SnapshotKind::External, Some(wanted)) => Some(wanted_file(&wanted, flags.reuse_external)?),
+                (SnapshotKind::External, None) if flags.reuse_external => return Err(no_overlay(machine, &target)),
+                (SnapshotKind::External, None) => Some(beside(&file, name, "", &taken)),
+            };
+            if let Some(new) = overlay.as_deref().filter(|_| !flags.reuse_external) {
+                preflight::writable(directory_of(new), preflight::OVERLAY)?;
+            }
+            taken.extend(overlay.clone());
+            disks.push((target, overlay));
+        }
+        let memory = match (&take.memory_file, kind) {
+            (_, SnapshotKind::Internal) => None,
+            (Some(file), _) if with_memory => Some(wanted_file(file, false)?),
+            _ if with_memory => machine.written_disks().first().map(|disk| beside(&disk.file, name, ".ram", &taken)),
+            _ => None,
+        };
+        if let Some(directory) = memory.as_deref().and_then(Path::parent) {
+            preflight::writable(directory, "the file with the RAM goes there")?;
+            preflight::room_for_ram(machine, directory, "shut the guest down first, or leave its RAM out")?;
+        }
+        Ok(SnapshotRequest { name: name.to_string(), comment: take.comment.clone(), kind, disks, memory, flags })
+    }
+
+    fn checked_flags(&self, machine: &Machine, take: &Take, kind: SnapshotKind) -> Result<SnapshotFlags> {
+        let mut flags = take.flags;
+        let asks_for_memory = take.memory == Some(true) || take.memory_file.is_some();
+        let usage = |message: &str| Err(Error::usage(message));
+        if flags.disk_only && asks_for_memory {
+            return usage("a snapshot of the disks only cannot have the RAM");
+        }
+        if take.memory == Some(false) && take.memory_file.is_some() {
+            return usage("a snapshot without the RAM needs no file for it");
+        }
+        if asks_for_memory {
+            preflight::memory(machine)?;
+        }
+        flags.disk_only |= machine.is_active() && take.memory == Some(false);
+        if kind == SnapshotKind::Internal && flags.disk_only {
+            return usage(
+                "an internal snapshot of the disks only does not exist: shut the guest down, or take an external one",
+            );
+        }
+        if kind == SnapshotKind::Internal && take.memory_file.is_some() {
+            return usage("an internal snapshot has the RAM inside the disk, not in a file");
+        }
+        if flags.quiesce && !(flags.disk_only && machine.is_active()) {
+            return usage("only a snapshot of the disks of a running guest can be quiesced: it needs disk-only");
+        }
+        if flags.live && (kind == SnapshotKind::Internal || flags.disk_only || !machine.is_active()) {
+            return usage("live is for an external snapshot with the RAM of a running guest");
+        }
+        if flags.reuse_external && kind == SnapshotKind::Internal {
+            return usage("an internal snapshot has no overlays to reuse");
+        }
+        Ok(flags)
+    }
+
+    /// Takes the snapshot that `document`, libvirt's XML, asks for. Returns its name.
+    pub fn take_described(&self, machine: &MachineName, document: &str, flags: SnapshotFlags) -> Result<SnapshotName> {
+        let wanted = self.hypervisor.read_snapshot(&Document(document.to_string()))?;
+        let name = if wanted.name.is_empty() { super::now().to_string() } else { wanted.name.clone() };
+        let name = SnapshotName::new(name)?;
+        self.take_snapshot(machine, &name, &Take::described(&wanted, flags))?;
+        Ok(name)
+    }
+
+    /// Puts a snapshot into a machine's tree as `document`, libvirt's XML, says; replaces one of the same name.
+    /// Returns its name.
+    pub fn redefine_snapshot(&self, machine: &MachineName, document: &str, current: bool) -> Result<SnapshotName> {
+        let document = Document(document.to_string());
+        let wanted = self.hypervisor.read_snapshot(&document)?;
+        let name = SnapshotName::new(wanted.name.clone())?;
+        let machine = self.to_be_changed(machine)?;
+        preflight::redefine(self)?;
+        if let Some(parent) = wanted.parent.as_deref().filter(|parent| machine.node(parent).is_none()) {
+            return Err(Error::failed(format!("there is no snapshot `{parent}` in `{}`", machine.name))
+                .cause(format!("`{name}` is to be below it")));
+        }
+        let old = machine.node(name.as_str());
+        let current = current || old.is_some_and(|node| node.snapshot.is_current);
+        let snapshot = old.map_or(&wanted, |node| &node.snapshot);
+        self.put(&machine, &Snapshot { document, ..snapshot.clone() }, wanted.parent.as_deref(), current)?;
+        self.changed(&machine.name);
+        Ok(name)
+    }
+
+    /// Changes a snapshot's comment.
+    pub fn set_comment(&self, path: &SnapshotPath, comment: &str) -> Result<()> {
+        let machine = self.to_be_changed(&path.machine)?;
+        preflight::redefine(self)?;
+        let snapshot = &machine.existing(&path.snapshot)?.snapshot;
+        let document = self.hypervisor.with_comment(&snapshot.document, comment)?;
+        let parent = snapshot.parent.as_deref();
+        self.put(&machine, &Snapshot { document, ..snapshot.clone() }, parent, snapshot.is_current)?;
+        self.changed(&machine.name);
+        Ok(())
+    }
+}
+
+impl Take {
+    /// Reads what a document asks for.
+    fn described(wanted: &Snapshot, flags: SnapshotFlags) -> Self {
+        let described = wanted.disks.iter().map(|disk| {
+            let choice = match disk.kind {
+                None => DiskChoice::LeaveOut,
+                Some(_) => DiskChoice::TakePart(disk.overlay.clone()),
+            };
+            (disk.target.clone(), choice)
+        });
+        let is_internal = wanted.kind() == SnapshotKind::Internal;
+        Self {
+            comment: wanted.comment.clone(),
+            kind: Some(if is_internal { SnapshotKind::Internal } else { SnapshotKind::External }),
+            memory: None,
+            memory_file: match &wanted.memory {
+                Memory::External(file) => Some(file.clone()),
+                Memory::No | Memory::Internal => None,
+            },
+            disks: described.collect(),
+            flags,
+        }
+    }
+}
+
+impl Machine {
+    /// Lists the disks that take part: the target, the file, and the overlay that is asked for.
+    fn taking_part(&self, take: &Take, kind: SnapshotKind) -> Result<Vec<(String, PathBuf, Option<PathBuf>)>> {
+        let targets = || self.details.disks.iter().map(|disk| disk.target.as_str());
+        if let Some(unknown) = take.disks.keys().find(|wanted| !targets().any(|target| target == wanted.as_str())) {
+            let error = Error::failed(format!("`{}` has no disk `{unknown}`", self.name));
+            return Err(match nearest(unknown, targets()) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint(format!("its disks are: {}", targets().collect::<Vec<_>>().join(", "))),
+            });
+        }
+        let mut part = Vec::new();
+        for disk in &self.details.disks {
+            let overlay = match take.disks.get(&disk.target) {
+                Some(DiskChoice::LeaveOut) => continue,
+                Some(DiskChoice::TakePart(overlay)) => overlay.clone(),
+                None if disk.takes_part() => None,
+                None => continue,
+            };
+            preflight::disk(self, disk, kind)?;
+            let file = disk.file().map(Path::to_path_buf).unwrap_or_default();
+            part.push((disk.target.clone(), file, overlay));
+        }
+        if part.is_empty() {
+            return Err(Error::failed(format!("no disk of `{}` takes part in the snapshot", self.name)));
+        }
+        Ok(part)
+    }
+}
+
+/// Names a file as libvirt does: the disk's name with the snapshot's in the place of its ending. A number makes it new.
+fn beside(disk: &Path, name: &SnapshotName, ending: &str, taken: &BTreeSet<PathBuf>) -> PathBuf {
+    let stem = disk.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let plain = format!("{stem}.{}", slug(name.as_str()));
+    let numbered = (2..).map(|n| format!("{plain}-{n}"));
+    std::iter::once(plain.clone())
+        .chain(numbered)
+        .map(|name| disk.with_file_name(format!("{name}{ending}")))
+        .find(|file| !file.exists() && !taken.contains(file))
+        .unwrap_or_default()
+}
+
+/// Checks a file that somebody chose: an overlay, or the one for the RAM.
+fn wanted_file(file: &Path, must_exist: bool) -> Result<PathBuf> {
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+    match (file.exists(), must_exist) {
+        (true, false) => {
+            Err(Error::failed(format!("`{}` exists already", file.display())).hint("choose a file that does not"))
+        }
+        (false, true) => Err(Error::failed(format!("`{}` does not exist", file.display()))
+            .cause("an overlay that is to be reused has to be there")),
+        _ => Ok(file),
+    }
+}
+
+fn no_overlay(machine: &Machine, target: &str) -> Error {
+    Error::failed(format!("disk `{target}` of `{}` has no overlay to reuse", machine.name)).hint(format!(
+        "name its file: `--diskspec {target},file=PATH`, in Lua `disks = {{ {target} = \"PATH\" }}`; or leave the disk out"
+    ))
+}
+
+fn directory_of(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> SnapshotName {
+        SnapshotName::new(name).unwrap()
+    }
+
+    #[test]
+    fn an_overlay_is_named_as_libvirt_names_it() {
+        let none = BTreeSet::new();
+        let beside = |disk: &str, snapshot: &str, ending: &str| beside(Path::new(disk), &name(snapshot), ending, &none);
+        assert_eq!(beside("/nosuch/web.qcow2", "sn01", ""), Path::new("/nosuch/web.sn01"));
+        assert_eq!(beside("/nosuch/web", "sn01", ".ram"), Path::new("/nosuch/web.sn01.ram"));
+        assert_eq!(beside("/nosuch/a.b.img", "x y:z", ""), Path::new("/nosuch/a.b.x_y_z"));
+    }
+
+    #[test]
+    fn a_name_that_is_taken_gets_a_number() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |file: &str| directory.path().join(file);
+        let mut taken = BTreeSet::new();
+        let overlay = beside(&at("disk.raw"), &name("sn01"), "", &taken);
+        assert_eq!(overlay, at("disk.sn01"));
+        taken.insert(overlay);
+        assert_eq!(beside(&at("disk.qcow2"), &name("sn01"), "", &taken), at("disk.sn01-2"), "of another disk");
+        std::fs::write(at("disk.sn01-2"), "").unwrap();
+        assert_eq!(beside(&at("disk.qcow2"), &name("sn01"), "", &taken), at("disk.sn01-3"), "there is such a file");
+        std::fs::write(at("disk.sn01.ram"), "").unwrap();
+        assert_eq!(beside(&at("disk.raw"), &name("sn01"), ".ram", &taken), at("disk.sn01-2.ram"));
+    }
+
+    #[test]
+    fn a_document_asks_for_what_it_says() {
+        let mut wanted = super::super::example::snapshot("sn01", None);
+        wanted.memory = Memory::External("/vm/ram".into());
+        let mut second = wanted.disks[0].clone();
+        (second.target, second.kind, second.overlay) = ("vdb".into(), None, None);
+        wanted.disks.push(second);
+        let take = Take::described(&wanted, SnapshotFlags::default());
+        let disks = [
+            ("vda".to_string(), DiskChoice::TakePart(Some("/vm/sn01.next".into()))),
+            ("vdb".to_string(), DiskChoice::LeaveOut),
+        ];
+        assert_eq!(take.disks, BTreeMap::from(disks));
+        assert_eq!((take.kind, take.memory_file), (Some(SnapshotKind::External), Some("/vm/ram".into())));
+        wanted.memory = Memory::Internal;
+        let take = Take::described(&wanted, SnapshotFlags::default());
+        assert_eq!((take.kind, take.memory_file), (Some(SnapshotKind::Internal), None));
+    }
+}
