@@ -12,11 +12,12 @@ use crate::image::ImageCache;
 use crate::name::{MachineName, SnapshotName};
 use crate::tree::Engine;
 
+/// One connection, and what goes with it.
 pub struct Context {
     pub engine: Arc<Engine>,
     pub images: Arc<ImageCache>,
-    /// One permit for each builder that may run at the same time.
-    pub jobs: Semaphore,
+    /// One permit for each builder that may run at the same time, on whatever connection.
+    pub jobs: Arc<Semaphore>,
     declared: Mutex<Declared>,
 }
 
@@ -29,10 +30,16 @@ struct Declared {
 
 impl Context {
     pub fn new(engine: Arc<Engine>, images: Arc<ImageCache>, jobs: usize) -> Self {
-        Self { engine, images, jobs: Semaphore::new(jobs), declared: Mutex::default() }
+        Self { engine, images, jobs: Arc::new(Semaphore::new(jobs)), declared: Mutex::default() }
     }
 
-    /// Returns the context of a runtime.
+    /// Returns the context of another connection of the same script.
+    pub fn beside(&self, engine: Arc<Engine>) -> Self {
+        let (images, jobs) = (Arc::clone(&self.images), Arc::clone(&self.jobs));
+        Self { engine, images, jobs, declared: Mutex::default() }
+    }
+
+    /// Returns the context of a runtime: that of the connection that the script was started with.
     pub fn of(lua: &Lua) -> Result<Arc<Self>> {
         let context = lua.app_data_ref::<Arc<Self>>().map(|context| Arc::clone(&context));
         context.ok_or_else(|| Error::bug("this Lua state has no context"))

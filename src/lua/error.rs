@@ -1,6 +1,9 @@
 //! Between Lua's errors and ours: a failure in Rust keeps its kind, its hint and the user's line.
 
+use mlua::Value;
+
 use crate::error::Error;
+use crate::tree::nearest;
 
 impl From<Error> for mlua::Error {
     fn from(error: Error) -> Self {
@@ -34,13 +37,22 @@ pub fn from_lua(error: &mlua::Error) -> Error {
         }
         mlua::Error::SyntaxError { message, .. } => said(message),
         mlua::Error::BadArgument { cause, .. } if matches!(**cause, mlua::Error::ExternalError(_)) => from_lua(cause),
+        mlua::Error::BadArgument { to: Some(to), name: Some(name), .. } if name == "self" => {
+            let (object, method) = as_called(to);
+            Error::failed(format!("`{method}` was not called on a {object}"))
+                .hint(format!("{object}:{method}(...), with a colon"))
+        }
         mlua::Error::BadArgument { to, pos, cause, .. } => {
             let inner = from_lua(cause);
-            let to = to.as_deref().unwrap_or("this function");
-            Error::failed(format!("bad argument #{pos} to `{to}`")).cause(inner.message)
+            let (to, pos) = match to.as_deref().map(as_called) {
+                // What a method is called on counts as its first argument.
+                Some((object, method)) => (format!("`{object}:{method}`"), pos.saturating_sub(1)),
+                None => ("this function".to_string(), *pos),
+            };
+            Error::failed(format!("bad argument #{pos} to {to}")).cause(inner.message)
         }
         mlua::Error::FromLuaConversionError { from, to, message } => {
-            let error = Error::failed(format!("expected {to}, got {from}"));
+            let error = Error::failed(format!("expected {}, got {from}", in_lua(to)));
             match message {
                 Some(message) => error.cause(message),
                 None => error,
@@ -48,6 +60,40 @@ pub fn from_lua(error: &mlua::Error) -> Error {
         }
         other => Error::failed(other.to_string()),
     }
+}
+
+/// Says how a script writes a method of ours, which mlua calls `Type.method`.
+fn as_called(method: &str) -> (String, &str) {
+    let (object, method) = method.rsplit_once('.').unwrap_or(("value", method));
+    let object = if object == "Domain" { "machine".to_string() } else { object.to_lowercase() };
+    (object, method)
+}
+
+/// Says what Lua calls a type of Rust's.
+fn in_lua(rust: &str) -> &str {
+    match rust {
+        "String" | "BString" | "PathBuf" => "string",
+        "i64" | "u64" => "whole number",
+        "Table" => "table",
+        other => other,
+    }
+}
+
+/// Refuses a field that a value does not have, which Lua would take for nil.
+pub fn no_such_field(what: &str, key: &Value, known: &[&str]) -> mlua::Error {
+    let key = key.to_string().unwrap_or_default();
+    let error = Error::failed(format!("{what} has no `{key}`"));
+    match nearest(&key, known.iter().copied()) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint(format!("it has: {}", known.join(", "))),
+    }
+    .into()
+}
+
+/// Refuses to set a field.
+pub fn read_only(what: &str, key: &Value) -> mlua::Error {
+    let key = key.to_string().unwrap_or_default();
+    Error::failed(format!("`{key}` of {what} cannot be set")).into()
 }
 
 /// Takes a message of Lua's own apart: `script.lua:12: what`.

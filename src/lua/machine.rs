@@ -1,12 +1,12 @@
-//! `machine(name, options)`: a domain that owns a tree, and its root.
+//! `machine`: `machine(name, options)`, a domain that owns a tree, and its root; `machine.open` and `machine.list`.
 
-use std::sync::Arc;
+use mlua::{Lua, Table, UserData, UserDataFields, UserDataMethods, Value};
 
-use mlua::{Lua, UserData, UserDataFields, UserDataMethods, Value};
-
+use super::connection;
 use super::context::Context;
+use super::domain::{self, Domain, OnDomain};
 use super::image::AnyImage;
-use super::options::Options;
+use super::options::{Options, string_argument};
 use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::hypervisor::{Firmware, Network};
@@ -18,14 +18,29 @@ const MEMORY: u64 = 1 << 30;
 const LEAST_MEMORY: u64 = 64 << 20;
 
 pub struct Machine {
-    name: MachineName,
+    domain: Domain,
     definition: Definition,
     image: AnyImage,
 }
 
-/// `machine(name, options)`.
-pub async fn machine(lua: Lua, (name, options): (String, Value)) -> mlua::Result<Machine> {
+/// `machine`: a table that can be called.
+pub fn table(lua: &Lua) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    let open =
+        |lua: Lua, name: Value| async move { Ok(connection::open(&Context::of(&lua)?, "machine.open", name).await?) };
+    let list = |lua: Lua, ()| async move { Ok(connection::list(&Context::of(&lua)?).await?) };
+    table.set("open", lua.create_async_function(open)?)?;
+    table.set("list", lua.create_async_function(list)?)?;
+    let meta = lua.create_table()?;
+    meta.set("__call", lua.create_async_function(machine)?)?;
+    table.set_metatable(Some(meta))?;
+    Ok(table)
+}
+
+/// `machine(name, options)`; the first argument is the table that is called.
+async fn machine(lua: Lua, (_, name, options): (Table, Value, Value)) -> mlua::Result<Machine> {
     let context = Context::of(&lua)?;
+    let name = string_argument("machine", "the name", &name, "machine(\"kvm_debian12\", { image = ... })")?;
     let name = MachineName::new(name)?;
     let options = Options::read("machine", options, &OPTIONS)?;
     let image = AnyImage::from_option(options.get("image"))?;
@@ -33,7 +48,7 @@ pub async fn machine(lua: Lua, (name, options): (String, Value)) -> mlua::Result
     context.declare(&lua, &name, None)?;
     let swept = name.clone();
     context.blocking(move |engine| engine.sweep(&swept)).await?;
-    Ok(Machine { name, definition, image })
+    Ok(Machine { domain: Domain::declared(context, name), definition, image })
 }
 
 fn definition(options: &Options, image: String) -> Result<Definition> {
@@ -74,43 +89,53 @@ fn network(options: &Options) -> Result<Network> {
 }
 
 impl Machine {
-    async fn root(&self, lua: &Lua, context: &Arc<Context>, name: SnapshotName, comment: String) -> Result<Snapshot> {
+    async fn root(&self, lua: &Lua, name: SnapshotName, comment: String) -> Result<Snapshot> {
+        let Domain { context, name: machine, .. } = &self.domain;
         let reason = loop {
-            let (machine, wanted, definition) = (self.name.clone(), name.clone(), self.definition.clone());
-            match context.blocking(move |engine| engine.find_root(&machine, &wanted, &definition)).await? {
-                Found::Cached(node) => return Ok(Snapshot(node)),
+            let (place, wanted, definition) = (machine.clone(), name.clone(), self.definition.clone());
+            match context.blocking(move |engine| engine.find_root(&place, &wanted, &definition)).await? {
+                Found::Cached(node) => return Ok(Snapshot::grown(&self.domain, node)),
                 Found::Needed(reason) => {
-                    let machine = self.name.clone();
-                    if !context.blocking(move |engine| engine.claim(&machine)).await? {
+                    let place = machine.clone();
+                    if !context.blocking(move |engine| engine.claim(&place)).await? {
                         break reason;
                     }
                 }
             }
         };
         let events = &context.engine.events;
-        events.emit(Event::NodeStarted { machine: self.name.to_string(), node: name.to_string(), reason });
+        events.emit(Event::NodeStarted { machine: machine.to_string(), node: name.to_string(), reason });
         let ready = self.image.ready(lua, context).await?;
-        let (machine, definition) = (self.name.clone(), self.definition.clone());
-        let made = context.blocking(move |engine| engine.make_root(&machine, &name, &comment, &definition, &ready));
-        made.await.map(Snapshot)
+        let (place, definition) = (machine.clone(), self.definition.clone());
+        let made = context.blocking(move |engine| engine.make_root(&place, &name, &comment, &definition, &ready));
+        made.await.map(|node| Snapshot::grown(&self.domain, node))
+    }
+}
+
+impl OnDomain for Machine {
+    const MORE: &'static [&'static str] = &["root"];
+
+    fn domain(&self) -> &Domain {
+        &self.domain
     }
 }
 
 impl UserData for Machine {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
-        fields.add_field_method_get("name", |_, this| Ok(this.name.to_string()));
+        domain::add_fields(fields);
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        domain::add_methods(methods);
         methods.add_async_method("root", |lua, this, (name, options): (String, Value)| async move {
-            let context = Context::of(&lua)?;
+            let Domain { context, name: machine, .. } = &this.domain;
             let options = Options::read("machine:root", options, &["comment"])?;
             let comment = options.string("comment")?.unwrap_or_default();
             let name = SnapshotName::new(name)?;
-            context.declare(&lua, &this.name, Some(&name))?;
-            let made = this.root(&lua, &context, name.clone(), comment).await;
+            context.declare(&lua, machine, Some(&name))?;
+            let made = this.root(&lua, name.clone(), comment).await;
             Ok(made.inspect_err(|_| {
-                let (machine, node) = (this.name.to_string(), name.to_string());
+                let (machine, node) = (machine.to_string(), name.to_string());
                 context.engine.events.emit(Event::NodeFailed { machine, node });
             })?)
         });

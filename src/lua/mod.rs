@@ -4,14 +4,20 @@
 //! function here and a blocking call of the engine on a thread of its own, so that several branches can be built at
 //! the same time.
 
+mod branch;
+mod connection;
 mod context;
+mod domain;
 mod error;
 mod guest;
 mod image;
 mod machine;
+mod opened;
 mod options;
 mod require;
 mod snapshot;
+mod take;
+mod tree;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,13 +30,18 @@ use crate::image::ImageCache;
 use crate::name::MachineName;
 use crate::stop::Interrupt;
 use crate::tree::{Engine, Event};
+use connection::Connections;
 use context::Context;
 use error::from_lua;
 use require::Modules;
 
+/// Opens another connection, by its URI.
+pub type Connector = Arc<dyn Fn(&str) -> Result<Arc<Engine>> + Send + Sync>;
+
 /// What a script is run with.
 pub struct Settings {
     pub engine: Arc<Engine>,
+    pub connect: Connector,
     pub images: Arc<ImageCache>,
     /// The most builders at the same time.
     pub jobs: usize,
@@ -49,7 +60,8 @@ pub fn run_script(settings: Settings, script: &Path, arguments: &[String]) -> Re
     let context = Arc::new(Context::new(settings.engine, settings.images, settings.jobs));
     let beside = script.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let modules = Modules { directories: vec![beside.to_path_buf(), settings.stdlib] };
-    let lua = state(&context, modules).map_err(|error| from_lua(&error))?;
+    let connections = Arc::new(Connections::new(Arc::clone(&context), settings.connect));
+    let lua = state(&context, connections, modules).map_err(|error| from_lua(&error))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -91,11 +103,12 @@ fn set_arguments(lua: &Lua, script: &Path, arguments: &[String]) -> mlua::Result
 }
 
 /// Makes a Lua state with the API in it.
-fn state(context: &Arc<Context>, modules: Modules) -> mlua::Result<Lua> {
+fn state(context: &Arc<Context>, connections: Arc<Connections>, modules: Modules) -> mlua::Result<Lua> {
     let lua = Lua::new();
     lua.set_app_data(Arc::clone(context));
     let globals = lua.globals();
-    globals.set("machine", lua.create_async_function(machine::machine)?)?;
+    globals.set("machine", machine::table(&lua)?)?;
+    globals.set("libvirt", connection::table(&lua, connections)?)?;
     globals.set("image", image::table(&lua)?)?;
     globals.set("print", lua.create_function(print)?)?;
     globals.get::<mlua::Table>("os")?.set("exit", lua.create_function(exit)?)?;

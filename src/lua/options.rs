@@ -1,12 +1,15 @@
 //! Option tables: every key is known, every value has the right type, and a wrong one says what would be right.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mlua::{Table, Value};
 
 use crate::error::{Error, Result};
 use crate::tree::nearest;
+
+const PART: &str = "true, false or a file";
 
 /// The options of one call.
 pub struct Options {
@@ -22,8 +25,8 @@ impl Options {
             Value::Nil => None,
             Value::Table(table) => Some(table),
             other => {
-                let message = format!("{function}: options must be a table, not a {}", other.type_name());
-                return Err(Error::failed(message).hint(format!("the options are: {}", known.join(", "))));
+                let message = format!("{function}: options must be a table, not {}", shown(&other));
+                return Err(Error::failed(message).hint(listed(known)));
             }
         };
         let keys = table.iter().flat_map(|table| table.pairs::<Value, Value>());
@@ -40,7 +43,7 @@ impl Options {
         self.table.as_ref().and_then(|table| table.raw_get(name).ok()).unwrap_or(Value::Nil)
     }
 
-    fn wrong(&self, name: &str, wanted: &str, value: &Value) -> Error {
+    pub fn wrong(&self, name: &str, wanted: &str, value: &Value) -> Error {
         Error::failed(format!("{}: `{name}` must be {wanted}, not {}", self.function, shown(value)))
     }
 
@@ -78,6 +81,89 @@ impl Options {
             Value::Integer(number) if number > 0 && number <= i64::from(u16::MAX) => Ok(Some(number as u32)),
             other => Err(self.wrong(name, "a whole number from 1 on", &other)),
         }
+    }
+
+    /// Reads a boolean that is false without it.
+    pub fn flag(&self, name: &str) -> Result<bool> {
+        Ok(self.boolean(name)?.unwrap_or_default())
+    }
+
+    /// Refuses two options that exclude each other.
+    pub fn conflict(&self, one: &str, other: &str) -> Error {
+        Error::failed(format!("{}: `{one}` and `{other}` exclude each other", self.function))
+            .hint("leave one of them out")
+    }
+
+    /// Reads one of several words.
+    pub fn choice(&self, name: &str, known: &[&str]) -> Result<Option<String>> {
+        self.get(name).map(|value| self.word(name, &value, known)).transpose()
+    }
+
+    /// Reads one of several words, or a list of them; nothing is an empty list.
+    pub fn choices(&self, name: &str, known: &[&str]) -> Result<Vec<String>> {
+        match self.value(name) {
+            Value::Nil => Ok(Vec::new()),
+            Value::Table(words) => {
+                let mut chosen = Vec::with_capacity(words.raw_len());
+                for (key, word) in words.pairs::<Value, Value>().flatten() {
+                    if !key.is_integer() {
+                        let key = key.to_string().unwrap_or_default();
+                        let message = format!("{}: `{name}` is a list, and has no key `{key}`", self.function);
+                        return Err(Error::failed(message).hint(format!("such as {name} = {{ {:?} }}", known[0])));
+                    }
+                    chosen.push(self.word(name, &word, known)?);
+                }
+                Ok(chosen)
+            }
+            word => Ok(vec![self.word(name, &word, known)?]),
+        }
+    }
+
+    fn word(&self, name: &str, value: &Value, known: &[&str]) -> Result<String> {
+        if let Value::String(word) = value
+            && let word = word.to_string_lossy()
+            && known.contains(&word.as_str())
+        {
+            return Ok(word);
+        }
+        let quoted: Vec<String> = known.iter().map(|word| format!("{word:?}")).collect();
+        let wanted = match quoted.split_last() {
+            Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+            _ => quoted.concat(),
+        };
+        let error = self.wrong(name, &wanted, value);
+        let near = value.as_string().and_then(|word| nearest(&word.to_string_lossy(), known.iter().copied()));
+        Err(match near {
+            Some(near) => error.hint(format!("did you mean {near:?}?")),
+            None => error,
+        })
+    }
+
+    /// Reads `true`, `false` or a file.
+    pub fn part(&self, name: &str) -> Result<Option<Part>> {
+        let part = |value: Value| Part::of(&value).ok_or_else(|| self.wrong(name, PART, &value));
+        self.get(name).map(part).transpose()
+    }
+
+    /// Reads a table of what takes part, by name.
+    pub fn parts(&self, name: &str, example: &str) -> Result<BTreeMap<String, Part>> {
+        let wrong = |value: &Value| self.wrong(name, &format!("a table such as {example}"), value);
+        let table = match self.value(name) {
+            Value::Nil => return Ok(BTreeMap::new()),
+            Value::Table(table) => table,
+            other => return Err(wrong(&other)),
+        };
+        let mut parts = BTreeMap::new();
+        for (key, value) in table.pairs::<Value, Value>().flatten() {
+            let Value::String(key) = key else {
+                let message = format!("{}: `{name}` must be a table such as {example}, not a list", self.function);
+                return Err(Error::failed(message));
+            };
+            let key = key.to_string_lossy();
+            let part = Part::of(&value).ok_or_else(|| self.wrong(&format!("{name}.{key}"), PART, &value))?;
+            parts.insert(key, part);
+        }
+        Ok(parts)
     }
 
     /// Reads a number of bytes: `"1GiB"`, `"512MiB"`.
@@ -149,21 +235,64 @@ impl Options {
     }
 }
 
+/// Whether something takes part, and in which file.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Part {
+    No,
+    Yes,
+    File(PathBuf),
+}
+
+impl Part {
+    fn of(value: &Value) -> Option<Self> {
+        match value {
+            Value::Boolean(false) => Some(Self::No),
+            Value::Boolean(true) => Some(Self::Yes),
+            Value::String(file) if !file.as_bytes().is_empty() => Some(Self::File(file.to_string_lossy().into())),
+            _ => None,
+        }
+    }
+}
+
 /// Refuses an option that a function does not have.
 pub fn unknown(function: &str, key: &str, known: &[&str]) -> Error {
     let error = Error::failed(format!("{function}: unknown option `{key}`"));
     match nearest(key, known.iter().copied()) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None if known.is_empty() => error.hint("it takes no options"),
-        None => error.hint(format!("the options are: {}", known.join(", "))),
+        None => error.hint(listed(known)),
+    }
+}
+
+fn listed(known: &[&str]) -> String {
+    if known.is_empty() { "it takes no options".to_string() } else { format!("the options are: {}", known.join(", ")) }
+}
+
+/// Reads an argument that is a number, or left out.
+pub fn whole_number(function: &str, what: &str, value: &Value) -> Result<Option<u64>> {
+    match value {
+        Value::Nil => Ok(None),
+        Value::Integer(number) if *number > 0 => Ok(Some(number.unsigned_abs())),
+        other => {
+            Err(Error::failed(format!("{function}: {what} must be a whole number from 1 on, not {}", shown(other))))
+        }
+    }
+}
+
+/// Reads the string with which a function has to be called; `example` is how it is called right.
+pub fn string_argument(function: &str, what: &str, value: &Value, example: &str) -> Result<String> {
+    match value {
+        Value::String(text) => Ok(text.to_string_lossy()),
+        other => Err(Error::failed(format!("{function}: {what} must be a string, not {}", shown(other)))
+            .hint(format!("such as {example}"))),
     }
 }
 
 /// A value as an error message shows it.
-fn shown(value: &Value) -> String {
+pub fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => format!("{:?}", text.to_string_lossy()),
         Value::Integer(_) | Value::Number(_) | Value::Boolean(_) => value.to_string().unwrap_or_default(),
+        Value::Nil => "nil".to_string(),
         other => format!("a {}", other.type_name()),
     }
 }

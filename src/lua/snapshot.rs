@@ -1,175 +1,207 @@
-//! `snapshot`: a node of a tree, from which branches grow.
+//! `snapshot`: a snapshot of any machine, whether a script grew it or found it.
 
-use std::sync::Arc;
+use std::fmt;
+use std::path::Path;
 
-use futures_util::future::join_all;
-use mlua::{Function, Lua, Table, UserData, UserDataFields, UserDataMethods, Value};
+use mlua::{AnyUserData, Lua, LuaSerdeExt, MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
 
-use super::context::Context;
-use super::error::from_lua;
-use super::guest::{Divergence, Guest};
+use super::branch;
+use super::domain::{AS_LUA, Domain};
+use super::error::{no_such_field, read_only};
 use super::options::Options;
-use crate::error::{Error, Result};
-use crate::name::SnapshotName;
-use crate::tree::{Candidate, Engine, Event, Found, NodeId, Recalled, Session};
+use super::tree::found;
+use crate::error::Result;
+use crate::hypervisor::RevertFlags;
+use crate::name::{SnapshotName, SnapshotPath};
+use crate::tree::{Engine, Machine as Seen, Node, NodeId, Scope};
 
-pub struct Snapshot(pub NodeId);
-
-/// A branch as the script asks for it.
-struct Branch {
-    name: SnapshotName,
-    step: Function,
-    comment: String,
+#[derive(Clone)]
+pub struct Snapshot {
+    pub domain: Domain,
+    pub name: SnapshotName,
+    /// The key of what this run grew. What was found may change until it is looked at.
+    key: Option<String>,
 }
 
-/// How a step ended that nothing stopped.
-enum Ended {
-    Finished,
-    /// The replay went another way than the journal.
-    Diverged(String),
+impl Snapshot {
+    pub fn grown(domain: &Domain, node: NodeId) -> Self {
+        Self { domain: domain.clone(), name: node.name, key: Some(node.key) }
+    }
+
+    pub fn found(domain: &Domain, name: SnapshotName) -> Self {
+        Self { domain: domain.clone(), name, key: None }
+    }
+
+    /// Takes the snapshot out of a Lua value.
+    pub fn of(value: &Value) -> Option<Self> {
+        value.as_userdata()?.borrow::<Self>().ok().map(|snapshot| snapshot.clone())
+    }
+
+    fn path(&self) -> SnapshotPath {
+        SnapshotPath { machine: self.domain.name.clone(), snapshot: self.name.clone() }
+    }
+
+    /// Names the node from which branches grow.
+    pub async fn node(&self) -> Result<NodeId> {
+        if let Some(key) = self.key.clone() {
+            return Ok(NodeId { machine: self.domain.name.clone(), name: self.name.clone(), key });
+        }
+        self.blocking(|engine, path| {
+            engine.sweep(&path.machine)?;
+            engine.node_id(path)
+        })
+        .await
+    }
+
+    /// Looks at the snapshot as it is now.
+    fn look<T>(&self, look: impl FnOnce(&Seen, &Node) -> mlua::Result<T>) -> mlua::Result<T> {
+        let machine = self.domain.look()?;
+        let node = machine.existing(&self.name)?;
+        look(&machine, node)
+    }
+
+    /// Carries out a blocking call beside the script.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Engine, &SnapshotPath) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let path = self.path();
+        self.domain.blocking(move |engine, _| call(engine, &path)).await
+    }
 }
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path())
+    }
+}
+
+const KNOWN: [&str; 18] = [
+    "name",
+    "parent",
+    "comment",
+    "created",
+    "state",
+    "kind",
+    "live",
+    "size",
+    "disks",
+    "memory",
+    "xml",
+    "children",
+    "is_current",
+    "revert",
+    "delete",
+    "branch",
+    "branches",
+    "machine",
+];
 
 impl UserData for Snapshot {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
-        fields.add_field_method_get("name", |_, this| Ok(this.0.name.to_string()));
+        fields.add_meta_field(MetaMethod::Type, "snapshot");
+        fields.add_field_method_get("name", |_, this| Ok(this.name.to_string()));
+        fields.add_field_method_get("machine", |_, this| Ok(this.domain.clone()));
+        fields.add_field_method_get("parent", |_, this| {
+            this.look(|_, node| {
+                let parent = node.snapshot.parent.as_ref().map(SnapshotName::new).transpose()?;
+                Ok(parent.map(|parent| Self::found(&this.domain, parent)))
+            })
+        });
+        fields.add_field_method_get("comment", |_, this| this.look(|_, node| Ok(node.snapshot.comment.clone())));
+        fields.add_field_method_get("created", |_, this| this.look(|_, node| Ok(node.snapshot.created)));
+        fields.add_field_method_get("state", |_, this| this.look(|_, node| Ok(node.snapshot.state.clone())));
+        fields.add_field_method_get("kind", |_, this| this.look(|_, node| Ok(node.snapshot.kind().as_str())));
+        fields.add_field_method_get("live", |_, this| this.look(|_, node| Ok(node.is_live())));
+        fields.add_field_method_get("size", |_, this| this.look(|_, node| Ok(node.size())));
+        fields.add_field_method_get("memory", |_, this| {
+            this.look(|_, node| Ok(node.snapshot.memory_file().map(Path::to_path_buf)))
+        });
+        fields.add_field_method_get("xml", |_, this| this.look(|_, node| Ok(node.snapshot.document.0.clone())));
+        fields.add_field_method_get("disks", |lua: &Lua, this| {
+            this.look(|_, _| Ok(()))?;
+            lua.to_value_with(&this.domain.context.engine.snapshot_info(&this.path())?.disks, AS_LUA)
+        });
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_async_method("branch", |lua, this, (name, step, options): (String, Value, Value)| async move {
-            let context = Context::of(&lua)?;
-            let options = Options::read("snapshot:branch", options, &["comment"])?;
-            let comment = options.string("comment")?.unwrap_or_default();
-            let name = SnapshotName::new(name)?;
-            let step = step_of(&name, step)?;
-            context.declare(&lua, &this.0.machine, Some(&name))?;
-            let mut grown = grow(&lua, &context, &this.0, &[Branch { name, step, comment }]).await?;
-            Ok(grown.pop().map(Snapshot))
+        branch::add_methods(methods);
+        methods.add_async_method("children", |_, this, ()| async move {
+            let info = this.blocking(|engine, path| engine.snapshot_info(path)).await?;
+            Ok(found(&this.domain, info.children))
         });
-        methods.add_async_method("branches", |lua, this, steps: Table| async move {
-            let context = Context::of(&lua)?;
-            let mut branches = Vec::new();
-            for pair in steps.pairs::<Value, Value>() {
-                let (Value::String(name), step) = pair? else {
-                    return Err(Error::failed("snapshot:branches: every branch needs a name")
-                        .hint("snapshot:branches { name = function(guest) ... end }")
-                        .into());
-                };
-                let name = SnapshotName::new(name.to_string_lossy())?;
-                let step = step_of(&name, step)?;
-                branches.push(Branch { name, step, comment: String::new() });
-            }
-            // Lua's tables have no order; the reports of a run should.
-            branches.sort_by(|a, b| a.name.cmp(&b.name));
-            for branch in &branches {
-                context.declare(&lua, &this.0.machine, Some(&branch.name))?;
-            }
-            let grown = lua.create_table()?;
-            for node in grow(&lua, &context, &this.0, &branches).await? {
-                grown.set(node.name.to_string(), Snapshot(node))?;
-            }
-            Ok(grown)
+        methods.add_async_method("is_current", |_, this, ()| async move {
+            let name = this.name.clone();
+            let look = move |engine: &Engine, path: &SnapshotPath| {
+                Ok(engine.existing_now(&path.machine)?.existing(&name)?.snapshot.is_current)
+            };
+            Ok(this.blocking(look).await?)
+        });
+        methods.add_async_method("revert", |_, this, options: Value| async move {
+            let flags = revert_flags(options)?;
+            Ok(this.blocking(move |engine, path| engine.revert(path, flags)).await?)
+        });
+        methods.add_async_method("delete", |_, this, options: Value| async move {
+            let (scope, metadata_only) = scope(options)?;
+            let deleted = this.blocking(move |engine, path| engine.erase(path, scope, metadata_only)).await?;
+            Ok(deleted.into_iter().map(|name| name.to_string()).collect::<Vec<_>>())
+        });
+        methods.add_meta_method(MetaMethod::ToString, |_, this, ()| Ok(this.to_string()));
+        methods.add_meta_method(MetaMethod::Eq, |_, this, other: AnyUserData| {
+            let is_it = |other: &Self| this.name == other.name && this.domain.is(&other.domain);
+            Ok(other.borrow::<Self>().is_ok_and(|other| is_it(&other)))
+        });
+        methods.add_meta_method(MetaMethod::Index, |_, _, key: Value| {
+            Err::<Value, _>(no_such_field("a snapshot", &key, &KNOWN))
+        });
+        methods.add_meta_method(MetaMethod::NewIndex, |_, _, (key, _): (Value, Value)| {
+            Err::<(), _>(read_only("a snapshot", &key))
         });
     }
 }
 
-fn step_of(name: &SnapshotName, step: Value) -> Result<Function> {
-    match step {
-        Value::Function(step) => Ok(step),
-        other => Err(Error::failed(format!("the step of `{name}` must be a function, not a {}", other.type_name()))
-            .hint("snapshot:branch(\"name\", function(guest) ... end)")),
-    }
+fn revert_flags(options: Value) -> Result<RevertFlags> {
+    let options = Options::read("snapshot:revert", options, &["running", "paused", "force", "reset_nvram"])?;
+    let flags = RevertFlags {
+        running: options.flag("running")?,
+        paused: options.flag("paused")?,
+        force: options.flag("force")?,
+        reset_nvram: options.flag("reset_nvram")?,
+    };
+    if flags.running && flags.paused { Err(options.conflict("running", "paused")) } else { Ok(flags) }
 }
 
-/// Returns the branches in their order: those that are there, and the others built at the same time.
-async fn grow(lua: &Lua, context: &Arc<Context>, parent: &NodeId, branches: &[Branch]) -> Result<Vec<NodeId>> {
-    loop {
-        let mut found = Vec::with_capacity(branches.len());
-        for branch in branches {
-            found.push(branch.reuse(lua, context, parent).await);
-        }
-        let machine = parent.machine.clone();
-        let is_missing = found.iter().any(|found| matches!(found, Ok(Found::Needed(_))));
-        if is_missing && context.blocking(move |engine| engine.claim(&machine)).await? {
-            continue;
-        }
-        let growing = branches.iter().zip(found).map(|(branch, found)| async move {
-            match found? {
-                Found::Cached(node) => Ok(node),
-                Found::Needed(reason) => branch.build(lua, context, parent, reason).await,
-            }
-        });
-        let (grown, failures): (Vec<_>, Vec<_>) = join_all(growing).await.into_iter().partition(Result::is_ok);
-        return match Error::together(failures.into_iter().filter_map(Result::err).collect()) {
-            Some(error) => Err(error),
-            None => Ok(grown.into_iter().flatten().collect()),
-        };
-    }
+fn scope(options: Value) -> Result<(Scope, bool)> {
+    let options = Options::read("snapshot:delete", options, &["children", "children_only", "metadata_only"])?;
+    let scope = match (options.flag("children")?, options.flag("children_only")?) {
+        (false, false) => Scope::One,
+        (true, false) => Scope::WithChildren,
+        (false, true) => Scope::ChildrenOnly,
+        (true, true) => return Err(options.conflict("children", "children_only")),
+    };
+    Ok((scope, options.flag("metadata_only")?))
 }
 
-impl Branch {
-    /// Looks for what this step has made of `parent` before.
-    async fn reuse(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<Found> {
-        let (place, wanted) = (parent.clone(), self.name.clone());
-        let reason = match context.blocking(move |engine| engine.recall(&place, &wanted)).await? {
-            Recalled::Stale(reason) => reason,
-            Recalled::Candidate(candidate) => match self.try_out(lua, context, parent, *candidate).await? {
-                Found::Needed(reason) => reason,
-                cached => return Ok(cached),
-            },
-        };
-        let (place, wanted) = (parent.clone(), self.name.clone());
-        for candidate in context.blocking(move |engine| engine.recall_superseded(&place, &wanted)).await? {
-            if let Found::Cached(node) = self.try_out(lua, context, parent, candidate).await? {
-                return Ok(Found::Cached(node));
-            }
-        }
-        Ok(Found::Needed(reason))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads options with `read`, while the Lua state that they are from is there.
+    fn read<T>(read: fn(Value) -> Result<T>, options: &str) -> T {
+        let lua = Lua::new();
+        read(lua.load(format!("return {options}")).eval().unwrap()).unwrap()
     }
 
-    /// Replays the step against what it may have made.
-    async fn try_out(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId, candidate: Candidate) -> Result<Found> {
-        match run(lua, &self.step, Arc::clone(&candidate.session)).await? {
-            Ended::Diverged(why) => Ok(Found::Needed(why)),
-            Ended::Finished => {
-                let place = parent.clone();
-                context.blocking(move |engine| engine.accept(&place, &candidate)).await
-            }
-        }
+    #[test]
+    fn the_options_of_delete_are_a_scope() {
+        assert_eq!(read(scope, "nil"), (Scope::One, false));
+        assert_eq!(read(scope, "{ children = true }"), (Scope::WithChildren, false));
+        assert_eq!(read(scope, "{ children_only = true, metadata_only = true }"), (Scope::ChildrenOnly, true));
     }
 
-    /// Runs the step in a builder and grafts what it made.
-    async fn build(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId, reason: String) -> Result<NodeId> {
-        let _permit = context.jobs.acquire().await.map_err(|cause| Error::bug("the jobs are closed").cause(cause))?;
-        let events = &context.engine.events;
-        let (machine, node) = (parent.machine.to_string(), self.name.to_string());
-        events.emit(Event::NodeStarted { machine: machine.clone(), node: node.clone(), reason });
-        let built = self.build_and_graft(lua, context, parent).await;
-        built.inspect_err(|_| events.emit(Event::NodeFailed { machine, node }))
-    }
-
-    async fn build_and_graft(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<NodeId> {
-        let (place, wanted) = (parent.clone(), self.name.clone());
-        let build = context.blocking(move |engine| engine.start_build(&place, &wanted)).await?;
-        let ended = run(lua, &self.step, Arc::clone(&build.session)).await;
-        let (place, wanted, comment) = (parent.clone(), self.name.clone(), self.comment.clone());
-        let settle = move |engine: &Engine| match ended {
-            Ok(_) => engine.graft(&place, &wanted, &comment, build),
-            // Here, off the script's thread, the builder goes.
-            Err(error) => Err(error),
-        };
-        context.blocking(settle).await
-    }
-}
-
-/// Runs a step against a session until it ends, fails, or a replay diverges.
-async fn run(lua: &Lua, step: &Function, session: Arc<Session>) -> Result<Ended> {
-    let divergence = Arc::new(Divergence::default());
-    let guest = Guest::new(session, Arc::clone(&divergence));
-    let thread = lua.create_thread(step.clone()).map_err(|error| from_lua(&error))?;
-    let running = thread.into_async::<()>(guest).map_err(|error| from_lua(&error))?;
-    tokio::select! {
-        biased;
-        reason = divergence.raised() => Ok(Ended::Diverged(reason)),
-        ended = running => ended.map(|()| Ended::Finished).map_err(|error| from_lua(&error)),
+    #[test]
+    fn the_options_of_revert_are_flags() {
+        let flags = RevertFlags { paused: true, force: true, ..RevertFlags::default() };
+        assert_eq!(read(revert_flags, "{ paused = true, force = true, running = false }"), flags);
     }
 }

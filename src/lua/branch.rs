@@ -1,0 +1,180 @@
+//! Growing a tree: `branch` and `branches`, each a step replayed or carried out.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use mlua::{Function, Lua, Table, UserDataMethods, Value};
+
+use super::context::Context;
+use super::error::from_lua;
+use super::guest::{Divergence, Guest};
+use super::options::Options;
+use super::snapshot::Snapshot;
+use crate::error::{Error, Result};
+use crate::name::SnapshotName;
+use crate::tree::{Candidate, Engine, Event, Found, NodeId, Recalled, Session};
+
+/// A branch as the script asks for it.
+pub struct Branch {
+    name: SnapshotName,
+    step: Function,
+    comment: String,
+}
+
+/// How a step ended that nothing stopped.
+enum Ended {
+    Finished,
+    /// The replay went another way than the journal.
+    Diverged(String),
+}
+
+pub fn add_methods<M: UserDataMethods<Snapshot>>(methods: &mut M) {
+    methods.add_async_method("branch", |lua, this, (name, step, options): (String, Value, Value)| async move {
+        let branch = Branch::read("snapshot:branch", name, step, options)?;
+        Ok(branch.grow_on(&lua, &this).await?)
+    });
+    methods.add_async_method("branches", |lua, this, steps: Table| async move {
+        let mut branches = Vec::new();
+        for pair in steps.pairs::<Value, Value>() {
+            let (Value::String(name), step) = pair? else {
+                return Err(Error::failed("snapshot:branches: every branch needs a name")
+                    .hint("snapshot:branches { name = function(guest) ... end }")
+                    .into());
+            };
+            let name = SnapshotName::new(name.to_string_lossy())?;
+            let step = step_of(&name, step)?;
+            branches.push(Branch { name, step, comment: String::new() });
+        }
+        // Lua's tables have no order; the reports of a run should.
+        branches.sort_by(|a, b| a.name.cmp(&b.name));
+        let context = Arc::clone(&this.domain.context);
+        let parent = this.node().await?;
+        for branch in &branches {
+            context.declare(&lua, &parent.machine, Some(&branch.name))?;
+        }
+        let grown = lua.create_table()?;
+        for node in grow(&lua, &context, &parent, &branches).await? {
+            grown.set(node.name.to_string(), Snapshot::grown(&this.domain, node))?;
+        }
+        Ok(grown)
+    });
+}
+
+fn step_of(name: &SnapshotName, step: Value) -> Result<Function> {
+    match step {
+        Value::Function(step) => Ok(step),
+        other => Err(Error::failed(format!("the step of `{name}` must be a function, not a {}", other.type_name()))
+            .hint("snapshot:branch(\"name\", function(guest) ... end)")),
+    }
+}
+
+/// Returns the branches in their order: those that are there, and the others built at the same time.
+async fn grow(lua: &Lua, context: &Arc<Context>, parent: &NodeId, branches: &[Branch]) -> Result<Vec<NodeId>> {
+    loop {
+        let mut found = Vec::with_capacity(branches.len());
+        for branch in branches {
+            found.push(branch.reuse(lua, context, parent).await);
+        }
+        let machine = parent.machine.clone();
+        let is_missing = found.iter().any(|found| matches!(found, Ok(Found::Needed(_))));
+        if is_missing && context.blocking(move |engine| engine.claim(&machine)).await? {
+            continue;
+        }
+        let growing = branches.iter().zip(found).map(|(branch, found)| async move {
+            match found? {
+                Found::Cached(node) => Ok(node),
+                Found::Needed(reason) => branch.build(lua, context, parent, reason).await,
+            }
+        });
+        let (grown, failures): (Vec<_>, Vec<_>) = join_all(growing).await.into_iter().partition(Result::is_ok);
+        return match Error::together(failures.into_iter().filter_map(Result::err).collect()) {
+            Some(error) => Err(error),
+            None => Ok(grown.into_iter().flatten().collect()),
+        };
+    }
+}
+
+impl Branch {
+    pub fn read(function: &'static str, name: String, step: Value, options: Value) -> Result<Self> {
+        let options = Options::read(function, options, &["comment"])?;
+        let comment = options.string("comment")?.unwrap_or_default();
+        let name = SnapshotName::new(name)?;
+        let step = step_of(&name, step)?;
+        Ok(Self { name, step, comment })
+    }
+
+    /// Makes the branch a child of `parent`.
+    pub async fn grow_on(self, lua: &Lua, parent: &Snapshot) -> Result<Option<Snapshot>> {
+        let context = Arc::clone(&parent.domain.context);
+        let node = parent.node().await?;
+        context.declare(lua, &node.machine, Some(&self.name))?;
+        let mut grown = grow(lua, &context, &node, &[self]).await?;
+        Ok(grown.pop().map(|node| Snapshot::grown(&parent.domain, node)))
+    }
+
+    /// Looks for what this step has made of `parent` before.
+    async fn reuse(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<Found> {
+        let (place, wanted) = (parent.clone(), self.name.clone());
+        let reason = match context.blocking(move |engine| engine.recall(&place, &wanted)).await? {
+            Recalled::Stale(reason) => reason,
+            Recalled::Candidate(candidate) => match self.try_out(lua, context, parent, *candidate).await? {
+                Found::Needed(reason) => reason,
+                cached => return Ok(cached),
+            },
+        };
+        let (place, wanted) = (parent.clone(), self.name.clone());
+        for candidate in context.blocking(move |engine| engine.recall_superseded(&place, &wanted)).await? {
+            if let Found::Cached(node) = self.try_out(lua, context, parent, candidate).await? {
+                return Ok(Found::Cached(node));
+            }
+        }
+        Ok(Found::Needed(reason))
+    }
+
+    /// Replays the step against what it may have made.
+    async fn try_out(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId, candidate: Candidate) -> Result<Found> {
+        match run(lua, &self.step, Arc::clone(&candidate.session)).await? {
+            Ended::Diverged(why) => Ok(Found::Needed(why)),
+            Ended::Finished => {
+                let place = parent.clone();
+                context.blocking(move |engine| engine.accept(&place, &candidate)).await
+            }
+        }
+    }
+
+    /// Runs the step in a builder and grafts what it made.
+    async fn build(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId, reason: String) -> Result<NodeId> {
+        let _permit = context.jobs.acquire().await.map_err(|cause| Error::bug("the jobs are closed").cause(cause))?;
+        let events = &context.engine.events;
+        let (machine, node) = (parent.machine.to_string(), self.name.to_string());
+        events.emit(Event::NodeStarted { machine: machine.clone(), node: node.clone(), reason });
+        let built = self.build_and_graft(lua, context, parent).await;
+        built.inspect_err(|_| events.emit(Event::NodeFailed { machine, node }))
+    }
+
+    async fn build_and_graft(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<NodeId> {
+        let (place, wanted) = (parent.clone(), self.name.clone());
+        let build = context.blocking(move |engine| engine.start_build(&place, &wanted)).await?;
+        let ended = run(lua, &self.step, Arc::clone(&build.session)).await;
+        let (place, wanted, comment) = (parent.clone(), self.name.clone(), self.comment.clone());
+        let settle = move |engine: &Engine| match ended {
+            Ok(_) => engine.graft(&place, &wanted, &comment, build),
+            // Here, off the script's thread, the builder goes.
+            Err(error) => Err(error),
+        };
+        context.blocking(settle).await
+    }
+}
+
+/// Runs a step against a session until it ends, fails, or a replay diverges.
+async fn run(lua: &Lua, step: &Function, session: Arc<Session>) -> Result<Ended> {
+    let divergence = Arc::new(Divergence::default());
+    let guest = Guest::new(session, Arc::clone(&divergence));
+    let thread = lua.create_thread(step.clone()).map_err(|error| from_lua(&error))?;
+    let running = thread.into_async::<()>(guest).map_err(|error| from_lua(&error))?;
+    tokio::select! {
+        biased;
+        reason = divergence.raised() => Ok(Ended::Diverged(reason)),
+        ended = running => ended.map(|()| Ended::Finished).map_err(|error| from_lua(&error)),
+    }
+}

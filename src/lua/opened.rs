@@ -1,0 +1,60 @@
+//! Recipes on a machine that was opened: what it is while it is shut off becomes a root, from which branches grow.
+
+use std::sync::Arc;
+
+use mlua::{Lua, UserDataMethods, Value};
+
+use super::branch::Branch;
+use super::domain::Domain;
+use super::options::Options;
+use super::snapshot::Snapshot;
+use crate::error::Result;
+use crate::name::SnapshotName;
+use crate::tree::{Event, Found};
+
+/// The root of `machine:branch`, which names none.
+const ROOT: &str = "root";
+
+pub fn add_methods<M: UserDataMethods<Domain>>(methods: &mut M) {
+    methods.add_async_method("root", |lua, this, (name, options): (String, Value)| async move {
+        let options = Options::read("machine:root", options, &["comment"])?;
+        let comment = options.string("comment")?.unwrap_or_default();
+        let name = SnapshotName::new(name)?;
+        this.context.declare(&lua, &this.name, Some(&name))?;
+        Ok(root(&this, name, comment).await?)
+    });
+    methods.add_async_method("branch", |lua, this, (name, step, options): (String, Value, Value)| async move {
+        let branch = Branch::read("machine:branch", name, step, options)?;
+        Ok(grow(&lua, &this, branch).await?)
+    });
+}
+
+async fn grow(lua: &Lua, domain: &Domain, branch: Branch) -> Result<Option<Snapshot>> {
+    let root = root(domain, SnapshotName::new(ROOT)?, String::new()).await?;
+    branch.grow_on(lua, &root).await
+}
+
+async fn root(domain: &Domain, name: SnapshotName, comment: String) -> Result<Snapshot> {
+    let context = Arc::clone(&domain.context);
+    let swept = domain.name.clone();
+    context.blocking(move |engine| engine.sweep(&swept)).await?;
+    let reason = loop {
+        let (machine, wanted) = (domain.name.clone(), name.clone());
+        match context.blocking(move |engine| engine.find_state_root(&machine, &wanted)).await? {
+            Found::Cached(node) => return Ok(Snapshot::grown(domain, node)),
+            Found::Needed(reason) => {
+                let machine = domain.name.clone();
+                if !context.blocking(move |engine| engine.claim(&machine)).await? {
+                    break reason;
+                }
+            }
+        }
+    };
+    let events = &context.engine.events;
+    let (machine, node) = (domain.name.to_string(), name.to_string());
+    events.emit(Event::NodeStarted { machine: machine.clone(), node: node.clone(), reason });
+    let (place, wanted) = (domain.name.clone(), name);
+    let made = context.blocking(move |engine| engine.make_state_root(&place, &wanted, &comment)).await;
+    let made = made.inspect_err(|_| events.emit(Event::NodeFailed { machine, node }))?;
+    Ok(Snapshot::grown(domain, made))
+}
