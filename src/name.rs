@@ -125,6 +125,30 @@ impl fmt::Display for SnapshotPath {
     }
 }
 
+/// `MACHINE` or `MACHINE/SNAPSHOT`, as the command line writes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Machine(MachineName),
+    Snapshot(SnapshotPath),
+}
+
+impl Target {
+    pub fn machine(&self) -> &MachineName {
+        match self {
+            Self::Machine(machine) => machine,
+            Self::Snapshot(path) => &path.machine,
+        }
+    }
+}
+
+impl std::str::FromStr for Target {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text.contains('/') { text.parse().map(Self::Snapshot) } else { text.parse().map(Self::Machine) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +180,16 @@ mod tests {
             "lab".parse::<SnapshotPath>().unwrap_err().to_string(),
             "`lab` names no snapshot\nhint: write MACHINE/SNAPSHOT, such as kvm_debian12/sn01_kvm_debian12"
         );
+    }
+
+    #[test]
+    fn a_target_is_a_machine_or_a_snapshot() {
+        let machine = Target::Machine(MachineName::new("lab").unwrap());
+        assert_eq!("lab".parse::<Target>().unwrap(), machine);
+        let snapshot: Target = "lab/sn01".parse().unwrap();
+        assert_eq!(snapshot, Target::Snapshot("lab/sn01".parse().unwrap()));
+        assert_eq!(snapshot.machine(), machine.machine());
+        assert!("lab/".parse::<Target>().is_err() && "/sn01".parse::<Target>().is_err());
     }
 
     #[test]

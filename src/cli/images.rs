@@ -37,12 +37,12 @@ impl Images {
     pub fn execute(&self, ui: &Ui) -> Result<i32> {
         let cache = ImageCache::open(&Paths::from_env()?.cache)?;
         match &self.action {
-            None => ui.images(&cache.list()?),
-            Some(Action::List { json: false }) => ui.images(&cache.list()?),
+            None => ui.images(&cache.list()?)?,
+            Some(Action::List { json: false }) => ui.images(&cache.list()?)?,
             Some(Action::List { json: true }) => ui.json(&cache.list()?)?,
             Some(Action::Remove { yes, image }) => {
                 let found = cache.find(image)?;
-                confirm(ui, &format!("image `{}` ({})", found.name, found.digest), *yes)?;
+                confirm(ui, &format!("delete image `{}` ({})", found.name, found.digest), *yes)?;
                 cache.remove(&found)?;
                 ui.status(&format!("Removed image `{}`.", found.name));
             }

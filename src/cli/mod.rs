@@ -1,11 +1,22 @@
 //! The command line: arguments in, exit code out.
 
+mod current;
 mod delete;
+mod edit;
 mod exec;
+mod gc;
 mod images;
+mod info;
+mod list;
+mod log;
+mod revert;
 mod run;
 mod session;
+mod snapshot;
+mod spec;
 mod tree;
+mod undo;
+mod which;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -24,6 +35,7 @@ struct Cli {
 }
 
 #[derive(Args)]
+#[command(next_help_heading = "Global options")]
 struct Global {
     /// Connect to this hypervisor, as in virsh; `embed` and `fake:` are snaptree's own
     #[arg(short, long, value_name = "URI", global = true)]
@@ -38,10 +50,20 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Command {
+    // Work, looking, snapshots, the cache.
     Run(run::Run),
-    Tree(tree::Tree),
     Exec(exec::Exec),
+    Tree(tree::Tree),
+    List(list::List),
+    Info(info::Info),
+    Current(current::Current),
+    Log(log::Log),
+    Snapshot(snapshot::Snapshot),
+    Edit(edit::Edit),
+    Revert(revert::Revert),
     Delete(delete::Delete),
+    Undo(undo::Undo),
+    Gc(gc::Gc),
     Images(images::Images),
 }
 
@@ -72,21 +94,30 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<i32> {
     let session = || Session::open(&cli.global, ui);
     match &cli.command {
         Command::Run(run) => run.execute(session()?, ui),
-        Command::Tree(tree) => tree.execute(session()?, ui),
         Command::Exec(exec) => exec.execute(session()?, ui),
+        Command::Tree(tree) => tree.execute(session()?, ui),
+        Command::List(list) => list.execute(session()?, ui),
+        Command::Info(info) => info.execute(session()?, ui),
+        Command::Current(current) => current.execute(session()?, ui),
+        Command::Log(log) => log.execute(session()?, ui),
+        Command::Snapshot(snapshot) => snapshot.execute(session()?, ui),
+        Command::Edit(edit) => edit.execute(session()?, ui),
+        Command::Revert(revert) => revert.execute(session()?, ui),
         Command::Delete(delete) => delete.execute(session()?, ui),
+        Command::Undo(undo) => undo.execute(session()?, ui),
+        Command::Gc(gc) => gc.execute(session()?, ui),
         Command::Images(images) => images.execute(ui),
     }
 }
 
 /// Asks before something is lost; without a terminal only `--yes` will do.
-fn confirm(ui: &Ui, what: &str, yes: bool) -> Result<()> {
+fn confirm(ui: &Ui, deed: &str, yes: bool) -> Result<()> {
     if yes {
         return Ok(());
     }
-    match ui.ask(&format!("delete {what}?")) {
+    match ui.ask(&format!("{deed}?")) {
         Some(true) => Ok(()),
-        Some(false) => Err(Error::failed("nothing was deleted")),
-        None => Err(Error::usage(format!("this would delete {what}")).hint("give --yes to do it without being asked")),
+        Some(false) => Err(Error::failed("nothing was changed")),
+        None => Err(Error::usage(format!("this would {deed}")).hint("give --yes to do it without being asked")),
     }
 }

@@ -34,6 +34,7 @@ impl Run {
         let images = Arc::new(ImageCache::open(&session.paths.cache)?);
         let settings = Settings {
             engine: Arc::clone(&session.engine),
+            connect: session.connector(),
             images,
             jobs: usize::from(self.jobs),
             stdlib: session.paths.stdlib.clone(),

@@ -7,9 +7,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::Global;
 use crate::error::{Because, Result};
 use crate::hypervisor::Hypervisor;
+use crate::lua::Connector;
 use crate::paths::Paths;
 use crate::stop::Interrupt;
-use crate::tree::{Engine, Store};
+use crate::tree::{Engine, Events, Store};
 use crate::ui::Ui;
 use crate::{fake, libvirt};
 
@@ -22,20 +23,31 @@ impl Session {
     pub fn open(global: &Global, ui: &Ui) -> Result<Self> {
         let interrupt = interrupt_on_signals()?;
         let paths = Paths::from_env()?;
-        let events = ui.events();
-        let hypervisor: Arc<dyn Hypervisor> = match global.connect.as_deref() {
-            Some(uri) if uri.starts_with("fake:") => fake::connect(uri)?,
-            uri => {
-                let connected = libvirt::connect(uri, &paths)?;
-                if let Some(note) = connected.note {
-                    events.note(note);
-                }
-                connected.hypervisor
-            }
-        };
-        let store = Store::new(paths.store.clone());
-        Ok(Self { engine: Arc::new(Engine::new(hypervisor, store, events, interrupt)), paths })
+        let engine = connect(global.connect.as_deref(), &paths, ui.events(), interrupt)?;
+        Ok(Self { engine, paths })
     }
+
+    /// Returns what opens further connections for a script.
+    pub fn connector(&self) -> Connector {
+        let (paths, events) = (self.paths.clone(), self.engine.events.clone());
+        let interrupt = self.engine.interrupt.clone();
+        Arc::new(move |uri| connect(Some(uri), &paths, events.clone(), interrupt.clone()))
+    }
+}
+
+fn connect(uri: Option<&str>, paths: &Paths, events: Events, interrupt: Interrupt) -> Result<Arc<Engine>> {
+    let hypervisor: Arc<dyn Hypervisor> = match uri {
+        Some(uri) if uri.starts_with("fake:") => fake::connect(uri)?,
+        uri => {
+            let connected = libvirt::connect(uri, paths)?;
+            if let Some(note) = connected.note {
+                events.note(note);
+            }
+            connected.hypervisor
+        }
+    };
+    let store = Store::new(paths.store.clone());
+    Ok(Arc::new(Engine::new(hypervisor, store, events, interrupt)))
 }
 
 /// Makes the first signal stop the work and clean up, and a second one end the process at once.

@@ -29,7 +29,7 @@ impl Tree {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let trees = session.engine.trees(self.machine.as_ref())?;
         match self.format {
-            Format::Text => ui.trees(&trees, self.machine.is_none()),
+            Format::Text => ui.trees(&trees, self.machine.is_none())?,
             Format::Json => ui.json(&trees)?,
         }
         Ok(0)

@@ -1,7 +1,10 @@
 //! What a person sees: the one consumer of the engine's events, and the only printer.
 
-mod draw;
+mod facts;
 mod progress;
+mod record;
+mod table;
+mod words;
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::sync::mpsc::{self, Receiver};
@@ -12,7 +15,8 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::hypervisor::Stream;
 use crate::image::CachedImage;
-use crate::tree::{Events, TreeView};
+use crate::name::MachineName;
+use crate::tree::{Events, Log, MachineInfo, MachineView, SnapshotInfo, SnapshotView, TreeView, UndoView};
 use progress::Progress;
 
 /// The terminal, or what stands in its place: results on stdout, all else on stderr.
@@ -55,6 +59,11 @@ impl Ui {
         }
     }
 
+    /// Says what a collection freed.
+    pub fn freed(&self, machine: &MachineName, bytes: u64) {
+        self.status(&format!("Freed {} of `{machine}`.", words::size(bytes)));
+    }
+
     fn line(&self, line: &str) {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).line(line);
     }
@@ -93,30 +102,97 @@ impl Ui {
     }
 
     /// Prints trees as results.
-    pub fn trees(&self, trees: &[TreeView], with_names: bool) {
-        let drawn: Vec<String> = trees.iter().map(|tree| draw::text(tree, with_names)).collect();
-        let _ = write_all(&mut io::stdout().lock(), drawn.join("\n").as_bytes());
+    pub fn trees(&self, trees: &[TreeView], with_names: bool) -> Result<()> {
+        let name = |tree: &TreeView| if with_names { format!("{}:\n", tree.machine) } else { String::new() };
+        let drawn: Vec<String> = trees.iter().map(|tree| format!("{}{tree}", name(tree))).collect();
+        print(&drawn.join("\n"))
     }
 
     /// Prints trees as the end of a run's report.
     pub fn progress_tree(&self, trees: &[TreeView]) {
         for tree in trees {
-            self.status(draw::text(tree, false).trim_end());
+            self.status(tree.to_string().trim_end());
         }
     }
 
     pub fn json(&self, value: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(value).map_err(|cause| Error::bug("cannot write JSON").cause(cause))?;
-        write_all(&mut io::stdout().lock(), format!("{text}\n").as_bytes())
-            .map_err(|cause| Error::failed("cannot write to the standard output").cause(cause))
+        self.text(&text)
     }
 
-    pub fn images(&self, images: &[CachedImage]) {
-        let _ = write_all(&mut io::stdout().lock(), draw::images(images).as_bytes());
+    /// Prints a text, such as a name or an XML document, with a line end.
+    pub fn text(&self, text: &str) -> Result<()> {
+        print(&format!("{}\n", text.trim_end_matches('\n')))
+    }
+
+    /// Prints a name on each line.
+    pub fn names<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<()> {
+        print(&names.map(|name| format!("{name}\n")).collect::<String>())
+    }
+
+    pub fn machines(&self, machines: &[MachineView]) -> Result<()> {
+        print(&table::machines(machines))
+    }
+
+    pub fn snapshots(&self, snapshots: &[SnapshotView], with_parent: bool) -> Result<()> {
+        print(&table::snapshots(snapshots, with_parent))
+    }
+
+    pub fn machine_info(&self, info: &MachineInfo) -> Result<()> {
+        print(&facts::machine(info))
+    }
+
+    pub fn snapshot_info(&self, info: &SnapshotInfo) -> Result<()> {
+        print(&facts::snapshot(info))
+    }
+
+    /// Prints what made a snapshot, all of its output in verbose mode.
+    pub fn log(&self, log: &Log) -> Result<()> {
+        print(&record::text(log, self.verbose))
+    }
+
+    pub fn undo_entries(&self, entries: &[UndoView]) -> Result<()> {
+        print(&table::undo(entries))
+    }
+
+    pub fn images(&self, images: &[CachedImage]) -> Result<()> {
+        print(&table::images(images))
+    }
+}
+
+/// Writes a result to the standard output. A reader who has had enough of it is no failure.
+fn print(text: &str) -> Result<()> {
+    match write_all(&mut io::stdout().lock(), text.as_bytes()) {
+        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::failed("cannot write to the standard output").cause(cause))
+        }
+        _ => Ok(()),
     }
 }
 
 fn write_all(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     out.write_all(bytes)?;
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::hypervisor::SnapshotKind;
+    use crate::tree::SnapshotView;
+
+    /// Makes a snapshot to draw; `b` is the current one.
+    pub fn snapshot(name: &str, parent: Option<&str>) -> SnapshotView {
+        SnapshotView {
+            name: name.to_string(),
+            parent: parent.map(str::to_string),
+            comment: String::new(),
+            created: 0,
+            state: "shutoff".into(),
+            current: name == "b",
+            kind: SnapshotKind::External,
+            live: false,
+            key: None,
+            operations: Vec::new(),
+        }
+    }
 }

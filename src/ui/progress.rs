@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::words::{one_line, seconds};
 use crate::tree::Event;
 
 pub struct Progress {
@@ -158,20 +159,5 @@ impl Progress {
         {
             bar.set_message(line.to_string());
         }
-    }
-}
-
-fn one_line(text: &str) -> String {
-    const WIDTH: usize = 100;
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WIDTH).collect();
-    if text.chars().count() > WIDTH { line + "..." } else { line }
-}
-
-fn seconds(took: Duration) -> String {
-    const MINUTE: u64 = 60;
-    match took.as_secs() {
-        0 => format!("{} ms", took.as_millis()),
-        seconds if seconds < MINUTE => format!("{:.1} s", took.as_secs_f64()),
-        seconds => format!("{} min {} s", seconds / MINUTE, seconds % MINUTE),
     }
 }

@@ -1,0 +1,43 @@
+//! `snaptree gc`.
+
+use clap::Args;
+
+use super::confirm;
+use super::session::Session;
+use crate::error::Result;
+use crate::name::MachineName;
+use crate::ui::Ui;
+
+/// Give up what is kept besides the tree: what `undo` could take back, and superseded snapshots
+#[derive(Args)]
+pub struct Gc {
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// The machine; every machine without it
+    machine: Option<MachineName>,
+}
+
+impl Gc {
+    pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
+        let engine = &session.engine;
+        let names = match &self.machine {
+            Some(machine) => vec![machine.clone()],
+            None => engine.names()?,
+        };
+        let mut doomed = Vec::new();
+        for name in names {
+            doomed.extend(engine.what_gc_removes(&name)?.map(|what| (name, what)));
+        }
+        if doomed.is_empty() {
+            ui.status("There is nothing to give up.");
+            return Ok(0);
+        }
+        let all: Vec<&str> = doomed.iter().map(|(_, what)| what.as_str()).collect();
+        confirm(ui, &format!("give up {}", all.join(", ")), self.yes)?;
+        for (name, _) in &doomed {
+            ui.freed(name, engine.gc(name)?);
+        }
+        Ok(0)
+    }
+}

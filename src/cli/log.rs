@@ -1,0 +1,45 @@
+//! `snaptree log`.
+
+use clap::Args;
+
+use super::session::Session;
+use super::which::Which;
+use crate::error::Result;
+use crate::name::SnapshotPath;
+use crate::ui::Ui;
+
+/// Show the operations that made a snapshot, with their results
+///
+/// Of a long output the last lines are shown; --verbose shows all of it.
+#[derive(Args)]
+pub struct Log {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+impl Log {
+    pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
+        let path = self.which.snapshot(&session.engine)?;
+        let log = session.engine.log(&path)?;
+        if self.json {
+            ui.json(&log)?;
+        } else if log.operations.is_empty() {
+            ui.text(&why_empty(&path, &session)?)?;
+        } else {
+            ui.log(&log)?;
+        }
+        Ok(0)
+    }
+}
+
+fn why_empty(path: &SnapshotPath, session: &Session) -> Result<String> {
+    let info = session.engine.snapshot_info(path)?;
+    Ok(match (info.snapshot.key, info.snapshot.parent) {
+        (None, _) => format!("no script made `{path}`: nothing is recorded of it"),
+        (Some(_), None) => format!("`{path}` is a root: no operation made it"),
+        (Some(_), Some(_)) => format!("the step that made `{path}` had no operations"),
+    })
+}

@@ -1,0 +1,48 @@
+//! How the command line names a snapshot: by its path, or as the current one of its machine.
+
+use clap::Args;
+
+use crate::error::{Error, Result};
+use crate::name::{MachineName, SnapshotName, SnapshotPath, Target};
+use crate::tree::Engine;
+
+#[derive(Args)]
+pub struct Which {
+    /// Take the machine's current snapshot
+    #[arg(long)]
+    current: bool,
+    /// MACHINE/SNAPSHOT; with --current only MACHINE
+    #[arg(value_name = "MACHINE[/SNAPSHOT]")]
+    target: Target,
+}
+
+impl Which {
+    /// Returns the snapshot that is meant, or the machine when none is.
+    pub fn target(&self, engine: &Engine) -> Result<Target> {
+        match (&self.target, self.current) {
+            (Target::Machine(machine), true) => current(engine, machine).map(Target::Snapshot),
+            (Target::Snapshot(path), true) => Err(Error::usage(format!("`{path}` names a snapshot already"))
+                .hint(format!("give either the snapshot or --current: `{} --current`", path.machine))),
+            (target, false) => Ok(target.clone()),
+        }
+    }
+
+    /// Returns the snapshot that is meant, where only a snapshot will do.
+    pub fn snapshot(&self, engine: &Engine) -> Result<SnapshotPath> {
+        match self.target(engine)? {
+            Target::Snapshot(path) => Ok(path),
+            Target::Machine(machine) => Err(Error::usage(format!("`{machine}` names no snapshot"))
+                .hint(format!("write {machine}/SNAPSHOT, or give --current for its current one"))),
+        }
+    }
+}
+
+/// Returns a machine's current snapshot, which has to exist.
+pub fn current(engine: &Engine, machine: &MachineName) -> Result<SnapshotPath> {
+    let seen = engine.existing_now(machine)?;
+    let Some(node) = seen.current() else {
+        return Err(Error::failed(format!("machine `{machine}` has no current snapshot"))
+            .hint(format!("`snaptree list {machine}` lists the ones that it has")));
+    };
+    Ok(SnapshotPath { machine: machine.clone(), snapshot: SnapshotName::new(node.name())? })
+}

@@ -1,0 +1,238 @@
+//! One machine or one snapshot in full, a fact on each line, as `virsh snapshot-info` prints them.
+
+use super::words::{or_dash, size, time, yes_or_no};
+use crate::tree::{DiskInfo, FileInfo, MachineInfo, SnapshotDiskInfo, SnapshotInfo};
+
+/// Where the values begin.
+const COLUMN: usize = 16;
+
+/// Lines of facts.
+#[derive(Default)]
+struct Facts(String);
+
+impl Facts {
+    /// Adds a fact; the second and further lines of its value stand below the first.
+    fn add(&mut self, name: &str, value: impl AsRef<str>) {
+        let mut lines = value.as_ref().lines();
+        let first = lines.next().unwrap_or("-");
+        self.line(&format!("{:<COLUMN$}{first}", format!("{name}: ")));
+        lines.for_each(|line| self.below(line));
+    }
+
+    fn below(&mut self, line: &str) {
+        self.line(&format!("{:COLUMN$}{line}", ""));
+    }
+
+    fn line(&mut self, line: &str) {
+        self.0.push_str(line.trim_end());
+        self.0.push('\n');
+    }
+
+    /// Adds a backing chain: how deep each file is, its size and its path.
+    fn chain(&mut self, chain: &[FileInfo]) {
+        let sizes: Vec<String> =
+            chain.iter().map(|file| file.size.map_or_else(|| "missing".to_string(), size)).collect();
+        let width = sizes.iter().map(String::len).max().unwrap_or(0);
+        let depths = chain.len().saturating_sub(1).to_string().len();
+        for (depth, (file, size)) in chain.iter().zip(sizes).enumerate() {
+            self.below(&format!("{depth:>depths$}  {size:>width$}  {}", file.path.display()));
+        }
+    }
+}
+
+/// Writes a machine's facts.
+pub fn machine(info: &MachineInfo) -> String {
+    let machine = &info.machine;
+    let mut facts = Facts::default();
+    facts.add("Name", &machine.name);
+    facts.add("UUID", &machine.uuid);
+    facts.add("State", &machine.state);
+    facts.add("Persistent", yes_or_no(machine.persistent));
+    facts.add("Made by", if machine.ours { "snaptree" } else { "somebody else" });
+    facts.add("CPUs", info.cpus.to_string());
+    facts.add("Memory", size(info.memory));
+    facts.add("Snapshots", machine.snapshots.to_string());
+    facts.add("Current", or_dash(machine.current.as_deref()));
+    info.disks.iter().for_each(|disk| add_disk(&mut facts, disk));
+    for entry in &info.undo {
+        facts.add(&format!("Undo {}", entry.number), format!("{}, {}", entry.what, time(entry.created)));
+    }
+    facts.0
+}
+
+fn add_disk(facts: &mut Facts, disk: &DiskInfo) {
+    let read_only = if disk.read_only { ", read-only" } else { "" };
+    facts.add(&format!("Disk {}", disk.target), format!("{}, {}{read_only}", disk.device, disk.format));
+    if disk.chain.is_empty() {
+        facts.below(disk.source.as_deref().unwrap_or("empty"));
+    }
+    facts.chain(&disk.chain);
+}
+
+/// Writes a snapshot's facts.
+pub fn snapshot(info: &SnapshotInfo) -> String {
+    let mut facts = Facts::default();
+    facts.add("Name", &info.snapshot.name);
+    facts.add("Machine", &info.machine);
+    facts.add("Current", yes_or_no(info.snapshot.current));
+    facts.add("State", &info.snapshot.state);
+    facts.add("Kind", info.snapshot.kind.as_str());
+    facts.add("Parent", or_dash(info.snapshot.parent.as_deref()));
+    facts.add("Children", children(&info.children));
+    facts.add("Descendants", info.descendants.to_string());
+    facts.add("Created", time(info.snapshot.created));
+    facts.add("Comment", &info.snapshot.comment);
+    facts.add("Key", or_dash(info.snapshot.key.as_deref()));
+    facts.add("Size", size(info.size));
+    facts.add("RAM", ram(info));
+    info.disks.iter().for_each(|disk| add_snapshot_disk(&mut facts, disk));
+    facts.0
+}
+
+fn children(names: &[String]) -> String {
+    match names.len() {
+        0 => "0".to_string(),
+        count => format!("{count} ({})", names.join(", ")),
+    }
+}
+
+fn ram(info: &SnapshotInfo) -> String {
+    match &info.memory {
+        Some(file) => file.display().to_string(),
+        None if info.snapshot.live => "internal".to_string(),
+        None => "-".to_string(),
+    }
+}
+
+fn add_snapshot_disk(facts: &mut Facts, disk: &SnapshotDiskInfo) {
+    let kind = disk.kind.map_or("left out", |kind| kind.as_str());
+    facts.add(&format!("Disk {}", disk.target), kind);
+    facts.chain(&disk.chain);
+    if let Some(overlay) = &disk.overlay {
+        facts.below(&format!("overlay: {}", overlay.display()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hypervisor::SnapshotKind;
+    use crate::tree::SnapshotView;
+    use crate::tree::{MachineView, UndoView};
+
+    fn file(path: &str, size: Option<u64>) -> FileInfo {
+        FileInfo { path: path.into(), size }
+    }
+
+    #[test]
+    fn a_machine_has_its_disks_with_what_they_stand_on() {
+        let disk = |target: &str, device: &str, read_only, chain| DiskInfo {
+            target: target.into(),
+            device: device.into(),
+            source: None,
+            format: "qcow2".into(),
+            read_only,
+            chain,
+        };
+        let info = MachineInfo {
+            machine: MachineView {
+                name: "db".into(),
+                uuid: "0b2f".into(),
+                state: "running".into(),
+                persistent: true,
+                snapshots: 3,
+                current: None,
+                ours: false,
+            },
+            memory: 1 << 30,
+            cpus: 2,
+            disks: vec![
+                disk("vda", "disk", false, vec![file("/a", Some(2048)), file("/b", None)]),
+                disk("sda", "cdrom", true, Vec::new()),
+            ],
+            undo: vec![UndoView { number: 3, created: 0, what: "delete sn03".into(), effect: String::new() }],
+        };
+        assert_eq!(
+            machine(&info),
+            format!(
+                "\
+Name:           db
+UUID:           0b2f
+State:          running
+Persistent:     yes
+Made by:        somebody else
+CPUs:           2
+Memory:         1.0 GiB
+Snapshots:      3
+Current:        -
+Disk vda:       disk, qcow2
+                0  2.0 KiB  /a
+                1  missing  /b
+Disk sda:       cdrom, qcow2, read-only
+                empty
+Undo 3:         delete sn03, {}
+",
+                time(0)
+            )
+        );
+    }
+
+    #[test]
+    fn a_snapshot_has_virshs_facts_and_more() {
+        let view = SnapshotView {
+            name: "sn02".into(),
+            parent: Some("sn01".into()),
+            comment: "two\nlines".into(),
+            created: 0,
+            state: "disk-snapshot".into(),
+            current: true,
+            kind: SnapshotKind::External,
+            live: false,
+            key: None,
+            operations: Vec::new(),
+        };
+        let mut info = SnapshotInfo {
+            machine: "db".into(),
+            snapshot: view,
+            children: vec!["a".into(), "b".into()],
+            descendants: 3,
+            size: 2048,
+            memory: None,
+            disks: vec![SnapshotDiskInfo {
+                target: "vda".into(),
+                kind: Some(SnapshotKind::External),
+                file: Some("/a".into()),
+                overlay: Some("/c".into()),
+                chain: vec![file("/a", Some(2048))],
+            }],
+        };
+        let expected = format!(
+            "\
+Name:           sn02
+Machine:        db
+Current:        yes
+State:          disk-snapshot
+Kind:           external
+Parent:         sn01
+Children:       2 (a, b)
+Descendants:    3
+Created:        {}
+Comment:        two
+                lines
+Key:            -
+Size:           2.0 KiB
+RAM:            -
+Disk vda:       external
+                0  2.0 KiB  /a
+                overlay: /c
+",
+            time(0)
+        );
+        assert_eq!(snapshot(&info), expected);
+        (info.snapshot.live, info.children, info.disks[0].kind) = (true, Vec::new(), None);
+        let text = snapshot(&info);
+        assert!(text.contains("Children:       0\n"), "{text}");
+        assert!(text.contains("RAM:            internal\n"), "{text}");
+        assert!(text.contains("Disk vda:       left out\n"), "{text}");
+    }
+}

@@ -1,0 +1,109 @@
+//! What made a snapshot, as text.
+
+use std::time::Duration;
+
+use super::words::{one_line, seconds, size};
+use crate::tree::{Log, LoggedOperation, Outcome};
+
+/// The most lines of a command's output that are shown unasked.
+const LINES: usize = 20;
+
+/// Writes the operations, what came of each indented below it; all of it when asked for.
+pub fn text(log: &Log, all: bool) -> String {
+    let mut lines = Vec::new();
+    for operation in &log.operations {
+        let took = seconds(Duration::from_millis(operation.took));
+        lines.push(format!("{}: {}: {took}", operation.number, one_line(&operation.operation)));
+        outcome(operation, all, &mut lines);
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn outcome(operation: &LoggedOperation, all: bool, lines: &mut Vec<String>) {
+    match &operation.outcome {
+        Outcome::Done => {}
+        Outcome::Exit { status, stdout, stderr } => {
+            lines.push(format!("    status {status}"));
+            output("| ", &stdout.0, all, lines);
+            output("! ", &stderr.0, all, lines);
+        }
+        Outcome::Content(content) => output("| ", &content.0, all, lines),
+        Outcome::Clock(clock) => lines.push(format!("    {clock}")),
+        Outcome::Facts(facts) => lines.extend(facts.iter().map(|(name, value)| format!("    {name}: {value}"))),
+        Outcome::Unrecorded { size: bytes, .. } => lines.push(format!("    {} that are not recorded", size(*bytes))),
+    }
+}
+
+/// Writes the last lines of an output, each with `mark` before it.
+fn output(mark: &str, bytes: &[u8], all: bool, lines: &mut Vec<String>) {
+    let text = String::from_utf8_lossy(bytes);
+    let printed: Vec<&str> = text.lines().collect();
+    let hidden = if all { 0 } else { printed.len().saturating_sub(LINES) };
+    if hidden > 0 {
+        lines.push(format!("    ... {hidden} lines before these; --verbose shows them"));
+    }
+    for line in &printed[hidden..] {
+        // What a guest printed must not steer the terminal.
+        let line = if all { line.chars().map(tame).collect() } else { one_line(line) };
+        lines.push(format!("    {mark}{line}").trim_end().to_string());
+    }
+}
+
+fn tame(c: char) -> char {
+    if c.is_control() && c != '\t' { ' ' } else { c }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes a log as the engine would hand it over; what holds its bytes is the engine's own.
+    fn log(outcomes: serde_json::Value) -> Log {
+        let operation = |(n, outcome): (usize, &serde_json::Value)| LoggedOperation {
+            number: n + 1,
+            operation: "run \"x\"".into(),
+            took: 1500,
+            outcome: serde_json::from_value(outcome.clone()).unwrap(),
+        };
+        let operations = outcomes.as_array().unwrap().iter().enumerate().map(operation).collect();
+        Log { machine: "db".into(), name: "sn02".into(), operations }
+    }
+
+    #[test]
+    fn an_operation_has_its_outcome_below_it() {
+        let log = log(serde_json::json!([
+            "done",
+            // "one\n\x1btwo\n" and "err".
+            { "exit": { "status": 3, "stdout": "b25lCht0d28K", "stderr": "ZXJy" } },
+            { "clock": 12.5 },
+            { "facts": { "id": "debian" } },
+            { "unrecorded": { "size": 2048 } },
+        ]));
+        let expected = "\
+1: run \"x\": 1.5 s
+2: run \"x\": 1.5 s
+    status 3
+    | one
+    |  two
+    ! err
+3: run \"x\": 1.5 s
+    12.5
+4: run \"x\": 1.5 s
+    id: debian
+5: run \"x\": 1.5 s
+    2.0 KiB that are not recorded
+";
+        assert_eq!(text(&log, false), expected);
+        assert_eq!(text(&log, true), expected);
+    }
+
+    #[test]
+    fn of_a_long_output_the_end_is_shown() {
+        let content = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, "a\n".repeat(LINES + 2));
+        let log = log(serde_json::json!([{ "content": content }]));
+        let short = text(&log, false);
+        assert_eq!(short.lines().nth(1), Some("    ... 2 lines before these; --verbose shows them"));
+        assert_eq!(short.lines().count(), 2 + LINES);
+        assert_eq!(text(&log, true).lines().count(), 1 + LINES + 2);
+    }
+}
