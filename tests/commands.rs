@@ -31,7 +31,7 @@ fn tree_as_json_has_the_documented_fields() {
     let snapshot = |name, parent: Option<&str>, comment, current, operations: &[&str]| {
         serde_json::json!({
             "name": name, "parent": parent, "comment": comment, "created": null, "state": "shutoff",
-            "current": current, "key": null, "operations": operations,
+            "current": current, "kind": "external", "live": false, "key": null, "operations": operations,
         })
     };
     assert_eq!(
@@ -100,6 +100,145 @@ fn delete_wants_yes_and_then_leaves_nothing() {
     assert_eq!(ran.domains(), Vec::<String>::new());
     let machines = std::fs::read_dir(ran.path().join("store/machines")).unwrap();
     assert_eq!(machines.count(), 0);
+}
+
+/// What is refused before anything is looked at, without the lines about `--help`.
+#[track_caller]
+fn misused(args: &str, stderr: &str) {
+    let ran = Test::new().args(args.split(' ')).status(2).any_stderr().run();
+    let said = ran.stderr.split("\n\n").next().unwrap_or_default();
+    assert_eq!(said.trim_end(), stderr, "snaptree {args}");
+    assert_eq!(ran.domains(), Vec::<String>::new());
+}
+
+#[test]
+fn options_that_do_not_go_together_are_refused() {
+    let cannot = |args: &str, one: &str, other: &str| {
+        misused(args, &format!("error: the argument '{one}' cannot be used with '{other}'"));
+    };
+    cannot("list lab --tree --name", "--tree", "--name");
+    cannot("list lab --tree --leaves", "--tree", "--leaves");
+    cannot("list lab --tree --json", "--tree", "--json");
+    cannot("list lab --from a --current", "--from <SNAPSHOT>", "--current");
+    cannot("list lab --leaves --no-leaves", "--leaves", "--no-leaves");
+    cannot("info lab --xml --json", "--xml", "--json");
+    cannot("snapshot lab sn01 --xml file", "[NAME]", "--xml <FILE>");
+    cannot("snapshot lab sn01 --internal --external", "--internal", "--external");
+    cannot("snapshot lab --xml file --redefine --live", "--redefine", "--live");
+    cannot("revert lab/sn01 --running --paused", "--running", "--paused");
+    cannot("delete lab/sn01 --children --children-only", "--children", "--children-only");
+    cannot("undo lab 1 --list", "[NUMBER]", "--list");
+    misused(
+        "list lab --roots --from a",
+        "error: the argument '--roots' cannot be used with:\n  --from <SNAPSHOT>\n  --current",
+    );
+}
+
+#[test]
+fn options_that_need_another_one_are_refused_without_it() {
+    let needs = |args: &str, what: &str| {
+        misused(args, &format!("error: the following required arguments were not provided:\n  {what}"));
+    };
+    needs("list --roots", "<MACHINE>");
+    needs("list lab --descendants", "<--from <SNAPSHOT>|--current>");
+    needs("info lab --inactive", "--xml");
+    needs("snapshot lab", "<NAME>");
+    needs("snapshot lab sn01 --current", "--xml <FILE>\n  --redefine");
+    needs("undo lab --json", "--list");
+}
+
+#[test]
+fn what_a_machine_or_a_snapshot_has_no_use_for_is_refused() {
+    misused(
+        "revert lab --yes",
+        "error: `lab` names no snapshot\nhint: write lab/SNAPSHOT, or give --current for its current one",
+    );
+    misused(
+        "log lab/sn01 --current",
+        "error: `lab/sn01` names a snapshot already\nhint: give either the snapshot or --current: `lab --current`",
+    );
+    misused(
+        "delete lab --children",
+        "error: `lab` names a machine, and --children is for a snapshot\n\
+         hint: write lab/SNAPSHOT, or give --current for its current one",
+    );
+    misused("delete lab/sn01 --force", "error: `lab/sn01` names a snapshot, and --force is for a machine");
+    misused("info lab/sn01 --xml --inactive", "error: `lab/sn01` is a snapshot, and --inactive is for a machine");
+    misused(
+        "current lab/sn01",
+        "error: invalid value 'lab/sn01' for '<MACHINE>': \"lab/sn01\" cannot name a machine: it contains `/`, \
+         which separates a machine from a snapshot\n\
+         hint: letters of any script, digits, spaces, quotes and most signs are fine",
+    );
+}
+
+#[test]
+fn a_specification_that_contradicts_itself_is_refused() {
+    misused(
+        "snapshot lab sn01 --diskspec vda,size=1",
+        "error: invalid value 'vda,size=1' for '--diskspec <SPEC>': \
+         `size=1` is none of snapshot=, file=, driver= and stype=",
+    );
+    misused(
+        "snapshot lab sn01 --memory --disk-only",
+        "error: these options ask for a snapshot both with and without RAM",
+    );
+    misused(
+        "snapshot lab sn01 --internal --diskspec vda,file=/x",
+        "error: a snapshot is either internal or external, and these options ask for both",
+    );
+    misused(
+        "snapshot lab sn01 --diskspec vda --diskspec vda,snapshot=no",
+        "error: --diskspec is given twice for disk `vda`",
+    );
+}
+
+#[test]
+fn list_and_current_say_when_there_is_nothing() {
+    Test::new().args(["list"]).stdout("no machines\n").run();
+    Test::new().args(["list", "--json"]).stdout("[]\n").run();
+    Test::new().args(["list", "--name"]).run();
+    for verb in ["list", "info", "current"] {
+        Test::new()
+            .args([verb, "lab"])
+            .status(1)
+            .stderr("error: there is no machine `lab` on fake:state.json\nhint: `snaptree tree` lists what there is\n")
+            .run();
+    }
+}
+
+#[test]
+fn list_selects_and_draws_snapshots() {
+    let lab = lab();
+    lab.again().args(["list"]).stdout("NAME  STATE    SNAPSHOTS  CURRENT\nlab   shutoff          2  base\n").run();
+    lab.again().args(["list", "lab", "--name"]).stdout("base\nchild\n").run();
+    lab.again().args(["list", "lab", "--name", "--leaves", "--topological"]).stdout("child\n").run();
+    lab.again().args(["list", "lab", "--name", "--current"]).stdout("child\n").run();
+    lab.again().args(["list", "lab", "--name", "--active", "--disk-only"]).run();
+    lab.again().args(["list", "lab", "--internal"]).stdout("no snapshots\n").run();
+    lab.again().args(["list", "lab", "--tree", "--current"]).stdout("base (current)\n  |\n  +- child\n").run();
+    lab.again().args(["list", "lab", "--tree", "--from", "child"]).stdout("child\n").run();
+    lab.again().args(["current", "lab"]).stdout("base\n").run();
+    let table = lab.again().args(["list", "lab", "--parent"]).any_stdout().run().stdout;
+    let words: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words[0], ["NAME", "CREATION", "TIME", "STATE", "KIND", "PARENT", "COMMENT"]);
+    assert_eq!((words[1][0], &words[1][5..]), ("base", ["shutoff", "external", "-", "fresh"].as_slice()));
+    assert_eq!((words[2][0], &words[2][4..]), ("child", ["shutoff", "external", "base"].as_slice()));
+}
+
+#[test]
+fn log_shows_what_made_a_snapshot() {
+    let lab = lab();
+    let said = lab.again().args(["log", "lab/child"]).any_stdout().run().stdout;
+    assert!(said.starts_with("1: write /etc/motd, 6 bytes (8e4c7c1b): "), "{said}");
+    lab.again().args(["log", "lab", "--current"]).stdout("`lab/base` is a root: no operation made it\n").run();
+    let json = lab.again().args(["log", "lab/child", "--json"]).any_stdout().run().stdout;
+    let mut json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["operations"][0]["took"].take().is_u64());
+    let operation = serde_json::json!({
+        "number": 1, "operation": "write /etc/motd, 6 bytes (8e4c7c1b)", "took": null, "outcome": "done",
+    });
+    assert_eq!(json, serde_json::json!({ "machine": "lab", "name": "child", "operations": [operation] }));
 }
 
 #[test]

@@ -2,8 +2,12 @@
 
 mod commands;
 mod fake;
+mod opened;
+mod preflight;
+mod primitives;
 mod qemu;
 mod refusals;
 mod run;
+mod snapshots;
 mod support;
 mod walls;

@@ -213,7 +213,7 @@ fn a_snapshot_that_no_script_made_is_never_replaced() {
             "
             base: cached.
             error: script.lua:2: a snapshot `updated` exists already in `lab`, and no script made it
-            hint: give the branch another name; nothing was changed
+            hint: give yours another name; nothing was changed
             ",
         )
         .run();

@@ -60,7 +60,7 @@ impl Lab {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn try_virsh(&self, args: &[&str]) -> Output {
+    pub fn try_virsh(&self, args: &[&str]) -> Output {
         Command::new("virsh").args(["-q", "-c", self.uri]).args(args).output().unwrap()
     }
 

@@ -3,6 +3,9 @@
 //! These tests are ignored unless asked for, since they need a hypervisor: `make test` asks.
 
 mod build;
+mod foreign;
 mod guest;
 mod host;
 mod lab;
+mod primitives;
+mod walk;

@@ -20,6 +20,7 @@ mod compare;
 mod ran;
 pub mod source;
 mod text;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -48,7 +49,8 @@ pub struct Test {
 }
 
 struct Expected {
-    status: i32,
+    /// `None` when any will do.
+    status: Option<i32>,
     /// The exact text, or `None` when any will do.
     stdout: Option<String>,
     stderr: Option<String>,
@@ -62,14 +64,23 @@ impl Test {
     }
 
     fn in_directory(directory: Rc<TempDir>, connect: Option<String>, env: BTreeMap<String, OsString>) -> Self {
-        let expected =
-            Expected { status: 0, stdout: Some(String::new()), stderr: Some(String::new()), stderr_parts: Vec::new() };
+        let expected = Expected {
+            status: Some(0),
+            stdout: Some(String::new()),
+            stderr: Some(String::new()),
+            stderr_parts: Vec::new(),
+        };
         let limit = Duration::from_secs(60);
         Self { directory, connect, args: Vec::new(), env, stdin: Vec::new(), limit, expected }
     }
 
     pub fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Prepares another run in the same directory.
+    pub fn again(&self) -> Self {
+        Self::in_directory(self.directory.clone(), self.connect.clone(), self.env.clone())
     }
 
     /// Writes `script.lua`.
@@ -126,7 +137,12 @@ impl Test {
     }
 
     pub fn status(mut self, status: i32) -> Self {
-        self.expected.status = status;
+        self.expected.status = Some(status);
+        self
+    }
+
+    pub fn any_status(mut self) -> Self {
+        self.expected.status = None;
         self
     }
 

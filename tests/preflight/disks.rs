@@ -1,0 +1,112 @@
+//! Disks that a snapshot cannot hold.
+
+use serde_json::{Value, json};
+
+use crate::support::web::Web;
+
+const EXTERNAL: &str = "hint: take an external snapshot: `--external`, in Lua `kind = \"external\"`";
+const WITHOUT: &str = "leave it out: `--diskspec vdb,snapshot=no`, in Lua `disks = { vdb = false }`";
+
+fn with_vdb(disk: Value) -> Web {
+    Web::new().document("disks/vdb", disk)
+}
+
+#[test]
+fn a_raw_disk_has_no_room_for_an_internal_snapshot() {
+    let why = "no snapshot can hold disk `vda` of `web`: it is raw, and an internal snapshot lives inside a qcow2 file";
+    Web::new()
+        .document("disks/vda", json!({ "file": "[DIR]/vm/web.qcow2", "format": "raw" }))
+        .refuses("snapshot web sn01 --internal", &format!("{why}\n{EXTERNAL}"))
+        .refuses_statement("web:snapshot('sn01', { kind = 'internal' })", &format!("{why}\n{EXTERNAL}"));
+}
+
+#[test]
+fn a_disk_that_is_no_file_has_to_be_left_out() {
+    let refuses = |disk, why: &str| {
+        let why = format!("no snapshot can hold disk `vdb` of `web`: {why}");
+        with_vdb(disk)
+            .refuses("snapshot web sn01", &why)
+            .refuses("snapshot web sn01 --internal", &why)
+            .run("snapshot web sn01 --diskspec vdb,snapshot=no")
+            .stderr("Took snapshot `sn01` of `web`.\n")
+            .run();
+    };
+    refuses(
+        json!({ "volume": { "pool": "default", "volume": "data.qcow2" } }),
+        &format!(
+            "it is the volume `data.qcow2` of the pool `default`\n\
+             hint: `virsh vol-path --pool 'default' 'data.qcow2'` tells its file, `virsh edit 'web'` puts that in its \
+             place; or {WITHOUT}"
+        ),
+    );
+    refuses(json!({ "network": "rbd" }), &format!("it is on the network (rbd)\nhint: {WITHOUT}"));
+    refuses(
+        json!({ "block": "/dev/vg/data", "format": "raw" }),
+        &format!("it is the block device `/dev/vg/data`\nhint: {WITHOUT}"),
+    );
+    refuses(json!({ "other": "vhostuser" }), &format!("it is of the type vhostuser\nhint: {WITHOUT}"));
+}
+
+#[test]
+fn what_no_guest_writes_to_takes_part_in_no_snapshot() {
+    let refuses = |disk, why: &str| {
+        with_vdb(disk)
+            .refuses("snapshot web sn01 --diskspec vdb", &format!("no snapshot can hold disk `vdb` of `web`: {why}"));
+    };
+    refuses(json!({ "device": "cdrom" }), "it is an empty drive");
+    refuses(json!({ "device": "cdrom", "file": "/iso/seed.iso" }), "it is read-only");
+    refuses(json!({ "device": "floppy", "file": "/iso/a.img" }), "it is a floppy");
+}
+
+#[test]
+fn a_disk_that_is_not_there_is_named_with_the_nearest_one() {
+    with_vdb(json!("[DIR]/vm/data.qcow2"))
+        .refuses("snapshot web sn01 --diskspec vdd", "`web` has no disk `vdd`\nhint: did you mean `vdb`?")
+        .refuses("snapshot web sn01 --diskspec sr0", "`web` has no disk `sr0`\nhint: its disks are: vda, vdb")
+        .refuses_statement(
+            "web:snapshot('sn01', { disks = { vdd = true } })",
+            "`web` has no disk `vdd`\nhint: did you mean `vdb`?",
+        );
+}
+
+#[test]
+fn a_snapshot_without_any_disk_is_refused() {
+    let why = "no disk of `web` takes part in the snapshot";
+    Web::new().refuses("snapshot web sn01 --diskspec vda,snapshot=no", why);
+    Web::new()
+        .document("disks/vda", json!({ "file": "[DIR]/vm/web.qcow2", "snapshot": "no" }))
+        .refuses("snapshot web sn01", why);
+}
+
+#[test]
+fn an_overlay_goes_where_a_file_can_be_made() {
+    Web::new().document("disks/vda", json!("/proc/disk.qcow2")).refuses(
+        "snapshot web sn01",
+        "cannot make a file in `/proc`: No such file or directory\nhint: the disk's new overlay goes there",
+    );
+    Web::new().refuses(
+        "snapshot web sn01 --diskspec vda,file=/proc/overlay",
+        "cannot make a file in `/proc`: No such file or directory\nhint: the disk's new overlay goes there",
+    );
+}
+
+#[test]
+fn an_overlay_that_somebody_chose_is_there_or_not_as_it_should_be() {
+    Web::new()
+        .file("vm/there.qcow2")
+        .refuses(
+            "snapshot web sn01 --diskspec vda,file=[DIR]/vm/there.qcow2",
+            "`[DIR]/vm/there.qcow2` exists already\nhint: choose a file that does not",
+        )
+        .refuses(
+            "snapshot web sn01 --diskspec vda,file=[DIR]/vm/gone.qcow2 --reuse-external",
+            "`[DIR]/vm/gone.qcow2` does not exist: an overlay that is to be reused has to be there",
+        )
+        .refuses_statement(
+            "web:snapshot('sn01', { disks = { vda = '[DIR]/vm/there.qcow2' } })",
+            "`[DIR]/vm/there.qcow2` exists already\nhint: choose a file that does not",
+        )
+        .run("snapshot web sn01 --diskspec vda,file=[DIR]/vm/there.qcow2 --reuse-external")
+        .stderr("Took snapshot `sn01` of `web`.\n")
+        .run();
+}
