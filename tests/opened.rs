@@ -98,7 +98,7 @@ fn a_root_is_what_the_machine_is_while_it_is_off() {
     run(&built("it does not exist yet", "it does not exist yet"));
     run(CACHED);
     touch(&web, "vm/web.qcow2");
-    run(&built("disk `vda` was written to since", "it does not exist yet"));
+    run(&built("disk `vda` was written to since", "its parent `here` was built anew"));
     let ran = run(CACHED);
     assert_eq!(ran.executed(), ["c", "c"]);
     assert_eq!(ran.state()["domains"]["web"]["document"]["disks"]["vda"], web.here("[DIR]/vm/web.qcow2"));

@@ -121,7 +121,7 @@ fn a_changed_command_rebuilds_its_branch_alone_and_is_named() {
     let first = built(TREE);
     let lines = rerun(&first, &TREE.replace("install mariadb-server", "install mariadb-server=10.11"));
     let reason =
-        r#"operation 1 was run "apt-get install mariadb-server", is now run "apt-get install mariadb-server=10.11""#;
+        r#"operation 1 of mariadb: run "apt-get install mariadb-server=10.11" was "apt-get install mariadb-server""#;
     assert_eq!(
         lines,
         [ALL_CACHED[0], ALL_CACHED[1], ALL_CACHED[3], &format!("mariadb: building, because {reason}.")]
@@ -137,9 +137,9 @@ fn a_changed_parent_rebuilds_what_hangs_below_it() {
         lines,
         says(&[
             "base: cached.",
-            r#"updated: building, because operation 1 was run "apt-get update", is now run "apt-get update -q"."#,
-            "mariadb: building, because it does not exist yet.",
-            "postgresql: building, because it does not exist yet.",
+            r#"updated: building, because operation 1 of updated: run "apt-get update -q" was "apt-get update"."#,
+            "mariadb: building, because its parent `updated` was built anew.",
+            "postgresql: building, because its parent `updated` was built anew.",
         ])
     );
 }
@@ -148,20 +148,16 @@ fn a_changed_parent_rebuilds_what_hangs_below_it() {
 fn each_cause_of_a_rebuild_is_named() {
     let first = built(TREE);
     for (from, to, reason) in [
-        (
-            "port=3306",
-            "port=3307",
-            "operation 2 was write /etc/my.cnf, 9 bytes (8209b023), is now write /etc/my.cnf, 9 bytes (114de910)",
-        ),
+        ("port=3306", "port=3307", "operation 2 of mariadb: file /etc/my.cnf changed: 8209.. -> 114d.."),
         (
             r#"guest:write("/etc/my.cnf", "port=3306")"#,
             "",
-            "operation 2 is gone: write /etc/my.cnf, 9 bytes (8209b023)",
+            "operation 2 of mariadb is gone: write /etc/my.cnf, 9 bytes (8209b023)",
         ),
         (
             r#"guest:write("/etc/my.cnf", "port=3306")"#,
             r#"guest:write("/etc/my.cnf", "port=3306") guest:run("sync", { user = "mysql" })"#,
-            r#"operation 3 is new: run "sync" as mysql"#,
+            r#"operation 3 of mariadb is new: run "sync" as mysql"#,
         ),
     ] {
         let lines = rerun(&first, &TREE.replace(from, to));
@@ -193,7 +189,10 @@ fn a_missing_layer_is_named_and_rebuilt_with_what_stands_on_it() {
     let lines = rerun(&first, TREE);
     let shown = layer.display().to_string().replace(&first.path().display().to_string(), "[DIR]");
     assert_eq!(lines[1], format!("updated: building, because its layer `{shown}` is missing."));
-    assert!(lines[2..].iter().all(|line| line.ends_with(": building, because it does not exist yet.")), "{lines:?}");
+    assert!(
+        lines[2..].iter().all(|line| line.ends_with(": building, because its parent `updated` was built anew.")),
+        "{lines:?}"
+    );
     assert_eq!(rerun(&first, TREE), says(&ALL_CACHED));
 }
 
@@ -302,7 +301,7 @@ fn no_pcall_can_keep_a_stale_step_from_being_run_again() {
     "#;
     let first = Test::new().script(script).args(["run", "script.lua"]).any_stdout().any_stderr().run();
     let changed = script.replace("\"a\"", "\"b\"").replace("print", "local _ =");
-    assert_eq!(rerun(&first, &changed)[1], r#"child: building, because operation 1 was run "a", is now run "b"."#);
+    assert_eq!(rerun(&first, &changed)[1], r#"child: building, because operation 1 of child: run "b" was "a"."#);
 }
 
 #[test]

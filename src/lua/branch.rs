@@ -12,7 +12,7 @@ use super::options::Options;
 use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::name::SnapshotName;
-use crate::tree::{Candidate, Engine, Event, Found, NodeId, Recalled, Session};
+use crate::tree::{Candidate, Engine, Event, Found, NodeId, Reason, Recalled, Session};
 
 /// A branch as the script asks for it.
 pub struct Branch {
@@ -134,7 +134,7 @@ impl Branch {
     /// Replays the step against what it may have made.
     async fn try_out(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId, candidate: Candidate) -> Result<Found> {
         match run(lua, &self.step, Arc::clone(&candidate.session)).await? {
-            Ended::Diverged(why) => Ok(Found::Needed(why)),
+            Ended::Diverged(why) => Ok(Found::Needed(Reason::Changed(why))),
             Ended::Finished => {
                 let place = parent.clone();
                 context.blocking(move |engine| engine.accept(&place, &candidate)).await
@@ -143,11 +143,11 @@ impl Branch {
     }
 
     /// Runs the step in a builder and grafts what it made.
-    async fn build(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId, reason: String) -> Result<NodeId> {
+    async fn build(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId, reason: Reason) -> Result<NodeId> {
         let _permit = context.jobs.acquire().await.map_err(|cause| Error::bug("the jobs are closed").cause(cause))?;
         let events = &context.engine.events;
         let (machine, node) = (parent.machine.to_string(), self.name.to_string());
-        events.emit(Event::NodeStarted { machine: machine.clone(), node: node.clone(), reason });
+        events.emit(Event::NodeStarted { machine: machine.clone(), node: node.clone(), reason: reason.to_string() });
         let built = self.build_and_graft(lua, context, parent).await;
         built.inspect_err(|_| events.emit(Event::NodeFailed { machine, node }))
     }

@@ -104,7 +104,11 @@ impl Machine {
             }
         };
         let events = &context.engine.events;
-        events.emit(Event::NodeStarted { machine: machine.to_string(), node: name.to_string(), reason });
+        events.emit(Event::NodeStarted {
+            machine: machine.to_string(),
+            node: name.to_string(),
+            reason: reason.to_string(),
+        });
         let ready = self.image.ready(lua, context).await?;
         let (place, definition) = (machine.clone(), self.definition.clone());
         let made = context.blocking(move |engine| engine.make_root(&place, &name, &comment, &definition, &ready));

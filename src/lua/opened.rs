@@ -52,7 +52,7 @@ async fn root(domain: &Domain, name: SnapshotName, comment: String) -> Result<Sn
     };
     let events = &context.engine.events;
     let (machine, node) = (domain.name.to_string(), name.to_string());
-    events.emit(Event::NodeStarted { machine: machine.clone(), node: node.clone(), reason });
+    events.emit(Event::NodeStarted { machine: machine.clone(), node: node.clone(), reason: reason.to_string() });
     let (place, wanted) = (domain.name.clone(), name);
     let made = context.blocking(move |engine| engine.make_state_root(&place, &wanted, &comment)).await;
     let made = made.inspect_err(|_| events.emit(Event::NodeFailed { machine, node }))?;

@@ -32,10 +32,23 @@ impl Aside {
 
     /// Lists the kept nodes; one that cannot be read is left out.
     pub fn nodes(&self) -> Vec<Node> {
+        self.read(|_| true)
+    }
+
+    /// Lists the kept nodes of one name, without reading the others.
+    pub fn named(&self, name: &str) -> Vec<Node> {
+        let beginning = format!("{}-", crate::name::slug(name));
+        let mut nodes = self.read(|file| file.starts_with(&beginning));
+        nodes.retain(|node| node.name() == name);
+        nodes
+    }
+
+    fn read(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<Node> {
         let Ok(entries) = fs::read_dir(&self.0) else { return Vec::new() };
         let read = |path: PathBuf| serde_json::from_slice::<Snapshot>(&fs::read(path).ok()?).ok();
         entries
             .flatten()
+            .filter(|entry| entry.file_name().to_str().is_some_and(&is_wanted))
             .map(|entry| entry.path())
             .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
             .filter_map(read)

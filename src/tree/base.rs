@@ -11,6 +11,7 @@ use super::engine::{Engine, Machine, NodeId};
 use super::event::Event;
 use super::key::{SCHEMA, digest};
 use super::node::{Node, Record};
+use super::reason::Reason;
 use super::root::{Found, not_from_a_script};
 use super::store::seal;
 use crate::error::{Because, Error, Result};
@@ -92,22 +93,22 @@ impl Engine {
     pub fn find_state_root(&self, machine: &MachineName, name: &SnapshotName) -> Result<Found> {
         let machine = self.existing_now(machine)?;
         let Some(node) = machine.node(name.as_str()) else {
-            return Ok(Found::Needed("it does not exist yet".to_string()));
+            return Ok(Found::Needed(Reason::Missing));
         };
         let Some(record) = &node.record else {
             return Err(not_from_a_script(&machine, name));
         };
+        if let Some(incompatible) = record.incompatible() {
+            return Ok(Found::Needed(incompatible));
+        }
         let payload = node.snapshot.metadata.as_ref().map(|metadata| metadata.payload.as_slice());
         let Ok(was) = serde_json::from_slice::<StateKey>(payload.unwrap_or_default()) else {
             return Err(Error::failed(format!("`{}/{name}` is not the root of an opened machine", machine.name))
                 .hint("give the root another name"));
         };
         let now = machine.state_key()?;
-        if let Some(difference) = was.difference(&now) {
-            return Ok(Found::Needed(difference));
-        }
-        if let Some(missing) = node.snapshot.missing_file() {
-            return Ok(Found::Needed(missing));
+        if let Some(reason) = was.difference(&now).or_else(|| node.snapshot.missing_file()) {
+            return Ok(Found::Needed(Reason::Changed(reason)));
         }
         self.events.emit(Event::NodeCached { machine: machine.name.to_string(), node: name.to_string() });
         Ok(Found::Cached(NodeId { machine: machine.name.clone(), name: name.clone(), key: record.key.clone() }))
@@ -136,6 +137,10 @@ impl Engine {
         let digest = digest(&key);
         let payload = serde_json::to_vec(&key).map_err(|cause| Error::bug("a state's key").cause(cause))?;
         let current = self.make_room(&machine, name.as_str())?;
+        let was = machine.node(name.as_str()).and_then(|node| node.record.as_ref());
+        if was.is_some_and(|record| record.key == digest) {
+            self.built_anew(&machine.name, name);
+        }
         let parent = machine
             .node(name.as_str())
             .map_or_else(|| machine.current().map(|node| node.name().to_string()), |old| old.snapshot.parent.clone());
@@ -144,6 +149,7 @@ impl Engine {
             built_on: None,
             directory: machine.directory.clone(),
             is_ours: machine.is_ours,
+            other_schema: None,
         };
         self.hypervisor.redefine_snapshot(
             machine.name.as_str(),

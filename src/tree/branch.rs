@@ -1,5 +1,6 @@
 //! Branches: recalled from the tree, revived from aside, or built and grafted.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,6 +11,7 @@ use super::engine::{Engine, Machine, NodeId};
 use super::event::Event;
 use super::journal::Journal;
 use super::node::{Node, Record};
+use super::reason::Reason;
 use super::root::{Found, not_from_a_script};
 use super::session::Session;
 use crate::error::Result;
@@ -19,19 +21,18 @@ use crate::name::{MachineName, SnapshotName};
 /// A node that may be what a step would make, to be found out by replaying the step.
 pub struct Candidate {
     pub session: Arc<Session>,
-    node: Node,
+    name: SnapshotName,
     place: Place,
 }
 
 /// Where a candidate is.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// In the tree, below its parent.
     Right,
     /// In the tree, below another snapshot, since its parent was deleted.
-    Wrong,
+    Wrong(Box<Node>),
     /// Superseded.
-    Aside,
+    Aside(Box<Node>),
 }
 
 /// What is known of a branch before its step has run.
@@ -39,7 +40,7 @@ pub enum Recalled {
     /// The node of that name may be it.
     Candidate(Box<Candidate>),
     /// It is not, because of this.
-    Stale(String),
+    Stale(Reason),
 }
 
 /// A branch that is being built.
@@ -54,68 +55,83 @@ impl Engine {
     pub fn recall(&self, parent: &NodeId, name: &SnapshotName) -> Result<Recalled> {
         let machine = self.existing(&parent.machine)?;
         let Some(node) = machine.node(name.as_str()) else {
-            return Ok(Recalled::Stale("it does not exist yet".to_string()));
+            let is_gone = self.anew().is_gone(&machine.name, name.as_str());
+            return Ok(Recalled::Stale(if is_gone {
+                Reason::Parent(parent.name.to_string())
+            } else {
+                Reason::Missing
+            }));
         };
         let Some(record) = &node.record else {
             return Err(not_from_a_script(&machine, name));
         };
-        if let Some(reason) = stale(node, record, parent) {
+        if self.anew().has(parent) {
+            return Ok(Recalled::Stale(Reason::Parent(parent.name.to_string())));
+        }
+        if let Some(reason) = record.incompatible().or_else(|| stale(node, record, parent)) {
             return Ok(Recalled::Stale(reason));
         }
         let is_below = node.snapshot.parent.as_deref() == Some(parent.name.as_str());
-        let place = if is_below { Place::Right } else { Place::Wrong };
-        Ok(match self.candidate(node.clone(), place) {
+        let place = if is_below { Place::Right } else { Place::Wrong(Box::new(node.clone())) };
+        Ok(match self.candidate(name, node, place) {
             Ok(candidate) => Recalled::Candidate(Box::new(candidate)),
-            Err(damaged) => Recalled::Stale(damaged.message),
+            Err(damaged) => Recalled::Stale(Reason::Changed(damaged.message)),
         })
     }
 
     /// Looks among the superseded nodes for what a step named `name` on `parent` may have made before.
     pub fn recall_superseded(&self, parent: &NodeId, name: &SnapshotName) -> Result<Vec<Candidate>> {
+        if self.anew().has(parent) {
+            return Ok(Vec::new());
+        }
         let machine = self.existing(&parent.machine)?;
-        let nodes = Aside::of(&machine.directory).nodes();
+        let nodes = Aside::of(&machine.directory).named(name.as_str());
         let fits = |node: &Node| {
-            node.name() == name.as_str()
-                && node.record.as_ref().is_some_and(|record| record.fits(&parent.key))
+            node.record.as_ref().is_some_and(|record| record.fits(&parent.key))
                 && node.snapshot.missing_file().is_none()
         };
-        Ok(nodes.into_iter().filter(fits).filter_map(|node| self.candidate(node, Place::Aside).ok()).collect())
+        let candidate = |node: Node| self.candidate(name, &node.clone(), Place::Aside(Box::new(node))).ok();
+        Ok(nodes.into_iter().filter(fits).filter_map(candidate).collect())
     }
 
-    fn candidate(&self, node: Node, place: Place) -> Result<Candidate> {
-        let session = Session::replay(node.name(), node.journal()?, self.events.clone(), self.interrupt.clone());
-        Ok(Candidate { session: Arc::new(session), node, place })
+    fn candidate(&self, name: &SnapshotName, node: &Node, place: Place) -> Result<Candidate> {
+        let session = Session::replay(name.as_str(), node.journal()?, self.events.clone(), self.interrupt.clone());
+        let session = if self.is_planning { session.leaving_the_host_alone() } else { session };
+        Ok(Candidate { session: Arc::new(session), name: name.clone(), place })
     }
 
     /// Takes a candidate whose replay has gone through; says why not when the step asked for less than it holds.
     pub fn accept(&self, parent: &NodeId, candidate: &Candidate) -> Result<Found> {
         if let Some(reason) = candidate.session.left_over() {
-            return Ok(Found::Needed(reason));
+            return Ok(Found::Needed(Reason::Changed(reason)));
         }
-        let name: SnapshotName = candidate.node.name().parse()?;
+        let name = candidate.name.clone();
         let key = candidate.session.journal().key(&parent.key);
-        if candidate.place != Place::Right {
-            self.put_back(parent, candidate)?;
+        if !self.is_planning {
+            self.put_back(parent, &candidate.place)?;
         }
         self.events.emit(Event::NodeCached { machine: parent.machine.to_string(), node: name.to_string() });
         Ok(Found::Cached(NodeId { machine: parent.machine.clone(), name, key }))
     }
 
     /// Puts a node that is as it should be where it should be.
-    fn put_back(&self, parent: &NodeId, candidate: &Candidate) -> Result<()> {
+    fn put_back(&self, parent: &NodeId, place: &Place) -> Result<()> {
         let machine = self.existing(&parent.machine)?;
-        let node = &candidate.node;
         let below = Some(parent.name.as_str());
-        if candidate.place == Place::Wrong {
-            let is_current = node.snapshot.is_current;
-            self.put(&machine, &node.snapshot, below, is_current)?;
-            self.look_again(&machine.name)?;
-            return Ok(());
+        match place {
+            Place::Right => {}
+            Place::Wrong(node) => {
+                let is_current = node.snapshot.is_current;
+                self.put(&machine, &node.snapshot, below, is_current)?;
+                self.look_again(&machine.name)?;
+            }
+            Place::Aside(node) => {
+                let is_current = self.make_room(&machine, node.name())?;
+                self.put(&machine, &node.snapshot, below, is_current)?;
+                self.prune(&machine.name)?;
+                Aside::of(&machine.directory).forget(node);
+            }
         }
-        let is_current = self.make_room(&machine, node.name())?;
-        self.put(&machine, &node.snapshot, below, is_current)?;
-        self.prune(&machine.name)?;
-        Aside::of(&machine.directory).forget(node);
         Ok(())
     }
 
@@ -140,13 +156,16 @@ impl Engine {
         let key = journal.key(&parent.key);
         let directory = machine.directory.clone();
         let built_on = Some((parent.name.to_string(), parent.key.clone()));
-        let record = Record { key: key.clone(), built_on, directory, is_ours: machine.is_ours };
+        let record = Record { key: key.clone(), built_on, directory, is_ours: machine.is_ours, other_schema: None };
         let disk = |(target, layer): (String, PathBuf)| {
             // libvirt wants to know where the domain went on writing; nothing was ever written after this state.
             let overlay = layer.with_extension("next");
             DiskState { target, layer, overlay }
         };
         let current = self.make_room(&machine, name.as_str())?;
+        if machine.node(name.as_str()).is_some() || self.anew().is_gone(&machine.name, name.as_str()) {
+            self.built_anew(&machine.name, name);
+        }
         self.hypervisor.redefine_snapshot(
             machine.name.as_str(),
             &SnapshotSpec {
@@ -186,6 +205,7 @@ impl Engine {
             return below.chain([node]).try_for_each(|node| aside.keep(node));
         }
         let below: Vec<_> = below.collect();
+        self.anew().are_gone(&machine.name, &below);
         below
             .into_iter()
             .rev()
@@ -199,12 +219,15 @@ impl Engine {
         if orphans.is_empty() {
             return Ok(());
         }
-        let mut doomed: Vec<&Node> = Vec::new();
-        for node in orphans.iter().flat_map(|orphan| [vec![*orphan], machine.descendants(orphan.name())].concat()) {
-            if node.record.is_some() && !doomed.iter().any(|known| known.name() == node.name()) {
-                doomed.push(node);
+        let (mut doomed, mut known): (Vec<&Node>, HashSet<&str>) = Default::default();
+        for orphan in orphans.iter().filter(|orphan| orphan.record.is_some()) {
+            // What is below an orphan that was met already was met with it.
+            if !known.contains(orphan.name()) {
+                let all = [vec![*orphan], machine.descendants(orphan.name())].concat();
+                doomed.extend(all.into_iter().filter(|node| node.record.is_some() && known.insert(node.name())));
             }
         }
+        self.anew().are_gone(&machine.name, &doomed);
         let aside = Aside::of(&machine.directory);
         doomed.iter().try_for_each(|node| aside.keep(node))?;
         for node in doomed.iter().rev() {
@@ -231,13 +254,13 @@ impl Machine {
 }
 
 /// Says why a node cannot be what a step on `parent` makes, as far as that shows without the step.
-fn stale(node: &Node, record: &Record, parent: &NodeId) -> Option<String> {
+fn stale(node: &Node, record: &Record, parent: &NodeId) -> Option<Reason> {
     let was = record.built_on.as_ref().map_or("none", |(was, _)| was);
     if record.fits(&parent.key) {
-        node.snapshot.missing_file()
+        node.snapshot.missing_file().map(Reason::Changed)
     } else if was != parent.name.as_str() {
-        Some(format!("its parent was `{was}`, is now `{}`", parent.name))
+        Some(Reason::Changed(format!("its parent was `{was}`, is now `{}`", parent.name)))
     } else {
-        Some(format!("its parent `{}` was built anew", parent.name))
+        Some(Reason::Parent(parent.name.to_string()))
     }
 }

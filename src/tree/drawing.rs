@@ -1,57 +1,62 @@
 //! Trees as text.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::view::{SnapshotView, TreeView};
 
+/// What is drawn of a node: its name, its parent's, and the words in its place.
+pub struct Drawn<'a> {
+    pub name: &'a str,
+    pub parent: Option<&'a str>,
+    pub label: String,
+}
+
 /// Draws the tree in the shape of `virsh snapshot-list --tree`, the current snapshot marked.
 impl fmt::Display for TreeView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&text(self))
+        let nodes = self.snapshots.iter().map(|node| Drawn {
+            name: &node.name,
+            parent: node.parent.as_deref(),
+            label: node.label(),
+        });
+        f.write_str(&draw(&nodes.collect::<Vec<_>>()))
     }
 }
 
-fn text(tree: &TreeView) -> String {
-    let mut lines = Vec::new();
-    if tree.snapshots.is_empty() {
-        lines.push("no snapshots".to_string());
+/// Draws nodes that come in the order of the drawing: each parent before its children.
+pub fn draw(nodes: &[Drawn]) -> String {
+    if nodes.is_empty() {
+        return "no snapshots\n".to_string();
     }
-    for root in tops(tree) {
-        lines.push(root.label());
-        below(tree, root, "", &mut lines);
+    let names: HashSet<&str> = nodes.iter().map(|node| node.name).collect();
+    let mut below: HashMap<Option<&str>, Vec<&Drawn>> = HashMap::new();
+    for node in nodes {
+        // A node whose parent is not drawn is on top: a root, or where a part of a tree begins.
+        below.entry(node.parent.filter(|parent| names.contains(parent))).or_default().push(node);
+    }
+    let mut lines = Vec::new();
+    for top in below.get(&None).into_iter().flatten() {
+        lines.push(top.label.clone());
+        branches(&below, top, "", &mut lines);
         lines.push(String::new());
     }
-    lines.join("\n") + if tree.snapshots.is_empty() { "\n" } else { "" }
+    lines.join("\n")
 }
 
-fn below(tree: &TreeView, parent: &SnapshotView, indent: &str, lines: &mut Vec<String>) {
-    let children = children(tree, &parent.name);
-    if children.is_empty() {
-        return;
-    }
+fn branches(below: &HashMap<Option<&str>, Vec<&Drawn>>, parent: &Drawn, indent: &str, lines: &mut Vec<String>) {
+    let Some(children) = below.get(&Some(parent.name)) else { return };
     lines.push(format!("{indent}  |"));
     let last = children.len() - 1;
-    for (n, child) in children.into_iter().enumerate() {
-        lines.push(format!("{indent}  +- {}", child.label()));
+    for (n, child) in children.iter().enumerate() {
+        lines.push(format!("{indent}  +- {}", child.label));
         let deeper = format!("{indent}{}", if n == last { "    " } else { "  | " });
         let before = lines.len();
-        below(tree, child, &deeper, lines);
+        branches(below, child, &deeper, lines);
         if n != last && lines.len() > before {
             lines.push(format!("{indent}  |"));
         }
     }
-}
-
-/// Lists the snapshots that hang below nothing: the roots, or the top of a part of a tree.
-fn tops(tree: &TreeView) -> Vec<&SnapshotView> {
-    let names: HashSet<&str> = tree.snapshots.iter().map(|snapshot| snapshot.name.as_str()).collect();
-    let is_top = |parent: Option<&str>| parent.is_none_or(|parent| !names.contains(parent));
-    tree.snapshots.iter().filter(|snapshot| is_top(snapshot.parent.as_deref())).collect()
-}
-
-fn children<'a>(tree: &'a TreeView, parent: &str) -> Vec<&'a SnapshotView> {
-    tree.snapshots.iter().filter(|snapshot| snapshot.parent.as_deref() == Some(parent)).collect()
 }
 
 impl SnapshotView {
@@ -110,12 +115,12 @@ a
     #[test]
     fn a_part_of_a_tree_begins_at_its_top() {
         let part = tree(&[("d", Some("b")), ("e", Some("d"))]);
-        assert_eq!(text(&part), "d\n  |\n  +- e\n");
-        assert_eq!(text(&tree(&[("e", Some("d"))])), "e\n");
+        assert_eq!(part.to_string(), "d\n  |\n  +- e\n");
+        assert_eq!(tree(&[("e", Some("d"))]).to_string(), "e\n");
     }
 
     #[test]
     fn a_machine_without_snapshots_says_so() {
-        assert_eq!(text(&tree(&[])), "no snapshots\n");
+        assert_eq!(tree(&[]).to_string(), "no snapshots\n");
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::anew::Anew;
 use super::event::{Event, Events};
 use super::node::{Node, machine_directory};
 use super::store::Store;
@@ -17,6 +18,9 @@ pub struct Engine {
     pub store: Store,
     pub events: Events,
     pub interrupt: Interrupt,
+    /// Whether it looks and changes nothing.
+    pub(super) is_planning: bool,
+    anew: Mutex<Anew>,
     machines: Mutex<HashMap<MachineName, Arc<Machine>>>,
     noted: Mutex<BTreeSet<String>>,
 }
@@ -31,6 +35,15 @@ pub struct Machine {
     /// Where snaptree puts its files for this machine; it need not exist for somebody else's domain.
     pub directory: PathBuf,
     pub nodes: Vec<Node>,
+    /// Made when it is asked for.
+    pub(super) index: OnceLock<Index>,
+}
+
+/// Where in a machine's list of nodes each one is, and its children.
+#[derive(Debug, Default)]
+pub struct Index {
+    by_name: HashMap<String, usize>,
+    children: HashMap<String, Vec<usize>>,
 }
 
 /// A node that this run has found or made, named by its place and its content.
@@ -43,7 +56,28 @@ pub struct NodeId {
 
 impl Engine {
     pub fn new(hypervisor: Arc<dyn Hypervisor>, store: Store, events: Events, interrupt: Interrupt) -> Self {
-        Self { hypervisor, store, events, interrupt, machines: Mutex::default(), noted: Mutex::default() }
+        Self {
+            hypervisor,
+            store,
+            events,
+            interrupt,
+            is_planning: false,
+            anew: Mutex::default(),
+            machines: Mutex::default(),
+            noted: Mutex::default(),
+        }
+    }
+
+    /// Returns an engine on the same hypervisor that looks and changes nothing: it sweeps nothing away, claims no
+    /// machine and puts nothing back.
+    pub fn planning(&self, events: Events) -> Self {
+        let mut engine = Self::new(Arc::clone(&self.hypervisor), self.store.beside(), events, self.interrupt.clone());
+        engine.is_planning = true;
+        engine
+    }
+
+    pub(super) fn anew(&self) -> MutexGuard<'_, Anew> {
+        self.anew.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn seen(&self) -> MutexGuard<'_, HashMap<MachineName, Arc<Machine>>> {
@@ -73,7 +107,8 @@ impl Engine {
         let ours = machine_directory(details.metadata.as_ref());
         let is_ours = ours.is_some();
         let directory = ours.unwrap_or_else(|| self.store.directory_for(name, &details.domain.uuid));
-        let machine = Arc::new(Machine { name: name.clone(), details, is_ours, directory, nodes });
+        let machine =
+            Arc::new(Machine { name: name.clone(), details, is_ours, directory, nodes, index: OnceLock::new() });
         self.seen().insert(name.clone(), Arc::clone(&machine));
         Ok(Some(machine))
     }
@@ -86,6 +121,9 @@ impl Engine {
     /// Takes the right to change a machine's tree; says whether another process had it meanwhile, so that what is to
     /// be built has to be looked for again.
     pub fn claim(&self, machine: &MachineName) -> Result<bool> {
+        if self.is_planning {
+            return Ok(false);
+        }
         let waiting = || self.note_once(format!("waiting for another snaptree that is building `{machine}`"));
         let changed = self.store.claim(machine, &self.interrupt, waiting)?;
         if changed {
@@ -121,8 +159,21 @@ impl Engine {
 }
 
 impl Machine {
+    fn index(&self) -> &Index {
+        self.index.get_or_init(|| {
+            let mut index = Index::default();
+            for (n, node) in self.nodes.iter().enumerate() {
+                index.by_name.insert(node.name().to_string(), n);
+                if let Some(parent) = &node.snapshot.parent {
+                    index.children.entry(parent.clone()).or_default().push(n);
+                }
+            }
+            index
+        })
+    }
+
     pub fn node(&self, name: &str) -> Option<&Node> {
-        self.nodes.iter().find(|node| node.name() == name)
+        self.nodes.get(*self.index().by_name.get(name)?)
     }
 
     /// Returns a node that has to exist.
@@ -138,12 +189,13 @@ impl Machine {
         self.nodes.iter().find(|node| node.snapshot.is_current)
     }
 
-    pub fn children<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Node> {
-        self.nodes.iter().filter(move |node| node.snapshot.parent.as_deref() == Some(name))
+    pub fn children(&self, name: &str) -> impl Iterator<Item = &Node> {
+        let children = self.index().children.get(name).map(Vec::as_slice).unwrap_or_default();
+        children.iter().filter_map(|n| self.nodes.get(*n))
     }
 
     /// Lists the nodes below `name`, parents first.
-    pub fn descendants<'a>(&'a self, name: &'a str) -> Vec<&'a Node> {
+    pub fn descendants(&self, name: &str) -> Vec<&Node> {
         let mut found: Vec<&Node> = self.children(name).collect();
         let mut next = 0;
         while let Some(node) = found.get(next).copied() {

@@ -28,6 +28,7 @@ pub fn machine(snapshots: &[(&str, Option<&str>)]) -> Machine {
         is_ours: false,
         directory: PathBuf::from("/nosuch/web"),
         nodes: snapshots.iter().map(|(name, parent)| Node::new(snapshot(name, *parent))).collect(),
+        index: Default::default(),
     }
 }
 

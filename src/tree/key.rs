@@ -1,5 +1,7 @@
 //! Node keys: a digest over everything that decides what a node is, each input named.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::operation::Operation;
@@ -33,11 +35,30 @@ impl Definition {
             _ => serde_json::Map::new(),
         };
         let (old, new) = (fields(self), fields(now));
-        new.iter().find(|(name, value)| old.get(*name) != Some(value)).map(|(name, value)| {
-            let was = old.get(name).cloned().unwrap_or_default();
-            format!("the machine's `{name}` was {was}, is now {value}")
-        })
+        // A field that is not set is not there.
+        let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        let value =
+            |of: &serde_json::Map<String, serde_json::Value>, name: &str| of.get(name).cloned().unwrap_or_default();
+        let changed = |name: &&String| value(&old, name) != value(&new, name);
+        let changes: Vec<String> = names
+            .into_iter()
+            .filter(changed)
+            .map(|name| match name.as_str() {
+                IMAGE => format!("image changed: {}.. -> {}..", short(&self.image), short(&now.image)),
+                _ => format!("`{name}` was {}, is now {}", value(&old, name), value(&new, name)),
+            })
+            .collect();
+        (!changes.is_empty()).then(|| format!("the machine's {}", changes.join(", its ")))
     }
+}
+
+const IMAGE: &str = "image";
+
+/// Returns the beginning of an image's digest, which is `algorithm:hex`.
+fn short(digest: &str) -> &str {
+    const HEX: usize = 8;
+    let end = digest.find(':').map_or(0, |colon| colon + 1) + HEX;
+    digest.get(..end).unwrap_or(digest)
 }
 
 /// The inputs of a root.
@@ -96,6 +117,18 @@ mod tests {
         let now = Definition { cpus: 4, ..definition() };
         assert_eq!(definition().difference(&now).unwrap(), "the machine's `cpus` was 2, is now 4");
         assert_eq!(definition().difference(&definition()), None);
+        let disk = Definition { disk: Some(7), ..definition() };
+        assert_eq!(disk.difference(&definition()).unwrap(), "the machine's `disk` was 7, is now null");
+        let [was, now] = ["blake3:0123456789", "blake3:ab23456789"].map(|image| Definition {
+            image: image.into(),
+            memory: image.len() as u64,
+            ..definition()
+        });
+        let two = Definition { cpus: 4, ..now };
+        assert_eq!(
+            was.difference(&two).unwrap(),
+            "the machine's `cpus` was 2, is now 4, its image changed: blake3:01234567.. -> blake3:ab234567.."
+        );
     }
 
     #[test]

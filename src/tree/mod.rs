@@ -3,11 +3,13 @@
 //! A step is first replayed against the journal of the node that it made before ([`Session`]); only when that
 //! diverges is a [`Builder`] booted, the step carried out, and its layer grafted into the tree.
 
+mod anew;
 mod aside;
 mod base;
 mod branch;
 mod builder;
 mod chain;
+mod difference;
 mod drawing;
 mod engine;
 mod erase;
@@ -24,6 +26,7 @@ mod operation;
 mod perform;
 mod power;
 mod preflight;
+mod reason;
 mod revert;
 mod root;
 mod select;
@@ -45,6 +48,7 @@ pub use info::{DiskInfo, FileInfo, Log, LoggedOperation, MachineInfo, MachineVie
 pub use key::Definition;
 pub use node::Node;
 pub use operation::{Content, Operation, Outcome, Payload, Request};
+pub use reason::{ASKED_FOR, Reason};
 pub use root::Found;
 pub use select::Filter;
 pub use session::{Halt, Session};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::journal::Journal;
 use super::key::{Definition, SCHEMA};
+use super::reason::Reason;
 use crate::error::{Because, Result};
 use crate::hypervisor::{Metadata, Snapshot};
 
@@ -19,6 +20,8 @@ pub struct Record {
     pub directory: PathBuf,
     /// Whether snaptree made the machine's domain.
     pub is_ours: bool,
+    /// The schema of another version of snaptree that made the node; its key means nothing here.
+    pub other_schema: Option<String>,
 }
 
 /// A snapshot of a machine; one that snaptree made has a record.
@@ -63,17 +66,28 @@ impl Node {
 impl Record {
     fn read(metadata: &Metadata) -> Option<Self> {
         let attribute = |name: &str| metadata.attributes.get(name).cloned();
-        if attribute(KIND)? != NODE || attribute("schema")? != SCHEMA.to_string() {
+        let schema = attribute("schema")?;
+        if attribute(KIND)? != NODE {
             return None;
         }
+        let other_schema = (schema != SCHEMA.to_string()).then_some(schema);
         let directory = attribute(DIRECTORY)?.into();
         let built_on = attribute("parent").zip(attribute("parent-key"));
-        Some(Self { key: attribute("key")?, built_on, directory, is_ours: attribute(GUEST).is_none() })
+        let is_ours = attribute(GUEST).is_none();
+        Some(Self { key: attribute("key")?, built_on, directory, is_ours, other_schema })
     }
 
     /// Says whether the node was built on something with this content.
     pub fn fits(&self, parent_key: &str) -> bool {
-        self.built_on.as_ref().is_some_and(|(_, key)| key == parent_key)
+        self.other_schema.is_none() && self.built_on.as_ref().is_some_and(|(_, key)| key == parent_key)
+    }
+
+    /// Says that the node was made by a version of snaptree that keeps its records otherwise.
+    pub fn incompatible(&self) -> Option<Reason> {
+        self.other_schema.as_ref().map(|schema| {
+            let ours = format!("this one has schema {SCHEMA}");
+            Reason::Changed(format!("another version of snaptree built it, with schema {schema}: {ours}"))
+        })
     }
 
     /// Writes the record of a node with what made it: a journal, or a root's definition.

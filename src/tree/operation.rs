@@ -182,6 +182,18 @@ pub enum Outcome {
 pub const RESULT_LIMIT: usize = 1 << 20;
 
 impl Outcome {
+    /// Returns what an operation gives that does nothing and succeeds.
+    pub fn empty(operation: &Operation) -> Self {
+        let nothing = || Bytes(Vec::new());
+        match operation {
+            Operation::Run { .. } => Self::Exit { status: 0, stdout: nothing(), stderr: nothing() },
+            Operation::Read { .. } => Self::Content(nothing()),
+            Operation::Time => Self::Clock(0.0),
+            Operation::Info => Self::Facts(BTreeMap::new()),
+            _ => Self::Done,
+        }
+    }
+
     /// Returns what a journal keeps of this outcome.
     pub fn recorded(&self) -> Outcome {
         let size = match self {

@@ -7,6 +7,7 @@ use super::engine::{Engine, Machine, NodeId};
 use super::event::Event;
 use super::key::{Definition, RootKey, SCHEMA};
 use super::node::{Record, machine_metadata};
+use super::reason::Reason;
 use super::shelf::{Entry, Kept, Unfinished};
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Boot, DiskState, DomainSpec, SnapshotSpec};
@@ -21,30 +22,33 @@ pub const DISK: &str = "vda";
 pub enum Found {
     Cached(NodeId),
     /// It has to be built, because of this.
-    Needed(String),
+    Needed(Reason),
 }
 
 impl Engine {
     /// Looks for the root `name` of a machine with this definition.
     pub fn find_root(&self, machine: &MachineName, name: &SnapshotName, definition: &Definition) -> Result<Found> {
         let Some(machine) = self.machine(machine)? else {
-            return Ok(Found::Needed("it does not exist yet".to_string()));
+            return Ok(Found::Needed(Reason::Missing));
         };
         machine.own_directory()?;
         let Some(node) = machine.node(name.as_str()) else {
-            return Ok(Found::Needed("it does not exist yet".to_string()));
+            return Ok(Found::Needed(Reason::Missing));
         };
         let Some(record) = &node.record else {
             return Err(not_from_a_script(&machine, name));
         };
         let key = RootKey { schema: SCHEMA, machine: definition }.digest();
+        if let Some(incompatible) = record.incompatible() {
+            return Ok(Found::Needed(incompatible));
+        }
         if record.key != key {
             let was = node.definition();
             let difference = was.ok().and_then(|was| was.difference(definition));
-            return Ok(Found::Needed(difference.unwrap_or_else(|| "it was not a root".to_string())));
+            return Ok(Found::Needed(Reason::Changed(difference.unwrap_or_else(|| "it was not a root".to_string()))));
         }
         if let Some(missing) = node.snapshot.missing_file() {
-            return Ok(Found::Needed(missing));
+            return Ok(Found::Needed(Reason::Changed(missing)));
         }
         self.events.emit(Event::NodeCached { machine: machine.name.to_string(), node: name.to_string() });
         Ok(Found::Cached(NodeId { machine: machine.name.clone(), name: name.clone(), key }))
@@ -88,6 +92,10 @@ impl Engine {
             existing.as_ref().and_then(|machine| machine.node(root.as_str()).map(|node| (machine, node)))
         {
             self.supersede(machine, node)?;
+            let key = RootKey { schema: SCHEMA, machine: definition }.digest();
+            if node.record.as_ref().is_some_and(|record| record.key == key) {
+                self.built_anew(name, root);
+            }
         }
         let was = existing.as_ref().map(|machine| self.keep_working_state(machine, root)).transpose()?;
         self.hypervisor.define(&DomainSpec {
@@ -110,6 +118,13 @@ impl Engine {
         };
         let key = RootKey { schema: SCHEMA, machine: definition }.digest();
         let payload = serde_json::to_vec(definition).map_err(|cause| Error::bug("a definition").cause(cause))?;
+        let record = Record {
+            key: key.clone(),
+            built_on: None,
+            directory: directory.clone(),
+            is_ours: true,
+            other_schema: None,
+        };
         self.hypervisor.redefine_snapshot(
             name.as_str(),
             &SnapshotSpec {
@@ -120,8 +135,7 @@ impl Engine {
                 current: true,
                 document: machine.details.document.clone(),
                 disks: vec![DiskState { target: DISK.to_string(), layer, overlay: disk }],
-                metadata: Record { key: key.clone(), built_on: None, directory: directory.clone(), is_ours: true }
-                    .write(Vec::new(), payload),
+                metadata: record.write(Vec::new(), payload),
             },
         )?;
         self.prune(name)?;

@@ -1,5 +1,8 @@
 //! Which snapshots of a tree are meant: the filters of `virDomainListAllSnapshots`.
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
 use super::engine::Machine;
 use super::node::Node;
 use crate::error::Result;
@@ -31,7 +34,8 @@ impl Machine {
             None => None,
             Some(from) => {
                 let from = self.existing(from)?.name();
-                Some(if filter.descendants { self.descendants(from) } else { self.children(from).collect() })
+                let below = if filter.descendants { self.descendants(from) } else { self.children(from).collect() };
+                Some(below.into_iter().map(Node::name).collect::<HashSet<&str>>())
             }
         };
         let is_selected = |node: &&Node| {
@@ -41,11 +45,9 @@ impl Machine {
                 && (!filter.no_leaves || has_children)
                 && filter.kind.is_none_or(|kind| kind == node.snapshot.kind())
                 && (filter.states.is_empty() || filter.states.contains(&node.snapshot.state))
-                && below.as_ref().is_none_or(|below| below.iter().any(|it| it.name() == node.name()))
+                && below.as_ref().is_none_or(|below| below.contains(node.name()))
         };
-        let mut ordered = Vec::with_capacity(self.nodes.len());
-        self.in_order(None, &mut ordered);
-        Ok(ordered.into_iter().filter(is_selected).collect())
+        Ok(self.in_order().into_iter().filter(is_selected).collect())
     }
 
     /// Returns the name of a node's parent. One whose parent is gone is a root, as it is for libvirt.
@@ -53,14 +55,23 @@ impl Machine {
         node.snapshot.parent.as_deref().filter(|parent| self.node(parent).is_some())
     }
 
-    fn in_order<'a>(&'a self, parent: Option<&str>, ordered: &mut Vec<&'a Node>) {
-        let mut nodes: Vec<&Node> = self.nodes.iter().filter(|node| self.parent(node) == parent).collect();
-        nodes.sort_by_key(|node| super::view::order(node.name()));
-        for node in nodes {
+    /// Lists all nodes, each parent before its children, siblings by name.
+    fn in_order(&self) -> Vec<&Node> {
+        let mut waiting = by_name(self.nodes.iter().filter(|node| self.parent(node).is_none()));
+        let mut ordered = Vec::with_capacity(self.nodes.len());
+        while let Some(node) = waiting.pop() {
             ordered.push(node);
-            self.in_order(Some(node.name()), ordered);
+            waiting.extend(by_name(self.children(node.name())));
         }
+        ordered
     }
+}
+
+/// Sorts siblings so that the first one is taken from the end.
+fn by_name<'a>(nodes: impl Iterator<Item = &'a Node>) -> Vec<&'a Node> {
+    let mut nodes: Vec<&Node> = nodes.collect();
+    nodes.sort_by_cached_key(|node| Reverse(super::view::order(node.name())));
+    nodes
 }
 
 #[cfg(test)]

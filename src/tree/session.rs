@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::difference::difference;
 use super::event::{Event, Events};
 use super::journal::{Entry, Journal};
 use super::operation::{Content, Outcome, Payload, RESULT_LIMIT, Request};
@@ -26,8 +27,18 @@ impl From<Error> for Halt {
 }
 
 enum Source {
-    Replay { journal: Journal, next: usize },
-    Live { guest: Arc<dyn Guest>, journal: Journal },
+    Replay {
+        journal: Journal,
+        next: usize,
+        /// Whether what was pulled is written to the host again.
+        writes: bool,
+    },
+    Live {
+        guest: Arc<dyn Guest>,
+        journal: Journal,
+    },
+    /// Nothing is there: every operation succeeds with an empty result.
+    Hollow,
 }
 
 /// The operations of one step, one at a time.
@@ -41,14 +52,27 @@ pub struct Session {
 impl Session {
     /// Answers operations from `journal`; no guest exists.
     pub fn replay(node: &str, journal: Journal, events: Events, interrupt: Interrupt) -> Self {
-        let source = Mutex::new(Source::Replay { journal, next: 0 });
+        let source = Mutex::new(Source::Replay { journal, next: 0, writes: true });
         Self { node: node.to_string(), source, events, interrupt }
+    }
+
+    /// Makes a replay write no file of the host.
+    pub fn leaving_the_host_alone(self) -> Self {
+        if let Source::Replay { writes, .. } = &mut *self.source() {
+            *writes = false;
+        }
+        self
     }
 
     /// Carries operations out in `guest` and records them.
     pub fn live(node: &str, guest: Arc<dyn Guest>, events: Events, interrupt: Interrupt) -> Self {
         let source = Mutex::new(Source::Live { guest, journal: Journal::default() });
         Self { node: node.to_string(), source, events, interrupt }
+    }
+
+    /// Answers every operation with nothing, for a plan that comes to a machine that it may not touch.
+    pub fn hollow(node: &str, events: Events, interrupt: Interrupt) -> Self {
+        Self { node: node.to_string(), source: Mutex::new(Source::Hollow), events, interrupt }
     }
 
     fn source(&self) -> MutexGuard<'_, Source> {
@@ -59,12 +83,13 @@ impl Session {
     pub fn perform(&self, request: &Request) -> Result<Outcome, Halt> {
         self.interrupt.check()?;
         match &mut *self.source() {
-            Source::Replay { journal, next } => {
-                let outcome = recall(journal, *next, request)?;
+            Source::Replay { journal, next, writes } => {
+                let outcome = recall(&self.node, journal, *next, request, *writes)?;
                 *next += 1;
                 Ok(outcome)
             }
             Source::Live { guest, journal } => Ok(self.carry_out(guest.as_ref(), journal, request)?),
+            Source::Hollow => Ok(Outcome::empty(&request.operation)),
         }
     }
 
@@ -91,11 +116,11 @@ impl Session {
     /// Says which recorded operation the finished step no longer asked for.
     pub fn left_over(&self) -> Option<String> {
         match &*self.source() {
-            Source::Replay { journal, next } => {
+            Source::Replay { journal, next, .. } => {
                 let entry = journal.entries.get(*next)?;
-                Some(format!("operation {} is gone: {}", next + 1, entry.operation))
+                Some(format!("operation {} of {} is gone: {}", next + 1, self.node, entry.operation))
             }
-            Source::Live { .. } => None,
+            Source::Live { .. } | Source::Hollow => None,
         }
     }
 
@@ -103,28 +128,36 @@ impl Session {
     pub fn journal(&self) -> Journal {
         match &*self.source() {
             Source::Replay { journal, .. } | Source::Live { journal, .. } => journal.clone(),
+            Source::Hollow => Journal::default(),
         }
     }
 }
 
-fn recall(journal: &Journal, next: usize, request: &Request) -> Result<Outcome, Halt> {
-    let number = next + 1;
+fn recall(node: &str, journal: &Journal, next: usize, request: &Request, writes: bool) -> Result<Outcome, Halt> {
+    let operation = format!("operation {} of {node}", next + 1);
+    let diverged = |why: String| Err(Halt::Diverged(why));
     let Some(entry) = journal.entries.get(next) else {
-        return Err(Halt::Diverged(format!("operation {number} is new: {}", request.operation)));
+        return diverged(format!("{operation} is new: {}", request.operation));
     };
     if entry.operation != request.operation {
-        return Err(Halt::Diverged(format!(
-            "operation {number} was {}, is now {}",
-            entry.operation, request.operation
-        )));
+        let later = journal.entries[next..].iter().position(|later| later.operation == request.operation);
+        return diverged(match later {
+            // Whether the step asks for the one before it later on cannot be known without a machine.
+            Some(later) => format!(
+                "{operation}: {} was operation {}, and {} is gone or comes later",
+                request.operation,
+                next + later + 1,
+                entry.operation
+            ),
+            None => format!("{operation}: {}", difference(&entry.operation, request)),
+        });
     }
     match (&entry.outcome, &request.payload) {
-        (Outcome::Exit { status, .. }, _) if request.check && *status != 0 => Err(Halt::Diverged(format!(
-            "operation {number} had exit status {status}, which is a failure now: {}",
-            entry.operation
-        ))),
+        (Outcome::Exit { status, .. }, _) if request.check && *status != 0 => {
+            diverged(format!("{operation} had exit status {status}, which is a failure now: {}", entry.operation))
+        }
         (Outcome::Content(content), Payload::Into(path)) => {
-            if std::fs::read(path).is_ok_and(|present| present == content.0) {
+            if !writes || std::fs::read(path).is_ok_and(|present| present == content.0) {
                 return Ok(entry.outcome.clone());
             }
             std::fs::write(path, &content.0).because(|| format!("cannot write `{}`", path.display()))?;
@@ -134,16 +167,12 @@ fn recall(journal: &Journal, next: usize, request: &Request) -> Result<Outcome, 
             if Content::of_file(path).is_ok_and(|present| present.digest == *digest) {
                 return Ok(entry.outcome.clone());
             }
-            Err(Halt::Diverged(format!(
-                "operation {number} ({}) has to fill `{}` again",
-                entry.operation,
-                path.display()
-            )))
+            diverged(format!("{operation}: {} has to fill `{}` again", entry.operation, path.display()))
         }
-        (Outcome::Unrecorded { size, .. }, _) => Err(Halt::Diverged(format!(
-            "operation {number} ({}) gave {size} bytes, more than the {RESULT_LIMIT} that a journal keeps",
+        (Outcome::Unrecorded { size, .. }, _) => diverged(format!(
+            "{operation}: {} gave {size} bytes, more than the {RESULT_LIMIT} that a journal keeps",
             entry.operation
-        ))),
+        )),
         _ => Ok(entry.outcome.clone()),
     }
 }
@@ -197,19 +226,19 @@ mod tests {
         let first = |operation, outcome| session(vec![(operation, outcome)]);
         assert_eq!(
             divergence(&first(run("a"), exit(0)), &request(run("b"), true)),
-            r#"operation 1 was run "a", is now run "b""#
+            r#"operation 1 of n: run "b" was "a""#
         );
-        assert_eq!(divergence(&session(vec![]), &request(run("b"), true)), r#"operation 1 is new: run "b""#);
+        assert_eq!(divergence(&session(vec![]), &request(run("b"), true)), r#"operation 1 of n is new: run "b""#);
         assert_eq!(
             divergence(&first(run("a"), exit(3)), &request(run("a"), true)),
-            r#"operation 1 had exit status 3, which is a failure now: run "a""#
+            r#"operation 1 of n had exit status 3, which is a failure now: run "a""#
         );
         let read = Operation::Read { path: "/big".into() };
         assert_eq!(
             divergence(&first(read.clone(), Outcome::Unrecorded { size: 9, digest: None }), &request(read, true)),
-            "operation 1 (read /big) gave 9 bytes, more than the 1048576 that a journal keeps"
+            "operation 1 of n: read /big gave 9 bytes, more than the 1048576 that a journal keeps"
         );
-        assert_eq!(first(run("a"), exit(0)).left_over().unwrap(), r#"operation 1 is gone: run "a""#);
+        assert_eq!(first(run("a"), exit(0)).left_over().unwrap(), r#"operation 1 of n is gone: run "a""#);
     }
 
     #[test]

@@ -45,6 +45,11 @@ impl Store {
         }
     }
 
+    /// Returns another owner's view of the same directory.
+    pub fn beside(&self) -> Self {
+        Self::new(self.root.clone())
+    }
+
     pub fn owner(&self) -> &Owner {
         &self.owner
     }

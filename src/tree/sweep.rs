@@ -12,7 +12,7 @@ impl Engine {
     /// Destroys the builders and forks of processes that are gone, removes files that nothing refers to, and
     /// finishes what they left half done.
     pub fn sweep(&self, name: &MachineName) -> Result<()> {
-        let Some(machine) = self.machine(name)? else { return Ok(()) };
+        let Some(machine) = self.machine(name)?.filter(|_| !self.is_planning) else { return Ok(()) };
         for clone in self.clones(&machine)? {
             if maker(&clone).is_some_and(|owner| !self.store.is_alive(&owner)) {
                 self.hypervisor.destroy(&clone)?;

@@ -56,7 +56,7 @@ fn a_tree_is_built_reused_changed_and_deleted() {
             "base: cached.",
             "child: cached.",
             "right: cached.",
-            r#"left: building, because operation 1 was run "echo left >> /root/marker", is now run "echo changed >> /root/marker"."#,
+            r#"left: building, because operation 1 of left: run "echo changed >> /root/marker" was "echo left >> /root/marker"."#,
         ]
     );
     lab.exec("left", &["cat", "/root/marker"]).stdout("child\nchanged\n").run();
