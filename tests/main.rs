@@ -3,6 +3,7 @@
 mod commands;
 mod fake;
 mod opened;
+mod plan;
 mod preflight;
 mod primitives;
 mod qemu;

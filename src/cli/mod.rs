@@ -9,8 +9,10 @@ mod images;
 mod info;
 mod list;
 mod log;
+mod plan;
 mod revert;
 mod run;
+mod script;
 mod session;
 mod snapshot;
 mod spec;
@@ -52,6 +54,7 @@ struct Global {
 enum Command {
     // Work, looking, snapshots, the cache.
     Run(run::Run),
+    Plan(plan::Plan),
     Exec(exec::Exec),
     Tree(tree::Tree),
     List(list::List),
@@ -81,6 +84,9 @@ pub fn main() -> i32 {
     if matches!(cli.command, Command::Exec(_)) {
         ui.leave_stderr_to_the_command();
     }
+    if matches!(cli.command, Command::Plan(_)) {
+        ui.keep_stdout_for_the_result();
+    }
     match dispatch(&cli, &ui) {
         Ok(code) => code,
         Err(error) => {
@@ -94,6 +100,7 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<i32> {
     let session = || Session::open(&cli.global, ui);
     match &cli.command {
         Command::Run(run) => run.execute(session()?, ui),
+        Command::Plan(plan) => plan.execute(session()?, ui),
         Command::Exec(exec) => exec.execute(session()?, ui),
         Command::Tree(tree) => tree.execute(session()?, ui),
         Command::List(list) => list.execute(session()?, ui),

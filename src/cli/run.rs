@@ -1,14 +1,12 @@
 //! `snaptree run`.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
 use clap::Args;
 
+use super::script::Script;
 use super::session::Session;
-use crate::error::Result;
-use crate::image::ImageCache;
-use crate::lua::{self, Settings};
+use crate::error::{Error, Result};
+use crate::lua::{self, Orders, Planned};
+use crate::tree::Events;
 use crate::ui::Ui;
 
 /// Run a script: reuse what it has built before, build what is missing or has changed
@@ -17,11 +15,11 @@ pub struct Run {
     /// Build at most this many branches at the same time
     #[arg(short, long, value_name = "N", default_value_t = default_jobs(), value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
-    /// The Lua script
-    script: PathBuf,
-    /// Arguments for the script, which it finds in `arg`
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<String>,
+    /// Fail, with the plan, when anything would be built; build nothing
+    #[arg(long)]
+    frozen: bool,
+    #[command(flatten)]
+    script: Script,
 }
 
 fn default_jobs() -> u16 {
@@ -31,19 +29,35 @@ fn default_jobs() -> u16 {
 
 impl Run {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
-        let images = Arc::new(ImageCache::open(&session.paths.cache)?);
-        let settings = Settings {
-            engine: Arc::clone(&session.engine),
-            connect: session.connector(),
-            images,
-            jobs: usize::from(self.jobs),
-            stdlib: session.paths.stdlib.clone(),
-        };
-        let machines = lua::run_script(settings, &self.script, &self.arguments)?;
+        let orders = self.script.orders(self.frozen);
+        let planned = self.plan(&session, ui, &orders)?;
+        let machines = lua::run_script(self.script.settings(&session, self.jobs, &orders), planned.as_ref())?;
         for machine in &machines {
-            session.engine.look_again(machine)?;
-            ui.progress_tree(&session.engine.trees(Some(machine))?);
+            // One that is left alone need not be there.
+            if session.engine.look_again(machine)?.is_some() {
+                ui.progress_tree(&session.engine.trees(Some(machine))?);
+            }
         }
         Ok(0)
+    }
+
+    /// Goes through the script without a word first, where the orders can be wrong: nothing must be built then.
+    fn plan(&self, session: &Session, ui: &Ui, orders: &Orders) -> Result<Option<Planned>> {
+        if !orders.need_a_plan() {
+            return Ok(None);
+        }
+        let mut planned = lua::plan_script(self.script.settings(session, self.jobs, orders), &Events::none())?;
+        planned.check(orders)?;
+        if self.frozen {
+            if let Some(failure) = planned.failure {
+                return Err(failure);
+            }
+            planned.narrow(&orders.only);
+            if planned.plan.builds {
+                ui.progress_plan(&planned.plan);
+                return Err(Error::failed("something would be built").hint("--frozen allows no build"));
+            }
+        }
+        Ok(Some(planned))
     }
 }

@@ -20,6 +20,7 @@ const SHORT: usize = 12;
 #[derive(Clone, Debug)]
 pub struct ImageCache {
     root: PathBuf,
+    is_read_only: bool,
 }
 
 /// Whether an image was built here or downloaded.
@@ -78,13 +79,22 @@ pub(super) struct Record {
 impl ImageCache {
     /// Opens the cache in `root`, which is made when it does not exist.
     pub fn open(root: &Path) -> Result<Self> {
-        let cache = Self { root: root.to_path_buf() };
+        let cache = Self { root: root.to_path_buf(), is_read_only: false };
         for directory in [cache.images(), cache.downloads(), cache.digests(), cache.work(), cache.root.join("locks")] {
             fs::create_dir_all(&directory)
                 .map_err(|error| Error::failed(format!("cannot make `{}`", directory.display())).cause(error))
                 .map_err(|error| error.hint("SNAPTREE_CACHE names another directory for the cache"))?;
         }
         Ok(cache)
+    }
+
+    /// Opens the cache in `root`, which need not exist, to look only.
+    pub fn looking(root: &Path) -> Self {
+        Self { root: root.to_path_buf(), is_read_only: true }
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.is_read_only
     }
 
     pub(super) fn images(&self) -> PathBuf {

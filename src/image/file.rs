@@ -78,7 +78,9 @@ pub fn sha256(cache: &ImageCache, path: &Path, interrupt: &Interrupt) -> Result<
     let sha256 = hash(path, interrupt)?;
     let after = Remembered { sha256: sha256.clone(), ..look(path)? };
     // A file that changed while it was read has no checksum worth keeping.
-    if (after.modified, after.size, after.inode) == (before.modified, before.size, before.inode) {
+    if !cache.is_read_only()
+        && (after.modified, after.size, after.inode) == (before.modified, before.size, before.inode)
+    {
         remember(cache, &memory, &after);
     }
     Ok(sha256)

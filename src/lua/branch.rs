@@ -9,14 +9,15 @@ use super::context::Context;
 use super::error::from_lua;
 use super::guest::{Divergence, Guest};
 use super::options::Options;
+use super::plan;
 use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::name::SnapshotName;
-use crate::tree::{Candidate, Engine, Event, Found, NodeId, Reason, Recalled, Session};
+use crate::tree::{ASKED_FOR, Candidate, Engine, Event, Found, NodeId, Reason, Recalled, Session};
 
 /// A branch as the script asks for it.
 pub struct Branch {
-    name: SnapshotName,
+    pub name: SnapshotName,
     step: Function,
     comment: String,
 }
@@ -47,14 +48,9 @@ pub fn add_methods<M: UserDataMethods<Snapshot>>(methods: &mut M) {
         }
         // Lua's tables have no order; the reports of a run should.
         branches.sort_by(|a, b| a.name.cmp(&b.name));
-        let context = Arc::clone(&this.domain.context);
-        let parent = this.node().await?;
-        for branch in &branches {
-            context.declare(&lua, &parent.machine, Some(&branch.name))?;
-        }
         let grown = lua.create_table()?;
-        for node in grow(&lua, &context, &parent, &branches).await? {
-            grown.set(node.name.to_string(), Snapshot::grown(&this.domain, node))?;
+        for snapshot in grow_all(&lua, &this, branches).await? {
+            grown.set(snapshot.name.to_string(), snapshot)?;
         }
         Ok(grown)
     });
@@ -68,12 +64,35 @@ fn step_of(name: &SnapshotName, step: Value) -> Result<Function> {
     }
 }
 
+/// Makes the branches children of `parent`, or notes them in a plan; what is not needed is left alone.
+async fn grow_all(lua: &Lua, parent: &Snapshot, branches: Vec<Branch>) -> Result<Vec<Snapshot>> {
+    let (domain, context) = (&parent.domain, &parent.domain.context);
+    for branch in &branches {
+        context.declare(lua, &domain.name, Some(&branch.name))?;
+    }
+    if context.control.is_plan() {
+        return plan::branches(lua, parent, &branches).await;
+    }
+    let is_needed = |branch: &Branch| context.control.needs(&context.place(&domain.name, &branch.name));
+    let (needed, others): (Vec<_>, Vec<_>) = branches.into_iter().partition(is_needed);
+    let mut grown: Vec<_> = others.into_iter().map(|branch| Snapshot::left_alone(domain, branch.name)).collect();
+    if !needed.is_empty() {
+        let nodes = grow(lua, context, &parent.node().await?, &needed).await?;
+        grown.extend(nodes.into_iter().map(|node| Snapshot::grown(domain, node)));
+    }
+    Ok(grown)
+}
+
 /// Returns the branches in their order: those that are there, and the others built at the same time.
 async fn grow(lua: &Lua, context: &Arc<Context>, parent: &NodeId, branches: &[Branch]) -> Result<Vec<NodeId>> {
     loop {
         let mut found = Vec::with_capacity(branches.len());
         for branch in branches {
-            found.push(branch.reuse(lua, context, parent).await);
+            let reused = branch.reuse(lua, context, parent).await;
+            found.push(reused.and_then(|found| match &found {
+                Found::Needed(reason) => context.control.may_build(&branch.name, reason).map(|()| found),
+                _ => Ok(found),
+            }));
         }
         let machine = parent.machine.clone();
         let is_missing = found.iter().any(|found| matches!(found, Ok(Found::Needed(_))));
@@ -82,7 +101,7 @@ async fn grow(lua: &Lua, context: &Arc<Context>, parent: &NodeId, branches: &[Br
         }
         let growing = branches.iter().zip(found).map(|(branch, found)| async move {
             match found? {
-                Found::Cached(node) => Ok(node),
+                Found::Cached(node) | Found::KeptAside(node) => Ok(node),
                 Found::Needed(reason) => branch.build(lua, context, parent, reason).await,
             }
         });
@@ -105,17 +124,20 @@ impl Branch {
 
     /// Makes the branch a child of `parent`.
     pub async fn grow_on(self, lua: &Lua, parent: &Snapshot) -> Result<Option<Snapshot>> {
-        let context = Arc::clone(&parent.domain.context);
-        let node = parent.node().await?;
-        context.declare(lua, &node.machine, Some(&self.name))?;
-        let mut grown = grow(lua, &context, &node, &[self]).await?;
-        Ok(grown.pop().map(|node| Snapshot::grown(&parent.domain, node)))
+        Ok(grow_all(lua, parent, vec![self]).await?.pop())
     }
 
     /// Looks for what this step has made of `parent` before.
-    async fn reuse(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<Found> {
+    pub async fn reuse(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<Found> {
         let (place, wanted) = (parent.clone(), self.name.clone());
-        let reason = match context.blocking(move |engine| engine.recall(&place, &wanted)).await? {
+        let recalled = context.blocking(move |engine| engine.recall(&place, &wanted)).await?;
+        if context.control.rebuilds(&parent.machine, &self.name) {
+            return Ok(Found::Needed(match recalled {
+                Recalled::Stale(reason) => reason,
+                Recalled::Candidate(_) => Reason::Changed(ASKED_FOR.to_string()),
+            }));
+        }
+        let reason = match recalled {
             Recalled::Stale(reason) => reason,
             Recalled::Candidate(candidate) => match self.try_out(lua, context, parent, *candidate).await? {
                 Found::Needed(reason) => reason,
@@ -124,8 +146,9 @@ impl Branch {
         };
         let (place, wanted) = (parent.clone(), self.name.clone());
         for candidate in context.blocking(move |engine| engine.recall_superseded(&place, &wanted)).await? {
-            if let Found::Cached(node) = self.try_out(lua, context, parent, candidate).await? {
-                return Ok(Found::Cached(node));
+            match self.try_out(lua, context, parent, candidate).await? {
+                Found::Needed(_) => {}
+                cached => return Ok(cached),
             }
         }
         Ok(Found::Needed(reason))

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mlua::Lua;
 use tokio::sync::Semaphore;
 
+use super::control::{Control, Place};
 use super::error::STDLIB;
 use crate::error::{Error, Result};
 use crate::image::ImageCache;
 use crate::name::{MachineName, SnapshotName};
-use crate::tree::Engine;
+use crate::tree::{ASKED_FOR, Engine, Event, Found, Reason};
 
 /// One connection, and what goes with it.
 pub struct Context {
@@ -18,6 +19,7 @@ pub struct Context {
     pub images: Arc<ImageCache>,
     /// One permit for each builder that may run at the same time, on whatever connection.
     pub jobs: Arc<Semaphore>,
+    pub control: Arc<Control>,
     declared: Mutex<Declared>,
 }
 
@@ -29,14 +31,14 @@ struct Declared {
 }
 
 impl Context {
-    pub fn new(engine: Arc<Engine>, images: Arc<ImageCache>, jobs: usize) -> Self {
-        Self { engine, images, jobs: Arc::new(Semaphore::new(jobs)), declared: Mutex::default() }
+    pub fn new(engine: Arc<Engine>, images: Arc<ImageCache>, jobs: usize, control: Arc<Control>) -> Self {
+        Self { engine, images, jobs: Arc::new(Semaphore::new(jobs)), control, declared: Mutex::default() }
     }
 
     /// Returns the context of another connection of the same script.
     pub fn beside(&self, engine: Arc<Engine>) -> Self {
         let (images, jobs) = (Arc::clone(&self.images), Arc::clone(&self.jobs));
-        Self { engine, images, jobs, declared: Mutex::default() }
+        Self { engine, images, jobs, control: Arc::clone(&self.control), declared: Mutex::default() }
     }
 
     /// Returns the context of a runtime: that of the connection that the script was started with.
@@ -55,14 +57,41 @@ impl Context {
                 Some(snapshot) => format!("snapshot `{snapshot}` of `{machine}`"),
                 None => format!("machine `{machine}`"),
             };
-            return Err(Error::failed(format!("{what} is declared twice, at {first} and at {place}"))
-                .hint("every name in a tree is used once"));
+            let error = |places| Error::failed(format!("{what} is declared twice, {places}"));
+            return Err(match *first == place {
+                true => error(format!("both times at {place}"))
+                    .hint("in a loop every round needs a name of its own, such as \"NAME-\" .. value"),
+                false => error(format!("at {first} and at {place}")).hint("every name in a tree is used once"),
+            });
         }
         declared.places.insert(what, place);
         if snapshot.is_none() {
             declared.machines.push(machine.clone());
         }
         Ok(())
+    }
+
+    /// Names a node of this connection.
+    pub fn place(&self, machine: &MachineName, name: &SnapshotName) -> Place {
+        (self.engine.hypervisor.uri(), machine.clone(), name.clone())
+    }
+
+    /// Says what the command line makes of a root that was looked for.
+    pub fn settle(&self, machine: &MachineName, name: &SnapshotName, found: Found) -> Result<Found> {
+        let found = match found {
+            Found::Cached(_) if self.control.rebuilds(machine, name) => {
+                Found::Needed(Reason::Changed(ASKED_FOR.to_string()))
+            }
+            found => found,
+        };
+        match &found {
+            Found::Needed(reason) => self.control.may_build(name, reason)?,
+            Found::Cached(_) | Found::KeptAside(_) => {
+                let (machine, node) = (machine.to_string(), name.to_string());
+                self.engine.events.emit(Event::NodeCached { machine, node });
+            }
+        }
+        Ok(found)
     }
 
     /// Lists the machines that the script declared, in its order.
@@ -84,7 +113,7 @@ impl Context {
 }
 
 /// Returns the line of the user's own code that called into us.
-fn caller(lua: &Lua) -> Option<String> {
+pub fn caller(lua: &Lua) -> Option<String> {
     const DEPTH: usize = 32;
     (0..DEPTH).find_map(|level| {
         lua.inspect_stack(level, |frame| {

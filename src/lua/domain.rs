@@ -16,7 +16,7 @@ use super::{opened, take, tree};
 use crate::error::{Error, Result};
 use crate::hypervisor::Start;
 use crate::name::MachineName;
-use crate::tree::{Engine, Machine as Seen};
+use crate::tree::{Engine, Machine as Seen, Session};
 
 /// How long a guest may take to power off, or to answer, when the script does not say.
 const WAIT_LIMIT: Duration = Duration::from_secs(5 * 60);
@@ -67,6 +67,43 @@ impl Domain {
             .await
     }
 
+    /// Looks at the machine beside the script; nothing where it need not be there.
+    pub async fn seen(&self) -> Result<Option<Arc<Seen>>> {
+        if self.is_absent()? {
+            return Ok(None);
+        }
+        self.blocking(|engine, name| engine.existing_now(name)).await.map(Some)
+    }
+
+    /// Says whether it is not there and need not be: a plan makes no machine, and `--only` leaves some alone.
+    pub fn is_absent(&self) -> Result<bool> {
+        let may_be = self.is_declared && self.context.control.is_partial();
+        Ok(may_be && self.context.engine.machine(&self.name)?.is_none())
+    }
+
+    /// Says whether an act on it is left out, and notes that.
+    pub fn leaves_out(&self, act: &str) -> Result<bool> {
+        let control = &self.context.control;
+        if let Some(mut plan) = control.plan() {
+            plan.leave_out(act, &self.name);
+            let state = match act {
+                "start" | "resume" => Some("running"),
+                "shutdown" | "destroy" => Some("shutoff"),
+                "suspend" => Some("paused"),
+                _ => None,
+            };
+            if let Some(state) = state {
+                control.would_be(self.context.engine.hypervisor.uri(), &self.name, state);
+            }
+            return Ok(true);
+        }
+        let is_absent = self.is_absent()?;
+        if is_absent {
+            self.context.engine.events.note(format!("no {act} of {}, which --only leaves alone", self.name));
+        }
+        Ok(is_absent)
+    }
+
     /// Looks at the machine as it is now.
     pub fn look(&self) -> Result<Arc<Seen>> {
         self.check()?;
@@ -115,7 +152,10 @@ impl UserData for Domain {
 pub fn add_fields<T: OnDomain, F: UserDataFields<T>>(fields: &mut F) {
     fields.add_meta_field(MetaMethod::Type, "machine");
     fields.add_field_method_get("name", |_, this| Ok(this.domain().name.to_string()));
-    fields.add_field_method_get("uuid", |_, this| Ok(this.domain().look()?.details.domain.uuid.clone()));
+    fields.add_field_method_get("uuid", |_, this| {
+        let domain = this.domain();
+        if domain.is_absent()? { Ok(String::new()) } else { Ok(domain.look()?.details.domain.uuid.clone()) }
+    });
 }
 
 const KNOWN: [&str; 18] = [
@@ -165,6 +205,9 @@ fn add_plain<T: OnDomain, M: UserDataMethods<T>>(
 ) {
     methods.add_async_method(verb, move |_, this, options: Value| async move {
         Options::read(function, options, &[])?;
+        if this.domain().leaves_out(verb)? {
+            return Ok(());
+        }
         Ok(this.domain().blocking(call).await?)
     });
 }
@@ -174,11 +217,17 @@ fn add_verbs<T: OnDomain, M: UserDataMethods<T>>(methods: &mut M) {
     methods.add_async_method("start", |_, this, options: Value| async move {
         let options = Options::read("machine:start", options, &["paused", "reset_nvram"])?;
         let start = Start { paused: options.flag("paused")?, reset_nvram: options.flag("reset_nvram")? };
+        if this.domain().leaves_out("start")? {
+            return Ok(());
+        }
         Ok(this.domain().blocking(move |engine, name| engine.start(name, start)).await?)
     });
     methods.add_async_method("shutdown", |_, this, options: Value| async move {
         let options = Options::read("machine:shutdown", options, &["timeout"])?;
         let limit = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
+        if this.domain().leaves_out("shutdown")? {
+            return Ok(());
+        }
         Ok(this.domain().blocking(move |engine, name| engine.shutdown(name, limit)).await?)
     });
     add_plain(methods, "destroy", "machine:destroy", Engine::power_off);
@@ -186,6 +235,9 @@ fn add_verbs<T: OnDomain, M: UserDataMethods<T>>(methods: &mut M) {
     add_plain(methods, "resume", "machine:resume", Engine::resume);
     methods.add_async_method("undo", |_, this, number: Value| async move {
         let number = whole_number("machine:undo", "the number", &number).map_err(|error| error.hint(UNDOS))?;
+        if this.domain().leaves_out("undo")? {
+            return Ok(String::new());
+        }
         Ok(this.domain().blocking(move |engine, name| engine.undo(name, number)).await?)
     });
 }
@@ -193,22 +245,40 @@ fn add_verbs<T: OnDomain, M: UserDataMethods<T>>(methods: &mut M) {
 /// What looks at a domain, or into it.
 fn add_looks<T: OnDomain, M: UserDataMethods<T>>(methods: &mut M) {
     methods.add_async_method("state", |_, this, ()| async move {
-        Ok(this.domain().blocking(|engine, name| engine.state(name)).await?.as_str())
+        let Domain { context, name, .. } = this.domain();
+        if let Some(state) = context.control.state(context.engine.hypervisor.uri(), name) {
+            return Ok(state);
+        }
+        Ok(this.domain().seen().await?.map_or("shutoff", |machine| machine.details.domain.state.as_str()))
     });
     methods.add_async_method("undos", |lua, this, ()| async move {
+        if this.domain().is_absent()? {
+            return lua.create_table().map(Value::Table);
+        }
         let entries = this.domain().blocking(|engine, name| engine.undo_entries(name)).await?;
         lua.to_value_with(&entries, AS_LUA)
     });
     methods.add_async_method("screenshot", |_, this, path: PathBuf| async move {
+        if this.domain().leaves_out("screenshot")? {
+            return Ok("image/png".to_string());
+        }
         Ok(this.domain().blocking(move |engine, name| engine.screenshot(name, &path)).await?)
     });
     methods.add_async_method("xml", |_, this, options: Value| async move {
         let inactive = Options::read("machine:xml", options, &["inactive"])?.flag("inactive")?;
+        if this.domain().is_absent()? {
+            return Ok(String::new());
+        }
         Ok(this.domain().blocking(move |engine, name| engine.xml(name, inactive)).await?)
     });
     methods.add_async_method("guest", |_, this, options: Value| async move {
         let options = Options::read("machine:guest", options, &["timeout"])?;
         let limit = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
+        let Domain { context, name, .. } = this.domain();
+        if this.domain().leaves_out("guest")? {
+            let (events, interrupt) = (context.engine.events.clone(), context.engine.interrupt.clone());
+            return Ok(Guest::new(Arc::new(Session::hollow(name.as_str(), events, interrupt)), Arc::default()));
+        }
         let session = this.domain().blocking(move |engine, name| engine.guest_of(name, limit)).await?;
         Ok(Guest::new(Arc::new(session), Arc::default()))
     });

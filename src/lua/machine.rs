@@ -7,6 +7,7 @@ use super::context::Context;
 use super::domain::{self, Domain, OnDomain};
 use super::image::AnyImage;
 use super::options::{Options, string_argument};
+use super::plan;
 use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::hypervisor::{Firmware, Network};
@@ -91,10 +92,15 @@ fn network(options: &Options) -> Result<Network> {
 impl Machine {
     async fn root(&self, lua: &Lua, name: SnapshotName, comment: String) -> Result<Snapshot> {
         let Domain { context, name: machine, .. } = &self.domain;
+        if !context.control.needs(&context.place(machine, &name)) {
+            return Ok(Snapshot::left_alone(&self.domain, name));
+        }
         let reason = loop {
             let (place, wanted, definition) = (machine.clone(), name.clone(), self.definition.clone());
-            match context.blocking(move |engine| engine.find_root(&place, &wanted, &definition)).await? {
-                Found::Cached(node) => return Ok(Snapshot::grown(&self.domain, node)),
+            let found = context.blocking(move |engine| engine.find_root(&place, &wanted, &definition)).await?;
+            match context.settle(machine, &name, found)? {
+                found if context.control.is_plan() => return Ok(plan::root(&self.domain, name, found)),
+                Found::Cached(node) | Found::KeptAside(node) => return Ok(Snapshot::grown(&self.domain, node)),
                 Found::Needed(reason) => {
                     let place = machine.clone();
                     if !context.blocking(move |engine| engine.claim(&place)).await? {

@@ -7,6 +7,7 @@
 mod branch;
 mod connection;
 mod context;
+mod control;
 mod domain;
 mod error;
 mod guest;
@@ -14,24 +15,28 @@ mod image;
 mod machine;
 mod opened;
 mod options;
+mod params;
+mod plan;
 mod require;
 mod snapshot;
 mod take;
 mod tree;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mlua::{HookTriggers, Lua, MultiValue, Value, VmState};
 
-use crate::error::{Because, Error, Result};
+use crate::error::{Because, Error, Kind, Result};
 use crate::image::ImageCache;
 use crate::name::MachineName;
 use crate::stop::Interrupt;
-use crate::tree::{Engine, Event};
+use crate::tree::{Engine, Event, Events};
 use connection::Connections;
 use context::Context;
+use control::{Control, no_such_param};
+pub use control::{Orders, Planned};
 use error::from_lua;
 use require::Modules;
 
@@ -39,29 +44,62 @@ use require::Modules;
 pub type Connector = Arc<dyn Fn(&str) -> Result<Arc<Engine>> + Send + Sync>;
 
 /// What a script is run with.
-pub struct Settings {
+pub struct Settings<'a> {
     pub engine: Arc<Engine>,
     pub connect: Connector,
-    pub images: Arc<ImageCache>,
+    /// Where images are cached.
+    pub cache: &'a Path,
     /// The most builders at the same time.
     pub jobs: usize,
     /// The user's own modules.
-    pub stdlib: PathBuf,
+    pub stdlib: &'a Path,
+    pub script: &'a Path,
+    pub arguments: &'a [String],
+    pub orders: &'a Orders,
 }
 
 /// Runs a script to its end; returns the machines that it declared.
-pub fn run_script(settings: Settings, script: &Path, arguments: &[String]) -> Result<Vec<MachineName>> {
+///
+/// `planned` is what a plan of it has told, which orders other than parameters need.
+pub fn run_script(settings: Settings, planned: Option<&Planned>) -> Result<Vec<MachineName>> {
+    let control = Arc::new(Control::running(settings.orders, planned));
+    let images = Arc::new(ImageCache::open(settings.cache)?);
+    let engine = Arc::clone(&settings.engine);
+    let context = Arc::new(Context::new(engine, images, settings.jobs, control));
+    execute(&settings, &context, Arc::clone(&settings.connect))?;
+    match context.control.params.unasked() {
+        Some(key) => Err(no_such_param(key, &context.control.params.asked())),
+        None => Ok(context.machines()),
+    }
+}
+
+/// Finds out what a run of a script would build, and changes nothing; `events` gets what the script prints.
+pub fn plan_script(settings: Settings, events: &Events) -> Result<Planned> {
+    let control = Arc::new(Control::planning(settings.orders));
+    let engine = Arc::new(settings.engine.planning(events.clone()));
+    let images = Arc::new(ImageCache::looking(settings.cache));
+    let (open, muted) = (Arc::clone(&settings.connect), events.clone());
+    let connect: Connector = Arc::new(move |uri| Ok(Arc::new(open(uri)?.planning(muted.clone()))));
+    let context = Arc::new(Context::new(engine, images, settings.jobs, control));
+    match execute(&settings, &context, connect) {
+        Err(error) if error.kind == Kind::Interrupted => Err(error),
+        ended => Ok(context.control.planned(ended.err())),
+    }
+}
+
+fn execute(settings: &Settings, context: &Arc<Context>, connect: Connector) -> Result<()> {
+    let Settings { script, arguments, .. } = *settings;
     let mut source = std::fs::read(script)
         .map_err(|cause| Error::usage(format!("cannot read the script `{}`", script.display())).cause(cause))?;
     if source.starts_with(b"#!") {
         source.splice(..2, *b"--");
     }
+    context.control.loaded(&source);
     let interrupt = settings.engine.interrupt.clone();
-    let context = Arc::new(Context::new(settings.engine, settings.images, settings.jobs));
     let beside = script.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let modules = Modules { directories: vec![beside.to_path_buf(), settings.stdlib] };
-    let connections = Arc::new(Connections::new(Arc::clone(&context), settings.connect));
-    let lua = state(&context, connections, modules).map_err(|error| from_lua(&error))?;
+    let modules = Modules { directories: vec![beside.to_path_buf(), settings.stdlib.to_path_buf()] };
+    let connections = Arc::new(Connections::new(Arc::clone(context), connect));
+    let lua = state(context, connections, modules).map_err(|error| from_lua(&error))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -79,10 +117,8 @@ pub fn run_script(settings: Settings, script: &Path, arguments: &[String]) -> Re
             ended = running => ended.map_err(|error| from_lua(&error)),
         }
     });
-    match interrupt.check() {
-        Ok(()) => result.map(|()| context.machines()),
-        Err(interrupted) => Err(interrupted),
-    }
+    interrupt.check()?;
+    result
 }
 
 async fn interrupted(interrupt: &Interrupt) {
@@ -110,6 +146,7 @@ fn state(context: &Arc<Context>, connections: Arc<Connections>, modules: Modules
     globals.set("machine", machine::table(&lua)?)?;
     globals.set("libvirt", connection::table(&lua, connections)?)?;
     globals.set("image", image::table(&lua)?)?;
+    globals.set("param", lua.create_function(params::param)?)?;
     globals.set("print", lua.create_function(print)?)?;
     globals.get::<mlua::Table>("os")?.set("exit", lua.create_function(exit)?)?;
     options::install(&lua)?;

@@ -7,6 +7,7 @@ use mlua::{Lua, UserDataMethods, Value};
 use super::branch::Branch;
 use super::domain::Domain;
 use super::options::Options;
+use super::plan;
 use super::snapshot::Snapshot;
 use crate::error::Result;
 use crate::name::SnapshotName;
@@ -36,12 +37,17 @@ async fn grow(lua: &Lua, domain: &Domain, branch: Branch) -> Result<Option<Snaps
 
 async fn root(domain: &Domain, name: SnapshotName, comment: String) -> Result<Snapshot> {
     let context = Arc::clone(&domain.context);
+    if !context.control.needs(&context.place(&domain.name, &name)) {
+        return Ok(Snapshot::left_alone(domain, name));
+    }
     let swept = domain.name.clone();
     context.blocking(move |engine| engine.sweep(&swept)).await?;
     let reason = loop {
         let (machine, wanted) = (domain.name.clone(), name.clone());
-        match context.blocking(move |engine| engine.find_state_root(&machine, &wanted)).await? {
-            Found::Cached(node) => return Ok(Snapshot::grown(domain, node)),
+        let found = context.blocking(move |engine| engine.find_state_root(&machine, &wanted)).await?;
+        match context.settle(&domain.name, &name, found)? {
+            found if context.control.is_plan() => return Ok(plan::root(domain, name, found)),
+            Found::Cached(node) | Found::KeptAside(node) => return Ok(Snapshot::grown(domain, node)),
             Found::Needed(reason) => {
                 let machine = domain.name.clone();
                 if !context.blocking(move |engine| engine.claim(&machine)).await? {

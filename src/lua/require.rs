@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use include_dir::{Dir, include_dir};
 use mlua::{Lua, Table, Value};
 
+use super::context::Context;
 use super::error::STDLIB;
 use crate::error::{Because, Error, Result};
 
@@ -34,6 +35,7 @@ pub fn install(lua: &Lua, modules: Modules) -> mlua::Result<()> {
                 return Ok(present);
             }
             let found = modules.find(&name)?;
+            Context::of(&lua)?.control.loaded(&found.source);
             let chunk = lua.load(found.source).set_name(format!("@{}", found.name));
             let value: Value = chunk.into_function()?.call_async(name.as_str()).await?;
             let value = if value.is_nil() { Value::Boolean(true) } else { value };

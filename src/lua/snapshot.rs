@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use mlua::{AnyUserData, Lua, LuaSerdeExt, MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
 
@@ -19,17 +20,75 @@ use crate::tree::{Engine, Machine as Seen, Node, NodeId, Scope};
 pub struct Snapshot {
     pub domain: Domain,
     pub name: SnapshotName,
-    /// The key of what this run grew. What was found may change until it is looked at.
-    key: Option<String>,
+    origin: Origin,
 }
+
+/// Where a script has a snapshot from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// This run grew it, or found it as it should be: its key.
+    Grown(String),
+    /// It was found, and may change until it is looked at.
+    Found,
+    /// It need not be there, because of this: a plan builds nothing, and `--only` leaves the rest alone.
+    Hollow(&'static str),
+}
+
+const LEFT_ALONE: &str = "left alone";
+const NOT_PLANNED: &str = "not planned";
 
 impl Snapshot {
     pub fn grown(domain: &Domain, node: NodeId) -> Self {
-        Self { domain: domain.clone(), name: node.name, key: Some(node.key) }
+        Self { domain: domain.clone(), name: node.name, origin: Origin::Grown(node.key) }
     }
 
     pub fn found(domain: &Domain, name: SnapshotName) -> Self {
-        Self { domain: domain.clone(), name, key: None }
+        Self { domain: domain.clone(), name, origin: Origin::Found }
+    }
+
+    /// Stands for what `--only` leaves alone.
+    pub fn left_alone(domain: &Domain, name: SnapshotName) -> Self {
+        Self::remembered(domain, name, Origin::Hollow(LEFT_ALONE))
+    }
+
+    /// Stands for what a plan does not make.
+    pub fn not_planned(domain: &Domain, name: SnapshotName) -> Self {
+        Self::remembered(domain, name, Origin::Hollow(NOT_PLANNED))
+    }
+
+    /// Makes a snapshot that a script can find again even where it is not there.
+    pub fn remembered(domain: &Domain, name: SnapshotName, origin: Origin) -> Self {
+        let context = &domain.context;
+        context.control.remember(context.place(&domain.name, &name), origin.clone());
+        Self { domain: domain.clone(), name, origin }
+    }
+
+    /// Finds what stands for a node that need not be there.
+    pub fn recalled(domain: &Domain, name: &str) -> Option<Self> {
+        let name = SnapshotName::new(name).ok()?;
+        let origin = domain.context.control.remembered(&domain.context.place(&domain.name, &name))?;
+        Some(Self { domain: domain.clone(), name, origin })
+    }
+
+    /// Says what it is where it need not be there.
+    pub fn hollow(&self) -> Option<&'static str> {
+        match self.origin {
+            Origin::Hollow(is) => Some(is),
+            Origin::Grown(_) | Origin::Found => None,
+        }
+    }
+
+    /// Says whether an act on it is left out, and notes that.
+    fn leaves_out(&self, act: &str) -> bool {
+        let context = &self.domain.context;
+        if let Some(mut plan) = context.control.plan() {
+            plan.leave_out(act, self);
+            return true;
+        }
+        if self.hollow().is_some() {
+            context.engine.events.note(format!("no {act} of {self}, which --only leaves alone"));
+        }
+        self.hollow().is_some()
     }
 
     /// Takes the snapshot out of a Lua value.
@@ -43,7 +102,8 @@ impl Snapshot {
 
     /// Names the node from which branches grow.
     pub async fn node(&self) -> Result<NodeId> {
-        if let Some(key) = self.key.clone() {
+        if let Origin::Grown(key) = &self.origin {
+            let key = key.clone();
             return Ok(NodeId { machine: self.domain.name.clone(), name: self.name.clone(), key });
         }
         self.blocking(|engine, path| {
@@ -53,8 +113,24 @@ impl Snapshot {
         .await
     }
 
-    /// Looks at the snapshot as it is now.
-    fn look<T>(&self, look: impl FnOnce(&Seen, &Node) -> mlua::Result<T>) -> mlua::Result<T> {
+    /// Says whether it is not there, and need not be.
+    fn is_absent(&self) -> Result<bool> {
+        let context = &self.domain.context;
+        let may_be = match self.origin {
+            Origin::Hollow(_) => true,
+            // What is kept aside is not put back by a plan.
+            Origin::Grown(_) => context.control.is_plan(),
+            Origin::Found => false,
+        };
+        let is_there = |machine: Arc<Seen>| machine.node(self.name.as_str()).is_some();
+        Ok(may_be && !context.engine.look_again(&self.domain.name)?.is_some_and(is_there))
+    }
+
+    /// Looks at the snapshot as it is now; gives `nothing` where it need not be there.
+    fn look<T>(&self, nothing: T, look: impl FnOnce(&Seen, &Node) -> mlua::Result<T>) -> mlua::Result<T> {
+        if self.is_absent()? {
+            return Ok(nothing);
+        }
         let machine = self.domain.look()?;
         let node = machine.existing(&self.name)?;
         look(&machine, node)
@@ -103,23 +179,33 @@ impl UserData for Snapshot {
         fields.add_field_method_get("name", |_, this| Ok(this.name.to_string()));
         fields.add_field_method_get("machine", |_, this| Ok(this.domain.clone()));
         fields.add_field_method_get("parent", |_, this| {
-            this.look(|_, node| {
+            this.look(None, |_, node| {
                 let parent = node.snapshot.parent.as_ref().map(SnapshotName::new).transpose()?;
                 Ok(parent.map(|parent| Self::found(&this.domain, parent)))
             })
         });
-        fields.add_field_method_get("comment", |_, this| this.look(|_, node| Ok(node.snapshot.comment.clone())));
-        fields.add_field_method_get("created", |_, this| this.look(|_, node| Ok(node.snapshot.created)));
-        fields.add_field_method_get("state", |_, this| this.look(|_, node| Ok(node.snapshot.state.clone())));
-        fields.add_field_method_get("kind", |_, this| this.look(|_, node| Ok(node.snapshot.kind().as_str())));
-        fields.add_field_method_get("live", |_, this| this.look(|_, node| Ok(node.is_live())));
-        fields.add_field_method_get("size", |_, this| this.look(|_, node| Ok(node.size())));
-        fields.add_field_method_get("memory", |_, this| {
-            this.look(|_, node| Ok(node.snapshot.memory_file().map(Path::to_path_buf)))
+        fields.add_field_method_get("comment", |_, this| {
+            this.look(String::new(), |_, node| Ok(node.snapshot.comment.clone()))
         });
-        fields.add_field_method_get("xml", |_, this| this.look(|_, node| Ok(node.snapshot.document.0.clone())));
+        fields.add_field_method_get("created", |_, this| this.look(0, |_, node| Ok(node.snapshot.created)));
+        fields.add_field_method_get("state", |_, this| {
+            this.look("shutoff".to_string(), |_, node| Ok(node.snapshot.state.clone()))
+        });
+        fields
+            .add_field_method_get("kind", |_, this| this.look("external", |_, node| Ok(node.snapshot.kind().as_str())));
+        fields.add_field_method_get("live", |_, this| this.look(false, |_, node| Ok(node.is_live())));
+        fields.add_field_method_get("size", |_, this| this.look(0, |_, node| Ok(node.size())));
+        fields.add_field_method_get("memory", |_, this| {
+            this.look(None, |_, node| Ok(node.snapshot.memory_file().map(Path::to_path_buf)))
+        });
+        fields.add_field_method_get("xml", |_, this| {
+            this.look(String::new(), |_, node| Ok(node.snapshot.document.0.clone()))
+        });
         fields.add_field_method_get("disks", |lua: &Lua, this| {
-            this.look(|_, _| Ok(()))?;
+            if this.is_absent()? {
+                return lua.create_table().map(Value::Table);
+            }
+            this.look((), |_, _| Ok(()))?;
             lua.to_value_with(&this.domain.context.engine.snapshot_info(&this.path())?.disks, AS_LUA)
         });
     }
@@ -127,10 +213,16 @@ impl UserData for Snapshot {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         branch::add_methods(methods);
         methods.add_async_method("children", |_, this, ()| async move {
+            if this.is_absent()? {
+                return Ok(Vec::new());
+            }
             let info = this.blocking(|engine, path| engine.snapshot_info(path)).await?;
             Ok(found(&this.domain, info.children))
         });
         methods.add_async_method("is_current", |_, this, ()| async move {
+            if this.is_absent()? {
+                return Ok(false);
+            }
             let name = this.name.clone();
             let look = move |engine: &Engine, path: &SnapshotPath| {
                 Ok(engine.existing_now(&path.machine)?.existing(&name)?.snapshot.is_current)
@@ -139,10 +231,16 @@ impl UserData for Snapshot {
         });
         methods.add_async_method("revert", |_, this, options: Value| async move {
             let flags = revert_flags(options)?;
+            if this.leaves_out("revert") {
+                return Ok(());
+            }
             Ok(this.blocking(move |engine, path| engine.revert(path, flags)).await?)
         });
         methods.add_async_method("delete", |_, this, options: Value| async move {
             let (scope, metadata_only) = scope(options)?;
+            if this.leaves_out("delete") {
+                return Ok(vec![this.name.to_string()]);
+            }
             let deleted = this.blocking(move |engine, path| engine.erase(path, scope, metadata_only)).await?;
             Ok(deleted.into_iter().map(|name| name.to_string()).collect::<Vec<_>>())
         });

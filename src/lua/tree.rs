@@ -22,22 +22,27 @@ pub fn add_methods<T: OnDomain, M: UserDataMethods<T>>(methods: &mut M) {
     methods.add_async_method("snapshots", |_, this, options: Value| async move {
         let domain = this.domain();
         let filter = filter(domain, &Options::read("machine:snapshots", options, &OPTIONS)?)?;
-        let select = move |engine: &crate::tree::Engine, name: &_| {
-            Ok(engine.existing_now(name)?.select(&filter)?.into_iter().map(name_of).collect::<Vec<_>>())
-        };
-        let names = domain.blocking(select).await?;
-        Ok(found(domain, names))
+        let Some(machine) = domain.seen().await? else { return Ok(Vec::new()) };
+        let is_absent = |from: &SnapshotName| machine.node(from.as_str()).is_none();
+        if domain.context.control.is_plan() && filter.from.as_ref().is_some_and(is_absent) {
+            return Ok(Vec::new());
+        }
+        Ok(found(domain, machine.select(&filter)?.into_iter().map(name_of).collect()))
     });
     methods.add_async_method("find", |_, this, name: String| async move {
-        let machine = this.domain().blocking(|engine, name| engine.existing_now(name)).await?;
-        one(this.domain(), machine.node(&name))
+        let domain = this.domain();
+        if let Some(remembered) = Snapshot::recalled(domain, &name) {
+            return Ok(Some(remembered));
+        }
+        let machine = domain.seen().await?;
+        one(domain, machine.as_ref().and_then(|machine| machine.node(&name)))
     });
     methods.add_async_method("current", |_, this, ()| async move {
-        let machine = this.domain().blocking(|engine, name| engine.existing_now(name)).await?;
-        one(this.domain(), machine.current())
+        let machine = this.domain().seen().await?;
+        one(this.domain(), machine.as_ref().and_then(|machine| machine.current()))
     });
     methods.add_async_method("tree", |lua, this, ()| async move {
-        let machine = this.domain().blocking(|engine, name| engine.existing_now(name)).await?;
+        let Some(machine) = this.domain().seen().await? else { return lua.create_table() };
         let view = TreeView::selected(&machine, &Filter::default())?;
         let tree = nested(&lua, &view)?;
         let meta = lua.create_table()?;

@@ -110,7 +110,6 @@ impl Engine {
         if let Some(reason) = was.difference(&now).or_else(|| node.snapshot.missing_file()) {
             return Ok(Found::Needed(Reason::Changed(reason)));
         }
-        self.events.emit(Event::NodeCached { machine: machine.name.to_string(), node: name.to_string() });
         Ok(Found::Cached(NodeId { machine: machine.name.clone(), name: name.clone(), key: record.key.clone() }))
     }
 

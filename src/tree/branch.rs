@@ -107,11 +107,14 @@ impl Engine {
         }
         let name = candidate.name.clone();
         let key = candidate.session.journal().key(&parent.key);
-        if !self.is_planning {
-            self.put_back(parent, &candidate.place)?;
+        let node = NodeId { machine: parent.machine.clone(), name, key };
+        if self.is_planning {
+            let is_aside = matches!(candidate.place, Place::Aside(_));
+            return Ok(if is_aside { Found::KeptAside(node) } else { Found::Cached(node) });
         }
-        self.events.emit(Event::NodeCached { machine: parent.machine.to_string(), node: name.to_string() });
-        Ok(Found::Cached(NodeId { machine: parent.machine.clone(), name, key }))
+        self.put_back(parent, &candidate.place)?;
+        self.events.emit(Event::NodeCached { machine: parent.machine.to_string(), node: node.name.to_string() });
+        Ok(Found::Cached(node))
     }
 
     /// Puts a node that is as it should be where it should be.

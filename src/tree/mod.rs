@@ -24,6 +24,7 @@ mod key;
 mod node;
 mod operation;
 mod perform;
+mod plan;
 mod power;
 mod preflight;
 mod reason;
@@ -48,6 +49,7 @@ pub use info::{DiskInfo, FileInfo, Log, LoggedOperation, MachineInfo, MachineVie
 pub use key::Definition;
 pub use node::Node;
 pub use operation::{Content, Operation, Outcome, Payload, Request};
+pub use plan::{MachinePlan, NotPlanned, Plan, PlannedNode, Standing, Status};
 pub use reason::{ASKED_FOR, Reason};
 pub use root::Found;
 pub use select::Filter;

@@ -21,6 +21,8 @@ pub const DISK: &str = "vda";
 #[derive(Debug, PartialEq)]
 pub enum Found {
     Cached(NodeId),
+    /// A plan found it among the superseded ones, from where a run takes it back.
+    KeptAside(NodeId),
     /// It has to be built, because of this.
     Needed(Reason),
 }
@@ -50,7 +52,6 @@ impl Engine {
         if let Some(missing) = node.snapshot.missing_file() {
             return Ok(Found::Needed(Reason::Changed(missing)));
         }
-        self.events.emit(Event::NodeCached { machine: machine.name.to_string(), node: name.to_string() });
         Ok(Found::Cached(NodeId { machine: machine.name.clone(), name: name.clone(), key }))
     }
 

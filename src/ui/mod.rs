@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::hypervisor::Stream;
 use crate::image::CachedImage;
 use crate::name::MachineName;
-use crate::tree::{Events, Log, MachineInfo, MachineView, SnapshotInfo, SnapshotView, TreeView, UndoView};
+use crate::tree::{Events, Log, MachineInfo, MachineView, Plan, SnapshotInfo, SnapshotView, TreeView, UndoView};
 use progress::Progress;
 
 /// The terminal, or what stands in its place: results on stdout, all else on stderr.
@@ -37,6 +37,11 @@ impl Ui {
         if !io::stderr().is_terminal() && !self.verbose {
             *self = Self::new(true, false);
         }
+    }
+
+    /// Puts what a script prints to stderr, since stdout is for what the command has to say.
+    pub fn keep_stdout_for_the_result(&mut self) {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).keep_stdout_for_the_result();
     }
 
     /// Returns the place where the engine sends its events.
@@ -113,6 +118,16 @@ impl Ui {
         for tree in trees {
             self.status(tree.to_string().trim_end());
         }
+    }
+
+    /// Prints a plan as a result.
+    pub fn plan(&self, plan: &Plan) -> Result<()> {
+        print(&plan.to_string())
+    }
+
+    /// Prints a plan as the reason of a failure.
+    pub fn progress_plan(&self, plan: &Plan) {
+        self.line(plan.to_string().trim_end());
     }
 
     pub fn json(&self, value: &impl Serialize) -> Result<()> {

@@ -12,6 +12,8 @@ use crate::tree::Event;
 pub struct Progress {
     quiet: bool,
     verbose: bool,
+    /// Whether what a script prints goes to stderr.
+    is_stdout_kept: bool,
     bars: Option<MultiProgress>,
     /// The bar of each node or image under way.
     under_way: HashMap<String, ProgressBar>,
@@ -22,7 +24,11 @@ pub struct Progress {
 impl Progress {
     pub fn new(quiet: bool, verbose: bool, bars: bool) -> Self {
         let bars = bars.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        Self { quiet, verbose, bars, under_way: HashMap::new(), partial: HashMap::new() }
+        Self { quiet, verbose, is_stdout_kept: false, bars, under_way: HashMap::new(), partial: HashMap::new() }
+    }
+
+    pub fn keep_stdout_for_the_result(&mut self) {
+        self.is_stdout_kept = true;
     }
 
     /// Prints a line above the bars.
@@ -52,6 +58,7 @@ impl Progress {
     pub fn show(&mut self, event: Event) {
         match event {
             Event::Note(note) => self.status(format!("{note}.")),
+            Event::Printed(line) if self.is_stdout_kept => self.status(line),
             Event::Printed(line) => self.beside_bars(|| writeln!(io::stdout(), "{line}")),
             Event::ImageStarted { image, what } => {
                 self.status(format!("{image}: {what}."));
