@@ -42,19 +42,17 @@ pub fn build(metadata: &Metadata) -> Result<Element> {
 pub fn read(domain: &Element) -> Result<Option<Metadata>> {
     let Some(node) = domain.find("metadata").and_then(|metadata| metadata.find(NODE)) else { return Ok(None) };
     let attributes = node.attributes.iter().filter(|(key, _)| !key.starts_with("xmlns"));
-    let payload = match node.find(PAYLOAD) {
-        Some(payload) if payload.get("encoding") == Some(ENCODING) => unpack(&payload.text)?,
-        Some(payload) => {
-            let encoding = payload.get("encoding").unwrap_or_default();
-            return Err(Error::failed(format!("cannot read metadata in the encoding `{encoding}`"))
-                .hint("a newer snaptree wrote it"));
-        }
-        None => Vec::new(),
+    // One node whose payload cannot be read is no reason to show none of its tree: whoever reads it is told.
+    let unpacked = |payload: &Element| match payload.get("encoding") {
+        Some(ENCODING) => unpack(&payload.text).ok(),
+        _ => None,
     };
+    let payload =
+        node.find(PAYLOAD).map(|payload| unpacked(payload).unwrap_or_else(|| payload.text.clone().into_bytes()));
     Ok(Some(Metadata {
         attributes: attributes.map(|(key, value)| (key.clone(), decode(value))).collect(),
         lines: node.all(OPERATION).map(|line| line.text.clone()).collect(),
-        payload,
+        payload: payload.unwrap_or_default(),
     }))
 }
 
@@ -160,6 +158,17 @@ mod tests {
         };
         assert_eq!(round_trip(&metadata), metadata);
         assert_eq!(round_trip(&Metadata::default()), Metadata::default());
+    }
+
+    #[test]
+    fn a_payload_that_cannot_be_read_is_given_as_it_is() {
+        for (encoding, text) in [("deflate+base64", "no base64"), ("deflate+base64", "q64F"), ("zstd", "q64FAA==")] {
+            let payload = format!("<snaptree:payload encoding='{encoding}'>{text}</snaptree:payload>");
+            let domain =
+                format!("<domain><metadata><snaptree:node key='k'>{payload}</snaptree:node></metadata></domain>");
+            let metadata = read(&Element::parse(&domain).unwrap()).unwrap().unwrap();
+            assert_eq!((metadata.attributes["key"].as_str(), metadata.payload), ("k", text.as_bytes().to_vec()));
+        }
     }
 
     #[test]
