@@ -142,6 +142,10 @@ impl Control {
     pub fn planned(&self, failure: Option<Error>) -> Planned {
         let mut plan = self.plan().map(|plan| plan.clone()).unwrap_or_default();
         plan.put_in_order();
+        let failure = failure.map(|error| match (&error.hint, plan.not_planned.is_empty()) {
+            (None, false) => error.hint("a plan does nothing at once: its guests answer with nothing"),
+            _ => error,
+        });
         let sources = std::mem::take(&mut *locked(&self.sources));
         Planned { plan, failure, asked: self.params.asked(), sources }
     }

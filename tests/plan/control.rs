@@ -196,3 +196,41 @@ fn a_loop_is_a_matrix() {
     );
     plan(&run(TREE), TREE, 0, CACHED);
 }
+
+#[test]
+fn a_root_that_is_asked_for_is_built_with_all_that_stands_on_it() {
+    let first = run(TREE);
+    let rebuilt = first.again().args(["run", "script.lua", "--rebuild", "lab/base"]).any_stderr().run();
+    let lines: Vec<&str> = rebuilt.stderr.lines().filter(|line| line.contains("building, because")).collect();
+    assert_eq!(
+        lines[..2],
+        [
+            "base: building, because --rebuild asks for it.",
+            "updated: building, because its parent `base` was built anew.",
+        ]
+    );
+    assert_eq!(lines.len(), 4);
+    plan(&rebuilt, TREE, 0, CACHED);
+}
+
+#[test]
+fn a_run_goes_on_when_only_the_plan_of_it_fails() {
+    let script = r#"
+        local vm = machine("lab", { image = require "images.tiny" {} })
+        vm:root("base"):branch("child", function(guest) guest:run "true" end)
+        vm:start()
+        assert(vm:guest():run("echo hi").stdout ~= "", "no guest")
+        vm:destroy()
+        vm:find("base"):branch("late", function(guest) guest:run "true" end)
+    "#;
+    let answers = serde_json::json!([{ "command": "echo hi", "stdout": "hi" }]);
+    let test = || Test::new().answers(answers.clone()).script(script);
+    let ran = test().args(["run", "script.lua", "--only", "child"]).any_stderr().run();
+    assert_eq!(ran.started().len(), 2, "the builder and the machine");
+    let error = "
+        error: script.lua:4: no guest
+        hint: a plan does nothing at once: its guests answer with nothing
+    ";
+    test().args(["run", "script.lua", "--only", "late"]).status(1).stderr(error).run();
+    ran.again().args(["plan", "script.lua"]).status(1).stderr(error).run();
+}
