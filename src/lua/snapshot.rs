@@ -78,8 +78,8 @@ impl Snapshot {
         }
     }
 
-    /// Says whether an act on it is left out, and notes that.
-    fn leaves_out(&self, act: &str) -> bool {
+    /// Says whether an act on it is left out, and notes that: `revert`, `delete`, and whatever else acts at once.
+    pub fn leaves_out(&self, act: &str) -> bool {
         let context = &self.domain.context;
         if let Some(mut plan) = context.control.plan() {
             plan.leave_out(act, self);
