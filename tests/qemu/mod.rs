@@ -6,6 +6,7 @@ mod build;
 mod foreign;
 mod guest;
 mod host;
+mod kills;
 mod lab;
 mod primitives;
 mod walk;

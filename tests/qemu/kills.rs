@@ -1,0 +1,86 @@
+//! Runs that are killed at random moments: what is in the tree is complete, and the next run goes on from there.
+
+// A test may end wherever something is not as it has to be.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::foreign::between;
+use super::lab::Lab;
+
+const SEED: u64 = 47_114_711;
+
+/// A root and four branches; the round changes what all of the branches do.
+fn script(round: usize) -> String {
+    format!(
+        r#"
+        local base = machine(MACHINE, {{ image = tiny {{}}, memory = "128MiB" }}):root "base"
+        local a = base:branch("a", function(guest) guest:write("/root/a", "{round}") end)
+        a:branches {{
+          b = function(guest) guest:write("/root/b", "{round}") end,
+          c = function(guest) guest:write("/root/c", "{round}") end,
+        }}
+        a:branch("d", function(guest) guest:write("/root/d", "{round}") end)
+        "#
+    )
+}
+
+/// The snapshots that virsh shows, each of which has its layer and what that stands on.
+#[track_caller]
+fn complete_nodes(lab: &Lab) -> BTreeSet<String> {
+    let names = lab.virsh(&["snapshot-list", &lab.machine, "--name"]);
+    let names: BTreeSet<String> = names.lines().filter(|name| !name.is_empty()).map(str::to_string).collect();
+    for name in &names {
+        let xml = lab.virsh(&["snapshot-dumpxml", &lab.machine, name]);
+        let domain = &xml[xml.find("<domain ").unwrap()..];
+        let layer = between(domain, "<source file='", "'").unwrap();
+        // It fails when a file of the chain is missing or damaged.
+        super::foreign::qemu_img(&["check", "-q", "-U", layer]);
+        assert!(!super::foreign::chain(Path::new(layer)).is_empty());
+    }
+    names
+}
+
+/// The keys of the nodes, by which a round's own are told.
+fn keys(lab: &Lab) -> BTreeSet<(String, String)> {
+    let json = lab.snaptree(&["tree", &lab.machine, "--format", "json"]).any_stdout().run().stdout;
+    let trees: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let snapshots = trees[0]["snapshots"].as_array().unwrap().iter();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_string();
+    snapshots.map(|snapshot| (text(&snapshot["name"]), text(&snapshot["key"]))).collect()
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn kill_9_at_random_moments_leaves_complete_nodes_only() {
+    let number =
+        |name: &str, default: u64| std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default);
+    let (kills, mut random) = (number("SNAPTREE_TEST_KILLS", 4) as usize, number("SNAPTREE_TEST_SEED", SEED));
+    println!("{kills} kills, the seed is {random}: SNAPTREE_TEST_KILLS and SNAPTREE_TEST_SEED choose others");
+    let lab = Lab::new("kills");
+    let started = Instant::now();
+    lab.script(&script(0)).any_stderr().run();
+    let whole = started.elapsed();
+    for round in 1..=kills {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let moment = Duration::from_millis((random >> 33) % u64::try_from(whole.as_millis()).unwrap());
+        let before = keys(&lab);
+        let running = lab.script(&script(round)).any_stderr().any_status().start();
+        std::thread::sleep(moment);
+        let killed = running.signal("KILL").finish();
+        println!("{round}: killed after {moment:?}, status {}", killed.status);
+        let names = complete_nodes(&lab);
+        assert!(names.contains("base"), "{names:?}");
+        let made: BTreeSet<(String, String)> = keys(&lab).difference(&before).cloned().collect();
+
+        let next = lab.script(&script(round)).any_stderr().run();
+        for (name, _) in &made {
+            assert!(next.stderr.contains(&format!("{name}: cached.")), "`{name}` was complete: {}", next.stderr);
+        }
+        assert_eq!(complete_nodes(&lab), ["a", "b", "base", "c", "d"].map(String::from).into());
+        lab.exec("d", &["cat", "/root/a", "/root/d"]).stdout(&format!("{round}{round}")).run();
+        lab.assert_no_clone_is_left();
+    }
+}
