@@ -156,7 +156,7 @@ impl Branch {
 
     /// Replays the step against what it may have made.
     async fn try_out(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId, candidate: Candidate) -> Result<Found> {
-        match run(lua, &self.step, Arc::clone(&candidate.session)).await? {
+        match run(lua, context, &self.step, Arc::clone(&candidate.session)).await? {
             Ended::Diverged(why) => Ok(Found::Needed(Reason::Changed(why))),
             Ended::Finished => {
                 let place = parent.clone();
@@ -167,8 +167,11 @@ impl Branch {
 
     /// Runs the step in a builder and grafts what it made.
     async fn build(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId, reason: Reason) -> Result<NodeId> {
-        let _permit = context.jobs.acquire().await.map_err(|cause| Error::bug("the jobs are closed").cause(cause))?;
         let events = &context.engine.events;
+        let machine = parent.machine.clone();
+        let guest = context.blocking(move |engine| Ok(engine.existing(&machine)?.details.memory)).await?;
+        let waiting = || events.note(format!("`{}` waits until there is memory for its builder", self.name));
+        let _share = context.budget.share(guest, waiting).await?;
         let (machine, node) = (parent.machine.to_string(), self.name.to_string());
         events.emit(Event::NodeStarted { machine: machine.clone(), node: node.clone(), reason: reason.to_string() });
         let built = self.build_and_graft(lua, context, parent).await;
@@ -178,7 +181,7 @@ impl Branch {
     async fn build_and_graft(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<NodeId> {
         let (place, wanted) = (parent.clone(), self.name.clone());
         let build = context.blocking(move |engine| engine.start_build(&place, &wanted)).await?;
-        let ended = run(lua, &self.step, Arc::clone(&build.session)).await;
+        let ended = run(lua, context, &self.step, Arc::clone(&build.session)).await;
         let (place, wanted, comment) = (parent.clone(), self.name.clone(), self.comment.clone());
         let settle = move |engine: &Engine| match ended {
             Ok(_) => engine.graft(&place, &wanted, &comment, build),
@@ -190,10 +193,11 @@ impl Branch {
 }
 
 /// Runs a step against a session until it ends, fails, or a replay diverges.
-async fn run(lua: &Lua, step: &Function, session: Arc<Session>) -> Result<Ended> {
+async fn run(lua: &Lua, context: &Arc<Context>, step: &Function, session: Arc<Session>) -> Result<Ended> {
     let divergence = Arc::new(Divergence::default());
     let guest = Guest::new(session, Arc::clone(&divergence));
     let thread = lua.create_thread(step.clone()).map_err(|error| from_lua(&error))?;
+    let _in_step = context.enter_step(&thread);
     let running = thread.into_async::<()>(guest).map_err(|error| from_lua(&error))?;
     tokio::select! {
         biased;

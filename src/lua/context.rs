@@ -1,11 +1,11 @@
 //! What every function of the Lua API works with, and how it waits without holding up the others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mlua::Lua;
-use tokio::sync::Semaphore;
 
+use super::budget::{Budget, memory_of_host};
 use super::control::{Control, Place};
 use super::error::STDLIB;
 use crate::error::{Error, Result};
@@ -17,10 +17,12 @@ use crate::tree::{ASKED_FOR, Engine, Event, Found, Reason};
 pub struct Context {
     pub engine: Arc<Engine>,
     pub images: Arc<ImageCache>,
-    /// One permit for each builder that may run at the same time, on whatever connection.
-    pub jobs: Arc<Semaphore>,
+    /// What builders may take, on whatever connection.
+    pub budget: Budget,
     pub control: Arc<Control>,
     declared: Mutex<Declared>,
+    /// The coroutines in which steps run now.
+    steps: Mutex<HashSet<usize>>,
 }
 
 /// Which line of the script declared what.
@@ -32,13 +34,17 @@ struct Declared {
 
 impl Context {
     pub fn new(engine: Arc<Engine>, images: Arc<ImageCache>, jobs: usize, control: Arc<Control>) -> Self {
-        Self { engine, images, jobs: Arc::new(Semaphore::new(jobs)), control, declared: Mutex::default() }
+        let memory = if engine.hypervisor.is_simulated() { None } else { memory_of_host() };
+        Self::with(engine, images, Budget::new(jobs, memory), control)
+    }
+
+    fn with(engine: Arc<Engine>, images: Arc<ImageCache>, budget: Budget, control: Arc<Control>) -> Self {
+        Self { engine, images, budget, control, declared: Mutex::default(), steps: Mutex::default() }
     }
 
     /// Returns the context of another connection of the same script.
     pub fn beside(&self, engine: Arc<Engine>) -> Self {
-        let (images, jobs) = (Arc::clone(&self.images), Arc::clone(&self.jobs));
-        Self { engine, images, jobs, control: Arc::clone(&self.control), declared: Mutex::default() }
+        Self::with(engine, Arc::clone(&self.images), self.budget.clone(), Arc::clone(&self.control))
     }
 
     /// Returns the context of a runtime: that of the connection that the script was started with.
@@ -69,6 +75,19 @@ impl Context {
             declared.machines.push(machine.clone());
         }
         Ok(())
+    }
+
+    /// Notes that a step runs in a coroutine, for as long as the returned value is kept.
+    pub fn enter_step(self: &Arc<Self>, thread: &mlua::Thread) -> InStep {
+        let step = thread.to_pointer() as usize;
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).insert(step);
+        InStep { context: Arc::clone(self), step }
+    }
+
+    /// Says whether the running coroutine is a step's.
+    pub fn is_in_step(&self, lua: &Lua) -> bool {
+        let running = lua.current_thread().to_pointer() as usize;
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).contains(&running)
     }
 
     /// Names a node of this connection.
@@ -109,6 +128,18 @@ impl Context {
             Ok(result) => result,
             Err(cause) => Err(Error::bug("a task of the engine broke").cause(cause)),
         }
+    }
+}
+
+/// A step that runs.
+pub struct InStep {
+    context: Arc<Context>,
+    step: usize,
+}
+
+impl Drop for InStep {
+    fn drop(&mut self) {
+        self.context.steps.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.step);
     }
 }
 

@@ -5,16 +5,19 @@
 //! the same time.
 
 mod branch;
+mod budget;
 mod connection;
 mod context;
 mod control;
 mod domain;
 mod error;
 mod guest;
+mod host;
 mod image;
 mod machine;
 mod opened;
 mod options;
+mod parallel;
 mod params;
 mod plan;
 mod require;
@@ -146,6 +149,8 @@ fn state(context: &Arc<Context>, connections: Arc<Connections>, modules: Modules
     globals.set("machine", machine::table(&lua)?)?;
     globals.set("libvirt", connection::table(&lua, connections)?)?;
     globals.set("image", image::table(&lua)?)?;
+    globals.set("host", host::table(&lua)?)?;
+    globals.set("parallel", lua.create_async_function(parallel::parallel)?)?;
     globals.set("param", lua.create_function(params::param)?)?;
     globals.set("print", lua.create_function(print)?)?;
     globals.get::<mlua::Table>("os")?.set("exit", lua.create_function(exit)?)?;

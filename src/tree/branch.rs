@@ -96,6 +96,7 @@ impl Engine {
 
     fn candidate(&self, name: &SnapshotName, node: &Node, place: Place) -> Result<Candidate> {
         let session = Session::replay(name.as_str(), node.journal()?, self.events.clone(), self.interrupt.clone());
+        let session = session.naming(&self.inputs);
         let session = if self.is_planning { session.leaving_the_host_alone() } else { session };
         Ok(Candidate { session: Arc::new(session), name: name.clone(), place })
     }

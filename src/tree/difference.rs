@@ -1,9 +1,10 @@
 //! How an operation differs from the recorded one.
 
+use super::inputs::Inputs;
 use super::operation::{Content, Operation, Payload, Quoted, Request};
 
 /// Says what a step asks for now, and what was recorded in its place.
-pub fn difference(was: &Operation, now: &Request) -> String {
+pub fn difference(was: &Operation, now: &Request, inputs: &Inputs) -> String {
     match (was, &now.operation) {
         (
             Operation::Run { command: old, stdin: old_stdin, env: old_env, cwd: old_cwd, user: old_user },
@@ -32,7 +33,7 @@ pub fn difference(was: &Operation, now: &Request) -> String {
             let octal = |mode: Option<u32>| mode.map(|mode| format!("{mode:04o}"));
             let file = match &now.payload {
                 Payload::From(host) => host.display().to_string(),
-                _ => path.clone(),
+                _ => inputs.file_of(content).unwrap_or_else(|| path.clone()),
             };
             let mut changes = Vec::new();
             if old != content {

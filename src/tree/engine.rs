@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::anew::Anew;
 use super::event::{Event, Events};
+use super::inputs::Inputs;
 use super::node::{Node, machine_directory};
 use super::store::Store;
 use crate::error::{Error, Result};
@@ -18,6 +19,8 @@ pub struct Engine {
     pub store: Store,
     pub events: Events,
     pub interrupt: Interrupt,
+    /// What the script has read of the host.
+    pub inputs: Arc<Inputs>,
     /// Whether it looks and changes nothing.
     pub(super) is_planning: bool,
     anew: Mutex<Anew>,
@@ -61,6 +64,7 @@ impl Engine {
             store,
             events,
             interrupt,
+            inputs: Arc::default(),
             is_planning: false,
             anew: Mutex::default(),
             machines: Mutex::default(),

@@ -3,10 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::chance::differ_by_chance;
 use super::difference::difference;
 use super::event::{Event, Events};
+use super::inputs::Inputs;
 use super::journal::{Entry, Journal};
-use super::operation::{Content, Outcome, Payload, RESULT_LIMIT, Request};
+use super::operation::{Content, Operation, Outcome, Payload, RESULT_LIMIT, Request};
 use super::perform::carry_out;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::Guest;
@@ -47,13 +49,20 @@ pub struct Session {
     source: Mutex<Source>,
     events: Events,
     interrupt: Interrupt,
+    inputs: Arc<Inputs>,
 }
 
 impl Session {
     /// Answers operations from `journal`; no guest exists.
     pub fn replay(node: &str, journal: Journal, events: Events, interrupt: Interrupt) -> Self {
         let source = Mutex::new(Source::Replay { journal, next: 0, writes: true });
-        Self { node: node.to_string(), source, events, interrupt }
+        Self { node: node.to_string(), source, events, interrupt, inputs: Arc::default() }
+    }
+
+    /// Lets differences name the files of the host that contents are of.
+    pub fn naming(mut self, inputs: &Arc<Inputs>) -> Self {
+        self.inputs = Arc::clone(inputs);
+        self
     }
 
     /// Makes a replay write no file of the host.
@@ -67,12 +76,12 @@ impl Session {
     /// Carries operations out in `guest` and records them.
     pub fn live(node: &str, guest: Arc<dyn Guest>, events: Events, interrupt: Interrupt) -> Self {
         let source = Mutex::new(Source::Live { guest, journal: Journal::default() });
-        Self { node: node.to_string(), source, events, interrupt }
+        Self { node: node.to_string(), source, events, interrupt, inputs: Arc::default() }
     }
 
     /// Answers every operation with nothing, for a plan that comes to a machine that it may not touch.
     pub fn hollow(node: &str, events: Events, interrupt: Interrupt) -> Self {
-        Self { node: node.to_string(), source: Mutex::new(Source::Hollow), events, interrupt }
+        Self { node: node.to_string(), source: Mutex::new(Source::Hollow), events, interrupt, inputs: Arc::default() }
     }
 
     fn source(&self) -> MutexGuard<'_, Source> {
@@ -84,7 +93,7 @@ impl Session {
         self.interrupt.check()?;
         match &mut *self.source() {
             Source::Replay { journal, next, writes } => {
-                let outcome = recall(&self.node, journal, *next, request, *writes)?;
+                let outcome = self.recall(journal, *next, request, *writes)?;
                 *next += 1;
                 Ok(outcome)
             }
@@ -133,53 +142,72 @@ impl Session {
     }
 }
 
-fn recall(node: &str, journal: &Journal, next: usize, request: &Request, writes: bool) -> Result<Outcome, Halt> {
-    let operation = format!("operation {} of {node}", next + 1);
-    let diverged = |why: String| Err(Halt::Diverged(why));
-    let Some(entry) = journal.entries.get(next) else {
-        return diverged(format!("{operation} is new: {}", request.operation));
-    };
-    if entry.operation != request.operation {
-        let later = journal.entries[next..].iter().position(|later| later.operation == request.operation);
-        return diverged(match later {
-            // Whether the step asks for the one before it later on cannot be known without a machine.
-            Some(later) => format!(
-                "{operation}: {} was operation {}, and {} is gone or comes later",
-                request.operation,
-                next + later + 1,
-                entry.operation
-            ),
-            None => format!("{operation}: {}", difference(&entry.operation, request)),
-        });
+/// Says whether a command differs from the recorded one only in what looks like chance. Digests of contents always do.
+fn is_command_by_chance(was: &Operation, now: &Operation) -> bool {
+    match (was, now) {
+        (Operation::Run { stdin: old, .. }, Operation::Run { stdin: new, .. }) if old == new => {
+            differ_by_chance(&was.to_string(), &now.to_string())
+        }
+        _ => false,
     }
-    match (&entry.outcome, &request.payload) {
-        (Outcome::Exit { status, .. }, _) if request.check && *status != 0 => {
-            diverged(format!("{operation} had exit status {status}, which is a failure now: {}", entry.operation))
+}
+
+/// What is said of an operation that will be another one the next time too.
+const CHANCE: &str = " (a time stamp or a random value? then it is another one in every run)";
+
+impl Session {
+    fn recall(&self, journal: &Journal, next: usize, request: &Request, writes: bool) -> Result<Outcome, Halt> {
+        let operation = format!("operation {} of {}", next + 1, self.node);
+        let diverged = |why: String| Err(Halt::Diverged(why));
+        let Some(entry) = journal.entries.get(next) else {
+            return diverged(format!("{operation} is new: {}", request.operation));
+        };
+        if entry.operation != request.operation {
+            let later = journal.entries[next..].iter().position(|later| later.operation == request.operation);
+            return diverged(match later {
+                // Whether the step asks for the one before it later on cannot be known without a machine.
+                Some(later) => format!(
+                    "{operation}: {} was operation {}, and {} is gone or comes later",
+                    request.operation,
+                    next + later + 1,
+                    entry.operation
+                ),
+                None => {
+                    let chance = is_command_by_chance(&entry.operation, &request.operation);
+                    let always = if chance { CHANCE } else { "" };
+                    format!("{operation}: {}{always}", difference(&entry.operation, request, &self.inputs))
+                }
+            });
         }
-        (Outcome::Content(content), Payload::Into(path)) => {
-            if !writes || std::fs::read(path).is_ok_and(|present| present == content.0) {
-                return Ok(entry.outcome.clone());
+        match (&entry.outcome, &request.payload) {
+            (Outcome::Exit { status, .. }, _) if request.check && *status != 0 => {
+                diverged(format!("{operation} had exit status {status}, which is a failure now: {}", entry.operation))
             }
-            std::fs::write(path, &content.0).because(|| format!("cannot write `{}`", path.display()))?;
-            Ok(entry.outcome.clone())
-        }
-        (Outcome::Unrecorded { digest: Some(digest), .. }, Payload::Into(path)) => {
-            if Content::of_file(path).is_ok_and(|present| present.digest == *digest) {
-                return Ok(entry.outcome.clone());
+            (Outcome::Content(content), Payload::Into(path)) => {
+                if !writes || std::fs::read(path).is_ok_and(|present| present == content.0) {
+                    return Ok(entry.outcome.clone());
+                }
+                std::fs::write(path, &content.0).because(|| format!("cannot write `{}`", path.display()))?;
+                Ok(entry.outcome.clone())
             }
-            diverged(format!("{operation}: {} has to fill `{}` again", entry.operation, path.display()))
+            (Outcome::Unrecorded { digest: Some(digest), .. }, Payload::Into(path)) => {
+                if Content::of_file(path).is_ok_and(|present| present.digest == *digest) {
+                    return Ok(entry.outcome.clone());
+                }
+                diverged(format!("{operation}: {} has to fill `{}` again", entry.operation, path.display()))
+            }
+            (Outcome::Unrecorded { size, .. }, _) => diverged(format!(
+                "{operation}: {} gave {size} bytes, more than the {RESULT_LIMIT} that a journal keeps",
+                entry.operation
+            )),
+            _ => Ok(entry.outcome.clone()),
         }
-        (Outcome::Unrecorded { size, .. }, _) => diverged(format!(
-            "{operation}: {} gave {size} bytes, more than the {RESULT_LIMIT} that a journal keeps",
-            entry.operation
-        )),
-        _ => Ok(entry.outcome.clone()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::operation::{Bytes, Operation};
+    use super::super::operation::Bytes;
     use super::*;
     use crate::hypervisor::CommandLine;
     use std::time::Duration;
