@@ -46,6 +46,11 @@ impl Stop {
         self.limit
     }
 
+    /// Returns how long it is until the limit.
+    pub fn left(&self) -> Duration {
+        self.limit.saturating_sub(self.started.elapsed())
+    }
+
     pub fn has_passed(&self) -> bool {
         self.started.elapsed() >= self.limit
     }

@@ -1,6 +1,7 @@
 //! Everything that is tested through the real binary, and the rules that hold the source together.
 
 mod commands;
+mod failed;
 mod fake;
 mod opened;
 mod plan;
@@ -9,6 +10,7 @@ mod primitives;
 mod qemu;
 mod refactorings;
 mod refusals;
+mod resume;
 mod run;
 mod snapshots;
 mod support;

@@ -20,8 +20,10 @@ fn step_fails(step: &str, status: i32, error: &str) {
     ]);
     let ran =
         Test::new().answers(answers).script(&script).args(["run", "script.lua"]).status(status).any_stderr().run();
+    const LOOK: &str =
+        "child: `snaptree log lab/child` shows what it did, `snaptree exec --failed lab/child -- CMD` looks around.\n";
     let (_, said) = ran.stderr.split_once("child: failed; the tree is as it was.\n").expect(&ran.stderr);
-    assert_eq!(said, error);
+    assert_eq!(said, format!("{LOOK}{error}"));
     assert_eq!(ran.domains(), ["lab"], "the builder is gone");
     ran.again().args(["tree", "lab"]).stdout("base (current)\n").run();
 }

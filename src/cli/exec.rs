@@ -28,6 +28,9 @@ pub struct Exec {
     /// Stop it after this time, such as 90s or 10m
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     timeout: Duration,
+    /// Run it in what is left of the last build of that snapshot that failed
+    #[arg(long)]
+    failed: bool,
     /// MACHINE/SNAPSHOT
     snapshot: SnapshotPath,
     /// The command and its arguments; no shell is involved
@@ -45,7 +48,8 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
 impl Exec {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let input = ui.read_stdin();
-        let fork = session.engine.fork(&self.snapshot)?;
+        let engine = &session.engine;
+        let fork = if self.failed { engine.fork_failed(&self.snapshot)? } else { engine.fork(&self.snapshot)? };
         let command = Command {
             line: CommandLine::Argv(self.command.clone()),
             stdin: whole(&input, &session.engine.interrupt)?,

@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::name::MachineName;
 use crate::ui::Ui;
 
-/// Give up what is kept besides the tree: what `undo` could take back, and superseded snapshots
+/// Give up what is kept besides the tree: what `undo` could take back, superseded snapshots, failed branches
+/// and check-points
 #[derive(Args)]
 pub struct Gc {
     /// Do not ask

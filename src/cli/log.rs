@@ -10,9 +10,12 @@ use crate::ui::Ui;
 
 /// Show the operations that made a snapshot, with their results
 ///
-/// Of a long output the last lines are shown; --verbose shows all of it.
+/// When its last build failed, that comes after it. Of a long output the last lines are shown; --verbose shows all of it.
 #[derive(Args)]
 pub struct Log {
+    /// Show only what is left of the build that failed
+    #[arg(long)]
+    failed: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -23,10 +26,11 @@ pub struct Log {
 impl Log {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let path = self.which.snapshot(&session.engine)?;
-        let log = session.engine.log(&path)?;
+        let engine = &session.engine;
+        let log = if self.failed { engine.failed_log(&path)? } else { engine.log(&path)? };
         if self.json {
             ui.json(&log)?;
-        } else if log.operations.is_empty() {
+        } else if log.operations.is_empty() && log.failed.is_none() {
             ui.text(&why_empty(&path, &session)?)?;
         } else {
             ui.log(&log)?;

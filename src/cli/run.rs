@@ -1,11 +1,11 @@
 //! `snaptree run`.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::script::Script;
 use super::session::Session;
 use crate::error::{Error, Result};
-use crate::lua::{self, Orders, Planned};
+use crate::lua::{self, Orders, Planned, Settings};
 use crate::tree::Events;
 use crate::ui::Ui;
 
@@ -15,11 +15,20 @@ pub struct Run {
     /// Build at most this many branches at the same time
     #[arg(short, long, value_name = "N", default_value_t = default_jobs(), value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
+    /// Keep what is left of a branch whose step failed, to look at it, or clean up
+    #[arg(long, value_name = "WHAT", default_value = "keep")]
+    on_error: OnError,
     /// Fail, with the plan, when anything would be built; build nothing
     #[arg(long)]
     frozen: bool,
     #[command(flatten)]
     script: Script,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnError {
+    Keep,
+    Clean,
 }
 
 fn default_jobs() -> u16 {
@@ -31,7 +40,11 @@ impl Run {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let orders = self.script.orders(self.frozen);
         let planned = self.plan(&session, ui, &orders)?;
-        let machines = lua::run_script(self.script.settings(&session, self.jobs, &orders), planned.as_ref())?;
+        let settings = Settings {
+            keep_failed: self.on_error == OnError::Keep,
+            ..self.script.settings(&session, self.jobs, &orders)
+        };
+        let machines = lua::run_script(settings, planned.as_ref())?;
         for machine in &machines {
             // One that is left alone need not be there.
             if session.engine.look_again(machine)?.is_some() {

@@ -59,6 +59,7 @@ impl Script {
             connect: session.connector(),
             cache: &session.paths.cache,
             jobs: usize::from(jobs),
+            keep_failed: true,
             stdlib: &session.paths.stdlib,
             script: &self.script,
             arguments: &self.arguments,

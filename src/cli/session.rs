@@ -5,7 +5,7 @@ use std::sync::Arc;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::Global;
-use crate::error::{Because, Result};
+use crate::error::{Because, Error, Result};
 use crate::hypervisor::Hypervisor;
 use crate::lua::Connector;
 use crate::paths::Paths;
@@ -13,6 +13,9 @@ use crate::stop::Interrupt;
 use crate::tree::{Engine, Events, Store};
 use crate::ui::Ui;
 use crate::{fake, libvirt};
+
+/// Says how long after the start of a step its first check-point is taken.
+const CHECKPOINT_AFTER: &str = "SNAPTREE_CHECKPOINT_AFTER";
 
 pub struct Session {
     pub engine: Arc<Engine>,
@@ -47,7 +50,13 @@ fn connect(uri: Option<&str>, paths: &Paths, events: Events, interrupt: Interrup
         }
     };
     let store = Store::new(paths.store.clone());
-    Ok(Arc::new(Engine::new(hypervisor, store, events, interrupt)))
+    let mut engine = Engine::new(hypervisor, store, events, interrupt);
+    if let Some(after) = std::env::var_os(CHECKPOINT_AFTER) {
+        let after = after.to_string_lossy();
+        engine.checkpoint_after = humantime::parse_duration(&after)
+            .map_err(|cause| Error::usage(format!("{CHECKPOINT_AFTER} must be a time, such as 10s")).cause(cause))?;
+    }
+    Ok(Arc::new(engine))
 }
 
 /// Makes the first signal stop the work and clean up, and a second one end the process at once.

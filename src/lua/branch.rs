@@ -1,6 +1,7 @@
 //! Growing a tree: `branch` and `branches`, each a step replayed or carried out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use mlua::{Function, Lua, Table, UserDataMethods, Value};
@@ -13,13 +14,19 @@ use super::plan;
 use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::name::SnapshotName;
-use crate::tree::{ASKED_FOR, Candidate, Engine, Event, Found, NodeId, Reason, Recalled, Session};
+use crate::tree::{ASKED_FOR, Candidate, Engine, Event, Found, NodeId, Reason, Recalled, Resume, Session};
 
 /// A branch as the script asks for it.
 pub struct Branch {
     pub name: SnapshotName,
     step: Function,
     comment: String,
+    /// Whether what is left of a failed step is kept; the run says so where this does not.
+    keep_failed: Option<bool>,
+    /// How long the step may take.
+    timeout: Option<Duration>,
+    /// Whether a build may go on from what an earlier one has done.
+    resume: bool,
 }
 
 /// How a step ended that nothing stopped.
@@ -44,7 +51,14 @@ pub fn add_methods<M: UserDataMethods<Snapshot>>(methods: &mut M) {
             };
             let name = SnapshotName::new(name.to_string_lossy())?;
             let step = step_of(&name, step)?;
-            branches.push(Branch { name, step, comment: String::new() });
+            branches.push(Branch {
+                name,
+                step,
+                comment: String::new(),
+                keep_failed: None,
+                timeout: None,
+                resume: true,
+            });
         }
         // Lua's tables have no order; the reports of a run should.
         branches.sort_by(|a, b| a.name.cmp(&b.name));
@@ -115,11 +129,13 @@ async fn grow(lua: &Lua, context: &Arc<Context>, parent: &NodeId, branches: &[Br
 
 impl Branch {
     pub fn read(function: &'static str, name: String, step: Value, options: Value) -> Result<Self> {
-        let options = Options::read(function, options, &["comment"])?;
+        let options = Options::read(function, options, &["comment", "keep_failed", "timeout", "resume"])?;
         let comment = options.string("comment")?.unwrap_or_default();
+        let (keep_failed, timeout) = (options.boolean("keep_failed")?, options.duration("timeout")?);
+        let resume = options.boolean("resume")?.unwrap_or(true);
         let name = SnapshotName::new(name)?;
         let step = step_of(&name, step)?;
-        Ok(Self { name, step, comment })
+        Ok(Self { name, step, comment, keep_failed, timeout, resume })
     }
 
     /// Makes the branch a child of `parent`.
@@ -174,27 +190,103 @@ impl Branch {
         let _share = context.budget.share(guest, waiting).await?;
         let (machine, node) = (parent.machine.to_string(), self.name.to_string());
         events.emit(Event::NodeStarted { machine: machine.clone(), node: node.clone(), reason: reason.to_string() });
-        let built = self.build_and_graft(lua, context, parent).await;
-        built.inspect_err(|_| events.emit(Event::NodeFailed { machine, node }))
+        let built = async {
+            // Who asks for a build wants none of what was done before.
+            let goes_on = self.resume && !context.control.rebuilds(&parent.machine, &self.name);
+            let resume = if goes_on { self.find_foothold(lua, context, parent).await? } else { None };
+            if let Some(node) = self.build_and_graft(lua, context, parent, resume).await? {
+                return Ok(node);
+            }
+            // The step went another way than when it was compared: it is carried out from its beginning.
+            let built = self.build_and_graft(lua, context, parent, None).await?;
+            built.ok_or_else(|| {
+                Error::bug(format!("the step of `{}` left a journal that it does not have", self.name)).into()
+            })
+        };
+        let built: std::result::Result<NodeId, Failure> = built.await;
+        built.map_err(|failure| {
+            events.emit(Event::NodeFailed { machine: machine.clone(), node: node.clone() });
+            if failure.is_kept {
+                events.emit(Event::FailureKept { machine, node });
+            }
+            failure.error
+        })
     }
 
-    async fn build_and_graft(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<NodeId> {
+    /// Looks for the last state in an earlier build up to which the step is the same.
+    async fn find_foothold(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<Option<Resume>> {
         let (place, wanted) = (parent.clone(), self.name.clone());
-        let build = context.blocking(move |engine| engine.start_build(&place, &wanted)).await?;
+        let mut best: Option<Resume> = None;
+        for foothold in context.blocking(move |engine| engine.footholds(&place, &wanted)).await? {
+            // What fails by recorded answers alone would fail again and again.
+            if foothold.is_unknown() && run(lua, context, &self.step, Arc::clone(&foothold.session)).await.is_err() {
+                continue;
+            }
+            let found = foothold.resume();
+            best = best
+                .into_iter()
+                .chain(found)
+                .reduce(|best, found| if found.operations() > best.operations() { found } else { best });
+        }
+        Ok(best)
+    }
+
+    /// Builds the branch, on from `resume`; gives nothing when the step turns out to have done something else until there.
+    async fn build_and_graft(
+        &self,
+        lua: &Lua,
+        context: &Arc<Context>,
+        parent: &NodeId,
+        resume: Option<Resume>,
+    ) -> std::result::Result<Option<NodeId>, Failure> {
+        let (place, wanted, limit) = (parent.clone(), self.name.clone(), self.timeout);
+        let build = context.blocking(move |engine| engine.start_build(&place, &wanted, limit, resume)).await?;
         let ended = run(lua, context, &self.step, Arc::clone(&build.session)).await;
         let (place, wanted, comment) = (parent.clone(), self.name.clone(), self.comment.clone());
+        let keeps = self.keep_failed.unwrap_or(context.keep_failed);
+        // Off the script's thread, for the builder goes there.
         let settle = move |engine: &Engine| match ended {
-            Ok(_) => engine.graft(&place, &wanted, &comment, build),
-            // Here, off the script's thread, the builder goes.
-            Err(error) => Err(error),
+            Ok(Ended::Finished) if build.session.left_over().is_none() => {
+                engine.graft(&place, &wanted, &comment, build).map(|node| Ok(Some(node)))
+            }
+            Ok(_) => Ok(Ok(None)),
+            Err(error) => {
+                let is_kept = engine.give_up(&place, &wanted, build, &error, keeps);
+                Ok(Err(Failure { error, is_kept }))
+            }
         };
-        context.blocking(settle).await
+        context.blocking(settle).await?
     }
 }
 
-/// Runs a step against a session until it ends, fails, or a replay diverges.
+/// Why a branch was not built.
+struct Failure {
+    error: Error,
+    /// Whether what is left of it can be looked at.
+    is_kept: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, is_kept: false }
+    }
+}
+
+/// Runs a step against a session until it ends, fails, takes too long, or a replay diverges.
 async fn run(lua: &Lua, context: &Arc<Context>, step: &Function, session: Arc<Session>) -> Result<Ended> {
+    /// An operation that is under way at the limit ends by itself, and says more.
+    const GRACE: Duration = Duration::from_secs(2);
     let divergence = Arc::new(Divergence::default());
+    let overdue = {
+        let session = Arc::clone(&session);
+        async move {
+            match session.left() {
+                Some(left) => tokio::time::sleep(left + GRACE).await,
+                None => std::future::pending().await,
+            }
+            session.overdue()
+        }
+    };
     let guest = Guest::new(session, Arc::clone(&divergence));
     let thread = lua.create_thread(step.clone()).map_err(|error| from_lua(&error))?;
     let _in_step = context.enter_step(&thread);
@@ -202,6 +294,7 @@ async fn run(lua: &Lua, context: &Arc<Context>, step: &Function, session: Arc<Se
     tokio::select! {
         biased;
         reason = divergence.raised() => Ok(Ended::Diverged(reason)),
+        error = overdue => Err(error),
         ended = running => ended.map(|()| Ended::Finished).map_err(|error| from_lua(&error)),
     }
 }

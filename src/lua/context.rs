@@ -20,6 +20,8 @@ pub struct Context {
     /// What builders may take, on whatever connection.
     pub budget: Budget,
     pub control: Arc<Control>,
+    /// Whether what is left of a step that failed is kept, where the branch does not say.
+    pub keep_failed: bool,
     declared: Mutex<Declared>,
     /// The coroutines in which steps run now.
     steps: Mutex<HashSet<usize>>,
@@ -33,18 +35,23 @@ struct Declared {
 }
 
 impl Context {
-    pub fn new(engine: Arc<Engine>, images: Arc<ImageCache>, jobs: usize, control: Arc<Control>) -> Self {
+    pub fn new(
+        engine: Arc<Engine>,
+        images: Arc<ImageCache>,
+        jobs: usize,
+        control: Arc<Control>,
+        keep_failed: bool,
+    ) -> Self {
         let memory = if engine.hypervisor.is_simulated() { None } else { memory_of_host() };
-        Self::with(engine, images, Budget::new(jobs, memory), control)
-    }
-
-    fn with(engine: Arc<Engine>, images: Arc<ImageCache>, budget: Budget, control: Arc<Control>) -> Self {
-        Self { engine, images, budget, control, declared: Mutex::default(), steps: Mutex::default() }
+        let budget = Budget::new(jobs, memory);
+        Self { engine, images, budget, control, keep_failed, declared: Mutex::default(), steps: Mutex::default() }
     }
 
     /// Returns the context of another connection of the same script.
     pub fn beside(&self, engine: Arc<Engine>) -> Self {
-        Self::with(engine, Arc::clone(&self.images), self.budget.clone(), Arc::clone(&self.control))
+        let (images, budget, control) = (Arc::clone(&self.images), self.budget.clone(), Arc::clone(&self.control));
+        let keep_failed = self.keep_failed;
+        Self { engine, images, budget, control, keep_failed, declared: Mutex::default(), steps: Mutex::default() }
     }
 
     /// Returns the context of a runtime: that of the connection that the script was started with.

@@ -54,6 +54,8 @@ pub struct Settings<'a> {
     pub cache: &'a Path,
     /// The most builders at the same time.
     pub jobs: usize,
+    /// Whether what is left of a step that failed is kept, where the branch does not say.
+    pub keep_failed: bool,
     /// The user's own modules.
     pub stdlib: &'a Path,
     pub script: &'a Path,
@@ -68,7 +70,7 @@ pub fn run_script(settings: Settings, planned: Option<&Planned>) -> Result<Vec<M
     let control = Arc::new(Control::running(settings.orders, planned));
     let images = Arc::new(ImageCache::open(settings.cache)?);
     let engine = Arc::clone(&settings.engine);
-    let context = Arc::new(Context::new(engine, images, settings.jobs, control));
+    let context = Arc::new(Context::new(engine, images, settings.jobs, control, settings.keep_failed));
     execute(&settings, &context, Arc::clone(&settings.connect))?;
     match context.control.params.unasked() {
         Some(key) => Err(no_such_param(key, &context.control.params.asked())),
@@ -83,7 +85,7 @@ pub fn plan_script(settings: Settings, events: &Events) -> Result<Planned> {
     let images = Arc::new(ImageCache::looking(settings.cache));
     let (open, muted) = (Arc::clone(&settings.connect), events.clone());
     let connect: Connector = Arc::new(move |uri| Ok(Arc::new(open(uri)?.planning(muted.clone()))));
-    let context = Arc::new(Context::new(engine, images, settings.jobs, control));
+    let context = Arc::new(Context::new(engine, images, settings.jobs, control, false));
     match execute(&settings, &context, connect) {
         Err(error) if error.kind == Kind::Interrupted => Err(error),
         ended => Ok(context.control.planned(ended.err())),

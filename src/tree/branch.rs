@@ -1,21 +1,22 @@
 //! Branches: recalled from the tree, revived from aside, or built and grafted.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::aside::Aside;
-use super::builder::{Builder, Purpose};
+use super::builder::{Builder, Purpose, Remains};
+use super::checkpoint::Trail;
 use super::engine::{Engine, Machine, NodeId};
 use super::event::Event;
 use super::journal::Journal;
 use super::node::{Node, Record};
 use super::reason::Reason;
+use super::resume::Resume;
 use super::root::{Found, not_from_a_script};
 use super::session::Session;
 use crate::error::Result;
-use crate::hypervisor::{DiskState, SnapshotSpec};
+use crate::hypervisor::{DiskFile, DiskState, SnapshotSpec};
 use crate::name::{MachineName, SnapshotName};
 
 /// A node that may be what a step would make, to be found out by replaying the step.
@@ -46,7 +47,7 @@ pub enum Recalled {
 /// A branch that is being built.
 pub struct Build {
     pub session: Arc<Session>,
-    builder: Builder,
+    pub(super) builder: Builder,
     started: Instant,
 }
 
@@ -54,6 +55,7 @@ impl Engine {
     /// Looks in the tree for what a step named `name` on `parent` may have made before.
     pub fn recall(&self, parent: &NodeId, name: &SnapshotName) -> Result<Recalled> {
         let machine = self.existing(&parent.machine)?;
+        self.replays_of(parent, name);
         let Some(node) = machine.node(name.as_str()) else {
             let is_gone = self.anew().is_gone(&machine.name, name.as_str());
             return Ok(Recalled::Stale(if is_gone {
@@ -73,7 +75,7 @@ impl Engine {
         }
         let is_below = node.snapshot.parent.as_deref() == Some(parent.name.as_str());
         let place = if is_below { Place::Right } else { Place::Wrong(Box::new(node.clone())) };
-        Ok(match self.candidate(name, node, place) {
+        Ok(match self.candidate(parent, name, node, place) {
             Ok(candidate) => Recalled::Candidate(Box::new(candidate)),
             Err(damaged) => Recalled::Stale(Reason::Changed(damaged.message)),
         })
@@ -90,15 +92,20 @@ impl Engine {
             node.record.as_ref().is_some_and(|record| record.fits(&parent.key))
                 && node.snapshot.missing_file().is_none()
         };
-        let candidate = |node: Node| self.candidate(name, &node.clone(), Place::Aside(Box::new(node))).ok();
+        let candidate = |node: Node| self.candidate(parent, name, &node.clone(), Place::Aside(Box::new(node))).ok();
         Ok(nodes.into_iter().filter(fits).filter_map(candidate).collect())
     }
 
-    fn candidate(&self, name: &SnapshotName, node: &Node, place: Place) -> Result<Candidate> {
+    fn candidate(&self, parent: &NodeId, name: &SnapshotName, node: &Node, place: Place) -> Result<Candidate> {
         let session = Session::replay(name.as_str(), node.journal()?, self.events.clone(), self.interrupt.clone());
         let session = session.naming(&self.inputs);
-        let session = if self.is_planning { session.leaving_the_host_alone() } else { session };
-        Ok(Candidate { session: Arc::new(session), name: name.clone(), place })
+        if self.is_planning {
+            let session = Arc::new(session.leaving_the_host_alone());
+            return Ok(Candidate { session, name: name.clone(), place });
+        }
+        let session = Arc::new(session);
+        self.remember_replay(parent, name.as_str(), &session);
+        Ok(Candidate { session, name: name.clone(), place })
     }
 
     /// Takes a candidate whose replay has gone through; says why not when the step asked for less than it holds.
@@ -115,6 +122,7 @@ impl Engine {
         }
         self.put_back(parent, &candidate.place)?;
         self.events.emit(Event::NodeCached { machine: parent.machine.to_string(), node: node.name.to_string() });
+        self.forgive(&parent.machine, &node.name)?;
         Ok(Found::Cached(node))
     }
 
@@ -139,14 +147,35 @@ impl Engine {
         Ok(())
     }
 
-    /// Boots a builder for a branch of a tree that was claimed.
-    pub fn start_build(&self, parent: &NodeId, name: &SnapshotName) -> Result<Build> {
+    /// Boots a builder for a branch of a tree that was claimed, where there is something to go on from on that. The
+    /// step may take as long as `limit` says.
+    pub fn start_build(
+        &self,
+        parent: &NodeId,
+        name: &SnapshotName,
+        limit: Option<Duration>,
+        resume: Option<Resume>,
+    ) -> Result<Build> {
         let machine = self.existing(&parent.machine)?;
         let node = machine.existing(&parent.name)?;
         let started = Instant::now();
-        let layers = self.base(&machine, node)?;
-        let builder = Builder::boot(self, &machine, &node.snapshot, &layers, name.as_str(), Purpose::Build)?;
+        let (answers, checkpoints) = match resume {
+            Some(resume) => {
+                let (node, operations) = (name.to_string(), resume.operations());
+                self.events.emit(Event::GoingOn { node, operations, of: resume.of });
+                (resume.answers, resume.checkpoints)
+            }
+            None => Default::default(),
+        };
+        let layers = match checkpoints.last() {
+            Some(checkpoint) => checkpoint.layers.clone(),
+            None => self.base(&machine, node)?,
+        };
+        let mut builder =
+            Builder::boot(self, &machine, &node.snapshot.document, &layers, name.as_str(), Purpose::Build)?;
         let session = Session::live(name.as_str(), builder.guest(), self.events.clone(), self.interrupt.clone());
+        let checkpointer = builder.checkpointer(self, checkpoints);
+        let session = session.within(limit).going_on(answers, checkpointer);
         Ok(Build { session: Arc::new(session), builder, started })
     }
 
@@ -154,17 +183,17 @@ impl Engine {
     pub fn graft(&self, parent: &NodeId, name: &SnapshotName, comment: &str, build: Build) -> Result<NodeId> {
         self.events.emit(Event::Freezing { node: name.to_string() });
         let journal: Journal = build.session.journal();
-        let layers = build.builder.freeze(self)?;
+        let Remains { layers, checkpoints, .. } = build.builder.freeze(self)?;
         let machine = self.existing(&parent.machine)?;
         let parent_node = machine.existing(&parent.name)?;
         let key = journal.key(&parent.key);
         let directory = machine.directory.clone();
         let built_on = Some((parent.name.to_string(), parent.key.clone()));
         let record = Record { key: key.clone(), built_on, directory, is_ours: machine.is_ours, other_schema: None };
-        let disk = |(target, layer): (String, PathBuf)| {
+        let disk = |layer: DiskFile| {
             // libvirt wants to know where the domain went on writing; nothing was ever written after this state.
-            let overlay = layer.with_extension("next");
-            DiskState { target, layer, overlay }
+            let overlay = layer.file.with_extension("next");
+            DiskState { target: layer.target, layer: layer.file, overlay }
         };
         let current = self.make_room(&machine, name.as_str())?;
         if machine.node(name.as_str()).is_some() || self.anew().is_gone(&machine.name, name.as_str()) {
@@ -184,6 +213,11 @@ impl Engine {
             },
         )?;
         self.prune(&machine.name)?;
+        let trail = Trail { name: name.clone(), parent_key: parent.key.clone(), journal, checkpoints };
+        if let Err(why) = self.succeed(parent, name, trail) {
+            // The branch is built; what stays behind is debris.
+            self.events.note(format!("what was kept of `{name}` could not be removed: {why}"));
+        }
         self.events.emit(Event::NodeBuilt {
             machine: machine.name.to_string(),
             node: name.to_string(),

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::aside::Aside;
+use super::checkpoint::Trail;
 use super::engine::{Engine, Machine};
+use super::failed::Failed;
 use super::shelf::Shelf;
 use super::store::maker;
 use crate::error::{Because, Error, Result};
@@ -58,6 +60,7 @@ impl Engine {
     /// Removes those of `files` that snapshots brought about and that nothing stands on any more. What is still stood
     /// on is looked at again the next time. Returns how many bytes that freed.
     pub(super) fn collect(&self, name: &MachineName, files: Vec<PathBuf>) -> Result<u64> {
+        let _alone = self.one_collection();
         let Some(machine) = self.look_again(name)? else { return Ok(0) };
         let mut freed = 0;
         let shelf = Shelf::of(&machine.directory);
@@ -65,7 +68,9 @@ impl Engine {
         files.retain(|file| file.exists());
         if !files.is_empty() {
             let needed = self.needed(&machine)?;
-            for file in files.difference(&needed) {
+            let below = files.iter().filter(|file| is_image(file)).flat_map(|file| self.unnamed_below(&machine, file));
+            let all: BTreeSet<PathBuf> = files.iter().cloned().chain(below).collect();
+            for file in all.difference(&needed) {
                 freed += super::info::taken(file).unwrap_or_default();
                 std::fs::remove_file(file).because(|| format!("cannot remove `{}`", file.display()))?;
             }
@@ -73,6 +78,17 @@ impl Engine {
         }
         shelf.set_leftovers(&files)?;
         Ok(freed)
+    }
+
+    /// Lists the files of ours that an image stands on. Those between two nodes are of check-points, which need not be
+    /// known any more.
+    fn unnamed_below(&self, machine: &Machine, image: &Path) -> Vec<PathBuf> {
+        let chain = self.hypervisor.backing_chain(image).unwrap_or_default();
+        let is_ours = |file: &PathBuf| {
+            let stem = file.file_stem().and_then(|stem| stem.to_str());
+            file.parent() == Some(&machine.directory) && stem.and_then(maker).is_some() && file.exists()
+        };
+        chain.into_iter().filter(is_ours).collect()
     }
 
     /// Lists what any domain of this connection stands on, with its snapshots, and what is kept for this machine.
@@ -113,7 +129,7 @@ fn is_image(file: &Path) -> bool {
 }
 
 impl Machine {
-    /// Lists the files that are kept outside of the tree: of superseded nodes and for `undo`.
+    /// Lists the files that are kept outside of the tree: of superseded and failed nodes and for `undo`.
     pub fn kept_files(&self) -> Vec<PathBuf> {
         let aside = Aside::of(&self.directory).nodes();
         let aside = aside.iter().flat_map(|node| node.snapshot.files()).map(Path::to_path_buf);
@@ -121,7 +137,9 @@ impl Machine {
         let undo = entries.iter().flat_map(|entry| {
             entry.files().into_iter().chain(entry.unfinished.iter().flat_map(|unfinished| unfinished.made.clone()))
         });
-        aside.chain(undo).collect()
+        let failed = Failed::drawer(&self.directory).all().into_iter().flat_map(|failed| failed.files());
+        let trails = Trail::drawer(&self.directory).all().into_iter().flat_map(|trail| trail.files());
+        aside.chain(undo).chain(failed).chain(trails).collect()
     }
 
     /// Returns the snapshot whose state is inside a file that a guest may be writing to.

@@ -3,16 +3,21 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use super::anew::Anew;
 use super::event::{Event, Events};
 use super::inputs::Inputs;
 use super::node::{Node, machine_directory};
+use super::session::Session;
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::hypervisor::{Disk, DomainDetails, Hypervisor};
 use crate::name::{MachineName, SnapshotName};
 use crate::stop::Interrupt;
+
+/// A machine and the name of a snapshot that is there or may come.
+type Branch = (MachineName, String);
 
 pub struct Engine {
     pub hypervisor: Arc<dyn Hypervisor>,
@@ -26,6 +31,12 @@ pub struct Engine {
     anew: Mutex<Anew>,
     machines: Mutex<HashMap<MachineName, Arc<Machine>>>,
     noted: Mutex<BTreeSet<String>>,
+    /// How long after the start of a step its first check-point is taken.
+    pub checkpoint_after: Duration,
+    /// The replays of each branch that is being looked for.
+    replays: Mutex<HashMap<Branch, Vec<Arc<Session>>>>,
+    /// Held while files that nothing needs are looked for and removed.
+    collecting: Mutex<()>,
 }
 
 /// A domain as it was when it was last looked at, with its tree.
@@ -69,6 +80,9 @@ impl Engine {
             anew: Mutex::default(),
             machines: Mutex::default(),
             noted: Mutex::default(),
+            checkpoint_after: super::checkpoint::AFTER,
+            replays: Mutex::default(),
+            collecting: Mutex::default(),
         }
     }
 
@@ -82,6 +96,24 @@ impl Engine {
 
     pub(super) fn anew(&self) -> MutexGuard<'_, Anew> {
         self.anew.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a replay of a branch, which tells how far other journals would have answered its step.
+    pub(super) fn remember_replay(&self, parent: &NodeId, name: &str, session: &Arc<Session>) {
+        let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+        let branch = (parent.machine.clone(), name.to_string());
+        replays.entry(branch).or_default().push(Arc::clone(session));
+    }
+
+    /// Returns the replays of a branch since it was looked for, and forgets them.
+    pub(super) fn replays_of(&self, parent: &NodeId, name: &SnapshotName) -> Vec<Arc<Session>> {
+        let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+        replays.remove(&(parent.machine.clone(), name.to_string())).unwrap_or_default()
+    }
+
+    /// Lets one branch after the other remove what it no longer needs.
+    pub(super) fn one_collection(&self) -> MutexGuard<'_, ()> {
+        self.collecting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn seen(&self) -> MutexGuard<'_, HashMap<MachineName, Arc<Machine>>> {
@@ -213,7 +245,8 @@ impl Machine {
         self.details.domain.state.is_active()
     }
 
-    /// Lists every file that the domain, its snapshots, the superseded nodes or what is kept for `undo` refer to.
+    /// Lists every file that the domain, its snapshots, the superseded and failed nodes or what is kept for `undo`
+    /// refer to.
     pub fn referred(&self) -> BTreeSet<PathBuf> {
         let of_snapshots = self.nodes.iter().flat_map(|node| node.snapshot.files());
         let of_domain = self.details.disks.iter().filter_map(Disk::file);
@@ -221,7 +254,7 @@ impl Machine {
     }
 }
 
-fn no_such<'a>(what: &str, place: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
+pub(super) fn no_such<'a>(what: &str, place: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
     let error = Error::failed(format!("there is no {what} {place}"));
     match nearest(name, known) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),

@@ -47,6 +47,12 @@ pub enum Event {
         node: String,
         reason: String,
     },
+    /// The node is built on from a check-point, after so many operations of an earlier try.
+    GoingOn {
+        node: String,
+        operations: usize,
+        of: &'static str,
+    },
     /// The node's builder has booted.
     BuilderReady {
         node: String,
@@ -80,6 +86,11 @@ pub enum Event {
         took: Duration,
     },
     NodeFailed {
+        machine: String,
+        node: String,
+    },
+    /// What is left of the node that failed can be looked at.
+    FailureKept {
         machine: String,
         node: String,
     },

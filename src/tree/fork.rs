@@ -2,7 +2,7 @@
 
 use super::builder::{Builder, Purpose};
 use super::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::name::SnapshotPath;
 
 impl Engine {
@@ -12,6 +12,17 @@ impl Engine {
         let machine = self.existing(&path.machine)?;
         let node = machine.existing(&path.snapshot)?;
         let layers = self.base(&machine, node)?;
-        Builder::boot(self, &machine, &node.snapshot, &layers, path.snapshot.as_str(), Purpose::Fork)
+        Builder::boot(self, &machine, &node.snapshot.document, &layers, path.snapshot.as_str(), Purpose::Fork)
+    }
+    /// Boots a fork of what is left of a branch whose step failed.
+    pub fn fork_failed(&self, path: &SnapshotPath) -> Result<Builder> {
+        self.sweep(&path.machine)?;
+        let machine = self.existing(&path.machine)?;
+        let failed = machine.failed(&path.snapshot)?;
+        if let Some(missing) = failed.layers.iter().find(|layer| !layer.file.exists()) {
+            return Err(Error::failed(format!("the failed `{path}` cannot be cloned"))
+                .cause(format!("its layer `{}` is missing", missing.file.display())));
+        }
+        Builder::boot(self, &machine, &failed.document, &failed.layers, path.snapshot.as_str(), Purpose::Fork)
     }
 }

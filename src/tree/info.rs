@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::engine::{Engine, Machine};
+use super::failed::{Failed, FailedLog, FailedView};
+use super::journal::Journal;
 use super::node::Node;
 use super::undo::UndoView;
 use super::view::SnapshotView;
@@ -38,6 +40,8 @@ pub struct MachineInfo {
     pub cpus: u32,
     pub disks: Vec<DiskInfo>,
     pub undo: Vec<UndoView>,
+    /// What is left of branches whose step failed.
+    pub failed: Vec<FailedView>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -95,6 +99,8 @@ pub struct Log {
     pub machine: String,
     pub name: String,
     pub operations: Vec<LoggedOperation>,
+    /// What is left of the last step of that name that failed.
+    pub failed: Option<FailedLog>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -152,6 +158,7 @@ impl Engine {
             cpus: machine.details.cpus,
             disks: disks.collect(),
             undo: self.undo_entries(name)?,
+            failed: Failed::drawer(&machine.directory).all().iter().map(Failed::view).collect(),
         })
     }
 
@@ -188,19 +195,29 @@ impl Engine {
         Ok(self.existing_now(&path.machine)?.existing(&path.snapshot)?.snapshot.document.0.clone())
     }
 
-    /// Returns what made a snapshot; nothing is known of one that no script made.
+    /// Returns what made a snapshot, and what is left of its last step that failed; nothing is known of a snapshot that
+    /// no script made.
     pub fn log(&self, path: &SnapshotPath) -> Result<Log> {
         let machine = self.existing_now(&path.machine)?;
-        let node = machine.existing(&path.snapshot)?;
-        let is_branch = node.record.as_ref().is_some_and(|record| record.built_on.is_some());
-        let entries = if is_branch { node.journal()?.entries } else { Vec::new() };
-        let operations = entries.into_iter().enumerate().map(|(n, entry)| LoggedOperation {
-            number: n + 1,
-            operation: entry.operation.to_string(),
-            took: entry.took,
-            outcome: entry.outcome,
-        });
-        Ok(Log { machine: machine.name.to_string(), name: node.name().to_string(), operations: operations.collect() })
+        let failed = Failed::drawer(&machine.directory).get(&path.snapshot);
+        let journal = match machine.node(path.snapshot.as_str()) {
+            None if failed.is_some() => Journal::default(),
+            _ => {
+                let node = machine.existing(&path.snapshot)?;
+                let is_branch = node.record.as_ref().is_some_and(|record| record.built_on.is_some());
+                if is_branch { node.journal()? } else { Journal::default() }
+            }
+        };
+        let (machine, name) = (machine.name.to_string(), path.snapshot.to_string());
+        Ok(Log { machine, name, operations: logged(journal), failed: failed.map(Failed::log) })
+    }
+
+    /// Returns what is left of a branch whose step failed.
+    pub fn failed_log(&self, path: &SnapshotPath) -> Result<Log> {
+        let machine = self.existing_now(&path.machine)?;
+        let failed = machine.failed(&path.snapshot)?;
+        let (machine, name) = (machine.name.to_string(), path.snapshot.to_string());
+        Ok(Log { machine, name, operations: Vec::new(), failed: Some(failed.log()) })
     }
 
     /// Lists an image and what it stands on, as far as that can be found out.
@@ -208,6 +225,17 @@ impl Engine {
         let below = self.hypervisor.backing_chain(image).unwrap_or_default();
         std::iter::once(image.to_path_buf()).chain(below).map(|path| FileInfo { size: taken(&path), path }).collect()
     }
+}
+
+/// Numbers the operations of a journal.
+pub fn logged(journal: Journal) -> Vec<LoggedOperation> {
+    let number = |(n, entry): (usize, super::journal::Entry)| LoggedOperation {
+        number: n + 1,
+        operation: entry.operation.to_string(),
+        took: entry.took,
+        outcome: entry.outcome,
+    };
+    journal.entries.into_iter().enumerate().map(number).collect()
 }
 
 impl Node {

@@ -1,9 +1,12 @@
 //! The record of a step: its operations in order, with what came of each.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::key::{BranchKey, SCHEMA};
-use super::operation::{Operation, Outcome};
+use super::operation::{Bytes, Operation, Outcome, RESULT_LIMIT};
+use super::perform::Heard;
 use crate::error::{Because, Error, Result};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,6 +15,27 @@ pub struct Entry {
     pub outcome: Outcome,
     /// In milliseconds.
     pub took: u64,
+}
+
+/// An operation that failed, with what was heard of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub operation: Operation,
+    /// In milliseconds.
+    pub took: u64,
+    /// The exit status; none when the operation was ended, or runs no command.
+    pub status: Option<i32>,
+    pub stdout: Bytes,
+    pub stderr: Bytes,
+}
+
+impl Attempt {
+    /// Keeps the end of what was heard, as much as a journal keeps of a result.
+    pub fn new(operation: Operation, took: Duration, heard: Heard) -> Self {
+        let end = |mut stream: Vec<u8>| Bytes(stream.split_off(stream.len().saturating_sub(RESULT_LIMIT / 2)));
+        let (stdout, stderr) = (end(heard.stdout), end(heard.stderr));
+        Self { operation, took: took.as_millis() as u64, status: heard.status, stdout, stderr }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -76,6 +76,17 @@ pub enum Operation {
     Info,
 }
 
+impl Operation {
+    /// Says whether it only looks, so that the guest is the same afterwards, also where it failed.
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Self::Read { .. } | Self::WaitForUnit { .. } | Self::WaitForPort { .. } | Self::WaitForFile { .. } => true,
+            Self::Sync | Self::Time | Self::Info => true,
+            Self::Run { .. } | Self::Write { .. } | Self::WaitUntilSucceeds { .. } | Self::Reboot => false,
+        }
+    }
+}
+
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

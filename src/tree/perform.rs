@@ -5,21 +5,56 @@ use std::time::Duration;
 
 use super::operation::{Bytes, Content, Operation, Outcome, Payload, Quoted, RESULT_LIMIT, Request};
 use crate::error::{Because, Error, Kind, Result};
-use crate::hypervisor::{Command, Guest, Stream, UnitState};
-use crate::stop::{Interrupt, Stop};
+use crate::hypervisor::{Command, Exit, Guest, Stream, UnitState};
+use crate::stop::Stop;
 
 /// How often a condition is looked at while it is waited for.
 const POLL: Duration = Duration::from_millis(250);
 
+/// What an operation's last command printed and how it ended, also where the operation failed.
+#[derive(Default)]
+pub struct Heard {
+    pub status: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+impl Heard {
+    /// Runs a command and hears what it prints.
+    fn run(
+        &mut self,
+        guest: &dyn Guest,
+        command: &Command,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        stop: &Stop,
+    ) -> Result<Exit> {
+        *self = Self::default();
+        let exit = guest.run(
+            command,
+            &mut |stream, bytes| {
+                output(stream, bytes);
+                match stream {
+                    Stream::Stdout => self.stdout.extend_from_slice(bytes),
+                    Stream::Stderr => self.stderr.extend_from_slice(bytes),
+                }
+            },
+            stop,
+        );
+        self.status = exit.as_ref().ok().map(|exit| exit.0);
+        exit
+    }
+}
+
+/// Carries an operation out until `stop` ends it. What is printed goes to `output` at once.
 pub fn carry_out(
     guest: &dyn Guest,
     node: &str,
     request: &Request,
     output: &mut dyn FnMut(Stream, &[u8]),
-    interrupt: &Interrupt,
+    heard: &mut Heard,
+    stop: &Stop,
 ) -> Result<Outcome> {
-    let stop = Stop::after(request.timeout, interrupt);
-    dispatch(guest, node, request, output, &stop).map_err(|error| match error.kind {
+    dispatch(guest, node, request, output, heard, stop).map_err(|error| match error.kind {
         Kind::Timeout => {
             let limit = humantime::format_duration(stop.limit());
             let said = Error::new(Kind::Timeout, format!("{} timed out after {limit} in `{node}`", request.operation));
@@ -35,6 +70,7 @@ fn dispatch(
     node: &str,
     request: &Request,
     output: &mut dyn FnMut(Stream, &[u8]),
+    heard: &mut Heard,
     stop: &Stop,
 ) -> Result<Outcome> {
     match &request.operation {
@@ -46,7 +82,7 @@ fn dispatch(
                 cwd: cwd.clone(),
                 user: user.clone(),
             };
-            run(guest, node, &command, request.check, output, stop)
+            run(guest, node, &command, request.check, output, heard, stop)
         }
         Operation::Write { path, mode, .. } => {
             match &request.payload {
@@ -61,10 +97,12 @@ fn dispatch(
             Ok(Outcome::Done)
         }
         Operation::Read { path } => read(guest, path, &request.payload, stop),
-        Operation::WaitForUnit { unit } => wait_for_unit(guest, node, unit, stop),
+        Operation::WaitForUnit { unit } => wait_for_unit(guest, node, unit, heard, stop),
         Operation::WaitForPort { port } => wait(stop, request, || guest.listens(*port, stop)),
         Operation::WaitForFile { path } => wait(stop, request, || guest.exists(path, stop)),
-        Operation::WaitUntilSucceeds { command } => wait_until_succeeds(guest, Command::new(command.clone()), stop),
+        Operation::WaitUntilSucceeds { command } => {
+            wait_until_succeeds(guest, &Command::new(command.clone()), heard, stop)
+        }
         Operation::Reboot => guest.reboot(stop).map(|()| Outcome::Done),
         Operation::Sync => guest.sync(stop).map(|()| Outcome::Done),
         Operation::Time => guest.time(stop).map(Outcome::Clock),
@@ -85,27 +123,22 @@ fn run(
     command: &Command,
     check: bool,
     output: &mut dyn FnMut(Stream, &[u8]),
+    heard: &mut Heard,
     stop: &Stop,
 ) -> Result<Outcome> {
-    let (mut stdout, mut stderr, mut both) = (Vec::new(), Vec::new(), Vec::new());
-    let exit = guest.run(
-        command,
-        &mut |stream, bytes| {
-            output(stream, bytes);
-            both.extend_from_slice(bytes);
-            match stream {
-                Stream::Stdout => stdout.extend_from_slice(bytes),
-                Stream::Stderr => stderr.extend_from_slice(bytes),
-            }
-        },
-        stop,
-    );
+    let mut both = Vec::new();
+    let mut output = |stream, bytes: &[u8]| {
+        output(stream, bytes);
+        both.extend_from_slice(bytes);
+    };
+    let exit = heard.run(guest, command, &mut output, stop);
     let exit = exit.map_err(|error| error.tail_of(&String::from_utf8_lossy(&both)))?;
     if check && exit.0 != 0 {
         let message = format!("{} failed with exit status {} in `{node}`", Quoted(&command.line), exit.0);
         return Err(Error::failed(message).tail_of(&String::from_utf8_lossy(&both)));
     }
-    Ok(Outcome::Exit { status: exit.0, stdout: Bytes(stdout), stderr: Bytes(stderr) })
+    let [stdout, stderr] = [&mut heard.stdout, &mut heard.stderr].map(|stream| Bytes(std::mem::take(stream)));
+    Ok(Outcome::Exit { status: exit.0, stdout, stderr })
 }
 
 fn read(guest: &dyn Guest, path: &str, payload: &Payload, stop: &Stop) -> Result<Outcome> {
@@ -137,14 +170,14 @@ fn wait(stop: &Stop, request: &Request, mut is_there: impl FnMut() -> Result<boo
     Ok(Outcome::Done)
 }
 
-fn wait_for_unit(guest: &dyn Guest, node: &str, unit: &str, stop: &Stop) -> Result<Outcome> {
+fn wait_for_unit(guest: &dyn Guest, node: &str, unit: &str, heard: &mut Heard, stop: &Stop) -> Result<Outcome> {
     loop {
         match guest.unit_state(unit, stop)? {
             UnitState::Active => return Ok(Outcome::Done),
             UnitState::Failed => {
-                let mut log = Vec::new();
                 let journalctl = Command::argv(["journalctl", "--no-pager", "-n", "12", "-o", "cat", "-u", unit]);
-                guest.run(&journalctl, &mut |_, bytes| log.extend_from_slice(bytes), stop)?;
+                let mut log = Vec::new();
+                heard.run(guest, &journalctl, &mut |_, bytes| log.extend_from_slice(bytes), stop)?;
                 return Err(
                     Error::failed(format!("unit `{unit}` failed in `{node}`")).tail_of(&String::from_utf8_lossy(&log))
                 );
@@ -157,10 +190,10 @@ fn wait_for_unit(guest: &dyn Guest, node: &str, unit: &str, stop: &Stop) -> Resu
     }
 }
 
-fn wait_until_succeeds(guest: &dyn Guest, command: Command, stop: &Stop) -> Result<Outcome> {
+fn wait_until_succeeds(guest: &dyn Guest, command: &Command, heard: &mut Heard, stop: &Stop) -> Result<Outcome> {
     loop {
         let mut said = Vec::new();
-        let exit = guest.run(&command, &mut |_, bytes| said.extend_from_slice(bytes), stop);
+        let exit = heard.run(guest, command, &mut |_, bytes| said.extend_from_slice(bytes), stop);
         let tail = String::from_utf8_lossy(&said).into_owned();
         if exit.map_err(|error| error.tail_of(&tail))?.0 == 0 {
             return Ok(Outcome::Done);

@@ -1,18 +1,19 @@
 //! A step in progress: its operations are answered from a journal, or carried out in a guest and recorded.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::chance::differ_by_chance;
+use super::checkpoint::Checkpointer;
 use super::difference::difference;
 use super::event::{Event, Events};
 use super::inputs::Inputs;
-use super::journal::{Entry, Journal};
+use super::journal::{Attempt, Entry, Journal};
 use super::operation::{Content, Operation, Outcome, Payload, RESULT_LIMIT, Request};
-use super::perform::carry_out;
-use crate::error::{Because, Error, Result};
+use super::perform::{Heard, carry_out};
+use crate::error::{Because, Error, Kind, Result};
 use crate::hypervisor::Guest;
-use crate::stop::Interrupt;
+use crate::stop::{Interrupt, Stop};
 
 /// Why an operation gave no outcome.
 #[derive(Debug)]
@@ -29,18 +30,32 @@ impl From<Error> for Halt {
 }
 
 enum Source {
-    Replay {
-        journal: Journal,
-        next: usize,
-        /// Whether what was pulled is written to the host again.
-        writes: bool,
-    },
-    Live {
-        guest: Arc<dyn Guest>,
-        journal: Journal,
-    },
+    Replay(Replay),
+    Live(Box<Live>),
     /// Nothing is there: every operation succeeds with an empty result.
     Hollow,
+}
+
+struct Replay {
+    journal: Journal,
+    next: usize,
+    /// Whether what was pulled is written to the host again.
+    writes: bool,
+    /// The first operation that is not the recorded one.
+    wanted: Option<Operation>,
+}
+
+/// A step that is carried out.
+struct Live {
+    guest: Arc<dyn Guest>,
+    journal: Journal,
+    /// The operations that the guest's disks hold already.
+    answers: Journal,
+    /// The last operation, where it failed.
+    attempt: Option<Attempt>,
+    /// Whether all that was done to the guest is in the journal.
+    is_told: bool,
+    checkpointer: Option<Checkpointer>,
 }
 
 /// The operations of one step, one at a time.
@@ -50,13 +65,19 @@ pub struct Session {
     events: Events,
     interrupt: Interrupt,
     inputs: Arc<Inputs>,
+    /// Ends the whole step.
+    limit: Option<Stop>,
 }
 
 impl Session {
     /// Answers operations from `journal`; no guest exists.
     pub fn replay(node: &str, journal: Journal, events: Events, interrupt: Interrupt) -> Self {
-        let source = Mutex::new(Source::Replay { journal, next: 0, writes: true });
-        Self { node: node.to_string(), source, events, interrupt, inputs: Arc::default() }
+        Self::of(node, Source::Replay(Replay { journal, next: 0, writes: true, wanted: None }), events, interrupt)
+    }
+
+    fn of(node: &str, source: Source, events: Events, interrupt: Interrupt) -> Self {
+        let (source, inputs) = (Mutex::new(source), Arc::default());
+        Self { node: node.to_string(), source, events, interrupt, inputs, limit: None }
     }
 
     /// Lets differences name the files of the host that contents are of.
@@ -67,21 +88,55 @@ impl Session {
 
     /// Makes a replay write no file of the host.
     pub fn leaving_the_host_alone(self) -> Self {
-        if let Source::Replay { writes, .. } = &mut *self.source() {
-            *writes = false;
+        if let Source::Replay(replay) = &mut *self.source() {
+            replay.writes = false;
         }
         self
     }
 
     /// Carries operations out in `guest` and records them.
     pub fn live(node: &str, guest: Arc<dyn Guest>, events: Events, interrupt: Interrupt) -> Self {
-        let source = Mutex::new(Source::Live { guest, journal: Journal::default() });
-        Self { node: node.to_string(), source, events, interrupt, inputs: Arc::default() }
+        let live = Live {
+            guest,
+            journal: Journal::default(),
+            answers: Journal::default(),
+            attempt: None,
+            is_told: true,
+            checkpointer: None,
+        };
+        Self::of(node, Source::Live(Box::new(live)), events, interrupt)
     }
 
     /// Answers every operation with nothing, for a plan that comes to a machine that it may not touch.
     pub fn hollow(node: &str, events: Events, interrupt: Interrupt) -> Self {
-        Self { node: node.to_string(), source: Mutex::new(Source::Hollow), events, interrupt, inputs: Arc::default() }
+        Self::of(node, Source::Hollow, events, interrupt)
+    }
+
+    /// Answers the first operations from what the guest's disks hold already, and lets check-points be taken.
+    pub fn going_on(self, answers: Journal, checkpointer: Checkpointer) -> Self {
+        if let Source::Live(live) = &mut *self.source() {
+            live.answers = answers;
+            live.checkpointer = Some(checkpointer);
+        }
+        self
+    }
+
+    /// Limits the time that the whole step may take, from now on.
+    pub fn within(self, limit: Option<Duration>) -> Self {
+        let limit = limit.map(|limit| Stop::after(limit, &self.interrupt));
+        Self { limit, ..self }
+    }
+
+    /// Returns how long the whole step may still take, where that is limited.
+    pub fn left(&self) -> Option<Duration> {
+        self.limit.as_ref().map(Stop::left)
+    }
+
+    /// Says that the whole step took too long.
+    pub fn overdue(&self) -> Error {
+        let limit = self.limit.as_ref().map(Stop::limit).unwrap_or_default();
+        let message = format!("the step of `{}` timed out after {}", self.node, humantime::format_duration(limit));
+        Error::new(Kind::Timeout, message).hint("the option `timeout` of the branch gives it longer")
     }
 
     fn source(&self) -> MutexGuard<'_, Source> {
@@ -92,29 +147,59 @@ impl Session {
     pub fn perform(&self, request: &Request) -> Result<Outcome, Halt> {
         self.interrupt.check()?;
         match &mut *self.source() {
-            Source::Replay { journal, next, writes } => {
-                let outcome = self.recall(journal, *next, request, *writes)?;
-                *next += 1;
-                Ok(outcome)
+            Source::Replay(replay) => {
+                let outcome = self.recall(&replay.journal, replay.next, request, replay.writes);
+                match &outcome {
+                    Ok(_) => replay.next += 1,
+                    Err(_) => replay.wanted = Some(request.operation.clone()),
+                }
+                outcome
             }
-            Source::Live { guest, journal } => Ok(self.carry_out(guest.as_ref(), journal, request)?),
+            Source::Live(live) => match live.answers.entries.get(live.journal.entries.len()) {
+                Some(entry) => {
+                    let outcome = self.recall(&live.answers, live.journal.entries.len(), request, true)?;
+                    live.journal.entries.push(entry.clone());
+                    Ok(outcome)
+                }
+                None => Ok(self.carry_out(live, request)?),
+            },
             Source::Hollow => Ok(Outcome::empty(&request.operation)),
         }
     }
 
-    fn carry_out(&self, guest: &dyn Guest, journal: &mut Journal, request: &Request) -> Result<Outcome> {
-        let number = journal.entries.len() + 1;
+    fn carry_out(&self, live: &mut Live, request: &Request) -> Result<Outcome> {
+        let number = live.journal.entries.len() + 1;
         let operation = request.operation.to_string();
+        let left = self.left().unwrap_or(request.timeout);
+        if left.is_zero() {
+            return Err(self.overdue());
+        }
+        if let Some(checkpointer) = live.checkpointer.as_mut().filter(|_| live.is_told)
+            && let Err(why) = checkpointer.pass(live.journal.entries.len(), live.guest.as_ref())
+        {
+            self.interrupt.check()?;
+            // The step itself can do without.
+            self.events.note(format!("`{}` gets no check-points: {why}", self.node));
+        }
         let node = self.node.clone();
         self.events.emit(Event::OperationStarted { node, number, operation: operation.clone() });
         let started = Instant::now();
         let mut output = |stream, bytes: &[u8]| {
             self.events.emit(Event::Output { node: self.node.clone(), stream, bytes: bytes.to_vec() });
         };
-        let outcome = carry_out(guest, &self.node, request, &mut output, &self.interrupt)?;
+        let mut heard = Heard::default();
+        let stop = Stop::after(request.timeout.min(left), &self.interrupt);
+        let outcome = carry_out(live.guest.as_ref(), &self.node, request, &mut output, &mut heard, &stop);
         let took = started.elapsed();
+        let outcome = outcome.map_err(|error| {
+            live.is_told &= request.operation.only_looks();
+            live.attempt = Some(Attempt::new(request.operation.clone(), took, heard));
+            let is_overdue = error.kind == Kind::Timeout && self.left().is_some_and(|left| left.is_zero());
+            if is_overdue { Error { output: error.output, ..self.overdue().cause(&operation) } } else { error }
+        })?;
+        live.attempt = None;
         self.events.emit(Event::OperationFinished { node: self.node.clone(), number, operation, took });
-        journal.entries.push(Entry {
+        live.journal.entries.push(Entry {
             operation: request.operation.clone(),
             outcome: outcome.recorded(),
             took: took.as_millis() as u64,
@@ -124,20 +209,63 @@ impl Session {
 
     /// Says which recorded operation the finished step no longer asked for.
     pub fn left_over(&self) -> Option<String> {
-        match &*self.source() {
-            Source::Replay { journal, next, .. } => {
-                let entry = journal.entries.get(*next)?;
-                Some(format!("operation {} of {} is gone: {}", next + 1, self.node, entry.operation))
-            }
-            Source::Live { .. } | Source::Hollow => None,
-        }
+        let source = self.source();
+        let (journal, next) = match &*source {
+            Source::Replay(replay) => (&replay.journal, replay.next),
+            Source::Live(live) => (&live.answers, live.journal.entries.len()),
+            Source::Hollow => return None,
+        };
+        let entry = journal.entries.get(next)?;
+        Some(format!("operation {} of {} is gone: {}", next + 1, self.node, entry.operation))
     }
 
     /// Returns the journal: the recorded one of a replay, or what has been done so far.
     pub fn journal(&self) -> Journal {
         match &*self.source() {
-            Source::Replay { journal, .. } | Source::Live { journal, .. } => journal.clone(),
+            Source::Replay(replay) => replay.journal.clone(),
+            Source::Live(live) => live.journal.clone(),
             Source::Hollow => Journal::default(),
+        }
+    }
+
+    /// Returns how many operations a replay has answered.
+    pub fn matched(&self) -> usize {
+        match &*self.source() {
+            Source::Replay(replay) => replay.next,
+            Source::Live(live) => live.journal.entries.len().min(live.answers.entries.len()),
+            Source::Hollow => 0,
+        }
+    }
+
+    /// Says whether a replay has answered all that was asked, and nothing is left over.
+    pub fn has_gone_through(&self) -> bool {
+        match &*self.source() {
+            Source::Replay(replay) => replay.wanted.is_none() && replay.next == replay.journal.entries.len(),
+            Source::Live(_) | Source::Hollow => false,
+        }
+    }
+
+    /// Returns the operation that a replay could not answer.
+    pub fn wanted(&self) -> Option<Operation> {
+        match &*self.source() {
+            Source::Replay(replay) => replay.wanted.clone(),
+            Source::Live(_) | Source::Hollow => None,
+        }
+    }
+
+    /// Returns the last operation, where it was carried out and failed.
+    pub fn attempt(&self) -> Option<Attempt> {
+        match &*self.source() {
+            Source::Replay(_) | Source::Hollow => None,
+            Source::Live(live) => live.attempt.clone(),
+        }
+    }
+
+    /// Says whether the journal tells all that was done to the guest: no operation failed that could have changed it.
+    pub fn is_told(&self) -> bool {
+        match &*self.source() {
+            Source::Replay(_) | Source::Hollow => true,
+            Source::Live(live) => live.is_told,
         }
     }
 }
@@ -245,8 +373,12 @@ mod tests {
     #[test]
     fn a_matching_operation_is_answered_from_the_journal() {
         let session = session(vec![(run("a"), exit(0))]);
+        assert!(!session.has_gone_through());
         assert_eq!(session.perform(&request(run("a"), true)).unwrap(), exit(0));
         assert_eq!(session.left_over(), None);
+        assert!(session.has_gone_through());
+        divergence(&session, &request(run("b"), true));
+        assert_eq!((session.has_gone_through(), session.matched(), session.wanted()), (false, 1, Some(run("b"))));
     }
 
     #[test]

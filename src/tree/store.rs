@@ -168,6 +168,21 @@ impl Store {
         Ok(waiting.is_none())
     }
 
+    /// Takes the right to change a machine's tree unless another process has it; says whether this one has it now.
+    pub fn claim_if_free(&self, machine: &MachineName) -> Result<bool> {
+        if locked(&self.machines).contains_key(machine) {
+            return Ok(true);
+        }
+        self.stay_alive()?;
+        let path = self.claim_path(machine);
+        let file = File::create(&path).because(|| format!("cannot write `{}`", path.display()))?;
+        let is_free = file.try_lock().is_ok();
+        if is_free {
+            locked(&self.machines).insert(machine.clone(), file);
+        }
+        Ok(is_free)
+    }
+
     /// Gives up the right to change a machine's tree.
     pub fn release(&self, machine: &MachineName) {
         if locked(&self.machines).remove(machine).is_some() {

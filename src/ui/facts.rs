@@ -57,6 +57,9 @@ pub fn machine(info: &MachineInfo) -> String {
     for entry in &info.undo {
         facts.add(&format!("Undo {}", entry.number), format!("{}, {}", entry.what, time(entry.created)));
     }
+    for failed in &info.failed {
+        facts.add("Failed", format!("{}, {}\n{}", failed.name, time(failed.when), failed.error));
+    }
     facts.0
 }
 
@@ -118,7 +121,7 @@ mod tests {
     use super::*;
     use crate::hypervisor::SnapshotKind;
     use crate::tree::SnapshotView;
-    use crate::tree::{MachineView, UndoView};
+    use crate::tree::{FailedView, MachineView, UndoView};
 
     fn file(path: &str, size: Option<u64>) -> FileInfo {
         FileInfo { path: path.into(), size }
@@ -151,6 +154,7 @@ mod tests {
                 disk("sda", "cdrom", true, Vec::new()),
             ],
             undo: vec![UndoView { number: 3, created: 0, what: "delete sn03".into(), effect: String::new() }],
+            failed: vec![FailedView { name: "web".into(), when: 0, error: "it broke".into() }],
         };
         assert_eq!(
             machine(&info),
@@ -171,7 +175,10 @@ Disk vda:       disk, qcow2
 Disk sda:       cdrom, qcow2, read-only
                 empty
 Undo 3:         delete sn03, {}
+Failed:         web, {}
+                it broke
 ",
+                time(0),
                 time(0)
             )
         );

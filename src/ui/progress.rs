@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::words::{one_line, seconds};
+use super::words::{one_line, seconds, shell_word};
 use crate::tree::Event;
 
 pub struct Progress {
@@ -76,6 +76,9 @@ impl Progress {
                 self.status(format!("{node}: building, because {reason}."));
                 self.begin(&node, "starting");
             }
+            Event::GoingOn { node, operations, of } => {
+                self.status(format!("{node}: building on from operation {operations} of the {of}."));
+            }
             Event::BuilderReady { node, took } => {
                 self.status(format!("{node}: booted in {}.", seconds(took)));
             }
@@ -103,6 +106,12 @@ impl Progress {
                 self.flush(&node);
                 self.end(&node);
                 self.status(format!("{node}: failed; the tree is as it was."));
+            }
+            Event::FailureKept { machine, node } => {
+                let path = shell_word(&format!("{machine}/{node}"));
+                self.status(format!(
+                    "{node}: `snaptree log {path}` shows what it did, `snaptree exec --failed {path} -- CMD` looks around."
+                ));
             }
         }
     }

@@ -2,21 +2,44 @@
 
 use std::time::Duration;
 
-use super::words::{one_line, seconds, size};
-use crate::tree::{Log, LoggedOperation, Outcome};
+use super::words::{one_line, seconds, size, time};
+use crate::tree::{FailedLog, Log, LoggedOperation, Outcome};
 
 /// The most lines of a command's output that are shown unasked.
 const LINES: usize = 20;
 
-/// Writes the operations, what came of each indented below it; all of it when asked for.
+/// Writes the operations, what came of each indented below it; all of it when asked for. What is left of a step that
+/// failed comes after them.
 pub fn text(log: &Log, all: bool) -> String {
     let mut lines = Vec::new();
-    for operation in &log.operations {
-        let took = seconds(Duration::from_millis(operation.took));
-        lines.push(format!("{}: {}: {took}", operation.number, one_line(&operation.operation)));
-        outcome(operation, all, &mut lines);
+    operations(&log.operations, all, &mut lines);
+    if let Some(failed) = &log.failed {
+        failure(failed, all, &mut lines);
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn operations(operations: &[LoggedOperation], all: bool, lines: &mut Vec<String>) {
+    for operation in operations {
+        lines.push(heading(operation.number, &operation.operation, operation.took));
+        outcome(operation, all, lines);
+    }
+}
+
+fn heading(number: usize, operation: &str, took: u64) -> String {
+    format!("{number}: {}: {}", one_line(operation), seconds(Duration::from_millis(took)))
+}
+
+fn failure(failed: &FailedLog, all: bool, lines: &mut Vec<String>) {
+    let mut error = failed.error.lines();
+    let what: String = error.next().unwrap_or_default().chars().map(tame).collect();
+    lines.push(format!("failed at {} on `{}`: {what}", time(failed.when), failed.parent));
+    operations(&failed.operations, all, lines);
+    let Some(operation) = &failed.operation else { return };
+    lines.push(format!("{}, failed", heading(operation.number, &operation.operation, operation.took)));
+    lines.extend(operation.status.map(|status| format!("    status {status}")));
+    output("| ", &operation.stdout.0, all, lines);
+    output("! ", &operation.stderr.0, all, lines);
 }
 
 fn outcome(operation: &LoggedOperation, all: bool, lines: &mut Vec<String>) {
@@ -66,7 +89,7 @@ mod tests {
             outcome: serde_json::from_value(outcome.clone()).unwrap(),
         };
         let operations = outcomes.as_array().unwrap().iter().enumerate().map(operation).collect();
-        Log { machine: "db".into(), name: "sn02".into(), operations }
+        Log { machine: "db".into(), name: "sn02".into(), operations, failed: None }
     }
 
     #[test]

@@ -40,6 +40,12 @@ pub fn one_line(text: &str) -> String {
     if text.chars().count() > WIDTH { line + "..." } else { line }
 }
 
+/// Writes a word as it is given to a shell.
+pub fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%,".contains(c);
+    if word.chars().all(is_plain) { word.to_string() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
 /// Writes a name that need not be there.
 pub fn or_dash(name: Option<&str>) -> &str {
     name.unwrap_or("-")
@@ -59,6 +65,12 @@ mod tests {
         assert_eq!(time_in(1_795_399_800, TimeZone::UTC), "2026-11-23 02:10:00 +0000");
         assert_eq!(time_in(1_795_399_800, east), "2026-11-23 04:10:00 +0200");
         assert_eq!(time_in(u64::MAX, TimeZone::UTC), u64::MAX.to_string());
+    }
+
+    #[test]
+    fn a_word_is_quoted_where_a_shell_needs_it() {
+        assert_eq!(shell_word("lab/データ_1.2"), "lab/データ_1.2");
+        assert_eq!(shell_word("lab/it's <it>"), r"'lab/it'\''s <it>'");
     }
 
     #[test]

@@ -99,10 +99,14 @@ fn a_failing_step_leaves_the_tree_as_it_was() {
         end)
     "#;
     let ran = lab.script(base).status(1).any_stderr().run();
-    let said = "child: failed; the tree is as it was.\n\
-        error: script.lua:4: \"echo to stdout; echo to stderr >&2; exit 7\" failed with exit status 7 in `child`\n  \
-          | to stdout\n  | to stderr\n";
-    assert!(ran.stderr.ends_with(said), "{}", ran.stderr);
+    let path = format!("{}/child", lab.machine);
+    let said = format!(
+        "child: failed; the tree is as it was.\n\
+         child: `snaptree log {path}` shows what it did, `snaptree exec --failed {path} -- CMD` looks around.\n\
+         error: script.lua:4: \"echo to stdout; echo to stderr >&2; exit 7\" failed with exit status 7 in `child`\n  \
+           | to stdout\n  | to stderr\n"
+    );
+    assert!(ran.stderr.ends_with(&said), "{}", ran.stderr);
     assert_eq!(lab.virsh_tree(), "base\n");
     lab.assert_no_clone_is_left();
 }

@@ -55,6 +55,7 @@ fn a_machine_is_shown_with_its_chain() {
                 },
             ],
             "undo": [],
+            "failed": [],
         })
     );
 }
@@ -181,7 +182,7 @@ fn a_log_says_that_no_script_made_a_snapshot() {
     web.does("snapshot web sn01");
     web.run("log web/sn01").stdout("no script made `web/sn01`: nothing is recorded of it\n").run();
     web.run("log web --current --json")
-        .stdout("{\n  \"machine\": \"web\",\n  \"name\": \"sn01\",\n  \"operations\": []\n}\n")
+        .stdout("{\n  \"machine\": \"web\",\n  \"name\": \"sn01\",\n  \"operations\": [],\n  \"failed\": null\n}\n")
         .run();
 }
 

@@ -1,0 +1,148 @@
+//! Check-points: states inside a step, from which a later try of it goes on.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Weak;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::builder::Running;
+use super::drawer::Drawer;
+use super::journal::Journal;
+use super::store::seal;
+use crate::error::Result;
+use crate::hypervisor::{DiskFile, Guest, SnapshotFlags, SnapshotKind, SnapshotRequest};
+use crate::name::SnapshotName;
+use crate::stop::{Interrupt, Stop};
+
+/// How long after the start of a step its first check-point is taken.
+pub const AFTER: Duration = Duration::from_secs(10);
+/// The most check-points that are kept of a branch.
+const MOST: usize = 4;
+const SYNC_LIMIT: Duration = Duration::from_secs(60);
+
+/// The disks after the first operations of a step. It was taken while the guest ran, after a sync.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// How many operations were done.
+    pub operations: usize,
+    pub layers: Vec<DiskFile>,
+}
+
+/// The check-points below the layer of a branch that succeeded.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Trail {
+    pub name: SnapshotName,
+    pub parent_key: String,
+    /// The operations up to the last check-point.
+    pub journal: Journal,
+    pub checkpoints: Vec<Checkpoint>,
+}
+
+impl Trail {
+    pub fn drawer(machine_directory: &Path) -> Drawer<Self> {
+        Drawer::of(machine_directory, "checkpoints")
+    }
+
+    pub fn files(&self) -> Vec<PathBuf> {
+        files(&self.checkpoints)
+    }
+}
+
+/// Lists the files that check-points keep.
+pub fn files(checkpoints: &[Checkpoint]) -> Vec<PathBuf> {
+    checkpoints.iter().flat_map(|checkpoint| &checkpoint.layers).map(|layer| layer.file.clone()).collect()
+}
+
+/// Leaves the newest check-points, as many as are kept.
+pub fn newest(mut checkpoints: Vec<Checkpoint>) -> Vec<Checkpoint> {
+    checkpoints.split_off(checkpoints.len().saturating_sub(MOST))
+}
+
+/// Takes check-points of a running builder.
+pub struct Checkpointer {
+    running: Weak<Running>,
+    /// The overlays to come, by target: as many as the backing chain has room for.
+    overlays: Vec<BTreeMap<String, PathBuf>>,
+    after: Duration,
+    taken: u32,
+    last: Instant,
+    interrupt: Interrupt,
+}
+
+impl Checkpointer {
+    pub fn new(
+        running: Weak<Running>,
+        overlays: Vec<BTreeMap<String, PathBuf>>,
+        after: Duration,
+        interrupt: &Interrupt,
+    ) -> Self {
+        Self { running, overlays, after, taken: 0, last: Instant::now(), interrupt: interrupt.clone() }
+    }
+
+    /// Takes a check-point if the last one is long ago. Each takes a place in the chain, so the time between two grows.
+    pub fn pass(&mut self, operations: usize, guest: &dyn Guest) -> Result<()> {
+        let is_due = operations > 0 && self.last.elapsed() >= self.after * (self.taken + 1);
+        let Some(running) = self.running.upgrade().filter(|_| is_due) else { return Ok(()) };
+        let Some(overlays) = self.overlays.pop() else { return Ok(()) };
+        let taken = take(&running, overlays, operations, guest, &Stop::after(SYNC_LIMIT, &self.interrupt));
+        if taken.is_err() {
+            self.overlays.clear();
+        }
+        self.taken += 1;
+        self.last = Instant::now();
+        taken
+    }
+}
+
+fn take(
+    running: &Running,
+    overlays: BTreeMap<String, PathBuf>,
+    operations: usize,
+    guest: &dyn Guest,
+    stop: &Stop,
+) -> Result<()> {
+    let mut disks = running.disks();
+    let Some(disks) = disks.as_mut() else { return Ok(()) };
+    if disks.checkpoints.last().is_some_and(|last| last.operations == operations) {
+        return Ok(());
+    }
+    guest.sync(stop)?;
+    let name = format!("checkpoint-{operations}");
+    disks.made.extend(overlays.values().cloned());
+    running.hypervisor.create_snapshot(
+        &running.domain,
+        &SnapshotRequest {
+            name: name.clone(),
+            comment: String::new(),
+            kind: SnapshotKind::External,
+            disks: overlays.iter().map(|(target, overlay)| (target.clone(), Some(overlay.clone()))).collect(),
+            memory: None,
+            flags: SnapshotFlags { disk_only: true, atomic: true, ..SnapshotFlags::default() },
+        },
+    )?;
+    let layers = std::mem::replace(&mut disks.overlays, overlays);
+    layers.values().try_for_each(|layer| seal(layer))?;
+    disks.checkpoints.push(Checkpoint { operations, layers: disk_files(layers) });
+    running.hypervisor.delete_snapshot_metadata(&running.domain, &name)
+}
+
+/// Names the disks of a builder as those of a snapshot are.
+pub fn disk_files(layers: BTreeMap<String, PathBuf>) -> Vec<DiskFile> {
+    layers.into_iter().map(|(target, file)| DiskFile { target, file, format: "qcow2".to_string() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_newest_are_kept() {
+        let checkpoint = |operations| Checkpoint { operations, layers: Vec::new() };
+        let numbers =
+            |count: usize| newest((1..=count).map(checkpoint).collect()).iter().map(|it| it.operations).collect();
+        let (few, many): (Vec<usize>, Vec<usize>) = (numbers(3), numbers(6));
+        assert_eq!((few, many), (vec![1, 2, 3], vec![3, 4, 5, 6]));
+    }
+}
