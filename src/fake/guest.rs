@@ -36,6 +36,11 @@ impl FakeGuest {
         Self { domain: domain.to_string(), store, answers }
     }
 
+    /// Says whether its domain is still active.
+    pub fn is_there(&self) -> bool {
+        self.store.look(|state| Ok(state.is_active(&self.domain))).unwrap_or_default()
+    }
+
     /// Reads the state on behalf of a call into the guest, which must be running.
     fn look<T>(&self, stop: &Stop, what: impl Fn() -> String, look: impl FnOnce(&State) -> T) -> Result<T> {
         stop.check(&what)?;

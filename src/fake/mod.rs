@@ -11,6 +11,7 @@
 mod answer;
 mod bytes;
 mod capture;
+mod console;
 mod disk;
 mod document;
 mod domains;
@@ -28,12 +29,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use answer::Answer;
+use console::FakeConsole;
 use guest::FakeGuest;
 use store::Store;
 
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{
-    Accelerator, Clone, DiskFile, Document, Domain, DomainDetails, DomainSpec, Guest, Hypervisor, RevertFlags,
+    Accelerator, Clone, Console, DiskFile, Document, Domain, DomainDetails, DomainSpec, Guest, Hypervisor, RevertFlags,
     Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
 };
 use crate::stop::Stop;
@@ -70,6 +72,16 @@ struct Fake {
     uri: String,
     store: Arc<Store>,
     answers: Arc<[Answer]>,
+}
+
+impl Fake {
+    fn fake_guest(&self, domain: &str) -> Result<FakeGuest> {
+        self.store.look(|state| match state.record(domain)?.is_active() {
+            true => Ok(()),
+            false => Err(Error::failed(format!("domain `{domain}` is not running"))),
+        })?;
+        Ok(FakeGuest::new(domain, self.store.clone(), self.answers.clone()))
+    }
 }
 
 impl Hypervisor for Fake {
@@ -202,11 +214,11 @@ impl Hypervisor for Fake {
     }
 
     fn guest(&self, domain: &str) -> Result<Box<dyn Guest>> {
-        self.store.look(|state| match state.record(domain)?.is_active() {
-            true => Ok(()),
-            false => Err(Error::failed(format!("domain `{domain}` is not running"))),
-        })?;
-        Ok(Box::new(FakeGuest::new(domain, self.store.clone(), self.answers.clone())))
+        Ok(Box::new(self.fake_guest(domain)?))
+    }
+
+    fn console(&self, domain: &str) -> Result<Box<dyn Console>> {
+        Ok(Box::new(FakeConsole::new(self.fake_guest(domain)?)))
     }
 
     fn wait_until_gone(&self, domain: &str, stop: &Stop) -> Result<()> {

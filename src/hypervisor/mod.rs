@@ -3,12 +3,14 @@
 //! Two adapters stand behind it: [`crate::libvirt`] and [`crate::fake`]. Creating a domain ([`Hypervisor`]) and
 //! operating the system inside one ([`Guest`]) are separate traits.
 
+mod console;
 mod domain;
 mod guest;
 mod snapshot;
 
 use std::path::{Path, PathBuf};
 
+pub use console::Console;
 pub use domain::{
     Accelerator, Boot, Clone, Disk, DiskFile, Document, Domain, DomainDetails, DomainSpec, DomainState, Firmware,
     Metadata, Network, Source, Start, Version,
@@ -123,6 +125,9 @@ pub trait Hypervisor: Send + Sync {
 
     /// Opens the system inside a running domain; does not wait for it to answer.
     fn guest(&self, domain: &str) -> Result<Box<dyn Guest>>;
+
+    /// Opens the console of a running domain (`virDomainOpenConsole`), which one session has at a time.
+    fn console(&self, domain: &str) -> Result<Box<dyn Console>>;
 
     /// Waits until a transient domain has gone, after its guest was told to shut down.
     fn wait_until_gone(&self, domain: &str, stop: &Stop) -> Result<()>;

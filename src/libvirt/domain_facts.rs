@@ -55,6 +55,21 @@ pub fn filesystems(domain: &Element) -> Vec<String> {
     devices(domain).filter(|device| device.name == "filesystem").map(driver).collect()
 }
 
+/// Returns the device that the guest has for the first console, which libvirt opens when none is named.
+pub fn console_device(domain: &Element) -> Option<String> {
+    let console = devices(domain).find(|device| device.name == "console");
+    let Some(console) = console else {
+        return devices(domain).any(|device| device.name == "serial").then(|| "/dev/ttyS0".to_string());
+    };
+    let target = console.find("target");
+    let port = target.and_then(|target| target.get("port")).unwrap_or("0");
+    match target.and_then(|target| target.get("type")).unwrap_or("serial") {
+        "serial" => Some(format!("/dev/ttyS{port}")),
+        "virtio" => Some(format!("/dev/hvc{port}")),
+        _ => None,
+    }
+}
+
 /// Says whether the guest has devices of the host.
 pub fn has_host_devices(domain: &Element) -> bool {
     devices(domain)

@@ -44,6 +44,10 @@ fn hint(code: ErrorNumber, text: &str) -> Option<&'static str> {
         Some("`virsh net-list --all` shows the networks, `virsh net-start NAME` starts one")
     } else if has("firmware that is compatible") {
         Some("UEFI firmware is a package of its own: Debian's and Ubuntu's is `ovmf`")
+    } else if has("active console session") {
+        Some(
+            "somebody sits at it, with `virsh console` or `snaptree shell`; `virsh console NAME --force` takes it away",
+        )
     } else if has("guest agent is not") {
         Some("the guest has to run the QEMU guest agent, on a channel `org.qemu.guest_agent.0`")
     } else if has("must include the memory state") {

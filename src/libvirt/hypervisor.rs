@@ -11,10 +11,11 @@ use virt::sys;
 use crate::agent::Agent;
 use crate::error::{Error, Result};
 use crate::hypervisor::{
-    Accelerator, Clone, DiskFile, Document, Domain, DomainDetails, DomainSpec, Guest, Hypervisor, RevertFlags,
+    Accelerator, Clone, Console, DiskFile, Document, Domain, DomainDetails, DomainSpec, Guest, Hypervisor, RevertFlags,
     Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
 };
 use crate::libvirt::domain_xml::{self, DomainType};
+use crate::libvirt::stream_console::StreamConsole;
 use crate::libvirt::transport::Channel;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{block_job, domains, embed, fault, kvm, power, qcow2, qemu_img, snapshot_xml, snapshots};
@@ -246,6 +247,12 @@ impl Hypervisor for Libvirt {
         let channel = Channel::open(&self.uri, domain)
             .map_err(|error| fault::failed(format!("cannot reach the guest of `{domain}`"), &error))?;
         Ok(Box::new(Agent::new(channel, domain)))
+    }
+
+    fn console(&self, domain: &str) -> Result<Box<dyn Console>> {
+        let console = StreamConsole::open(&self.uri, domain)
+            .map_err(|error| fault::failed(format!("cannot open the console of `{domain}`"), &error))?;
+        Ok(Box::new(console))
     }
 
     fn wait_until_gone(&self, domain: &str, stop: &Stop) -> Result<()> {

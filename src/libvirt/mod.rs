@@ -19,6 +19,7 @@ mod qemu_img;
 mod raw;
 mod snapshot_xml;
 mod snapshots;
+mod stream_console;
 mod transport;
 mod xml;
 
