@@ -141,6 +141,15 @@ impl Target {
     }
 }
 
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Machine(machine) => machine.fmt(f),
+            Self::Snapshot(path) => path.fmt(f),
+        }
+    }
+}
+
 impl std::str::FromStr for Target {
     type Err = Error;
 

@@ -12,6 +12,7 @@ mod refactorings;
 mod refusals;
 mod resume;
 mod run;
+mod shell;
 mod snapshots;
 mod support;
 mod together;

@@ -33,7 +33,9 @@ fn broken(source: &Source) -> Vec<String> {
     let room = source.room();
     let mut forbid = |what: &str, because: &str| broken.push(format!("src/{}: {what}: {because}", source.path));
 
-    for (word, owner) in [("mlua", "lua"), ("virt", "libvirt"), ("virt_sys", "libvirt"), ("rustyline", "repl")] {
+    for (word, owner) in
+        [("mlua", "lua"), ("virt", "libvirt"), ("virt_sys", "libvirt"), ("rustyline", "repl"), ("termios", "ui")]
+    {
         if room != owner && has_word(&source.code, word) {
             forbid(&format!("`{word}`"), &format!("only src/{owner} may name it"));
         }
@@ -118,6 +120,7 @@ fn the_walls_stop_what_they_should() {
         ("tree/node.rs", "use virt::connect::Connect;"),
         ("agent/mod.rs", "use virt_sys as sys;"),
         ("cli/mod.rs", "use rustyline::Editor;"),
+        ("cli/shell.rs", "use rustix::termios::tcgetattr;"),
         ("tree/node.rs", "use crate::lua::Script;"),
         ("tree/node.rs", "fn f() { crate::libvirt::connect(); }"),
         ("tree/node.rs", "use crate::{error::Result, ui::{Screen, bar}};"),
@@ -143,6 +146,7 @@ fn the_walls_let_through_what_they_should() {
         ("libvirt/mod.rs", "use virt::connect::Connect; use crate::agent;"),
         ("libvirt/raw.rs", "fn f() { unsafe { g() } }"),
         ("repl/mod.rs", "use rustyline::Editor;"),
+        ("ui/terminal.rs", "use rustix::termios::tcgetattr;"),
         ("ui/mod.rs", "fn f() { println!(); std::io::stderr(); }"),
         ("tree/node.rs", "use crate::hypervisor::{Guest, Stream}; use crate::tree::{ui_of, cli};"),
         ("tree/node.rs", "//! [`crate::ui`] draws it, mlua does not. println!()\n/* unsafe /* virt */ mlua */"),

@@ -14,6 +14,7 @@ mod revert;
 mod run;
 mod script;
 mod session;
+mod shell;
 mod snapshot;
 mod spec;
 mod tree;
@@ -56,6 +57,7 @@ enum Command {
     Run(run::Run),
     Plan(plan::Plan),
     Exec(exec::Exec),
+    Shell(shell::Shell),
     Tree(tree::Tree),
     List(list::List),
     Info(info::Info),
@@ -102,6 +104,7 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<i32> {
         Command::Run(run) => run.execute(session()?, ui),
         Command::Plan(plan) => plan.execute(session()?, ui),
         Command::Exec(exec) => exec.execute(session()?, ui),
+        Command::Shell(shell) => shell.execute(ui.terminal()?, session()?, ui),
         Command::Tree(tree) => tree.execute(session()?, ui),
         Command::List(list) => list.execute(session()?, ui),
         Command::Info(info) => info.execute(session()?, ui),

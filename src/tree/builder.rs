@@ -147,6 +147,10 @@ impl Builder {
         Arc::clone(&self.guest)
     }
 
+    pub fn domain(&self) -> &str {
+        &self.running.domain
+    }
+
     /// Shuts the guest down cleanly and keeps its overlays as immutable layers.
     pub fn freeze(mut self, engine: &Engine) -> Result<Remains> {
         if let Some(flattening) = self.flattening.take() {

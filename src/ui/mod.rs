@@ -4,6 +4,7 @@ mod facts;
 mod progress;
 mod record;
 mod table;
+mod terminal;
 mod words;
 
 use std::io::{self, IsTerminal, Read, Write};
@@ -18,6 +19,8 @@ use crate::image::CachedImage;
 use crate::name::MachineName;
 use crate::tree::{Events, Log, MachineInfo, MachineView, Plan, SnapshotInfo, SnapshotView, TreeView, UndoView};
 use progress::Progress;
+
+pub use terminal::{End, LeaveKey, Terminal};
 
 /// The terminal, or what stands in its place: results on stdout, all else on stderr.
 pub struct Ui {

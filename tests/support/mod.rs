@@ -19,6 +19,7 @@
 mod compare;
 mod ran;
 pub mod source;
+pub mod terminal;
 mod text;
 pub mod web;
 
@@ -178,8 +179,8 @@ impl Test {
         self.start().finish()
     }
 
-    /// Starts the binary, for tests that do something while it runs.
-    pub fn start(self) -> Running {
+    /// The binary with its arguments, environment and directory.
+    fn command(&self) -> Command {
         let directory = self.path();
         let mut command = Command::new(env!("CARGO_BIN_EXE_snaptree"));
         command.current_dir(directory).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
@@ -205,7 +206,14 @@ impl Test {
         if let Some(uri) = &self.connect {
             command.args(["--connect", uri]);
         }
-        command.args(&self.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(&self.args);
+        command
+    }
+
+    /// Starts the binary, for tests that do something while it runs.
+    pub fn start(self) -> Running {
+        let mut command = self.command();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
 
         let mut child = command.spawn().expect("cannot start the binary");
         let stdin = child.stdin.take().expect("stdin is a pipe");

@@ -1,0 +1,314 @@
+//! The user's terminal in a guest's hands: raw mode, its size, and bytes in both directions.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Read, Stdin, Write};
+use std::os::unix::net::UnixStream;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::termios::{self, OptionalActions, QueueSelector, Termios};
+use signal_hook::SigId;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
+use signal_hook::low_level::{pipe, unregister};
+
+use super::{Ui, write_all};
+use crate::error::{Because, Error, Result};
+use crate::stop::Interrupt;
+use crate::tree::Seat;
+
+/// The key that leaves a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaveKey(u8);
+
+impl FromStr for LeaveKey {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.as_bytes() {
+            [b'^', letter] if (b'@'..=b'_').contains(&letter.to_ascii_uppercase()) => {
+                Ok(Self(letter.to_ascii_uppercase() - b'@'))
+            }
+            [key] if key.is_ascii_graphic() => Ok(Self(*key)),
+            _ => Err("it is `^` and one of A to Z, @, [, \\, ], ^ and _, or a single sign"),
+        }
+    }
+}
+
+impl fmt::Display for LeaveKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            control @ ..0x20 => write!(f, "Ctrl-{}", char::from(control + b'@')),
+            key => write!(f, "{}", char::from(key)),
+        }
+    }
+}
+
+/// How a session at a console ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By the leave key, or by the end of what is typed.
+    Left,
+    /// The guest has closed its console.
+    ShutDown,
+}
+
+/// A terminal that somebody sits at.
+pub struct Terminal(());
+
+impl Ui {
+    /// Returns the terminal that the standard input and output both are.
+    pub fn terminal(&self) -> Result<Terminal> {
+        let missing = match (io::stdin().is_terminal(), io::stdout().is_terminal()) {
+            (true, true) => return Ok(Terminal(())),
+            (false, _) => "input",
+            (true, false) => "output",
+        };
+        Err(Error::usage("`snaptree shell` needs a terminal")
+            .cause(format!("the standard {missing} is none"))
+            .hint("`snaptree exec MACHINE/SNAPSHOT -- CMD...` runs a command without one"))
+    }
+}
+
+impl Terminal {
+    /// Lets somebody type at a console, until the leave key or the end of the guest.
+    pub fn sit(self, seat: Seat, leave: LeaveKey, interrupt: &Interrupt) -> Result<End> {
+        let raw = RawMode::enter()?;
+        let mut desk = Desk::new(seat, interrupt)?;
+        let end = desk.attend(leave, interrupt);
+        // First, for a hypervisor that hangs could keep the console from being closed.
+        drop(raw);
+        desk.clear();
+        end
+    }
+}
+
+/// Every key as it is typed and nothing echoed, for as long as this lives.
+struct RawMode {
+    before: Termios,
+}
+
+impl RawMode {
+    fn enter() -> Result<Self> {
+        let cannot = || "cannot set the terminal up".to_string();
+        let before = termios::tcgetattr(io::stdin()).because(cannot)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        termios::tcsetattr(io::stdin(), OptionalActions::Now, &raw).because(cannot)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        // Keys meant for the guest must not reach the user's shell. Waiting for the output to drain could take
+        // forever. A terminal that has gone needs neither.
+        let _ = termios::tcflush(io::stdin(), QueueSelector::IFlush);
+        let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+    }
+}
+
+/// The terminal's size; 0 by 0 when it knows none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Size {
+    rows: u16,
+    columns: u16,
+}
+
+impl Size {
+    fn now() -> Self {
+        let size = termios::tcgetwinsize(io::stdin());
+        size.map(|size| Self { rows: size.ws_row, columns: size.ws_col }).unwrap_or_default()
+    }
+}
+
+/// What moves between the terminal and a console. Threads wait for the guest, so that the leave key works whatever the
+/// guest does.
+struct Desk {
+    seat: Arc<Seat>,
+    size: Size,
+    sizes: Sender<Size>,
+    keys: Sender<Vec<u8>>,
+    output: Receiver<Result<()>>,
+    /// Whether the guest left the cursor in the middle of a line.
+    in_line: Arc<AtomicBool>,
+    /// Can be read from when a signal came or the output ended.
+    bell: UnixStream,
+    signals: Vec<SigId>,
+}
+
+impl Desk {
+    fn new(seat: Seat, interrupt: &Interrupt) -> Result<Self> {
+        let cannot = || "cannot listen to the terminal".to_string();
+        let (bell, ringer) = UnixStream::pair().because(cannot)?;
+        bell.set_nonblocking(true).because(cannot)?;
+        // It would end the process with the terminal as it is now.
+        let mut signals = vec![signal_hook::flag::register(SIGQUIT, Arc::clone(&interrupt.0)).because(cannot)?];
+        for signal in [SIGWINCH, SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
+            let ringer = ringer.try_clone().because(cannot)?;
+            signals.push(pipe::register(signal, ringer).because(cannot)?);
+        }
+        let (seat, in_line, size) = (Arc::new(seat), Arc::default(), Size::now());
+        Ok(Self {
+            sizes: spawn_sizer(&seat, size),
+            keys: spawn_typist(&seat),
+            output: spawn_printer(&seat, &in_line, ringer),
+            seat,
+            size,
+            in_line,
+            bell,
+            signals,
+        })
+    }
+
+    fn attend(&mut self, leave: LeaveKey, interrupt: &Interrupt) -> Result<End> {
+        let stdin = io::stdin();
+        let mut typed = [0; 4096];
+        loop {
+            let is_typing = self.wait(&stdin)?;
+            interrupt.check()?;
+            match self.output.try_recv() {
+                Ok(ended) => return ended.map(|()| End::ShutDown),
+                Err(TryRecvError::Disconnected) => return Err(Error::bug("the guest's output was lost")),
+                Err(TryRecvError::Empty) => {}
+            }
+            let size = Size::now();
+            if size != self.size {
+                self.size = size;
+                let _ = self.sizes.send(size);
+            }
+            if !is_typing {
+                continue;
+            }
+            // Not through the standard library, which keeps what it has read too much.
+            let length = match rustix::io::read(&stdin, &mut typed) {
+                Ok(length) => length,
+                Err(Errno::INTR | Errno::AGAIN) => continue,
+                Err(cause) => return Err(Error::failed("cannot read from the terminal").cause(cause)),
+            };
+            let leaves = typed[..length].iter().position(|key| *key == leave.0);
+            // When nobody takes the keys any more, the output ends too.
+            let _ = self.keys.send(typed[..leaves.unwrap_or(length)].to_vec());
+            if leaves.is_some() || length == 0 {
+                return Ok(End::Left);
+            }
+        }
+    }
+
+    /// Waits for keys or the bell; says whether there are keys.
+    fn wait(&mut self, stdin: &Stdin) -> Result<bool> {
+        let mut sources = [PollFd::new(stdin, PollFlags::IN), PollFd::new(&self.bell, PollFlags::IN)];
+        match poll(&mut sources, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(false),
+            Err(cause) => return Err(Error::failed("cannot wait for the terminal").cause(cause)),
+        }
+        let is_typing = !sources[0].revents().is_empty();
+        // It rang, however often.
+        let _ = (&self.bell).read(&mut [0; 64]);
+        Ok(is_typing)
+    }
+
+    /// Closes the console, and leaves the cursor where a line begins.
+    fn clear(self) {
+        const LAST_WORDS: Duration = Duration::from_secs(1);
+        for signal in &self.signals {
+            unregister(*signal);
+        }
+        self.seat.console().close();
+        let _ = self.output.recv_timeout(LAST_WORDS);
+        if self.in_line.load(Ordering::SeqCst) {
+            // A terminal that has gone misses nothing.
+            let _ = write_all(&mut io::stdout().lock(), b"\n");
+        }
+    }
+}
+
+/// Starts to tell the guest the terminal's size, and then has it show where one is.
+fn spawn_sizer(seat: &Arc<Seat>, first: Size) -> Sender<Size> {
+    let (sizes, changes) = mpsc::channel::<Size>();
+    let seat = Arc::clone(seat);
+    std::thread::spawn(move || {
+        let tell = |size: Size| {
+            if size.rows > 0 && size.columns > 0 {
+                seat.resize(size.rows, size.columns);
+            }
+        };
+        tell(first);
+        // What keeps it from being said ends the output too.
+        let _ = seat.greet();
+        while let Ok(size) = changes.recv() {
+            // While a window is dragged, only where it comes to rest matters.
+            tell(changes.try_iter().last().unwrap_or(size));
+        }
+    });
+    sizes
+}
+
+/// Starts to hand keys to the guest.
+fn spawn_typist(seat: &Arc<Seat>) -> Sender<Vec<u8>> {
+    let (keys, typed) = mpsc::channel::<Vec<u8>>();
+    let seat = Arc::clone(seat);
+    std::thread::spawn(move || typed.iter().try_for_each(|keys| seat.console().write(&keys)));
+    keys
+}
+
+/// Starts to print what the guest prints; tells how that ended, and rings.
+fn spawn_printer(seat: &Arc<Seat>, in_line: &Arc<AtomicBool>, ringer: UnixStream) -> Receiver<Result<()>> {
+    let (done, output) = mpsc::channel();
+    let (seat, in_line) = (Arc::clone(seat), Arc::clone(in_line));
+    std::thread::spawn(move || {
+        let _ring = Ring(ringer);
+        // Goes before the bell rings, so that whoever comes finds out even when this panics.
+        let done = done;
+        let _ = done.send(print(&seat, &in_line));
+    });
+    output
+}
+
+/// Rings when it is dropped, also by a panic.
+struct Ring(UnixStream);
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        let _ = self.0.write_all(b"!");
+    }
+}
+
+fn print(seat: &Seat, in_line: &AtomicBool) -> Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match seat.console().read(&mut buffer)? {
+            0 => return Ok(()),
+            length => {
+                in_line.store(buffer[length - 1] != b'\n', Ordering::SeqCst);
+                let printed = write_all(&mut io::stdout().lock(), &buffer[..length]);
+                printed.because(|| "cannot write to the terminal".to_string())?;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leave_keys_are_written_as_in_virsh() {
+        for (text, key, shown) in
+            [("^]", 0x1d, "Ctrl-]"), ("^a", 1, "Ctrl-A"), ("^A", 1, "Ctrl-A"), ("^@", 0, "Ctrl-@"), ("~", b'~', "~")]
+        {
+            let parsed: LeaveKey = text.parse().unwrap();
+            assert_eq!((parsed, parsed.to_string().as_str()), (LeaveKey(key), shown), "{text}");
+        }
+        for text in ["", "^", "^1", "ab", "^ab", "é", " "] {
+            let parsed = text.parse::<LeaveKey>();
+            assert_eq!(parsed.is_err(), text != "^", "{text}");
+        }
+    }
+}
