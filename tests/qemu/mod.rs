@@ -10,4 +10,5 @@ mod host;
 mod kills;
 mod lab;
 mod primitives;
+mod shell;
 mod walk;
