@@ -8,6 +8,7 @@ mod plan;
 mod preflight;
 mod primitives;
 mod qemu;
+mod rebuilt;
 mod refactorings;
 mod refusals;
 mod resume;

@@ -55,7 +55,7 @@ fn note(domain: &Domain, name: SnapshotName, parent: Option<&Snapshot>, standing
         plan.add(&context.engine.hypervisor.uri(), domain.name.as_str(), name.as_str(), parent, standing);
     }
     let origin = match found {
-        Found::Cached(node) | Found::KeptAside(node) => Origin::Grown(node.key),
+        Found::Cached(node) | Found::KeptAside(node) => Origin::Grown(node),
         Found::Needed(_) => Origin::Hollow(is),
     };
     Snapshot::remembered(domain, name, origin)

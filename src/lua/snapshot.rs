@@ -26,8 +26,8 @@ pub struct Snapshot {
 /// Where a script has a snapshot from.
 #[derive(Clone, Debug)]
 pub enum Origin {
-    /// This run grew it, or found it as it should be: its key.
-    Grown(String),
+    /// This run grew it, or found it as it should be.
+    Grown(NodeId),
     /// It was found, and may change until it is looked at.
     Found,
     /// It need not be there, because of this: a plan builds nothing, and `--only` leaves the rest alone.
@@ -39,7 +39,7 @@ const NOT_PLANNED: &str = "not planned";
 
 impl Snapshot {
     pub fn grown(domain: &Domain, node: NodeId) -> Self {
-        Self { domain: domain.clone(), name: node.name, origin: Origin::Grown(node.key) }
+        Self { domain: domain.clone(), name: node.name.clone(), origin: Origin::Grown(node) }
     }
 
     pub fn found(domain: &Domain, name: SnapshotName) -> Self {
@@ -102,9 +102,8 @@ impl Snapshot {
 
     /// Names the node from which branches grow.
     pub async fn node(&self) -> Result<NodeId> {
-        if let Origin::Grown(key) = &self.origin {
-            let key = key.clone();
-            return Ok(NodeId { machine: self.domain.name.clone(), name: self.name.clone(), key });
+        if let Origin::Grown(node) = &self.origin {
+            return Ok(node.clone());
         }
         self.blocking(|engine, path| {
             engine.sweep(&path.machine)?;

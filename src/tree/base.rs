@@ -50,8 +50,9 @@ impl Engine {
     /// Names a snapshot by its place and its content, whoever made it.
     pub fn node_id(&self, path: &SnapshotPath) -> Result<NodeId> {
         let machine = self.existing(&path.machine)?;
-        let key = machine.key_of(machine.existing(&path.snapshot)?);
-        Ok(NodeId { machine: path.machine.clone(), name: path.snapshot.clone(), key })
+        let node = machine.existing(&path.snapshot)?;
+        let (key, build) = (machine.key_of(node), node.build());
+        Ok(NodeId { machine: path.machine.clone(), name: path.snapshot.clone(), key, build })
     }
 
     /// Lists the layers that a clone of a snapshot stands on. Those of an internal one are copied out of its file.
@@ -110,7 +111,8 @@ impl Engine {
         if let Some(reason) = was.difference(&now).or_else(|| node.snapshot.missing_file()) {
             return Ok(Found::Needed(Reason::Changed(reason)));
         }
-        Ok(Found::Cached(NodeId { machine: machine.name.clone(), name: name.clone(), key: record.key.clone() }))
+        let (key, build) = (record.key.clone(), record.build.clone());
+        Ok(Found::Cached(NodeId { machine: machine.name.clone(), name: name.clone(), key, build }))
     }
 
     /// Copies the disks of a domain that is shut off, as a root below its current snapshot.
@@ -133,23 +135,13 @@ impl Engine {
         if machine.state_key()? != key {
             return Err(Error::failed(format!("the disks of `{}` changed while they were copied", machine.name)));
         }
-        let digest = digest(&key);
         let payload = serde_json::to_vec(&key).map_err(|cause| Error::bug("a state's key").cause(cause))?;
+        let node = self.new_root(&machine.name, name, digest(&key))?;
         let current = self.make_room(&machine, name.as_str())?;
-        let was = machine.node(name.as_str()).and_then(|node| node.record.as_ref());
-        if was.is_some_and(|record| record.key == digest) {
-            self.built_anew(&machine.name, name);
-        }
         let parent = machine
             .node(name.as_str())
             .map_or_else(|| machine.current().map(|node| node.name().to_string()), |old| old.snapshot.parent.clone());
-        let record = Record {
-            key: digest.clone(),
-            built_on: None,
-            directory: machine.directory.clone(),
-            is_ours: machine.is_ours,
-            other_schema: None,
-        };
+        let record = Record::of(&node, None, machine.directory.clone(), machine.is_ours);
         self.hypervisor.redefine_snapshot(
             machine.name.as_str(),
             &SnapshotSpec {
@@ -164,9 +156,9 @@ impl Engine {
             },
         )?;
         self.prune(&machine.name)?;
-        let (domain, node) = (machine.name.to_string(), name.to_string());
-        self.events.emit(Event::NodeBuilt { machine: domain, node, took: started.elapsed() });
-        Ok(NodeId { machine: machine.name.clone(), name: name.clone(), key: digest })
+        let (domain, root) = (machine.name.to_string(), name.to_string());
+        self.events.emit(Event::NodeBuilt { machine: domain, node: root, took: started.elapsed() });
+        Ok(node)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::name::{MachineName, SnapshotName};
 /// A node that may be what a step would make, to be found out by replaying the step.
 pub struct Candidate {
     pub session: Arc<Session>,
-    name: SnapshotName,
+    node: Node,
     place: Place,
 }
 
@@ -31,9 +31,9 @@ enum Place {
     /// In the tree, below its parent.
     Right,
     /// In the tree, below another snapshot, since its parent was deleted.
-    Wrong(Box<Node>),
+    Wrong,
     /// Superseded.
-    Aside(Box<Node>),
+    Aside,
 }
 
 /// What is known of a branch before its step has run.
@@ -57,8 +57,7 @@ impl Engine {
         let machine = self.existing(&parent.machine)?;
         self.replays_of(parent, name);
         let Some(node) = machine.node(name.as_str()) else {
-            let is_gone = self.anew().is_gone(&machine.name, name.as_str());
-            return Ok(Recalled::Stale(if is_gone {
+            return Ok(Recalled::Stale(if self.is_gone(&machine.name, name) {
                 Reason::Parent(parent.name.to_string())
             } else {
                 Reason::Missing
@@ -67,15 +66,12 @@ impl Engine {
         let Some(record) = &node.record else {
             return Err(not_from_a_script(&machine, name));
         };
-        if self.anew().has(parent) {
-            return Ok(Recalled::Stale(Reason::Parent(parent.name.to_string())));
-        }
         if let Some(reason) = record.incompatible().or_else(|| stale(node, record, parent)) {
             return Ok(Recalled::Stale(reason));
         }
         let is_below = node.snapshot.parent.as_deref() == Some(parent.name.as_str());
-        let place = if is_below { Place::Right } else { Place::Wrong(Box::new(node.clone())) };
-        Ok(match self.candidate(parent, name, node, place) {
+        let place = if is_below { Place::Right } else { Place::Wrong };
+        Ok(match self.candidate(parent, node.clone(), place) {
             Ok(candidate) => Recalled::Candidate(Box::new(candidate)),
             Err(damaged) => Recalled::Stale(Reason::Changed(damaged.message)),
         })
@@ -83,29 +79,25 @@ impl Engine {
 
     /// Looks among the superseded nodes for what a step named `name` on `parent` may have made before.
     pub fn recall_superseded(&self, parent: &NodeId, name: &SnapshotName) -> Result<Vec<Candidate>> {
-        if self.anew().has(parent) {
-            return Ok(Vec::new());
-        }
         let machine = self.existing(&parent.machine)?;
         let nodes = Aside::of(&machine.directory).named(name.as_str());
         let fits = |node: &Node| {
-            node.record.as_ref().is_some_and(|record| record.fits(&parent.key))
-                && node.snapshot.missing_file().is_none()
+            node.record.as_ref().is_some_and(|record| record.fits(parent)) && node.snapshot.missing_file().is_none()
         };
-        let candidate = |node: Node| self.candidate(parent, name, &node.clone(), Place::Aside(Box::new(node))).ok();
+        let candidate = |node: Node| self.candidate(parent, node, Place::Aside).ok();
         Ok(nodes.into_iter().filter(fits).filter_map(candidate).collect())
     }
 
-    fn candidate(&self, parent: &NodeId, name: &SnapshotName, node: &Node, place: Place) -> Result<Candidate> {
-        let session = Session::replay(name.as_str(), node.journal()?, self.events.clone(), self.interrupt.clone());
+    fn candidate(&self, parent: &NodeId, node: Node, place: Place) -> Result<Candidate> {
+        let session = Session::replay(node.name(), node.journal()?, self.events.clone(), self.interrupt.clone());
         let session = session.naming(&self.inputs);
         if self.is_planning {
             let session = Arc::new(session.leaving_the_host_alone());
-            return Ok(Candidate { session, name: name.clone(), place });
+            return Ok(Candidate { session, node, place });
         }
         let session = Arc::new(session);
-        self.remember_replay(parent, name.as_str(), &session);
-        Ok(Candidate { session, name: name.clone(), place })
+        self.remember_replay(parent, node.name(), &session);
+        Ok(Candidate { session, node, place })
     }
 
     /// Takes a candidate whose replay has gone through; says why not when the step asked for less than it holds.
@@ -113,31 +105,34 @@ impl Engine {
         if let Some(reason) = candidate.session.left_over() {
             return Ok(Found::Needed(Reason::Changed(reason)));
         }
-        let name = candidate.name.clone();
-        let key = candidate.session.journal().key(&parent.key);
-        let node = NodeId { machine: parent.machine.clone(), name, key };
+        let node = NodeId {
+            machine: parent.machine.clone(),
+            name: SnapshotName::new(candidate.node.name())?,
+            key: candidate.session.journal().key(&parent.key),
+            build: candidate.node.build(),
+        };
         if self.is_planning {
-            let is_aside = matches!(candidate.place, Place::Aside(_));
+            let is_aside = matches!(candidate.place, Place::Aside);
             return Ok(if is_aside { Found::KeptAside(node) } else { Found::Cached(node) });
         }
-        self.put_back(parent, &candidate.place)?;
+        self.put_back(parent, candidate)?;
         self.events.emit(Event::NodeCached { machine: parent.machine.to_string(), node: node.name.to_string() });
         self.forgive(&parent.machine, &node.name)?;
         Ok(Found::Cached(node))
     }
 
     /// Puts a node that is as it should be where it should be.
-    fn put_back(&self, parent: &NodeId, place: &Place) -> Result<()> {
+    fn put_back(&self, parent: &NodeId, Candidate { node, place, .. }: &Candidate) -> Result<()> {
         let machine = self.existing(&parent.machine)?;
         let below = Some(parent.name.as_str());
         match place {
             Place::Right => {}
-            Place::Wrong(node) => {
+            Place::Wrong => {
                 let is_current = node.snapshot.is_current;
                 self.put(&machine, &node.snapshot, below, is_current)?;
                 self.look_again(&machine.name)?;
             }
-            Place::Aside(node) => {
+            Place::Aside => {
                 let is_current = self.make_room(&machine, node.name())?;
                 self.put(&machine, &node.snapshot, below, is_current)?;
                 self.prune(&machine.name)?;
@@ -188,17 +183,15 @@ impl Engine {
         let parent_node = machine.existing(&parent.name)?;
         let key = journal.key(&parent.key);
         let directory = machine.directory.clone();
-        let built_on = Some((parent.name.to_string(), parent.key.clone()));
-        let record = Record { key: key.clone(), built_on, directory, is_ours: machine.is_ours, other_schema: None };
+        let id = machine.deleted_build(name, &key).map_or_else(|| self.store.new_id(), Ok)?;
+        let node = NodeId { machine: machine.name.clone(), name: name.clone(), key, build: id };
+        let record = Record::of(&node, Some(parent.into()), directory, machine.is_ours);
         let disk = |layer: DiskFile| {
             // libvirt wants to know where the domain went on writing; nothing was ever written after this state.
             let overlay = layer.file.with_extension("next");
             DiskState { target: layer.target, layer: layer.file, overlay }
         };
         let current = self.make_room(&machine, name.as_str())?;
-        if machine.node(name.as_str()).is_some() || self.anew().is_gone(&machine.name, name.as_str()) {
-            self.built_anew(&machine.name, name);
-        }
         self.hypervisor.redefine_snapshot(
             machine.name.as_str(),
             &SnapshotSpec {
@@ -213,7 +206,7 @@ impl Engine {
             },
         )?;
         self.prune(&machine.name)?;
-        let trail = Trail { name: name.clone(), parent_key: parent.key.clone(), journal, checkpoints };
+        let trail = Trail { name: name.clone(), parent: parent.into(), journal, checkpoints };
         if let Err(why) = self.succeed(parent, name, trail) {
             // The branch is built; what stays behind is debris.
             self.events.note(format!("what was kept of `{name}` could not be removed: {why}"));
@@ -223,7 +216,7 @@ impl Engine {
             node: name.to_string(),
             took: build.started.elapsed(),
         });
-        Ok(NodeId { machine: parent.machine.clone(), name: name.clone(), key })
+        Ok(node)
     }
 
     /// Makes room for a node in the tree: one of that name is kept aside with all that hangs below it. Says whether
@@ -243,7 +236,7 @@ impl Engine {
             return below.chain([node]).try_for_each(|node| aside.keep(node));
         }
         let below: Vec<_> = below.collect();
-        self.anew().are_gone(&machine.name, &below);
+        self.are_gone(&machine.name, &below);
         below
             .into_iter()
             .rev()
@@ -265,7 +258,7 @@ impl Engine {
                 doomed.extend(all.into_iter().filter(|node| node.record.is_some() && known.insert(node.name())));
             }
         }
-        self.anew().are_gone(&machine.name, &doomed);
+        self.are_gone(&machine.name, &doomed);
         let aside = Aside::of(&machine.directory);
         doomed.iter().try_for_each(|node| aside.keep(node))?;
         for node in doomed.iter().rev() {
@@ -280,21 +273,31 @@ impl Engine {
 }
 
 impl Machine {
-    /// Says whether a node's parent has been built anew since.
+    /// Says whether a node's parent is another one by now than it was built on.
     pub fn is_orphan(&self, node: &Node) -> bool {
-        let Some((built_on, key)) = node.record.as_ref().and_then(|record| record.built_on.as_ref()) else {
+        let Some(built_on) = node.record.as_ref().and_then(|record| record.built_on.as_ref()) else {
             return false;
         };
-        let parent = node.snapshot.parent.as_deref().filter(|parent| parent == built_on);
+        let parent = node.snapshot.parent.as_deref().filter(|parent| *parent == built_on.name);
         let parent = parent.and_then(|parent| self.node(parent)).and_then(|parent| parent.record.as_ref());
-        parent.is_some_and(|parent| parent.key != *key)
+        parent.is_some_and(|parent| parent.key != built_on.key)
+    }
+
+    /// Returns the build of a node that somebody deleted, where something in the tree was built on it: that stays
+    /// what it is when the node is there again.
+    pub fn deleted_build(&self, name: &SnapshotName, key: &str) -> Option<String> {
+        if self.node(name.as_str()).is_some() {
+            return None;
+        }
+        let mut parents = self.nodes.iter().filter_map(|node| node.record.as_ref()?.built_on.as_ref());
+        parents.find(|parent| parent.name == name.as_str() && parent.key == key).map(|parent| parent.build.clone())
     }
 }
 
 /// Says why a node cannot be what a step on `parent` makes, as far as that shows without the step.
 fn stale(node: &Node, record: &Record, parent: &NodeId) -> Option<Reason> {
-    let was = record.built_on.as_ref().map_or("none", |(was, _)| was);
-    if record.fits(&parent.key) {
+    let was = record.built_on.as_ref().map_or("none", |was| &was.name);
+    if record.fits(parent) {
         node.snapshot.missing_file().map(Reason::Changed)
     } else if was != parent.name.as_str() {
         Some(Reason::Changed(format!("its parent was `{was}`, is now `{}`", parent.name)))

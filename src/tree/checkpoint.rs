@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::builder::Running;
 use super::drawer::Drawer;
 use super::journal::Journal;
+use super::node::Parent;
 use super::store::seal;
 use crate::error::Result;
 use crate::hypervisor::{DiskFile, Guest, SnapshotFlags, SnapshotKind, SnapshotRequest};
@@ -34,7 +35,8 @@ pub struct Checkpoint {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trail {
     pub name: SnapshotName,
-    pub parent_key: String,
+    #[serde(flatten)]
+    pub parent: Parent,
     /// The operations up to the last check-point.
     pub journal: Journal,
     pub checkpoints: Vec<Checkpoint>,

@@ -1,11 +1,10 @@
 //! The engine: what every command and every script works through.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::anew::Anew;
 use super::event::{Event, Events};
 use super::inputs::Inputs;
 use super::node::{Node, machine_directory};
@@ -28,7 +27,8 @@ pub struct Engine {
     pub inputs: Arc<Inputs>,
     /// Whether it looks and changes nothing.
     pub(super) is_planning: bool,
-    anew: Mutex<Anew>,
+    /// Nodes that left a tree since what they stood on was built anew.
+    gone: Mutex<HashSet<Branch>>,
     machines: Mutex<HashMap<MachineName, Arc<Machine>>>,
     noted: Mutex<BTreeSet<String>>,
     /// How long after the start of a step its first check-point is taken.
@@ -60,12 +60,14 @@ pub struct Index {
     children: HashMap<String, Vec<usize>>,
 }
 
-/// A node that this run has found or made, named by its place and its content.
+/// A node that this run has found or made, named by its place, its content and its build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeId {
     pub machine: MachineName,
     pub name: SnapshotName,
     pub key: String,
+    /// Empty where none was recorded.
+    pub build: String,
 }
 
 impl Engine {
@@ -77,7 +79,7 @@ impl Engine {
             interrupt,
             inputs: Arc::default(),
             is_planning: false,
-            anew: Mutex::default(),
+            gone: Mutex::default(),
             machines: Mutex::default(),
             noted: Mutex::default(),
             checkpoint_after: super::checkpoint::AFTER,
@@ -94,8 +96,17 @@ impl Engine {
         engine
     }
 
-    pub(super) fn anew(&self) -> MutexGuard<'_, Anew> {
-        self.anew.lock().unwrap_or_else(PoisonError::into_inner)
+    fn gone(&self) -> MutexGuard<'_, HashSet<Branch>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn are_gone(&self, machine: &MachineName, nodes: &[&Node]) {
+        self.gone().extend(nodes.iter().map(|node| (machine.clone(), node.name().to_string())));
+    }
+
+    /// Says whether this run took a node out of the tree since what it stood on was built anew.
+    pub(super) fn is_gone(&self, machine: &MachineName, name: &SnapshotName) -> bool {
+        self.gone().contains(&(machine.clone(), name.to_string()))
     }
 
     /// Keeps a replay of a branch, which tells how far other journals would have answered its step.

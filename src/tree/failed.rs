@@ -11,6 +11,7 @@ use super::drawer::Drawer;
 use super::engine::{Engine, Machine, NodeId, no_such};
 use super::info::{LoggedOperation, logged};
 use super::journal::{Attempt, Journal};
+use super::node::Parent;
 use super::operation::Bytes;
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{DiskFile, Document};
@@ -20,9 +21,8 @@ use crate::name::{MachineName, SnapshotName};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failed {
     pub name: SnapshotName,
-    /// What it was built on.
-    pub parent: SnapshotName,
-    pub parent_key: String,
+    #[serde(flatten)]
+    pub parent: Parent,
     /// When it failed, in seconds since the epoch.
     pub when: u64,
     /// The whole text of the error.
@@ -100,8 +100,8 @@ impl Failed {
         let number = self.journal.entries.len() + 1;
         FailedLog {
             when: self.when,
-            parent: self.parent.to_string(),
-            parent_key: self.parent_key,
+            parent: self.parent.name,
+            parent_key: self.parent.key,
             error: self.error,
             operations: logged(self.journal),
             operation: self.attempt.map(|attempt| FailedOperation {
@@ -166,8 +166,7 @@ impl Engine {
         }
         let failed = Failed {
             name: name.clone(),
-            parent: parent.name.clone(),
-            parent_key: parent.key.clone(),
+            parent: parent.into(),
             when: super::now(),
             error: error.to_string(),
             went_on: session.matched() > 0,

@@ -3,7 +3,6 @@
 //! A step is first replayed against the journal of the node that it made before ([`Session`]); only when that
 //! diverges is a [`Builder`] booted, the step carried out, and its layer grafted into the tree.
 
-mod anew;
 mod aside;
 mod base;
 mod branch;

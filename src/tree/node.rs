@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
+use super::engine::NodeId;
 use super::journal::Journal;
 use super::key::{Definition, SCHEMA};
 use super::reason::Reason;
@@ -13,15 +16,27 @@ use crate::hypervisor::{Metadata, Snapshot};
 #[derive(Clone, Debug)]
 pub struct Record {
     pub key: String,
-    /// The parent that it was built on, by name and key; none for a root. The tree may say otherwise, when somebody
-    /// deleted that parent.
-    pub built_on: Option<(String, String)>,
+    /// An id of this very build, since another one of the same key has another disk. Empty where none was recorded.
+    pub build: String,
+    /// None for a root. The tree may name another parent, when somebody deleted this one.
+    pub built_on: Option<Parent>,
     /// The machine's directory. Going back to a snapshot gives its metadata to the domain.
     pub directory: PathBuf,
     /// Whether snaptree made the machine's domain.
     pub is_ours: bool,
     /// The schema of another version of snaptree that made the node; its key means nothing here.
     pub other_schema: Option<String>,
+}
+
+/// What was built on: a node as it was then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    #[serde(rename = "parent", default)]
+    pub name: String,
+    #[serde(rename = "parent_key")]
+    pub key: String,
+    #[serde(rename = "parent_build", default)]
+    pub build: String,
 }
 
 /// A snapshot of a machine; one that snaptree made has a record.
@@ -48,6 +63,11 @@ impl Node {
         &self.snapshot.name
     }
 
+    /// Returns the id of its build.
+    pub fn build(&self) -> String {
+        self.record.as_ref().map(|record| record.build.clone()).unwrap_or_default()
+    }
+
     /// Reads the operations that made this node.
     pub fn journal(&self) -> Result<Journal> {
         match &self.snapshot.metadata {
@@ -72,14 +92,22 @@ impl Record {
         }
         let other_schema = (schema != SCHEMA.to_string()).then_some(schema);
         let directory = attribute(DIRECTORY)?.into();
-        let built_on = attribute("parent").zip(attribute("parent-key"));
+        let parent = attribute("parent").zip(attribute("parent-key"));
+        let of_parent = || attribute("parent-build").unwrap_or_default();
+        let built_on = parent.map(|(name, key)| Parent { name, key, build: of_parent() });
         let is_ours = attribute(GUEST).is_none();
-        Some(Self { key: attribute("key")?, built_on, directory, is_ours, other_schema })
+        let (key, build) = (attribute("key")?, attribute("build").unwrap_or_default());
+        Some(Self { key, build, built_on, directory, is_ours, other_schema })
     }
 
-    /// Says whether the node was built on something with this content.
-    pub fn fits(&self, parent_key: &str) -> bool {
-        self.other_schema.is_none() && self.built_on.as_ref().is_some_and(|(_, key)| key == parent_key)
+    /// Returns the record of a node that is made now.
+    pub fn of(node: &NodeId, built_on: Option<Parent>, directory: PathBuf, is_ours: bool) -> Self {
+        Self { key: node.key.clone(), build: node.build.clone(), built_on, directory, is_ours, other_schema: None }
+    }
+
+    /// Says whether the node stands on `parent`.
+    pub fn fits(&self, parent: &NodeId) -> bool {
+        self.other_schema.is_none() && self.built_on.as_ref().is_some_and(|built_on| built_on.is(parent))
     }
 
     /// Says that the node was made by a version of snaptree that keeps its records otherwise.
@@ -98,14 +126,30 @@ impl Record {
             ("key".to_string(), self.key.clone()),
             (DIRECTORY.to_string(), self.directory.to_string_lossy().into_owned()),
         ]);
-        if let Some((parent, key)) = &self.built_on {
-            attributes.insert("parent".to_string(), parent.clone());
-            attributes.insert("parent-key".to_string(), key.clone());
+        let mut set = |name: &str, value: &String| attributes.insert(name.to_string(), value.clone());
+        set("build", &self.build);
+        if let Some(parent) = &self.built_on {
+            set("parent", &parent.name);
+            set("parent-key", &parent.key);
+            set("parent-build", &parent.build);
         }
         if !self.is_ours {
             attributes.insert(GUEST.to_string(), "yes".to_string());
         }
         Metadata { attributes, lines, payload }
+    }
+}
+
+impl Parent {
+    /// Says whether it was this very build of the node.
+    pub fn is(&self, node: &NodeId) -> bool {
+        (&self.key, &self.build) == (&node.key, &node.build)
+    }
+}
+
+impl From<&NodeId> for Parent {
+    fn from(node: &NodeId) -> Self {
+        Self { name: node.name.to_string(), key: node.key.clone(), build: node.build.clone() }
     }
 }
 

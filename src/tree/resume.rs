@@ -70,9 +70,8 @@ impl Engine {
     pub fn footholds(&self, parent: &NodeId, name: &SnapshotName) -> Result<Vec<Foothold>> {
         let machine = self.existing(&parent.machine)?;
         let replays = self.replays_of(parent, name);
-        // A branch that is built although a replay went through is to be built anew, and so is one whose parent was:
-        // what it did before stands on another disk, even if the parent's key is the same.
-        let is_forced = self.anew().has(parent) || replays.iter().any(|replay| replay.has_gone_through());
+        // A branch that is built although a replay went through is to be built anew.
+        let is_forced = replays.iter().any(|replay| replay.has_gone_through());
         if self.is_planning || is_forced {
             return Ok(Vec::new());
         }
@@ -86,18 +85,18 @@ impl Engine {
             let session = Session::replay(name.as_str(), journal.clone(), self.events.clone(), self.interrupt.clone());
             footholds.push(Foothold { session: Arc::new(session), journal, checkpoints, of, stuck_at, matched });
         };
-        if let Some(failed) = Failed::drawer(&machine.directory).get(name).filter(|it| it.parent_key == parent.key) {
+        if let Some(failed) = Failed::drawer(&machine.directory).get(name).filter(|it| it.parent.is(parent)) {
             let stuck_at = failed.attempt.filter(|_| failed.went_on).map(|attempt| attempt.operation);
             add(failed.journal, failed.checkpoints, "failed try", stuck_at);
         }
-        let trail = Trail::drawer(&machine.directory).get(name).filter(|it| it.parent_key == parent.key);
+        let trail = Trail::drawer(&machine.directory).get(name).filter(|it| it.parent.is(parent));
         if let Some(trail) = trail.clone() {
             add(trail.journal, trail.checkpoints, "last build", None);
         }
         let fits = |node: &Node| {
             node.name() == name.as_str()
                 && node.snapshot.kind() == SnapshotKind::External
-                && node.record.as_ref().is_some_and(|record| record.fits(&parent.key))
+                && node.record.as_ref().is_some_and(|record| record.fits(parent))
         };
         let aside = Aside::of(&machine.directory).named(name.as_str());
         for node in machine.nodes.iter().chain(&aside).filter(|node| fits(node)) {

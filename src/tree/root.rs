@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::aside::Aside;
 use super::engine::{Engine, Machine, NodeId};
 use super::event::Event;
 use super::key::{Definition, RootKey, SCHEMA};
-use super::node::{Record, machine_metadata};
+use super::node::{Node, Record, machine_metadata};
 use super::reason::Reason;
 use super::shelf::{Entry, Kept, Unfinished};
 use crate::error::{Because, Error, Result};
@@ -52,7 +53,8 @@ impl Engine {
         if let Some(missing) = node.snapshot.missing_file() {
             return Ok(Found::Needed(Reason::Changed(missing)));
         }
-        Ok(Found::Cached(NodeId { machine: machine.name.clone(), name: name.clone(), key }))
+        let build = record.build.clone();
+        Ok(Found::Cached(NodeId { machine: machine.name.clone(), name: name.clone(), key, build }))
     }
 
     /// Defines the machine's domain on a copy of its image, and its root with it.
@@ -88,15 +90,13 @@ impl Engine {
         let disk = draft.add(self.store.new_file(&directory, "disk", "qcow2")?);
         self.hypervisor.create_overlay(&disk, &layer)?;
 
+        let key = RootKey { schema: SCHEMA, machine: definition }.digest();
+        let node = self.new_root(name, root, key)?;
         // What is superseded is written down before anything of it changes.
         if let Some((machine, node)) =
             existing.as_ref().and_then(|machine| machine.node(root.as_str()).map(|node| (machine, node)))
         {
             self.supersede(machine, node)?;
-            let key = RootKey { schema: SCHEMA, machine: definition }.digest();
-            if node.record.as_ref().is_some_and(|record| record.key == key) {
-                self.built_anew(name, root);
-            }
         }
         let was = existing.as_ref().map(|machine| self.keep_working_state(machine, root)).transpose()?;
         self.hypervisor.define(&DomainSpec {
@@ -117,15 +117,8 @@ impl Engine {
         let Some(machine) = self.look_again(name)? else {
             return Err(Error::bug(format!("machine `{name}` vanished after it was defined")));
         };
-        let key = RootKey { schema: SCHEMA, machine: definition }.digest();
         let payload = serde_json::to_vec(definition).map_err(|cause| Error::bug("a definition").cause(cause))?;
-        let record = Record {
-            key: key.clone(),
-            built_on: None,
-            directory: directory.clone(),
-            is_ours: true,
-            other_schema: None,
-        };
+        let record = Record::of(&node, None, directory, true);
         self.hypervisor.redefine_snapshot(
             name.as_str(),
             &SnapshotSpec {
@@ -143,9 +136,19 @@ impl Engine {
         if let Some(entry) = was {
             self.remembered(&machine, entry)?;
         }
-        let (machine, node) = (name.to_string(), root.to_string());
-        self.events.emit(Event::NodeBuilt { machine, node, took: started.elapsed() });
-        Ok(NodeId { machine: name.clone(), name: root.clone(), key })
+        self.events.emit(Event::NodeBuilt {
+            machine: name.to_string(),
+            node: root.to_string(),
+            took: started.elapsed(),
+        });
+        Ok(node)
+    }
+
+    /// Names a root that is to be made.
+    pub(super) fn new_root(&self, machine: &MachineName, name: &SnapshotName, key: String) -> Result<NodeId> {
+        let before = self.machine(machine)?.and_then(|machine| machine.earlier_build(name, &key));
+        let build = before.map_or_else(|| self.store.new_id(), Ok)?;
+        Ok(NodeId { machine: machine.clone(), name: name.clone(), key, build })
     }
 
     /// Keeps what a machine was that gets a new root.
@@ -203,6 +206,18 @@ impl Machine {
         }
         Err(Error::failed(format!("a domain `{}` exists already, and snaptree did not make it", self.name))
             .hint("give the machine another name"))
+    }
+
+    /// Returns the build of a root that was deleted or superseded by one of another key. A root is a copy of what its
+    /// key names: what stands on that one is right on the next one too.
+    fn earlier_build(&self, name: &SnapshotName, key: &str) -> Option<String> {
+        let has_key = |node: &Node| node.record.as_ref().is_some_and(|record| record.key == key);
+        if self.node(name.as_str()).is_some_and(has_key) {
+            return None;
+        }
+        let superseded = || Aside::of(&self.directory).named(name.as_str()).into_iter();
+        let is_whole = |node: &Node| has_key(node) && node.snapshot.missing_file().is_none();
+        self.deleted_build(name, key).or_else(|| superseded().find(is_whole).map(|node| node.build()))
     }
 }
 
