@@ -238,10 +238,8 @@ fn log_shows_what_made_a_snapshot() {
     let operation = serde_json::json!({
         "number": 1, "operation": "write /etc/motd, 6 bytes (8e4c7c1b)", "took": null, "outcome": "done",
     });
-    assert_eq!(
-        json,
-        serde_json::json!({ "machine": "lab", "name": "child", "operations": [operation], "failed": null })
-    );
+    let log = serde_json::json!({ "machine": "lab", "name": "child", "inputs": {}, "operations": [operation], "failed": null });
+    assert_eq!(json, log);
 }
 
 #[test]

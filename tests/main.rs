@@ -18,3 +18,4 @@ mod snapshots;
 mod support;
 mod together;
 mod walls;
+mod wanted;

@@ -30,7 +30,7 @@ impl Log {
         let log = if self.failed { engine.failed_log(&path)? } else { engine.log(&path)? };
         if self.json {
             ui.json(&log)?;
-        } else if log.operations.is_empty() && log.failed.is_none() {
+        } else if log.inputs.is_empty() && log.operations.is_empty() && log.failed.is_none() {
             ui.text(&why_empty(&path, &session)?)?;
         } else {
             ui.log(&log)?;

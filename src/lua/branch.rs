@@ -14,17 +14,16 @@ use super::plan;
 use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::name::SnapshotName;
-use crate::tree::{ASKED_FOR, Candidate, Engine, Event, Found, NodeId, Reason, Recalled, Resume, Session};
+use crate::tree::{ASKED_FOR, Candidate, Engine, Event, Found, NodeId, Reason, Recalled, Resume, Session, Wanted};
+
+const OPTIONS: [&str; 6] = ["comment", "inputs", "max_age", "timeout", "resume", "keep_failed"];
 
 /// A branch as the script asks for it.
 pub struct Branch {
-    pub name: SnapshotName,
+    pub wanted: Arc<Wanted>,
     step: Function,
-    comment: String,
     /// Whether what is left of a failed step is kept; the run says so where this does not.
     keep_failed: Option<bool>,
-    /// How long the step may take.
-    timeout: Option<Duration>,
     /// Whether a build may go on from what an earlier one has done.
     resume: bool,
 }
@@ -51,17 +50,10 @@ pub fn add_methods<M: UserDataMethods<Snapshot>>(methods: &mut M) {
             };
             let name = SnapshotName::new(name.to_string_lossy())?;
             let step = step_of(&name, step)?;
-            branches.push(Branch {
-                name,
-                step,
-                comment: String::new(),
-                keep_failed: None,
-                timeout: None,
-                resume: true,
-            });
+            branches.push(Branch { wanted: Arc::new(Wanted::new(name)), step, keep_failed: None, resume: true });
         }
         // Lua's tables have no order; the reports of a run should.
-        branches.sort_by(|a, b| a.name.cmp(&b.name));
+        branches.sort_by(|a, b| a.wanted.name.cmp(&b.wanted.name));
         let grown = lua.create_table()?;
         for snapshot in grow_all(&lua, &this, branches).await? {
             grown.set(snapshot.name.to_string(), snapshot)?;
@@ -82,14 +74,15 @@ fn step_of(name: &SnapshotName, step: Value) -> Result<Function> {
 async fn grow_all(lua: &Lua, parent: &Snapshot, branches: Vec<Branch>) -> Result<Vec<Snapshot>> {
     let (domain, context) = (&parent.domain, &parent.domain.context);
     for branch in &branches {
-        context.declare(lua, &domain.name, Some(&branch.name))?;
+        context.declare(lua, &domain.name, Some(&branch.wanted.name))?;
     }
     if context.control.is_plan() {
         return plan::branches(lua, parent, &branches).await;
     }
-    let is_needed = |branch: &Branch| context.control.needs(&context.place(&domain.name, &branch.name));
+    let is_needed = |branch: &Branch| context.control.needs(&context.place(&domain.name, &branch.wanted.name));
     let (needed, others): (Vec<_>, Vec<_>) = branches.into_iter().partition(is_needed);
-    let mut grown: Vec<_> = others.into_iter().map(|branch| Snapshot::left_alone(domain, branch.name)).collect();
+    let left_alone = |branch: Branch| Snapshot::left_alone(domain, branch.wanted.name.clone());
+    let mut grown: Vec<_> = others.into_iter().map(left_alone).collect();
     if !needed.is_empty() {
         let nodes = grow(lua, context, &parent.node().await?, &needed).await?;
         grown.extend(nodes.into_iter().map(|node| Snapshot::grown(domain, node)));
@@ -104,7 +97,7 @@ async fn grow(lua: &Lua, context: &Arc<Context>, parent: &NodeId, branches: &[Br
         for branch in branches {
             let reused = branch.reuse(lua, context, parent).await;
             found.push(reused.and_then(|found| match &found {
-                Found::Needed(reason) => context.control.may_build(&branch.name, reason).map(|()| found),
+                Found::Needed(reason) => context.control.may_build(&branch.wanted.name, reason).map(|()| found),
                 _ => Ok(found),
             }));
         }
@@ -129,13 +122,17 @@ async fn grow(lua: &Lua, context: &Arc<Context>, parent: &NodeId, branches: &[Br
 
 impl Branch {
     pub fn read(function: &'static str, name: String, step: Value, options: Value) -> Result<Self> {
-        let options = Options::read(function, options, &["comment", "keep_failed", "timeout", "resume"])?;
-        let comment = options.string("comment")?.unwrap_or_default();
-        let (keep_failed, timeout) = (options.boolean("keep_failed")?, options.duration("timeout")?);
-        let resume = options.boolean("resume")?.unwrap_or(true);
-        let name = SnapshotName::new(name)?;
-        let step = step_of(&name, step)?;
-        Ok(Self { name, step, comment, keep_failed, timeout, resume })
+        let options = Options::read(function, options, &OPTIONS)?;
+        let wanted = Wanted {
+            comment: options.string("comment")?.unwrap_or_default(),
+            timeout: options.duration("timeout")?,
+            inputs: options.inputs("inputs")?,
+            max_age: options.duration("max_age")?,
+            ..Wanted::new(SnapshotName::new(name)?)
+        };
+        let (keep_failed, resume) = (options.boolean("keep_failed")?, options.boolean("resume")?.unwrap_or(true));
+        let step = step_of(&wanted.name, step)?;
+        Ok(Self { wanted: Arc::new(wanted), step, keep_failed, resume })
     }
 
     /// Makes the branch a child of `parent`.
@@ -145,9 +142,9 @@ impl Branch {
 
     /// Looks for what this step has made of `parent` before.
     pub async fn reuse(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<Found> {
-        let (place, wanted) = (parent.clone(), self.name.clone());
+        let (place, wanted) = (parent.clone(), Arc::clone(&self.wanted));
         let recalled = context.blocking(move |engine| engine.recall(&place, &wanted)).await?;
-        if context.control.rebuilds(&parent.machine, &self.name) {
+        if context.control.rebuilds(&parent.machine, &self.wanted.name) {
             return Ok(Found::Needed(match recalled {
                 Recalled::Stale(reason) => reason,
                 Recalled::Candidate(_) => Reason::Changed(ASKED_FOR.to_string()),
@@ -160,7 +157,7 @@ impl Branch {
                 cached => return Ok(cached),
             },
         };
-        let (place, wanted) = (parent.clone(), self.name.clone());
+        let (place, wanted) = (parent.clone(), Arc::clone(&self.wanted));
         for candidate in context.blocking(move |engine| engine.recall_superseded(&place, &wanted)).await? {
             match self.try_out(lua, context, parent, candidate).await? {
                 Found::Needed(_) => {}
@@ -184,24 +181,22 @@ impl Branch {
     /// Runs the step in a builder and grafts what it made.
     async fn build(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId, reason: Reason) -> Result<NodeId> {
         let events = &context.engine.events;
-        let machine = parent.machine.clone();
+        let (machine, name) = (parent.machine.clone(), &self.wanted.name);
         let guest = context.blocking(move |engine| Ok(engine.existing(&machine)?.details.memory)).await?;
-        let waiting = || events.note(format!("`{}` waits until there is memory for its builder", self.name));
+        let waiting = || events.note(format!("`{name}` waits until there is memory for its builder"));
         let _share = context.budget.share(guest, waiting).await?;
-        let (machine, node) = (parent.machine.to_string(), self.name.to_string());
+        let (machine, node) = (parent.machine.to_string(), name.to_string());
         events.emit(Event::NodeStarted { machine: machine.clone(), node: node.clone(), reason: reason.to_string() });
         let built = async {
             // Who asks for a build wants none of what was done before.
-            let goes_on = self.resume && !context.control.rebuilds(&parent.machine, &self.name);
+            let goes_on = self.resume && !context.control.rebuilds(&parent.machine, &self.wanted.name);
             let resume = if goes_on { self.find_foothold(lua, context, parent).await? } else { None };
             if let Some(node) = self.build_and_graft(lua, context, parent, resume).await? {
                 return Ok(node);
             }
             // The step went another way than when it was compared: it is carried out from its beginning.
             let built = self.build_and_graft(lua, context, parent, None).await?;
-            built.ok_or_else(|| {
-                Error::bug(format!("the step of `{}` left a journal that it does not have", self.name)).into()
-            })
+            built.ok_or_else(|| Error::bug(format!("the step of `{name}` left a journal that it does not have")).into())
         };
         let built: std::result::Result<NodeId, Failure> = built.await;
         built.map_err(|failure| {
@@ -215,7 +210,7 @@ impl Branch {
 
     /// Looks for the last state in an earlier build up to which the step is the same.
     async fn find_foothold(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<Option<Resume>> {
-        let (place, wanted) = (parent.clone(), self.name.clone());
+        let (place, wanted) = (parent.clone(), Arc::clone(&self.wanted));
         let mut best: Option<Resume> = None;
         for foothold in context.blocking(move |engine| engine.footholds(&place, &wanted)).await? {
             // What fails by recorded answers alone would fail again and again.
@@ -239,19 +234,19 @@ impl Branch {
         parent: &NodeId,
         resume: Option<Resume>,
     ) -> std::result::Result<Option<NodeId>, Failure> {
-        let (place, wanted, limit) = (parent.clone(), self.name.clone(), self.timeout);
-        let build = context.blocking(move |engine| engine.start_build(&place, &wanted, limit, resume)).await?;
+        let (place, wanted) = (parent.clone(), Arc::clone(&self.wanted));
+        let build = context.blocking(move |engine| engine.start_build(&place, &wanted, resume)).await?;
         let ended = run(lua, context, &self.step, Arc::clone(&build.session)).await;
-        let (place, wanted, comment) = (parent.clone(), self.name.clone(), self.comment.clone());
+        let place = parent.clone();
         let keeps = self.keep_failed.unwrap_or(context.keep_failed);
         // Off the script's thread, for the builder goes there.
         let settle = move |engine: &Engine| match ended {
             Ok(Ended::Finished) if build.session.left_over().is_none() => {
-                engine.graft(&place, &wanted, &comment, build).map(|node| Ok(Some(node)))
+                engine.graft(&place, build).map(|node| Ok(Some(node)))
             }
             Ok(_) => Ok(Ok(None)),
             Err(error) => {
-                let is_kept = engine.give_up(&place, &wanted, build, &error, keeps);
+                let is_kept = engine.give_up(&place, build, &error, keeps);
                 Ok(Err(Failure { error, is_kept }))
             }
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mlua::{Table, Value};
 
 use crate::error::{Error, Result};
-use crate::tree::nearest;
+use crate::tree::{NamedInputs, nearest};
 
 const PART: &str = "true, false or a file";
 
@@ -208,6 +208,36 @@ impl Options {
             _ => None,
         };
         mode.filter(|mode| *mode <= 0o7777).map(Some).ok_or_else(|| self.wrong(name, WANTED, &value))
+    }
+
+    /// Reads what else decides what a node is: a table of names and values.
+    pub fn inputs(&self, name: &str) -> Result<NamedInputs> {
+        let wrong = |value: &Value| self.wrong(name, "a table of names and values, such as { schema = 4 }", value);
+        let table = match self.value(name) {
+            Value::Nil => return Ok(NamedInputs::new()),
+            Value::Table(table) => table,
+            other => return Err(wrong(&other)),
+        };
+        let mut inputs = NamedInputs::new();
+        for (key, value) in table.pairs::<Value, Value>().flatten() {
+            // Those of a list are known by their places.
+            let key = match key {
+                Value::String(text) => text.to_string_lossy(),
+                Value::Integer(number) => number.to_string(),
+                other => return Err(wrong(&other)),
+            };
+            let input = match &value {
+                Value::String(text) => text.to_str().ok().map(|text| text.as_ref().into()),
+                Value::Integer(number) => Some((*number).into()),
+                Value::Number(number) => serde_json::Number::from_f64(*number).map(Into::into),
+                Value::Boolean(truth) => Some((*truth).into()),
+                _ => None,
+            };
+            let wrong = || self.wrong(&format!("{name}.{key}"), "a string, a number, true or false", &value);
+            let input = input.ok_or_else(wrong)?;
+            inputs.insert(key, input);
+        }
+        Ok(inputs)
     }
 
     /// Reads a table of names and values, such as an environment.

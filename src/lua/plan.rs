@@ -24,7 +24,7 @@ pub async fn branches(lua: &Lua, parent: &Snapshot, branches: &[Branch]) -> Resu
         let (standing, found) = match parent.hollow() {
             Some(is) => {
                 let exists = domain.context.engine.machine(&domain.name)?;
-                let exists = exists.is_some_and(|machine| machine.node(branch.name.as_str()).is_some());
+                let exists = exists.is_some_and(|machine| machine.node(branch.wanted.name.as_str()).is_some());
                 let below = Standing::Below(parent.name.to_string(), is);
                 (if exists { below } else { Standing::Needed(Reason::Missing) }, Found::Needed(Reason::Missing))
             }
@@ -34,7 +34,7 @@ pub async fn branches(lua: &Lua, parent: &Snapshot, branches: &[Branch]) -> Resu
                 (standing(&found), found)
             }
         };
-        planned.push(note(domain, branch.name.clone(), Some(parent), standing, found));
+        planned.push(note(domain, branch.wanted.name.clone(), Some(parent), standing, found));
     }
     Ok(planned)
 }

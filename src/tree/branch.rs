@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::aside::Aside;
 use super::builder::{Builder, Purpose, Remains};
@@ -15,6 +15,7 @@ use super::reason::Reason;
 use super::resume::Resume;
 use super::root::{Found, not_from_a_script};
 use super::session::Session;
+use super::wanted::Wanted;
 use crate::error::Result;
 use crate::hypervisor::{DiskFile, DiskState, SnapshotSpec};
 use crate::name::{MachineName, SnapshotName};
@@ -47,13 +48,17 @@ pub enum Recalled {
 /// A branch that is being built.
 pub struct Build {
     pub session: Arc<Session>,
+    pub(super) wanted: Arc<Wanted>,
     pub(super) builder: Builder,
     started: Instant,
+    /// When the first operation was begun, perhaps by an earlier try.
+    begun: u64,
 }
 
 impl Engine {
-    /// Looks in the tree for what a step named `name` on `parent` may have made before.
-    pub fn recall(&self, parent: &NodeId, name: &SnapshotName) -> Result<Recalled> {
+    /// Looks in the tree for what a step on `parent` may have made before.
+    pub fn recall(&self, parent: &NodeId, wanted: &Wanted) -> Result<Recalled> {
+        let name = &wanted.name;
         let machine = self.existing(&parent.machine)?;
         self.replays_of(parent, name);
         let Some(node) = machine.node(name.as_str()) else {
@@ -71,25 +76,36 @@ impl Engine {
         }
         let is_below = node.snapshot.parent.as_deref() == Some(parent.name.as_str());
         let place = if is_below { Place::Right } else { Place::Wrong };
-        Ok(match self.candidate(parent, node.clone(), place) {
+        Ok(match self.candidate(parent, wanted, node.clone(), place) {
             Ok(candidate) => Recalled::Candidate(Box::new(candidate)),
-            Err(damaged) => Recalled::Stale(Reason::Changed(damaged.message)),
+            Err(why) => Recalled::Stale(Reason::Changed(why)),
         })
     }
 
-    /// Looks among the superseded nodes for what a step named `name` on `parent` may have made before.
-    pub fn recall_superseded(&self, parent: &NodeId, name: &SnapshotName) -> Result<Vec<Candidate>> {
+    /// Looks among the superseded nodes for what a step on `parent` may have made before.
+    pub fn recall_superseded(&self, parent: &NodeId, wanted: &Wanted) -> Result<Vec<Candidate>> {
         let machine = self.existing(&parent.machine)?;
-        let nodes = Aside::of(&machine.directory).named(name.as_str());
+        let nodes = Aside::of(&machine.directory).named(wanted.name.as_str());
         let fits = |node: &Node| {
             node.record.as_ref().is_some_and(|record| record.fits(parent)) && node.snapshot.missing_file().is_none()
         };
-        let candidate = |node: Node| self.candidate(parent, node, Place::Aside).ok();
+        let candidate = |node: Node| self.candidate(parent, wanted, node, Place::Aside).ok();
         Ok(nodes.into_iter().filter(fits).filter_map(candidate).collect())
     }
 
-    fn candidate(&self, parent: &NodeId, node: Node, place: Place) -> Result<Candidate> {
-        let session = Session::replay(node.name(), node.journal()?, self.events.clone(), self.interrupt.clone());
+    /// Lets a step be run against what made a node; says why not where that is clear without it.
+    fn candidate(
+        &self,
+        parent: &NodeId,
+        wanted: &Wanted,
+        node: Node,
+        place: Place,
+    ) -> std::result::Result<Candidate, String> {
+        let journal = node.journal().map_err(|damaged| damaged.message)?;
+        if let Some(why) = wanted.refuses(&journal, node.snapshot.created) {
+            return Err(why);
+        }
+        let session = Session::replay(node.name(), journal, self.events.clone(), self.interrupt.clone());
         let session = session.naming(&self.inputs);
         if self.is_planning {
             let session = Arc::new(session.leaving_the_host_alone());
@@ -142,15 +158,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Boots a builder for a branch of a tree that was claimed, where there is something to go on from on that. The
-    /// step may take as long as `limit` says.
-    pub fn start_build(
-        &self,
-        parent: &NodeId,
-        name: &SnapshotName,
-        limit: Option<Duration>,
-        resume: Option<Resume>,
-    ) -> Result<Build> {
+    /// Boots a builder for a branch of a tree that was claimed, where there is something to go on from on that.
+    pub fn start_build(&self, parent: &NodeId, wanted: &Arc<Wanted>, resume: Option<Resume>) -> Result<Build> {
+        let name = &wanted.name;
         let machine = self.existing(&parent.machine)?;
         let node = machine.existing(&parent.name)?;
         let started = Instant::now();
@@ -162,6 +172,7 @@ impl Engine {
             }
             None => Default::default(),
         };
+        let begun = answers.begun(super::now());
         let layers = match checkpoints.last() {
             Some(checkpoint) => checkpoint.layers.clone(),
             None => self.base(&machine, node)?,
@@ -170,14 +181,15 @@ impl Engine {
             Builder::boot(self, &machine, &node.snapshot.document, &layers, name.as_str(), Purpose::Build)?;
         let session = Session::live(name.as_str(), builder.guest(), self.events.clone(), self.interrupt.clone());
         let checkpointer = builder.checkpointer(self, checkpoints);
-        let session = session.within(limit).going_on(answers, checkpointer);
-        Ok(Build { session: Arc::new(session), builder, started })
+        let session = Arc::new(session.within(wanted.timeout).going_on(answers, checkpointer));
+        Ok(Build { session, wanted: Arc::clone(wanted), builder, started, begun })
     }
 
     /// Freezes a builder whose step succeeded and puts its layer into the tree.
-    pub fn graft(&self, parent: &NodeId, name: &SnapshotName, comment: &str, build: Build) -> Result<NodeId> {
+    pub fn graft(&self, parent: &NodeId, build: Build) -> Result<NodeId> {
+        let Wanted { name, comment, .. } = &*build.wanted;
         self.events.emit(Event::Freezing { node: name.to_string() });
-        let journal: Journal = build.session.journal();
+        let journal = build.journal();
         let Remains { layers, checkpoints, .. } = build.builder.freeze(self)?;
         let machine = self.existing(&parent.machine)?;
         let parent_node = machine.existing(&parent.name)?;
@@ -197,7 +209,7 @@ impl Engine {
             &SnapshotSpec {
                 name: name.to_string(),
                 parent: Some(parent.name.to_string()),
-                comment: comment.to_string(),
+                comment: comment.clone(),
                 created: super::now(),
                 current,
                 document: parent_node.snapshot.document.clone(),
@@ -269,6 +281,13 @@ impl Engine {
         }
         self.look_again(&machine.name)?;
         Ok(())
+    }
+}
+
+impl Build {
+    /// Returns what was done so far, as it is recorded.
+    pub(super) fn journal(&self) -> Journal {
+        Journal { inputs: self.wanted.inputs.clone(), begun: Some(self.begun), ..self.session.journal() }
     }
 }
 

@@ -1,6 +1,11 @@
-//! How an operation differs from the recorded one.
+//! How an operation differs from the recorded one, and a branch in its inputs.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
 
 use super::inputs::Inputs;
+use super::journal::NamedInputs;
 use super::operation::{Content, Operation, Payload, Quoted, Request};
 
 /// Says what a step asks for now, and what was recorded in its place.
@@ -54,6 +59,29 @@ pub fn difference(was: &Operation, now: &Request, inputs: &Inputs) -> String {
         }
         (was, now) => format!("{now} was {was}"),
     }
+}
+
+/// Says which named inputs changed, and how.
+pub fn inputs_difference(was: &NamedInputs, now: &NamedInputs) -> Option<String> {
+    let names: BTreeSet<&String> = was.keys().chain(now.keys()).collect();
+    let change = |name: &String| match (was.get(name), now.get(name)) {
+        (Some(old), Some(new)) if old == new => None,
+        (Some(Value::String(old)), Some(Value::String(new))) if is_long(old) || is_long(new) => {
+            let [old, new] = [old, new].map(|text| Content::of(text.as_bytes()));
+            Some(format!("input {name:?} changed: {}", digests(&old, &new)))
+        }
+        (Some(old), Some(new)) => Some(format!("input {name:?} was {old}, is now {new}")),
+        (None, _) => Some(format!("input {name:?} is new")),
+        (_, None) => Some(format!("input {name:?} is gone")),
+    };
+    let changes: Vec<String> = names.into_iter().filter_map(change).collect();
+    (!changes.is_empty()).then(|| changes.join(", "))
+}
+
+/// Says whether a text is more than a line of an explanation has room for.
+fn is_long(text: &str) -> bool {
+    const MOST: usize = 60;
+    text.len() > MOST || text.contains('\n')
 }
 
 /// Says whether the command is all that a `run` has.

@@ -1,6 +1,7 @@
 //! Failed nodes: what is left of a step that failed, outside of the tree, until its branch fails again or is built.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -136,11 +137,13 @@ impl Machine {
 impl Engine {
     /// Ends a build whose step failed. What is left of it becomes the branch's failed node, unless nothing is to be
     /// `kept` or the user stopped it; says whether it did.
-    pub fn give_up(&self, parent: &NodeId, name: &SnapshotName, build: Build, error: &Error, kept: bool) -> bool {
+    pub fn give_up(&self, parent: &NodeId, build: Build, error: &Error, kept: bool) -> bool {
+        let wanted = Arc::clone(&build.wanted);
+        let name = &wanted.name;
         if error.kind == Kind::Interrupted || self.interrupt.is_raised() {
             return false;
         }
-        let kept = if kept { self.keep_failed(parent, name, build, error).map(|()| true) } else { Ok(false) };
+        let kept = if kept { self.keep_failed(parent, build, error).map(|()| true) } else { Ok(false) };
         let ended = kept.and_then(|kept| {
             if !kept {
                 self.forget_failed(&parent.machine, name)?;
@@ -154,11 +157,12 @@ impl Engine {
         })
     }
 
-    fn keep_failed(&self, parent: &NodeId, name: &SnapshotName, build: Build, error: &Error) -> Result<()> {
+    fn keep_failed(&self, parent: &NodeId, build: Build, error: &Error) -> Result<()> {
         let machine = self.existing(&parent.machine)?;
         let document = machine.existing(&parent.name)?.snapshot.document.clone();
-        let Build { session, builder, .. } = build;
-        let (journal, attempt, is_told) = (session.journal(), session.attempt(), session.is_told());
+        let journal = build.journal();
+        let Build { session, wanted, builder, .. } = build;
+        let (name, attempt, is_told) = (&wanted.name, session.attempt(), session.is_told());
         let Remains { layers, is_whole, mut checkpoints } = builder.keep(self)?;
         let operations = journal.entries.len();
         if is_told && is_whole && checkpoints.last().is_none_or(|last| last.operations < operations) {

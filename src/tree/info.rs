@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::engine::{Engine, Machine};
 use super::failed::{Failed, FailedLog, FailedView};
-use super::journal::Journal;
+use super::journal::{Journal, NamedInputs};
 use super::node::Node;
 use super::undo::UndoView;
 use super::view::SnapshotView;
@@ -98,6 +98,7 @@ pub struct SnapshotDiskInfo {
 pub struct Log {
     pub machine: String,
     pub name: String,
+    pub inputs: NamedInputs,
     pub operations: Vec<LoggedOperation>,
     /// What is left of the last step of that name that failed.
     pub failed: Option<FailedLog>,
@@ -209,7 +210,8 @@ impl Engine {
             }
         };
         let (machine, name) = (machine.name.to_string(), path.snapshot.to_string());
-        Ok(Log { machine, name, operations: logged(journal), failed: failed.map(Failed::log) })
+        let inputs = journal.inputs.clone();
+        Ok(Log { machine, name, inputs, operations: logged(journal), failed: failed.map(Failed::log) })
     }
 
     /// Returns what is left of a branch whose step failed.
@@ -217,7 +219,8 @@ impl Engine {
         let machine = self.existing_now(&path.machine)?;
         let failed = machine.failed(&path.snapshot)?;
         let (machine, name) = (machine.name.to_string(), path.snapshot.to_string());
-        Ok(Log { machine, name, operations: Vec::new(), failed: Some(failed.log()) })
+        let inputs = failed.journal.inputs.clone();
+        Ok(Log { machine, name, inputs, operations: Vec::new(), failed: Some(failed.log()) })
     }
 
     /// Lists an image and what it stands on, as far as that can be found out.

@@ -1,8 +1,10 @@
 //! The record of a step: its operations in order, with what came of each.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::key::{BranchKey, SCHEMA};
 use super::operation::{Bytes, Operation, Outcome, RESULT_LIMIT};
@@ -38,16 +40,29 @@ impl Attempt {
     }
 }
 
+/// What a step depends on that no operation shows, by name: strings, numbers and booleans.
+pub type NamedInputs = BTreeMap<String, Value>;
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Journal {
     pub entries: Vec<Entry>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: NamedInputs,
+    /// When the first operation was begun, also where a later try went on from there: seconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<u64>,
 }
 
 impl Journal {
     /// Returns the key of the node that these operations make of the parent with the key `parent`.
     pub fn key(&self, parent: &str) -> String {
         let operations = self.entries.iter().map(|entry| &entry.operation).collect();
-        BranchKey { schema: SCHEMA, parent, operations }.digest()
+        BranchKey { schema: SCHEMA, parent, inputs: &self.inputs, operations }.digest()
+    }
+
+    /// Returns when the first operation was begun, which was not later than `when`.
+    pub fn begun(&self, when: u64) -> u64 {
+        self.begun.unwrap_or(when).min(when)
     }
 
     pub fn lines(&self) -> Vec<String> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::journal::NamedInputs;
 use super::operation::Operation;
 use crate::hypervisor::{Firmware, Network};
 
@@ -74,6 +75,8 @@ pub struct BranchKey<'a> {
     pub schema: u32,
     /// The parent's key.
     pub parent: &'a str,
+    #[serde(skip_serializing_if = "NamedInputs::is_empty")]
+    pub inputs: &'a NamedInputs,
     pub operations: Vec<&'a Operation>,
 }
 
@@ -136,12 +139,25 @@ mod tests {
         let root = RootKey { schema: SCHEMA, machine: &definition() }.digest();
         assert_ne!(root, RootKey { schema: SCHEMA + 1, machine: &definition() }.digest());
         assert_ne!(root, RootKey { schema: SCHEMA, machine: &Definition { cpus: 4, ..definition() } }.digest());
-        let branch = |parent: &str, operations| BranchKey { schema: SCHEMA, parent, operations }.digest();
+        let with = |inputs: &NamedInputs, parent: &str, operations| {
+            BranchKey { schema: SCHEMA, parent, inputs, operations }.digest()
+        };
+        let branch = |parent: &str, operations| with(&NamedInputs::new(), parent, operations);
         assert_ne!(branch("a", vec![]), branch("b", vec![]));
         assert_ne!(branch("a", vec![]), branch("a", vec![&Operation::Sync]));
         assert_ne!(
             branch("a", vec![&Operation::Sync, &Operation::Time]),
             branch("a", vec![&Operation::Time, &Operation::Sync])
         );
+        let [three, four] = [3, 4].map(|value| with(&[("x".to_string(), value.into())].into(), "a", vec![]));
+        assert!(three != four && three != branch("a", vec![]));
+    }
+
+    #[test]
+    fn a_branch_without_inputs_has_the_key_that_it_always_had() {
+        let (parent, operations) = ("a", vec![&Operation::Sync]);
+        let key = BranchKey { schema: 1, parent, inputs: &NamedInputs::new(), operations }.digest();
+        let json = r#"{"schema":1,"parent":"a","operations":[{"kind":"sync"}]}"#;
+        assert_eq!(key, blake3::hash(json.as_bytes()).to_hex().to_string());
     }
 }

@@ -45,6 +45,7 @@ mod sweep;
 mod take;
 mod undo;
 mod view;
+mod wanted;
 
 pub use branch::{Build, Candidate, Recalled};
 pub use builder::Builder;
@@ -53,6 +54,7 @@ pub use erase::Scope;
 pub use event::{Event, Events};
 pub use failed::{FailedLog, FailedOperation, FailedView};
 pub use info::{DiskInfo, FileInfo, Log, LoggedOperation, MachineInfo, MachineView, SnapshotDiskInfo, SnapshotInfo};
+pub use journal::NamedInputs;
 pub use key::Definition;
 pub use node::Node;
 pub use operation::{Content, Operation, Outcome, Payload, Request};
@@ -67,6 +69,7 @@ pub use store::Store;
 pub use take::{DiskChoice, Take};
 pub use undo::UndoView;
 pub use view::{SnapshotView, TreeView};
+pub use wanted::Wanted;
 
 /// Returns the time in seconds since the epoch.
 fn now() -> u64 {

@@ -11,9 +11,9 @@ use super::journal::Journal;
 use super::node::Node;
 use super::operation::Operation;
 use super::session::Session;
+use super::wanted::Wanted;
 use crate::error::Result;
 use crate::hypervisor::SnapshotKind;
-use crate::name::SnapshotName;
 
 /// What a step did before, with the states on the way that are still there.
 pub struct Foothold {
@@ -66,8 +66,9 @@ impl Foothold {
 }
 
 impl Engine {
-    /// Lists what a step named `name` has done on `parent` before, and from where it may go on.
-    pub fn footholds(&self, parent: &NodeId, name: &SnapshotName) -> Result<Vec<Foothold>> {
+    /// Lists what a step has done on `parent` before, and from where it may go on.
+    pub fn footholds(&self, parent: &NodeId, wanted: &Wanted) -> Result<Vec<Foothold>> {
+        let name = &wanted.name;
         let machine = self.existing(&parent.machine)?;
         let replays = self.replays_of(parent, name);
         // A branch that is built although a replay went through is to be built anew.
@@ -76,22 +77,23 @@ impl Engine {
             return Ok(Vec::new());
         }
         let mut footholds = Vec::new();
-        let mut add = |journal: Journal, mut checkpoints: Vec<Checkpoint>, of, stuck_at| {
+        let mut add = |mut journal: Journal, when, mut checkpoints: Vec<Checkpoint>, of, stuck_at| {
             checkpoints.retain(|checkpoint| self.can_go_on_from(checkpoint));
-            if checkpoints.is_empty() {
+            if checkpoints.is_empty() || wanted.refuses(&journal, when).is_some() {
                 return;
             }
+            journal.begun = Some(journal.begun(when));
             let matched = replays.iter().find_map(|replay| known(replay, &journal));
             let session = Session::replay(name.as_str(), journal.clone(), self.events.clone(), self.interrupt.clone());
             footholds.push(Foothold { session: Arc::new(session), journal, checkpoints, of, stuck_at, matched });
         };
         if let Some(failed) = Failed::drawer(&machine.directory).get(name).filter(|it| it.parent.is(parent)) {
             let stuck_at = failed.attempt.filter(|_| failed.went_on).map(|attempt| attempt.operation);
-            add(failed.journal, failed.checkpoints, "failed try", stuck_at);
+            add(failed.journal, failed.when, failed.checkpoints, "failed try", stuck_at);
         }
         let trail = Trail::drawer(&machine.directory).get(name).filter(|it| it.parent.is(parent));
         if let Some(trail) = trail.clone() {
-            add(trail.journal, trail.checkpoints, "last build", None);
+            add(trail.journal, super::now(), trail.checkpoints, "last build", None);
         }
         let fits = |node: &Node| {
             node.name() == name.as_str()
@@ -104,7 +106,8 @@ impl Engine {
             let is_below = |trail: &&Trail| journal.entries.starts_with(&trail.journal.entries);
             let below = trail.as_ref().filter(is_below).map(|trail| trail.checkpoints.clone());
             let whole = Checkpoint { operations: journal.entries.len(), layers: node.snapshot.layers() };
-            add(journal, below.into_iter().flatten().chain([whole]).collect(), "last build", None);
+            let checkpoints = below.into_iter().flatten().chain([whole]).collect();
+            add(journal, node.snapshot.created, checkpoints, "last build", None);
         }
         Ok(footholds)
     }

@@ -30,7 +30,7 @@ impl From<Error> for Halt {
 }
 
 enum Source {
-    Replay(Replay),
+    Replay(Box<Replay>),
     Live(Box<Live>),
     /// Nothing is there: every operation succeeds with an empty result.
     Hollow,
@@ -72,7 +72,8 @@ pub struct Session {
 impl Session {
     /// Answers operations from `journal`; no guest exists.
     pub fn replay(node: &str, journal: Journal, events: Events, interrupt: Interrupt) -> Self {
-        Self::of(node, Source::Replay(Replay { journal, next: 0, writes: true, wanted: None }), events, interrupt)
+        let replay = Replay { journal, next: 0, writes: true, wanted: None };
+        Self::of(node, Source::Replay(Box::new(replay)), events, interrupt)
     }
 
     fn of(node: &str, source: Source, events: Events, interrupt: Interrupt) -> Self {
@@ -360,7 +361,7 @@ mod tests {
 
     fn session(entries: Vec<(Operation, Outcome)>) -> Session {
         let entries = entries.into_iter().map(|(operation, outcome)| Entry { operation, outcome, took: 1 }).collect();
-        Session::replay("n", Journal { entries }, Events::none(), Interrupt::default())
+        Session::replay("n", Journal { entries, ..Journal::default() }, Events::none(), Interrupt::default())
     }
 
     fn divergence(session: &Session, request: &Request) -> String {

@@ -8,10 +8,11 @@ use crate::tree::{FailedLog, Log, LoggedOperation, Outcome};
 /// The most lines of a command's output that are shown unasked.
 const LINES: usize = 20;
 
-/// Writes the operations, what came of each indented below it; all of it when asked for. What is left of a step that
-/// failed comes after them.
+/// Writes the inputs and the operations, what came of each indented below it; all of it when asked for. What is left
+/// of a step that failed comes after them.
 pub fn text(log: &Log, all: bool) -> String {
-    let mut lines = Vec::new();
+    let input = |(name, value)| one_line(&format!("input {name:?}: {value}"));
+    let mut lines: Vec<String> = log.inputs.iter().map(input).collect();
     operations(&log.operations, all, &mut lines);
     if let Some(failed) = &log.failed {
         failure(failed, all, &mut lines);
@@ -89,7 +90,8 @@ mod tests {
             outcome: serde_json::from_value(outcome.clone()).unwrap(),
         };
         let operations = outcomes.as_array().unwrap().iter().enumerate().map(operation).collect();
-        Log { machine: "db".into(), name: "sn02".into(), operations, failed: None }
+        let inputs = [("schema".to_string(), "3".into())].into();
+        Log { machine: "db".into(), name: "sn02".into(), inputs, operations, failed: None }
     }
 
     #[test]
@@ -103,6 +105,7 @@ mod tests {
             { "unrecorded": { "size": 2048 } },
         ]));
         let expected = "\
+input \"schema\": \"3\"
 1: run \"x\": 1.5 s
 2: run \"x\": 1.5 s
     status 3
@@ -125,8 +128,8 @@ mod tests {
         let content = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, "a\n".repeat(LINES + 2));
         let log = log(serde_json::json!([{ "content": content }]));
         let short = text(&log, false);
-        assert_eq!(short.lines().nth(1), Some("    ... 2 lines before these; --verbose shows them"));
-        assert_eq!(short.lines().count(), 2 + LINES);
-        assert_eq!(text(&log, true).lines().count(), 1 + LINES + 2);
+        assert_eq!(short.lines().nth(2), Some("    ... 2 lines before these; --verbose shows them"));
+        assert_eq!(short.lines().count(), 3 + LINES);
+        assert_eq!(text(&log, true).lines().count(), 2 + LINES + 2);
     }
 }
