@@ -1,6 +1,7 @@
 //! Everything that is tested through the real binary, and the rules that hold the source together.
 
 mod commands;
+mod differences;
 mod failed;
 mod fake;
 mod opened;

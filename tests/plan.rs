@@ -1,6 +1,5 @@
 //! `snaptree plan`, and what `run` takes beside it: `--only`, `--rebuild`, `--frozen`, `--set`.
 
-mod causes;
 mod control;
 mod params;
 
@@ -45,13 +44,6 @@ fn rerun(ran: &Ran, script: &str) -> Ran {
 
 fn plan(ran: &Ran, script: &str, status: i32, stdout: &str) -> Ran {
     ran.again().script(script).args(["plan", "script.lua"]).status(status).stdout(stdout).run()
-}
-
-/// The line of a plan that is about a node, without what is drawn before it.
-fn about(ran: &Ran, script: &str, node: &str) -> String {
-    let plan = ran.again().script(script).args(["plan", "script.lua"]).any_status().any_stdout().run();
-    let mut lines = plan.stdout.lines().map(|line| line.trim_start_matches([' ', '|', '+', '-']));
-    lines.find(|line| line.starts_with(&format!("{node}: "))).expect("the plan has the node").to_string()
 }
 
 /// Lists every file below a directory with its content, apart from the script.
