@@ -129,6 +129,14 @@ fn a_fork_of_what_is_left_has_the_files_that_were_written() {
         .status(1)
         .stderr("error: there is no failed `chidl` in `lab`\nhint: did you mean `child`?\n")
         .run();
+    failed
+        .again()
+        .args(["exec", "lab/child", "--", "true"])
+        .status(1)
+        .stderr(
+            "error: there is no snapshot `child` in `lab`\nhint: its step failed: `--failed` is what is left of it\n",
+        )
+        .run();
     assert_eq!(layers(&failed), ["base", "child"]);
 }
 

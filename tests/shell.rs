@@ -132,6 +132,48 @@ fn a_machine_that_runs_is_sat_at_itself() {
 }
 
 #[test]
+fn what_is_left_of_a_failed_step_is_entered_and_stays_as_it_is() {
+    let script = r#"
+        local base = machine("lab", { image = require "images.tiny" {} }):root "base"
+        base:branch("child", function(guest)
+          guest:write("/etc/conf", "port=1\n")
+          guest:run "false"
+        end)
+    "#;
+    let failed = Test::new().script(script).args(["run", "script.lua"]).status(1).any_stderr().run();
+    let mut shell = sit(&failed, "$SNAPTREE shell --failed lab/child; echo status $?");
+    shell.exp_string("Connected to lab/child (failed). The leave key is Ctrl-].\r\n").expect("the first line");
+    shell.exp_string("# ").expect("a prompt");
+    terminal::type_in(&mut shell, "cat /etc/conf\r");
+    shell.exp_string("cat /etc/conf\r\nport=1\r\n# ").expect("what the step wrote");
+    terminal::type_in(&mut shell, "\u{1d}");
+    shell.exp_string("\r\nLeft lab/child (failed).\r\nstatus 0\r\n").expect("the end");
+    assert_eq!(failed.domains(), ["lab"]);
+
+    let mut shell = sit(&failed, "$SNAPTREE shell --failed lab/child; echo status $?");
+    shell.exp_string("# ").expect("a prompt");
+    terminal::type_in(&mut shell, "poweroff\r");
+    shell.exp_string("poweroff\r\nlab/child (failed) has shut down.\r\nstatus 0\r\n").expect("the end");
+
+    let refused = |line: &str, error: &str| {
+        let mut shell = sit(&failed, line);
+        assert_eq!(shell.exp_eof().expect("the end").replace('\r', ""), error, "{line}");
+    };
+    refused(
+        "$SNAPTREE shell lab/child; echo status $?",
+        "error: there is no snapshot `child` in `lab`\nhint: its step failed: `--failed` is what is left of it\nstatus 1\n",
+    );
+    refused(
+        "$SNAPTREE shell --failed lab/base; echo status $?",
+        "error: there is no failed `base` in `lab`\nhint: `snaptree info lab` lists what failed\nstatus 1\n",
+    );
+    refused(
+        "$SNAPTREE shell --failed lab; echo status $?",
+        "error: `lab` names no snapshot\nhint: write lab/SNAPSHOT; `snaptree info lab` lists what failed\nstatus 2\n",
+    );
+}
+
+#[test]
 fn what_cannot_be_sat_at_is_refused() {
     let lab = lab();
     let refused = |line: &str, error: &str| {

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::session::Session;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::name::Target;
 use crate::ui::{End, LeaveKey, Terminal, Ui};
 
@@ -15,6 +15,9 @@ pub struct Shell {
     /// Leave with this key; written as in virsh, such as ^A for Ctrl-A
     #[arg(short, long, value_name = "KEY", default_value = "^]")]
     escape: LeaveKey,
+    /// Open it in what is left of the last build of that snapshot that failed
+    #[arg(long)]
+    failed: bool,
     /// MACHINE/SNAPSHOT for a fork, MACHINE for the machine itself
     target: Target,
 }
@@ -23,18 +26,24 @@ impl Shell {
     pub fn execute(&self, terminal: Terminal, session: Session, ui: &Ui) -> Result<i32> {
         let engine = &session.engine;
         let fork = match &self.target {
+            Target::Snapshot(path) if self.failed => Some(engine.fork_failed(path)?),
             Target::Snapshot(path) => Some(engine.fork(path)?),
+            Target::Machine(machine) if self.failed => {
+                return Err(Error::usage(format!("`{machine}` names no snapshot"))
+                    .hint(format!("write {machine}/SNAPSHOT; `snaptree info {machine}` lists what failed")));
+            }
             Target::Machine(_) => None,
         };
+        let place = format!("{}{}", self.target, if self.failed { " (failed)" } else { "" });
         let seat = match &fork {
             Some(fork) => engine.sit_in(fork)?,
             None => engine.sit_at(self.target.machine())?,
         };
-        ui.status(&format!("Connected to {}. The leave key is {}.", self.target, self.escape));
+        ui.status(&format!("Connected to {place}. The leave key is {}.", self.escape));
         match terminal.sit(seat, self.escape, &engine.interrupt)? {
-            End::Left => ui.status(&format!("Left {}.", self.target)),
+            End::Left => ui.status(&format!("Left {place}.")),
             End::ShutDown => {
-                ui.status(&format!("{} has shut down.", self.target));
+                ui.status(&format!("{place} has shut down."));
                 fork.as_ref().map_or(Ok(()), |fork| engine.see_off(fork))?;
             }
         }

@@ -9,7 +9,7 @@ use super::branch::Build;
 use super::builder::Remains;
 use super::checkpoint::{self, Checkpoint, Trail};
 use super::drawer::Drawer;
-use super::engine::{Engine, Machine, NodeId, no_such};
+use super::engine::{Engine, Machine, NodeId, nearest};
 use super::info::{LoggedOperation, logged};
 use super::journal::{Attempt, Journal};
 use super::node::Parent;
@@ -123,12 +123,12 @@ impl Machine {
         let drawer = Failed::drawer(&self.directory);
         drawer.get(name).ok_or_else(|| {
             let all = drawer.all();
-            let names = all.iter().map(|failed| failed.name.as_str());
-            let error = no_such(&format!("failed `{name}`"), &format!("in `{}`", self.name), name.as_str(), names);
-            match all.is_empty() {
-                true => error
+            let error = Error::failed(format!("there is no failed `{name}` in `{}`", self.name));
+            match nearest(name.as_str(), all.iter().map(|failed| failed.name.as_str())) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None if all.is_empty() => error
                     .hint("a branch whose step failed is kept until it is built; `run --on-error clean` keeps none"),
-                false => error,
+                None => error.hint(format!("`snaptree info {}` lists what failed", self.name)),
             }
         })
     }

@@ -10,7 +10,10 @@ impl Engine {
     pub fn fork(&self, path: &SnapshotPath) -> Result<Builder> {
         self.sweep(&path.machine)?;
         let machine = self.existing(&path.machine)?;
-        let node = machine.existing(&path.snapshot)?;
+        let node = machine.existing(&path.snapshot).map_err(|error| match machine.failed(&path.snapshot) {
+            Ok(_) => error.hint("its step failed: `--failed` is what is left of it"),
+            Err(_) => error,
+        })?;
         let layers = self.base(&machine, node)?;
         Builder::boot(self, &machine, &node.snapshot.document, &layers, path.snapshot.as_str(), Purpose::Fork)
     }

@@ -1,6 +1,9 @@
 //! What is left of a step that failed, on real guests.
 
+use std::time::Duration;
+
 use super::lab::Lab;
+use crate::support::terminal;
 
 #[test]
 #[ignore = "needs QEMU"]
@@ -25,6 +28,14 @@ fn what_is_left_of_a_failed_step_can_be_shown_and_entered() {
     let look = |command: &[&str]| lab.snaptree(&[&["exec", "--failed", &path, "--"], command].concat());
     look(&["sh", "-c", "cat /root/conf /root/half; echo more > /root/half"]).stdout("port=1\nhalf\n").run();
     look(&["cat", "/root/half"]).stdout("half\n").run();
+    let line = format!("$SNAPTREE shell --failed {path}; echo status $?");
+    let mut shell = terminal::open_within(&lab.snaptree(&[]), &line, Duration::from_secs(300));
+    shell.exp_string(&format!("Connected to {path} (failed). The leave key is Ctrl-].\r\n")).unwrap();
+    shell.exp_string("tiny:~# ").unwrap();
+    terminal::type_in(&mut shell, "cat /root/half\r");
+    shell.exp_string("\nhalf\r\n").unwrap();
+    terminal::type_in(&mut shell, "\u{1d}");
+    shell.exp_string(&format!("Left {path} (failed).\r\nstatus 0\r\n")).unwrap();
     lab.assert_no_clone_is_left();
 
     lab.script(&script.replace("exit 7", "exit 0")).any_stderr().run();
