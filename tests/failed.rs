@@ -81,7 +81,7 @@ fn a_failed_step_is_kept_outside_of_the_tree_and_shown() {
     assert_eq!(
         said,
         r#"child: failed; the tree is as it was.
-child: `snaptree log lab/child` shows what it did, `snaptree exec --failed lab/child -- CMD` looks around.
+child: `snaptree log lab/child` shows what it did, `snaptree shell --failed lab/child` looks around.
 error: script.lua:5: "make" failed with exit status 2 in `child`
   | compiling
   | cc: not found

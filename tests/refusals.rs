@@ -21,7 +21,7 @@ fn step_fails(step: &str, status: i32, error: &str) {
     let ran =
         Test::new().answers(answers).script(&script).args(["run", "script.lua"]).status(status).any_stderr().run();
     const LOOK: &str =
-        "child: `snaptree log lab/child` shows what it did, `snaptree exec --failed lab/child -- CMD` looks around.\n";
+        "child: `snaptree log lab/child` shows what it did, `snaptree shell --failed lab/child` looks around.\n";
     let (_, said) = ran.stderr.split_once("child: failed; the tree is as it was.\n").expect(&ran.stderr);
     assert_eq!(said, format!("{LOOK}{error}"));
     assert_eq!(ran.domains(), ["lab"], "the builder is gone");

@@ -110,7 +110,7 @@ impl Progress {
             Event::FailureKept { machine, node } => {
                 let path = shell_word(&format!("{machine}/{node}"));
                 self.status(format!(
-                    "{node}: `snaptree log {path}` shows what it did, `snaptree exec --failed {path} -- CMD` looks around."
+                    "{node}: `snaptree log {path}` shows what it did, `snaptree shell --failed {path}` looks around."
                 ));
             }
         }

@@ -102,7 +102,7 @@ fn a_failing_step_leaves_the_tree_as_it_was() {
     let path = format!("{}/child", lab.machine);
     let said = format!(
         "child: failed; the tree is as it was.\n\
-         child: `snaptree log {path}` shows what it did, `snaptree exec --failed {path} -- CMD` looks around.\n\
+         child: `snaptree log {path}` shows what it did, `snaptree shell --failed {path}` looks around.\n\
          error: script.lua:4: \"echo to stdout; echo to stderr >&2; exit 7\" failed with exit status 7 in `child`\n  \
            | to stdout\n  | to stderr\n"
     );
