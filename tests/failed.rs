@@ -80,7 +80,8 @@ fn a_failed_step_is_kept_outside_of_the_tree_and_shown() {
     let (_, said) = failed.stderr.split_once("child: 3: run \"make\"\n").expect(&failed.stderr);
     assert_eq!(
         said,
-        r#"child: failed; the tree is as it was.
+        r#"child: 3: failed after [TIME].
+child: failed; the tree is as it was.
 child: `snaptree log lab/child` shows what it did, `snaptree shell --failed lab/child` looks around.
 error: script.lua:5: "make" failed with exit status 2 in `child`
   | compiling

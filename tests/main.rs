@@ -8,6 +8,7 @@ mod opened;
 mod plan;
 mod preflight;
 mod primitives;
+mod progress;
 mod qemu;
 mod rebuilt;
 mod refactorings;

@@ -45,12 +45,14 @@ impl Run {
             ..self.script.settings(&session, self.jobs, &orders)
         };
         let machines = lua::run_script(settings, planned.as_ref())?;
+        let mut trees = Vec::new();
         for machine in &machines {
             // One that is left alone need not be there.
             if session.engine.look_again(machine)?.is_some() {
-                ui.progress_tree(&session.engine.trees(Some(machine))?);
+                trees.extend(session.engine.trees(Some(machine))?);
             }
         }
+        ui.progress_trees(&trees, machines.len() > 1);
         Ok(0)
     }
 

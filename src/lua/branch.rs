@@ -14,7 +14,9 @@ use super::plan;
 use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::name::SnapshotName;
-use crate::tree::{ASKED_FOR, Candidate, Engine, Event, Found, NodeId, Reason, Recalled, Resume, Session, Wanted};
+use crate::tree::{
+    ASKED_FOR, Candidate, Engine, Event, Found, NodeId, Reason, Recalled, Resume, Session, Subject, Wanted,
+};
 
 const OPTIONS: [&str; 6] = ["comment", "inputs", "max_age", "timeout", "resume", "keep_failed"];
 
@@ -183,10 +185,10 @@ impl Branch {
         let events = &context.engine.events;
         let (machine, name) = (parent.machine.clone(), &self.wanted.name);
         let guest = context.blocking(move |engine| Ok(engine.existing(&machine)?.details.memory)).await?;
-        let waiting = || events.note(format!("`{name}` waits until there is memory for its builder"));
+        let subject = Subject::node(&parent.machine, name);
+        let waiting = || events.note(format!("`{subject}` waits until there is memory for its builder"));
         let _share = context.budget.share(guest, waiting).await?;
-        let (machine, node) = (parent.machine.to_string(), name.to_string());
-        events.emit(Event::NodeStarted { machine: machine.clone(), node: node.clone(), reason: reason.to_string() });
+        events.emit(Event::NodeStarted { subject: subject.clone(), reason: reason.to_string() });
         let built = async {
             // Who asks for a build wants none of what was done before.
             let goes_on = self.resume && !context.control.rebuilds(&parent.machine, &self.wanted.name);
@@ -200,9 +202,9 @@ impl Branch {
         };
         let built: std::result::Result<NodeId, Failure> = built.await;
         built.map_err(|failure| {
-            events.emit(Event::NodeFailed { machine: machine.clone(), node: node.clone() });
+            events.emit(Event::NodeFailed { subject: subject.clone() });
             if failure.is_kept {
-                events.emit(Event::FailureKept { machine, node });
+                events.emit(Event::FailureKept { subject });
             }
             failure.error
         })

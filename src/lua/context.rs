@@ -11,7 +11,7 @@ use super::error::STDLIB;
 use crate::error::{Error, Result};
 use crate::image::ImageCache;
 use crate::name::{MachineName, SnapshotName};
-use crate::tree::{ASKED_FOR, Engine, Event, Found, Reason};
+use crate::tree::{ASKED_FOR, Engine, Event, Found, Reason, Subject};
 
 /// One connection, and what goes with it.
 pub struct Context {
@@ -80,6 +80,7 @@ impl Context {
         declared.places.insert(what, place);
         if snapshot.is_none() {
             declared.machines.push(machine.clone());
+            self.engine.events.emit(Event::MachineDeclared { machine: machine.to_string() });
         }
         Ok(())
     }
@@ -113,8 +114,7 @@ impl Context {
         match &found {
             Found::Needed(reason) => self.control.may_build(name, reason)?,
             Found::Cached(_) | Found::KeptAside(_) => {
-                let (machine, node) = (machine.to_string(), name.to_string());
-                self.engine.events.emit(Event::NodeCached { machine, node });
+                self.engine.events.emit(Event::NodeCached { subject: Subject::node(machine, name) });
             }
         }
         Ok(found)

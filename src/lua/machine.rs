@@ -12,7 +12,7 @@ use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::hypervisor::{Firmware, Network};
 use crate::name::{MachineName, SnapshotName};
-use crate::tree::{Definition, Event, Found};
+use crate::tree::{Definition, Event, Found, Subject};
 
 const OPTIONS: [&str; 8] = ["image", "memory", "cpus", "disk", "cpu_model", "firmware", "network", "extra_xml"];
 const MEMORY: u64 = 1 << 30;
@@ -110,11 +110,8 @@ impl Machine {
             }
         };
         let events = &context.engine.events;
-        events.emit(Event::NodeStarted {
-            machine: machine.to_string(),
-            node: name.to_string(),
-            reason: reason.to_string(),
-        });
+        let subject = Subject::node(machine, &name);
+        events.emit(Event::NodeStarted { subject, reason: reason.to_string() });
         let ready = self.image.ready(lua, context).await?;
         let (place, definition) = (machine.clone(), self.definition.clone());
         let made = context.blocking(move |engine| engine.make_root(&place, &name, &comment, &definition, &ready));
@@ -145,8 +142,7 @@ impl UserData for Machine {
             context.declare(&lua, machine, Some(&name))?;
             let made = this.root(&lua, name.clone(), comment).await;
             Ok(made.inspect_err(|_| {
-                let (machine, node) = (machine.to_string(), name.to_string());
-                context.engine.events.emit(Event::NodeFailed { machine, node });
+                context.engine.events.emit(Event::NodeFailed { subject: Subject::node(machine, &name) });
             })?)
         });
     }

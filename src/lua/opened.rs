@@ -11,7 +11,7 @@ use super::plan;
 use super::snapshot::Snapshot;
 use crate::error::Result;
 use crate::name::SnapshotName;
-use crate::tree::{Event, Found};
+use crate::tree::{Event, Found, Subject};
 
 /// The root of `machine:branch`, which names none.
 const ROOT: &str = "root";
@@ -57,10 +57,10 @@ async fn root(domain: &Domain, name: SnapshotName, comment: String) -> Result<Sn
         }
     };
     let events = &context.engine.events;
-    let (machine, node) = (domain.name.to_string(), name.to_string());
-    events.emit(Event::NodeStarted { machine: machine.clone(), node: node.clone(), reason: reason.to_string() });
+    let subject = Subject::node(&domain.name, &name);
+    events.emit(Event::NodeStarted { subject: subject.clone(), reason: reason.to_string() });
     let (place, wanted) = (domain.name.clone(), name);
     let made = context.blocking(move |engine| engine.make_state_root(&place, &wanted, &comment)).await;
-    let made = made.inspect_err(|_| events.emit(Event::NodeFailed { machine, node }))?;
+    let made = made.inspect_err(|_| events.emit(Event::NodeFailed { subject }))?;
     Ok(Snapshot::grown(domain, made))
 }

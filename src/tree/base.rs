@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::engine::{Engine, Machine, NodeId};
-use super::event::Event;
+use super::event::{Event, Subject};
 use super::key::{SCHEMA, digest};
 use super::node::{Node, Record};
 use super::reason::Reason;
@@ -156,8 +156,8 @@ impl Engine {
             },
         )?;
         self.prune(&machine.name)?;
-        let (domain, root) = (machine.name.to_string(), name.to_string());
-        self.events.emit(Event::NodeBuilt { machine: domain, node: root, took: started.elapsed() });
+        let subject = Subject::node(&machine.name, name);
+        self.events.emit(Event::NodeBuilt { subject, took: started.elapsed() });
         Ok(node)
     }
 }

@@ -8,7 +8,7 @@ use super::aside::Aside;
 use super::builder::{Builder, Purpose, Remains};
 use super::checkpoint::Trail;
 use super::engine::{Engine, Machine, NodeId};
-use super::event::Event;
+use super::event::{Event, Subject};
 use super::journal::Journal;
 use super::node::{Node, Record};
 use super::reason::Reason;
@@ -132,7 +132,7 @@ impl Engine {
             return Ok(if is_aside { Found::KeptAside(node) } else { Found::Cached(node) });
         }
         self.put_back(parent, candidate)?;
-        self.events.emit(Event::NodeCached { machine: parent.machine.to_string(), node: node.name.to_string() });
+        self.events.emit(Event::NodeCached { subject: Subject::node(&node.machine, &node.name) });
         self.forgive(&parent.machine, &node.name)?;
         Ok(Found::Cached(node))
     }
@@ -164,10 +164,11 @@ impl Engine {
         let machine = self.existing(&parent.machine)?;
         let node = machine.existing(&parent.name)?;
         let started = Instant::now();
+        let subject = Subject::node(&machine.name, name);
         let (answers, checkpoints) = match resume {
             Some(resume) => {
-                let (node, operations) = (name.to_string(), resume.operations());
-                self.events.emit(Event::GoingOn { node, operations, of: resume.of });
+                let operations = resume.operations();
+                self.events.emit(Event::GoingOn { subject: subject.clone(), operations, of: resume.of });
                 (resume.answers, resume.checkpoints)
             }
             None => Default::default(),
@@ -177,9 +178,8 @@ impl Engine {
             Some(checkpoint) => checkpoint.layers.clone(),
             None => self.base(&machine, node)?,
         };
-        let mut builder =
-            Builder::boot(self, &machine, &node.snapshot.document, &layers, name.as_str(), Purpose::Build)?;
-        let session = Session::live(name.as_str(), builder.guest(), self.events.clone(), self.interrupt.clone());
+        let mut builder = Builder::boot(self, &machine, &node.snapshot.document, &layers, name, Purpose::Build)?;
+        let session = Session::live(subject, builder.guest(), self.events.clone(), self.interrupt.clone());
         let checkpointer = builder.checkpointer(self, checkpoints);
         let session = Arc::new(session.within(wanted.timeout).going_on(answers, checkpointer));
         Ok(Build { session, wanted: Arc::clone(wanted), builder, started, begun })
@@ -188,7 +188,7 @@ impl Engine {
     /// Freezes a builder whose step succeeded and puts its layer into the tree.
     pub fn graft(&self, parent: &NodeId, build: Build) -> Result<NodeId> {
         let Wanted { name, comment, .. } = &*build.wanted;
-        self.events.emit(Event::Freezing { node: name.to_string() });
+        self.events.emit(Event::Freezing { subject: Subject::node(&parent.machine, name) });
         let journal = build.journal();
         let Remains { layers, checkpoints, .. } = build.builder.freeze(self)?;
         let machine = self.existing(&parent.machine)?;
@@ -221,13 +221,10 @@ impl Engine {
         let trail = Trail { name: name.clone(), parent: parent.into(), journal, checkpoints };
         if let Err(why) = self.succeed(parent, name, trail) {
             // The branch is built; what stays behind is debris.
-            self.events.note(format!("what was kept of `{name}` could not be removed: {why}"));
+            self.events.note(format!("what was kept of `{}/{name}` could not be removed: {why}", parent.machine));
         }
-        self.events.emit(Event::NodeBuilt {
-            machine: machine.name.to_string(),
-            node: name.to_string(),
-            took: build.started.elapsed(),
-        });
+        let subject = Subject::node(&machine.name, name);
+        self.events.emit(Event::NodeBuilt { subject, took: build.started.elapsed() });
         Ok(node)
     }
 

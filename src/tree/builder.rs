@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use super::chain::DEEPEST;
 use super::checkpoint::{Checkpoint, Checkpointer, disk_files};
 use super::engine::{Engine, Machine};
-use super::event::Event;
+use super::event::{Event, Subject};
 use super::store::seal;
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{Accelerator, Clone, DiskFile, Document, Guest, Hypervisor, Metadata};
+use crate::name::SnapshotName;
 use crate::stop::Stop;
 
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
@@ -79,7 +80,7 @@ impl Builder {
         machine: &Machine,
         document: &Document,
         layers: &[DiskFile],
-        node: &str,
+        node: &SnapshotName,
         purpose: Purpose,
     ) -> Result<Self> {
         if let Accelerator::Tcg(reason) = engine.hypervisor.accelerator()? {
@@ -92,7 +93,7 @@ impl Builder {
             disks: Mutex::new(Some(Disks::default())),
         };
         engine.store.create_directory(&machine.directory)?;
-        let new_overlay = || engine.store.new_file(&machine.directory, &crate::name::slug(node), "qcow2");
+        let new_overlay = || engine.store.new_file(&machine.directory, &node.slug(), "qcow2");
         let (mut deep, mut room) = (Vec::new(), DEEPEST);
         let mut overlays = BTreeMap::new();
         for layer in layers {
@@ -117,7 +118,7 @@ impl Builder {
             uuid: uuid::Uuid::new_v4().to_string(),
             document: document.clone(),
             disks: overlays,
-            metadata: clone_metadata(purpose, machine.name.as_str(), node),
+            metadata: clone_metadata(purpose, machine.name.as_str(), node.as_str()),
         })?;
         let flattening = (!deep.is_empty()).then(|| flatten(engine, &running.domain, deep));
         let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
@@ -130,7 +131,9 @@ impl Builder {
                     .hint("the image needs the QEMU guest agent; images.debian and images.tiny have it"),
             }
         })?;
-        engine.events.emit(Event::BuilderReady { node: node.to_string(), took: started.elapsed() });
+        engine
+            .events
+            .emit(Event::BuilderReady { subject: Subject::node(&machine.name, node), took: started.elapsed() });
         Ok(Self { running: Arc::new(running), guest, flattening, spare })
     }
 

@@ -1,9 +1,35 @@
 //! What the engine tells about its work. `ui` is the one consumer.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::hypervisor::Stream;
+use crate::name::{MachineName, SnapshotName};
+
+/// What is worked on: a node of a machine, or the machine itself.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    pub machine: String,
+    pub node: Option<String>,
+}
+
+impl Subject {
+    pub fn node(machine: &MachineName, node: &SnapshotName) -> Self {
+        Self { machine: machine.to_string(), node: Some(node.to_string()) }
+    }
+
+    pub fn machine(machine: &MachineName) -> Self {
+        Self { machine: machine.to_string(), node: None }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.machine)?;
+        self.node.as_ref().map_or(Ok(()), |node| write!(f, "/{node}"))
+    }
+}
 
 /// Something that happened, in the order in which it happened.
 #[derive(Clone, Debug)]
@@ -36,63 +62,69 @@ pub enum Event {
     ImageFailed {
         image: String,
     },
+    /// The script declares a machine.
+    MachineDeclared {
+        machine: String,
+    },
     /// The node exists as the script describes it.
     NodeCached {
-        machine: String,
-        node: String,
+        subject: Subject,
     },
     /// The node is going to be built, because of `reason`.
     NodeStarted {
-        machine: String,
-        node: String,
+        subject: Subject,
         reason: String,
     },
     /// The node is built on from a check-point, after so many operations of an earlier try.
     GoingOn {
-        node: String,
+        subject: Subject,
         operations: usize,
         of: &'static str,
     },
     /// The node's builder has booted.
     BuilderReady {
-        node: String,
+        subject: Subject,
         took: Duration,
     },
-    /// An operation begins; `number` counts from 1 within the node.
+    /// An operation begins; `number` counts from 1 within the step.
     OperationStarted {
-        node: String,
+        subject: Subject,
         number: usize,
         operation: String,
     },
     /// Output of the running operation.
     Output {
-        node: String,
+        subject: Subject,
         stream: Stream,
         bytes: Vec<u8>,
     },
     OperationFinished {
-        node: String,
+        subject: Subject,
+        number: usize,
+        operation: String,
+        took: Duration,
+    },
+    /// An operation failed; the step may go on all the same.
+    OperationFailed {
+        subject: Subject,
         number: usize,
         operation: String,
         took: Duration,
     },
     /// The builder is shutting down and its layer is about to become the node's.
     Freezing {
-        node: String,
+        subject: Subject,
     },
     NodeBuilt {
-        machine: String,
-        node: String,
+        subject: Subject,
         took: Duration,
     },
     NodeFailed {
-        machine: String,
-        node: String,
+        subject: Subject,
     },
     /// What is left of the node that failed can be looked at.
     FailureKept {
-        machine: String,
-        node: String,
+        subject: Subject,
     },
 }
 

@@ -152,7 +152,7 @@ impl Engine {
         });
         // The step's own error is the news.
         ended.unwrap_or_else(|why| {
-            self.events.note(format!("what is left of `{name}` could not be kept: {why}"));
+            self.events.note(format!("what is left of `{}/{name}` could not be kept: {why}", parent.machine));
             false
         })
     }

@@ -15,7 +15,7 @@ impl Engine {
             Err(_) => error,
         })?;
         let layers = self.base(&machine, node)?;
-        Builder::boot(self, &machine, &node.snapshot.document, &layers, path.snapshot.as_str(), Purpose::Fork)
+        Builder::boot(self, &machine, &node.snapshot.document, &layers, &path.snapshot, Purpose::Fork)
     }
     /// Boots a fork of what is left of a branch whose step failed.
     pub fn fork_failed(&self, path: &SnapshotPath) -> Result<Builder> {
@@ -26,6 +26,6 @@ impl Engine {
             return Err(Error::failed(format!("the failed `{path}` cannot be cloned"))
                 .cause(format!("its layer `{}` is missing", missing.file.display())));
         }
-        Builder::boot(self, &machine, &failed.document, &failed.layers, path.snapshot.as_str(), Purpose::Fork)
+        Builder::boot(self, &machine, &failed.document, &failed.layers, &path.snapshot, Purpose::Fork)
     }
 }

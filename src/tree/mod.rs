@@ -51,7 +51,7 @@ pub use branch::{Build, Candidate, Recalled};
 pub use builder::Builder;
 pub use engine::{Engine, Machine, NodeId, nearest};
 pub use erase::Scope;
-pub use event::{Event, Events};
+pub use event::{Event, Events, Subject};
 pub use failed::{FailedLog, FailedOperation, FailedView};
 pub use info::{DiskInfo, FileInfo, Log, LoggedOperation, MachineInfo, MachineView, SnapshotDiskInfo, SnapshotInfo};
 pub use journal::NamedInputs;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::Engine;
+use super::event::Subject;
 use super::session::Session;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Document, DomainState, Start};
@@ -66,7 +67,8 @@ impl Engine {
     pub fn guest_of(&self, machine: &MachineName, timeout: Duration) -> Result<Session> {
         let name = self.existing_now(machine)?.name.clone();
         let guest = Arc::from(self.hypervisor.guest(name.as_str())?);
-        let session = Session::live(name.as_str(), Arc::clone(&guest), self.events.clone(), self.interrupt.clone());
+        let session =
+            Session::live(Subject::machine(&name), Arc::clone(&guest), self.events.clone(), self.interrupt.clone());
         guest.wait_until_ready(&Stop::after(timeout, &self.interrupt))?;
         Ok(session)
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::aside::Aside;
 use super::engine::{Engine, Machine, NodeId};
-use super::event::Event;
+use super::event::{Event, Subject};
 use super::key::{Definition, RootKey, SCHEMA};
 use super::node::{Node, Record, machine_metadata};
 use super::reason::Reason;
@@ -136,11 +136,8 @@ impl Engine {
         if let Some(entry) = was {
             self.remembered(&machine, entry)?;
         }
-        self.events.emit(Event::NodeBuilt {
-            machine: name.to_string(),
-            node: root.to_string(),
-            took: started.elapsed(),
-        });
+        let subject = Subject::node(name, root);
+        self.events.emit(Event::NodeBuilt { subject, took: started.elapsed() });
         Ok(node)
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::chance::differ_by_chance;
 use super::checkpoint::Checkpointer;
 use super::difference::difference;
-use super::event::{Event, Events};
+use super::event::{Event, Events, Subject};
 use super::inputs::Inputs;
 use super::journal::{Attempt, Entry, Journal};
 use super::operation::{Content, Operation, Outcome, Payload, RESULT_LIMIT, Request};
@@ -47,6 +47,7 @@ struct Replay {
 
 /// A step that is carried out.
 struct Live {
+    subject: Subject,
     guest: Arc<dyn Guest>,
     journal: Journal,
     /// The operations that the guest's disks hold already.
@@ -96,8 +97,10 @@ impl Session {
     }
 
     /// Carries operations out in `guest` and records them.
-    pub fn live(node: &str, guest: Arc<dyn Guest>, events: Events, interrupt: Interrupt) -> Self {
+    pub fn live(subject: Subject, guest: Arc<dyn Guest>, events: Events, interrupt: Interrupt) -> Self {
+        let node = subject.node.as_ref().unwrap_or(&subject.machine).clone();
         let live = Live {
+            subject,
             guest,
             journal: Journal::default(),
             answers: Journal::default(),
@@ -105,7 +108,7 @@ impl Session {
             is_told: true,
             checkpointer: None,
         };
-        Self::of(node, Source::Live(Box::new(live)), events, interrupt)
+        Self::of(&node, Source::Live(Box::new(live)), events, interrupt)
     }
 
     /// Answers every operation with nothing, for a plan that comes to a machine that it may not touch.
@@ -180,13 +183,13 @@ impl Session {
         {
             self.interrupt.check()?;
             // The step itself can do without.
-            self.events.note(format!("`{}` gets no check-points: {why}", self.node));
+            self.events.note(format!("`{}` gets no check-points: {why}", live.subject));
         }
-        let node = self.node.clone();
-        self.events.emit(Event::OperationStarted { node, number, operation: operation.clone() });
+        let subject = live.subject.clone();
+        self.events.emit(Event::OperationStarted { subject: subject.clone(), number, operation: operation.clone() });
         let started = Instant::now();
         let mut output = |stream, bytes: &[u8]| {
-            self.events.emit(Event::Output { node: self.node.clone(), stream, bytes: bytes.to_vec() });
+            self.events.emit(Event::Output { subject: subject.clone(), stream, bytes: bytes.to_vec() });
         };
         let mut heard = Heard::default();
         let stop = Stop::after(request.timeout.min(left), &self.interrupt);
@@ -196,10 +199,18 @@ impl Session {
             live.is_told &= request.operation.only_looks();
             live.attempt = Some(Attempt::new(request.operation.clone(), took, heard));
             let is_overdue = error.kind == Kind::Timeout && self.left().is_some_and(|left| left.is_zero());
-            if is_overdue { Error { output: error.output, ..self.overdue().cause(&operation) } } else { error }
+            let error =
+                if is_overdue { Error { output: error.output, ..self.overdue().cause(&operation) } } else { error };
+            self.events.emit(Event::OperationFailed {
+                subject: subject.clone(),
+                number,
+                operation: operation.clone(),
+                took,
+            });
+            error
         })?;
         live.attempt = None;
-        self.events.emit(Event::OperationFinished { node: self.node.clone(), number, operation, took });
+        self.events.emit(Event::OperationFinished { subject, number, operation, took });
         live.journal.entries.push(Entry {
             operation: request.operation.clone(),
             outcome: outcome.recorded(),

@@ -57,7 +57,8 @@ impl Ui {
     pub fn error(&self, error: &Error) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.clear();
-        progress.line(&format!("error: {error}"));
+        // It may have a guest's output in it.
+        format!("error: {error}").lines().for_each(|line| progress.line(&words::tame(line)));
     }
 
     /// Prints a line about what was done, unless asked to be quiet.
@@ -111,15 +112,13 @@ impl Ui {
 
     /// Prints trees as results.
     pub fn trees(&self, trees: &[TreeView], with_names: bool) -> Result<()> {
-        let name = |tree: &TreeView| if with_names { format!("{}:\n", tree.machine) } else { String::new() };
-        let drawn: Vec<String> = trees.iter().map(|tree| format!("{}{tree}", name(tree))).collect();
-        print(&drawn.join("\n"))
+        print(&drawn(trees, with_names))
     }
 
     /// Prints trees as the end of a run's report.
-    pub fn progress_tree(&self, trees: &[TreeView]) {
-        for tree in trees {
-            self.status(tree.to_string().trim_end());
+    pub fn progress_trees(&self, trees: &[TreeView], with_names: bool) {
+        if !trees.is_empty() {
+            self.status(drawn(trees, with_names).trim_end());
         }
     }
 
@@ -176,6 +175,12 @@ impl Ui {
     pub fn images(&self, images: &[CachedImage]) -> Result<()> {
         print(&table::images(images))
     }
+}
+
+fn drawn(trees: &[TreeView], with_names: bool) -> String {
+    let name = |tree: &TreeView| if with_names { format!("{}:\n", tree.machine) } else { String::new() };
+    let drawn: Vec<String> = trees.iter().map(|tree| format!("{}{tree}", name(tree))).collect();
+    drawn.join("\n")
 }
 
 /// Writes a result to the standard output. A reader who has had enough of it is no failure.

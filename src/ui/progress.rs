@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::words::{one_line, seconds, shell_word};
-use crate::tree::Event;
+use super::words::{one_line, seconds, shell_word, tame};
+use crate::tree::{Event, Subject};
 
 pub struct Progress {
     quiet: bool,
@@ -15,16 +15,31 @@ pub struct Progress {
     /// Whether what a script prints goes to stderr.
     is_stdout_kept: bool,
     bars: Option<MultiProgress>,
-    /// The bar of each node or image under way.
+    /// The machines that the script declared or has come to.
+    machines: Vec<String>,
+    /// Whether anything was said of a node.
+    has_told: bool,
+    /// The bar of each node or image under way, by its full name.
     under_way: HashMap<String, ProgressBar>,
-    /// Output of each node that has no line end yet.
+    /// Output of each guest that has no line end yet.
     partial: HashMap<String, Vec<u8>>,
 }
 
 impl Progress {
     pub fn new(quiet: bool, verbose: bool, bars: bool) -> Self {
         let bars = bars.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        Self { quiet, verbose, is_stdout_kept: false, bars, under_way: HashMap::new(), partial: HashMap::new() }
+        // A terminal that cannot move its cursor gets lines.
+        let bars = bars.filter(|bars| !bars.is_hidden());
+        Self {
+            quiet,
+            verbose,
+            is_stdout_kept: false,
+            bars,
+            machines: Vec::new(),
+            has_told: false,
+            under_way: HashMap::new(),
+            partial: HashMap::new(),
+        }
     }
 
     pub fn keep_stdout_for_the_result(&mut self) {
@@ -62,61 +77,108 @@ impl Progress {
             Event::Printed(line) => self.beside_bars(|| writeln!(io::stdout(), "{line}")),
             Event::ImageStarted { image, what } => {
                 self.status(format!("{image}: {what}."));
-                self.begin(&image, &what);
+                self.begin(&image, &image, &what);
             }
             Event::ImageProgress { image, done, total } => self.advance(&image, done, total),
-            Event::ImageOutput { image, line } => self.said(&image, &line),
+            Event::ImageOutput { image, line } => self.said(&image, &image, &line),
             Event::ImageFinished { image, took } => {
                 self.end(&image);
                 self.status(format!("{image}: ready after {}.", seconds(took)));
             }
             Event::ImageFailed { image } => self.end(&image),
-            Event::NodeCached { node, .. } => self.status(format!("{node}: cached.")),
-            Event::NodeStarted { node, reason, .. } => {
-                self.status(format!("{node}: building, because {reason}."));
-                self.begin(&node, "starting");
+            Event::MachineDeclared { machine } => self.meet(&machine),
+            Event::NodeCached { subject } => self.tell(&subject, "cached."),
+            Event::NodeStarted { subject, reason } => {
+                self.tell(&subject, &format!("building, because {reason}."));
+                self.begin_step(&subject, "starting");
             }
-            Event::GoingOn { node, operations, of } => {
-                self.status(format!("{node}: building on from operation {operations} of the {of}."));
+            Event::GoingOn { subject, operations, of } => {
+                self.tell(&subject, &format!("building on from operation {operations} of the {of}."));
             }
-            Event::BuilderReady { node, took } => {
-                self.status(format!("{node}: booted in {}.", seconds(took)));
-            }
-            Event::OperationStarted { node, number, operation } => {
-                self.begin(&node, &format!("{number}: {}", one_line(&operation)));
-                if self.bars.is_none() {
-                    self.status(format!("{node}: {number}: {}", one_line(&operation)));
+            Event::BuilderReady { subject, took } => self.tell(&subject, &format!("booted in {}.", seconds(took))),
+            Event::OperationStarted { subject, number, operation } => {
+                let what = format!("{number}: {}", one_line(&operation));
+                self.begin_step(&subject, &what);
+                if !self.has_bar(&subject) {
+                    self.tell(&subject, &what);
                 }
             }
-            Event::Output { node, bytes, .. } => self.output(&node, &bytes),
-            Event::OperationFinished { node, number, operation, took } => {
-                self.flush(&node);
-                if self.bars.is_some() {
-                    self.status(format!("{node}: {number}: {}: {}.", one_line(&operation), seconds(took)));
-                } else {
-                    self.status(format!("{node}: {number}: done in {}.", seconds(took)));
-                }
+            Event::Output { subject, bytes, .. } => self.output(&subject, &bytes),
+            Event::OperationFinished { subject, number, operation, took } => {
+                let said = if self.has_bar(&subject) { "" } else { "done in " };
+                self.end_operation(&subject, number, &operation, &format!("{said}{}", seconds(took)));
             }
-            Event::Freezing { node } => self.begin(&node, "shutting down"),
-            Event::NodeBuilt { node, took, .. } => {
-                self.end(&node);
-                self.status(format!("{node}: built in {}.", seconds(took)));
+            Event::OperationFailed { subject, number, operation, took } => {
+                self.end_operation(&subject, number, &operation, &format!("failed after {}", seconds(took)));
             }
-            Event::NodeFailed { node, .. } => {
-                self.flush(&node);
-                self.end(&node);
-                self.status(format!("{node}: failed; the tree is as it was."));
+            Event::Freezing { subject } => self.begin_step(&subject, "shutting down"),
+            Event::NodeBuilt { subject, took } => {
+                self.end(&subject.to_string());
+                self.tell(&subject, &format!("built in {}.", seconds(took)));
             }
-            Event::FailureKept { machine, node } => {
-                let path = shell_word(&format!("{machine}/{node}"));
-                self.status(format!(
-                    "{node}: `snaptree log {path}` shows what it did, `snaptree shell --failed {path}` looks around."
-                ));
+            Event::NodeFailed { subject } => {
+                self.end(&subject.to_string());
+                self.tell(&subject, "failed; the tree is as it was.");
+            }
+            Event::FailureKept { subject } => {
+                let path = shell_word(&subject.to_string());
+                self.tell(
+                    &subject,
+                    &format!("`snaptree log {path}` shows what it did, `snaptree shell --failed {path}` looks around."),
+                );
             }
         }
     }
 
-    fn begin(&mut self, name: &str, what: &str) {
+    /// Takes note of a machine. From the second one on nodes are called by their full names.
+    fn meet(&mut self, machine: &str) {
+        if self.machines.iter().any(|known| known == machine) {
+            return;
+        }
+        if let ([first], true) = (&self.machines[..], self.has_told) {
+            self.status(format!("The nodes above are those of `{first}`."));
+        }
+        self.machines.push(machine.to_string());
+        if self.machines.len() > 1 {
+            self.under_way.iter().for_each(|(name, bar)| bar.set_prefix(name.clone()));
+        }
+    }
+
+    /// Says something of a node, or of a machine itself.
+    fn tell(&mut self, subject: &Subject, what: &str) {
+        let label = self.label(subject);
+        self.has_told = true;
+        self.status(format!("{label}: {what}"));
+    }
+
+    fn label(&mut self, subject: &Subject) -> String {
+        self.meet(&subject.machine);
+        match &subject.node {
+            Some(node) if self.machines.len() == 1 => node.clone(),
+            _ => subject.to_string(),
+        }
+    }
+
+    /// Says whether a bar shows what is done. A machine's own guest has none, for nothing tells when it is left alone.
+    fn has_bar(&self, subject: &Subject) -> bool {
+        self.bars.is_some() && subject.node.is_some()
+    }
+
+    fn begin_step(&mut self, subject: &Subject, what: &str) {
+        if self.has_bar(subject) {
+            let label = self.label(subject);
+            self.begin(&subject.to_string(), &label, what);
+        }
+    }
+
+    fn end_operation(&mut self, subject: &Subject, number: usize, operation: &str, how: &str) {
+        self.flush(subject);
+        // Without a bar the operation was told when it began.
+        let what = if self.has_bar(subject) { format!("{}: ", one_line(operation)) } else { String::new() };
+        self.tell(subject, &format!("{number}: {what}{how}."));
+    }
+
+    fn begin(&mut self, name: &str, label: &str, what: &str) {
         const TICK: Duration = Duration::from_millis(100);
         let Some(bars) = &self.bars else { return };
         let bar = self.under_way.entry(name.to_string()).or_insert_with(|| {
@@ -124,7 +186,7 @@ impl Progress {
             if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg}") {
                 bar.set_style(style);
             }
-            bar.set_prefix(name.to_string());
+            bar.set_prefix(label.to_string());
             bar.enable_steady_tick(TICK);
             bar
         });
@@ -150,30 +212,40 @@ impl Progress {
         bar.set_position(done);
     }
 
-    fn output(&mut self, node: &str, bytes: &[u8]) {
-        let mut pending = self.partial.remove(node).unwrap_or_default();
+    fn output(&mut self, subject: &Subject, bytes: &[u8]) {
+        let mut pending = self.partial.remove(&subject.to_string()).unwrap_or_default();
         pending.extend_from_slice(bytes);
         while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = pending.drain(..=end).collect();
-            self.said(node, String::from_utf8_lossy(&line).trim_end());
+            self.heard(subject, &line);
         }
-        self.partial.insert(node.to_string(), pending);
+        self.partial.insert(subject.to_string(), pending);
     }
 
-    fn flush(&mut self, node: &str) {
-        if let Some(rest) = self.partial.remove(node).filter(|rest| !rest.is_empty()) {
-            self.said(node, String::from_utf8_lossy(&rest).trim_end());
+    fn flush(&mut self, subject: &Subject) {
+        if let Some(rest) = self.partial.remove(&subject.to_string()).filter(|rest| !rest.is_empty()) {
+            self.heard(subject, &rest);
         }
+    }
+
+    /// Shows a line of a guest's output, of one that was written over and over the last state.
+    fn heard(&mut self, subject: &Subject, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        let line = line.trim_end();
+        let label = self.label(subject);
+        self.said(&subject.to_string(), &label, line.rsplit('\r').next().unwrap_or(line));
     }
 
     /// Shows a line of output: all of them when asked for, else the last one in the bar.
-    fn said(&mut self, name: &str, line: &str) {
+    fn said(&mut self, name: &str, label: &str, line: &str) {
+        // What a guest prints must not steer the terminal.
+        let line = tame(line);
         if self.verbose {
-            self.status(format!("{name} | {line}"));
+            self.status(format!("{label} | {line}"));
         } else if let Some(bar) = self.under_way.get(name)
             && !line.trim().is_empty()
         {
-            bar.set_message(line.to_string());
+            bar.set_message(line);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::words::{one_line, seconds, size, time};
+use super::words::{one_line, seconds, size, tame, time};
 use crate::tree::{FailedLog, Log, LoggedOperation, Outcome};
 
 /// The most lines of a command's output that are shown unasked.
@@ -33,7 +33,7 @@ fn heading(number: usize, operation: &str, took: u64) -> String {
 
 fn failure(failed: &FailedLog, all: bool, lines: &mut Vec<String>) {
     let mut error = failed.error.lines();
-    let what: String = error.next().unwrap_or_default().chars().map(tame).collect();
+    let what = tame(error.next().unwrap_or_default());
     lines.push(format!("failed at {} on `{}`: {what}", time(failed.when), failed.parent));
     operations(&failed.operations, all, lines);
     let Some(operation) = &failed.operation else { return };
@@ -67,14 +67,9 @@ fn output(mark: &str, bytes: &[u8], all: bool, lines: &mut Vec<String>) {
         lines.push(format!("    ... {hidden} lines before these; --verbose shows them"));
     }
     for line in &printed[hidden..] {
-        // What a guest printed must not steer the terminal.
-        let line = if all { line.chars().map(tame).collect() } else { one_line(line) };
+        let line = if all { tame(line) } else { one_line(line) };
         lines.push(format!("    {mark}{line}").trim_end().to_string());
     }
-}
-
-fn tame(c: char) -> char {
-    if c.is_control() && c != '\t' { ' ' } else { c }
 }
 
 #[cfg(test)]

@@ -33,6 +33,11 @@ pub fn seconds(took: Duration) -> String {
     }
 }
 
+/// Takes from a text what would steer a terminal.
+pub fn tame(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect()
+}
+
 /// Makes one line of a text, and not a long one.
 pub fn one_line(text: &str) -> String {
     const WIDTH: usize = 100;

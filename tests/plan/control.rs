@@ -51,10 +51,11 @@ fn a_script_goes_on_with_what_is_left_alone() {
         .stdout("two/b\tc\t\t0\ttwo/c\tshutoff\t0\n")
         .stderr(
             "
-            a: building, because it does not exist yet.
-            a: built in [TIME].
+            one/a: building, because it does not exist yet.
+            one/a: built in [TIME].
             no start of two, which --only leaves alone.
             no revert of two/c, which --only leaves alone.
+            one:
             a (current)
             ",
         )
