@@ -6,7 +6,7 @@ use super::script::Script;
 use super::session::Session;
 use crate::error::Result;
 use crate::lua;
-use crate::tree::{Event, Events};
+use crate::tree::Event;
 use crate::ui::Ui;
 
 /// What a command ends with when something would be built.
@@ -27,11 +27,8 @@ pub struct Plan {
 impl Plan {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let orders = self.script.orders(false);
-        let all = ui.events();
-        let printed = Events::new(move |event| {
-            if matches!(event, Event::Printed(_) | Event::Note(_)) {
-                all.emit(event);
-            }
+        let printed = ui.events().only(|event| {
+            matches!(event, Event::Printed(_) | Event::Note(_) | Event::MachineDeclared { .. } | Event::ByChance { .. })
         });
         let mut planned = lua::plan_script(self.script.settings(&session, 1, &orders), &printed)?;
         if let Some(failure) = planned.failure {

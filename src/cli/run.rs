@@ -6,7 +6,7 @@ use super::script::Script;
 use super::session::Session;
 use crate::error::{Error, Result};
 use crate::lua::{self, Orders, Planned, Settings};
-use crate::tree::Events;
+use crate::tree::Event;
 use crate::ui::Ui;
 
 /// Run a script: reuse what it has built before, build what is missing or has changed
@@ -61,7 +61,12 @@ impl Run {
         if !orders.need_a_plan() {
             return Ok(None);
         }
-        let mut planned = lua::plan_script(self.script.settings(session, self.jobs, orders), &Events::none())?;
+        // Of a run that builds nothing, this pass is all that there is.
+        let is_frozen = self.frozen;
+        let warnings = ui
+            .events()
+            .only(move |event| is_frozen && matches!(event, Event::MachineDeclared { .. } | Event::ByChance { .. }));
+        let mut planned = lua::plan_script(self.script.settings(session, self.jobs, orders), &warnings)?;
         planned.check(orders)?;
         if self.frozen {
             if let Some(failure) = planned.failure {

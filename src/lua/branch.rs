@@ -34,7 +34,7 @@ pub struct Branch {
 enum Ended {
     Finished,
     /// The replay went another way than the journal.
-    Diverged(String),
+    Diverged(Reason),
 }
 
 pub fn add_methods<M: UserDataMethods<Snapshot>>(methods: &mut M) {
@@ -98,6 +98,9 @@ async fn grow(lua: &Lua, context: &Arc<Context>, parent: &NodeId, branches: &[Br
         let mut found = Vec::with_capacity(branches.len());
         for branch in branches {
             let reused = branch.reuse(lua, context, parent).await;
+            if let Ok(found) = &reused {
+                context.warn_of_chance(&parent.machine, &branch.name, found);
+            }
             found.push(reused.and_then(|found| match &found {
                 Found::Needed(reason) => context.control.may_build(&branch.wanted.name, reason).map(|()| found),
                 _ => Ok(found),
@@ -172,7 +175,7 @@ impl Branch {
     /// Replays the step against what it may have made.
     async fn try_out(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId, candidate: Candidate) -> Result<Found> {
         match run(lua, context, &self.step, Arc::clone(&candidate.session)).await? {
-            Ended::Diverged(why) => Ok(Found::Needed(Reason::Changed(why))),
+            Ended::Diverged(why) => Ok(Found::Needed(why)),
             Ended::Finished => {
                 let place = parent.clone();
                 context.blocking(move |engine| engine.accept(&place, &candidate)).await

@@ -120,6 +120,13 @@ impl Context {
         Ok(found)
     }
 
+    /// Warns, once, of a branch that would be built anew in every run.
+    pub fn warn_of_chance(&self, machine: &MachineName, name: &SnapshotName, found: &Found) {
+        if let Found::Needed(Reason::Chance { number, operation, .. }) = found {
+            self.engine.warn_of_chance(Subject::node(machine, name), *number, operation);
+        }
+    }
+
     /// Lists the machines that the script declared, in its order.
     pub fn machines(&self) -> Vec<MachineName> {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner).machines.clone()

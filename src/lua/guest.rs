@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::options::Options;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{CommandLine, FileMode};
-use crate::tree::{Content, Halt, Operation, Outcome, Payload, Request, Session};
+use crate::tree::{Content, Halt, Operation, Outcome, Payload, Reason, Request, Session};
 
 /// How long a command may take when the script does not say.
 const RUN_LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -20,19 +20,23 @@ const WAIT_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// Where a replay says that it cannot go on. The step is then abandoned, which no `pcall` in it can prevent.
 #[derive(Default)]
 pub struct Divergence {
-    reason: Mutex<Option<String>>,
+    reason: Mutex<Option<Reason>>,
     noticed: Notify,
 }
 
 impl Divergence {
-    fn raise(&self, reason: String) {
+    fn raise(&self, reason: Reason) {
         *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
         self.noticed.notify_one();
     }
 
-    pub async fn raised(&self) -> String {
-        self.noticed.notified().await;
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    pub async fn raised(&self) -> Reason {
+        loop {
+            self.noticed.notified().await;
+            if let Some(reason) = self.reason.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return reason;
+            }
+        }
     }
 }
 

@@ -1,20 +1,60 @@
 //! Operations that look as if they would be another one in every run: with a time stamp or a random value in them.
 
-/// Says whether two texts of the same operation differ only in what looks like chance.
-pub fn differ_by_chance(was: &str, now: &str) -> bool {
-    let (was, now) = (words(was), words(now));
-    let mut differing = was.iter().zip(&now).filter(|(was, now)| was != now).peekable();
-    was.len() == now.len()
-        && differing.peek().is_some()
-        && differing.all(|(was, now)| match (kind(was), kind(now)) {
-            (Some(was), Some(now)) => was == now,
-            _ => false,
-        })
+use super::journal::Entry;
+use super::operation::{Content, Operation, Payload, RESULT_LIMIT, Request};
+
+/// Says whether an operation differs from the recorded one only in what looks like chance.
+pub fn differ_by_chance(was: &Entry, now: &Request) -> bool {
+    let (old, new) = (content(&was.operation), content(&now.operation));
+    let (was_said, said) = (without_content(&was.operation), without_content(&now.operation));
+    let is_same_content = old == new || was.shape.is_some() && was.shape == shape_of(&now.payload);
+    is_same_content && (old != new || was_said != said) && shape(&was_said) == shape(&said)
 }
 
-/// Splits a text where neither a number, a date nor a digest goes on.
-fn words(text: &str) -> Vec<&str> {
-    text.split(|c: char| !(c.is_alphanumeric() || "-:.".contains(c))).filter(|word| !word.is_empty()).collect()
+/// Returns the digest of what goes into a guest with each word that looks like chance replaced, where there is one.
+pub fn shape_of(payload: &Payload) -> Option<String> {
+    let Payload::Bytes(bytes) = payload else { return None };
+    let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= RESULT_LIMIT)?;
+    let shape = shape(text);
+    (shape != text).then(|| Content::of(shape.as_bytes()).digest)
+}
+
+fn content(operation: &Operation) -> Option<&Content> {
+    match operation {
+        Operation::Run { stdin, .. } => stdin.as_ref(),
+        Operation::Write { content, .. } => Some(content),
+        _ => None,
+    }
+}
+
+/// Writes an operation without the digest of its content, which is another one for any other content.
+fn without_content(operation: &Operation) -> String {
+    let mut operation = operation.clone();
+    match &mut operation {
+        Operation::Run { stdin, .. } => *stdin = None,
+        Operation::Write { content, .. } => *content = Content { digest: String::new(), size: 0 },
+        _ => {}
+    }
+    operation.to_string()
+}
+
+/// Replaces each word that looks like chance by what it looks like.
+fn shape(text: &str) -> String {
+    // Neither a number, a date nor a digest goes on where these are not.
+    let is_part = |c: char| c.is_alphanumeric() || "-:.".contains(c);
+    let mut shape = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (word, after) = rest.split_at(rest.find(|c| !is_part(c)).unwrap_or(rest.len()));
+        match kind(word) {
+            Some(kind) => shape.push_str(&format!("<{kind:?}>")),
+            None => shape.push_str(word),
+        }
+        let (between, next) = after.split_at(after.find(is_part).unwrap_or(after.len()));
+        shape.push_str(between);
+        rest = next;
+    }
+    shape
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -55,28 +95,74 @@ fn kind(word: &str) -> Option<Chance> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::hypervisor::{CommandLine, FileMode};
+    use crate::tree::Outcome;
+
+    fn run(line: &str, stdin: Option<&str>) -> Request {
+        let operation = Operation::Run {
+            command: CommandLine::Shell(line.into()),
+            stdin: stdin.map(|stdin| Content::of(stdin.as_bytes())),
+            env: Default::default(),
+            cwd: None,
+            user: None,
+        };
+        request(operation, stdin)
+    }
+
+    fn write(content: &str) -> Request {
+        let mode = FileMode::default();
+        request(Operation::Write { path: "/x".into(), content: Content::of(content.as_bytes()), mode }, Some(content))
+    }
+
+    fn request(operation: Operation, content: Option<&str>) -> Request {
+        let payload = content.map_or(Payload::Nothing, |content| Payload::Bytes(content.as_bytes().to_vec()));
+        Request { operation, payload, timeout: Duration::from_secs(1), check: true }
+    }
+
+    fn entry(request: &Request) -> Entry {
+        let shape = shape_of(&request.payload);
+        Entry { operation: request.operation.clone(), outcome: Outcome::Done, took: 1, shape }
+    }
 
     #[test]
     fn clocks_and_random_values_are_told_from_changes() {
         for (was, now, expected) in [
-            ("run \"echo 1732331520 > /stamp\"", "run \"echo 1732331999 > /stamp\"", true),
-            ("run \"touch -d 2026-11-22T10:00:01 x\"", "run \"touch -d 2026-11-23T09:10:11 x\"", true),
-            ("run \"echo 10:00:01\"", "run \"echo 11:12:13\"", true),
-            (
-                "run \"set-id 6f1e8a52-7a0d-4f51-9a51-0f6f3e0a1b2c\"",
-                "run \"set-id 0b1c2d3e-1111-4222-8333-444455556666\"",
-                true,
-            ),
-            ("run \"echo a1b2c3d4e5f60718\"", "run \"echo 99aabbcc00112233\"", true),
-            ("run \"apt-get install mariadb-server=10.6\"", "run \"apt-get install mariadb-server=10.11\"", false),
-            ("run \"echo 1\"", "run \"echo 2\"", false),
-            ("run \"echo a\"", "run \"echo a b\"", false),
-            ("run \"echo 1732331520\"", "run \"echo never\"", false),
-            ("write /etc/conf 12 bytes", "write /etc/conf 13 bytes", false),
-            ("run \"same\"", "run \"same\"", false),
+            ("echo 1732331520 > /stamp", "echo 1732331999 > /stamp", true),
+            ("touch -d 2026-11-22T10:00:01 x", "touch -d 2026-11-23T09:10:11 x", true),
+            ("echo 10:00:01", "echo 11:12:13", true),
+            ("set-id 6f1e8a52-7a0d-4f51-9a51-0f6f3e0a1b2c", "set-id 0b1c2d3e-1111-4222-8333-444455556666", true),
+            ("echo a1b2c3d4e5f60718", "echo 99aabbcc00112233", true),
+            ("apt-get install mariadb-server=10.6", "apt-get install mariadb-server=10.11", false),
+            ("echo 1", "echo 2", false),
+            ("echo a", "echo a b", false),
+            ("echo 1732331520", "echo never", false),
+            ("echo 1732331520", "echo 1732331999 again", false),
+            ("echo 1732331520 a", "echo 1732331999,a", false),
+            ("same", " same", false),
         ] {
-            assert_eq!(differ_by_chance(was, now), expected, "{was} and {now}");
+            let (old, new) = (run(was, None), run(now, None));
+            assert_eq!(differ_by_chance(&entry(&old), &new), expected, "{was} and {now}");
         }
+    }
+
+    #[test]
+    fn what_goes_into_a_guest_is_looked_at_too() {
+        for (was, now, expected) in [
+            ("built=1732331520\nport=1\n", "built=1732331999\nport=1\n", true),
+            ("built=1732331520\nport=1\n", "built=1732331999\nport=2\n", false),
+            ("port=1\n", "port=2\n", false),
+            ("port=1\n", "built=1732331999\n", false),
+        ] {
+            let both = [(write(was), write(now)), (run("cat", Some(was)), run("cat", Some(now)))];
+            for (old, new) in both {
+                assert_eq!(differ_by_chance(&entry(&old), &new), expected, "{was} and {now}");
+            }
+        }
+        let stamped = |stamp| run(stamp, Some("built=1732331520\n"));
+        assert!(differ_by_chance(&entry(&stamped("echo 1732331520")), &stamped("echo 1732331999")));
+        assert!(!differ_by_chance(&entry(&stamped("echo 1")), &stamped("echo 2")));
     }
 }

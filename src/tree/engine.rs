@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::event::{Event, Events};
+use super::event::{Event, Events, Subject};
 use super::inputs::Inputs;
 use super::node::{Node, machine_directory};
 use super::session::Session;
@@ -135,6 +135,14 @@ impl Engine {
     pub fn note_once(&self, note: String) {
         if self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(note.clone()) {
             self.events.emit(Event::Note(note));
+        }
+    }
+
+    /// Warns once of an operation that would be another one in every run.
+    pub fn warn_of_chance(&self, subject: Subject, number: usize, operation: &str) {
+        let operation = operation.to_string();
+        if self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(format!("{number} of {subject}")) {
+            self.events.emit(Event::ByChance { subject, number, operation });
         }
     }
 

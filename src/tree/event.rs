@@ -70,6 +70,12 @@ pub enum Event {
     NodeCached {
         subject: Subject,
     },
+    /// An operation of the node differs from the recorded one in what looks like a time stamp or a random value.
+    ByChance {
+        subject: Subject,
+        number: usize,
+        operation: String,
+    },
     /// The node is going to be built, because of `reason`.
     NodeStarted {
         subject: Subject,
@@ -140,6 +146,16 @@ impl Events {
     /// Drops every event.
     pub fn none() -> Self {
         Self::new(|_| ())
+    }
+
+    /// Drops every event but the `wanted` ones.
+    pub fn only(&self, wanted: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Self {
+        let all = self.clone();
+        Self::new(move |event| {
+            if wanted(&event) {
+                all.emit(event);
+            }
+        })
     }
 
     pub fn emit(&self, event: Event) {

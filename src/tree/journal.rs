@@ -17,6 +17,9 @@ pub struct Entry {
     pub outcome: Outcome,
     /// In milliseconds.
     pub took: u64,
+    /// The digest of what went into the guest but for what looks like chance; none when nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<String>,
 }
 
 /// An operation that failed, with what was heard of it.

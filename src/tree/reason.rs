@@ -11,6 +11,8 @@ pub enum Reason {
     Parent(String),
     /// What it is made of changed, or what is left of it cannot be used.
     Changed(String),
+    /// An operation changed in nothing but what looks like a time stamp or a random value.
+    Chance { because: String, number: usize, operation: String },
 }
 
 /// What `--rebuild` says of a node that exists.
@@ -21,7 +23,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Missing => f.write_str("it does not exist yet"),
             Self::Parent(parent) => write!(f, "its parent `{parent}` was built anew"),
-            Self::Changed(reason) => f.write_str(reason),
+            Self::Changed(reason) | Self::Chance { because: reason, .. } => f.write_str(reason),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::chance::differ_by_chance;
+use super::chance::{differ_by_chance, shape_of};
 use super::checkpoint::Checkpointer;
 use super::difference::difference;
 use super::event::{Event, Events, Subject};
@@ -11,6 +11,7 @@ use super::inputs::Inputs;
 use super::journal::{Attempt, Entry, Journal};
 use super::operation::{Content, Operation, Outcome, Payload, RESULT_LIMIT, Request};
 use super::perform::{Heard, carry_out};
+use super::reason::Reason;
 use crate::error::{Because, Error, Kind, Result};
 use crate::hypervisor::Guest;
 use crate::stop::{Interrupt, Stop};
@@ -19,7 +20,7 @@ use crate::stop::{Interrupt, Stop};
 #[derive(Debug)]
 pub enum Halt {
     /// The journal has something else here; the step has to be run for real, because of this.
-    Diverged(String),
+    Diverged(Reason),
     Failed(Error),
 }
 
@@ -215,6 +216,7 @@ impl Session {
             operation: request.operation.clone(),
             outcome: outcome.recorded(),
             took: took.as_millis() as u64,
+            shape: shape_of(&request.payload),
         });
         Ok(outcome)
     }
@@ -282,23 +284,10 @@ impl Session {
     }
 }
 
-/// Says whether a command differs from the recorded one only in what looks like chance. Digests of contents always do.
-fn is_command_by_chance(was: &Operation, now: &Operation) -> bool {
-    match (was, now) {
-        (Operation::Run { stdin: old, .. }, Operation::Run { stdin: new, .. }) if old == new => {
-            differ_by_chance(&was.to_string(), &now.to_string())
-        }
-        _ => false,
-    }
-}
-
-/// What is said of an operation that will be another one the next time too.
-const CHANCE: &str = " (a time stamp or a random value? then it is another one in every run)";
-
 impl Session {
     fn recall(&self, journal: &Journal, next: usize, request: &Request, writes: bool) -> Result<Outcome, Halt> {
         let operation = format!("operation {} of {}", next + 1, self.node);
-        let diverged = |why: String| Err(Halt::Diverged(why));
+        let diverged = |why: String| Err(Halt::Diverged(Reason::Changed(why)));
         let Some(entry) = journal.entries.get(next) else {
             return diverged(format!("{operation} is new: {}", request.operation));
         };
@@ -313,9 +302,12 @@ impl Session {
                     entry.operation
                 ),
                 None => {
-                    let chance = is_command_by_chance(&entry.operation, &request.operation);
-                    let always = if chance { CHANCE } else { "" };
-                    format!("{operation}: {}{always}", difference(&entry.operation, request, &self.inputs))
+                    let because = format!("{operation}: {}", difference(&entry.operation, request, &self.inputs));
+                    if differ_by_chance(entry, request) {
+                        let operation = request.operation.to_string();
+                        return Err(Halt::Diverged(Reason::Chance { because, number: next + 1, operation }));
+                    }
+                    because
                 }
             });
         }
@@ -371,13 +363,16 @@ mod tests {
     }
 
     fn session(entries: Vec<(Operation, Outcome)>) -> Session {
-        let entries = entries.into_iter().map(|(operation, outcome)| Entry { operation, outcome, took: 1 }).collect();
+        let entries = entries
+            .into_iter()
+            .map(|(operation, outcome)| Entry { operation, outcome, took: 1, shape: None })
+            .collect();
         Session::replay("n", Journal { entries, ..Journal::default() }, Events::none(), Interrupt::default())
     }
 
     fn divergence(session: &Session, request: &Request) -> String {
         match session.perform(request) {
-            Err(Halt::Diverged(reason)) => reason,
+            Err(Halt::Diverged(reason)) => reason.to_string(),
             other => panic!("{other:?}"),
         }
     }

@@ -19,6 +19,8 @@ pub struct Progress {
     machines: Vec<String>,
     /// Whether anything was said of a node.
     has_told: bool,
+    /// Whether there was a warning of an operation that chance is in.
+    has_warned: bool,
     /// The bar of each node or image under way, by its full name.
     under_way: HashMap<String, ProgressBar>,
     /// Output of each guest that has no line end yet.
@@ -37,6 +39,7 @@ impl Progress {
             bars,
             machines: Vec::new(),
             has_told: false,
+            has_warned: false,
             under_way: HashMap::new(),
             partial: HashMap::new(),
         }
@@ -88,6 +91,21 @@ impl Progress {
             Event::ImageFailed { image } => self.end(&image),
             Event::MachineDeclared { machine } => self.meet(&machine),
             Event::NodeCached { subject } => self.tell(&subject, "cached."),
+            Event::ByChance { subject, number, operation } => {
+                let label = self.label(&subject);
+                let operation = one_line(&operation);
+                self.status(format!(
+                    "warning: operation {number} of {label}: {operation} differs from the last run in what looks like \
+                     a time stamp or a random value: `{label}` would be built anew every time"
+                ));
+                if !std::mem::replace(&mut self.has_warned, true) {
+                    self.status(
+                        "hint: what the guest makes itself, such as $(date) in a command, is the same operation in \
+                         every run; so is what comes from `param`"
+                            .to_string(),
+                    );
+                }
+            }
             Event::NodeStarted { subject, reason } => {
                 self.tell(&subject, &format!("building, because {reason}."));
                 self.begin_step(&subject, "starting");
