@@ -7,11 +7,15 @@ use etcetera::BaseStrategy;
 
 use crate::error::{Because, Result};
 
+const STORE: &str = "SNAPTREE_STORE";
+
 /// The directories of one run.
 #[derive(Clone, Debug)]
 pub struct Paths {
     /// Layers and working disks of machines. QEMU must be able to reach it.
     pub store: PathBuf,
+    /// Whether the user named the store.
+    pub is_store_named: bool,
     /// What can be made again: built and downloaded images, the answer of the KVM probe.
     pub cache: PathBuf,
     /// The root of libvirt's in-process driver; short, for the sockets below it.
@@ -36,7 +40,8 @@ impl Paths {
             embed: choose("SNAPTREE_EMBED_ROOT", data.join("embed"))?,
             stdlib: choose("SNAPTREE_STDLIB", base.data_dir().join("snaptree/stdlib"))?,
             cache: choose("SNAPTREE_CACHE", base.cache_dir().join("snaptree"))?,
-            store: choose("SNAPTREE_STORE", data)?,
+            store: choose(STORE, data)?,
+            is_store_named: env::var_os(STORE).is_some_and(|path| !path.is_empty()),
         })
     }
 }

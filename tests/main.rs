@@ -11,6 +11,7 @@ mod primitives;
 mod progress;
 mod qemu;
 mod rebuilt;
+mod recipes;
 mod refactorings;
 mod refusals;
 mod resume;

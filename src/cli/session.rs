@@ -39,17 +39,16 @@ impl Session {
 }
 
 fn connect(uri: Option<&str>, paths: &Paths, events: Events, interrupt: Interrupt) -> Result<Arc<Engine>> {
-    let hypervisor: Arc<dyn Hypervisor> = match uri {
-        Some(uri) if uri.starts_with("fake:") => fake::connect(uri)?,
+    let (hypervisor, store): (Arc<dyn Hypervisor>, Store) = match uri {
+        Some(uri) if uri.starts_with(fake::SCHEME) => (fake::connect(uri)?, store_of_fake(uri, paths)?),
         uri => {
             let connected = libvirt::connect(uri, paths)?;
             if let Some(note) = connected.note {
                 events.note(note);
             }
-            connected.hypervisor
+            (connected.hypervisor, Store::new(paths.store.clone()))
         }
     };
-    let store = Store::new(paths.store.clone());
     let mut engine = Engine::new(hypervisor, store, events, interrupt);
     if let Some(after) = std::env::var_os(CHECKPOINT_AFTER) {
         let after = after.to_string_lossy();
@@ -57,6 +56,18 @@ fn connect(uri: Option<&str>, paths: &Paths, events: Events, interrupt: Interrup
             .map_err(|cause| Error::usage(format!("{CHECKPOINT_AFTER} must be a time, such as 10s")).cause(cause))?;
     }
     Ok(Arc::new(engine))
+}
+
+/// Returns a store that keeps what is made up away from the user's own.
+fn store_of_fake(uri: &str, paths: &Paths) -> Result<Store> {
+    match uri.strip_prefix(fake::SCHEME) {
+        _ if paths.is_store_named => Ok(Store::new(paths.store.clone())),
+        None | Some("") => Store::temporary(),
+        Some(file) => {
+            let beside = std::path::absolute(format!("{file}.store"));
+            beside.map(Store::new).because(|| format!("`{file}` names no file"))
+        }
+    }
 }
 
 /// Makes the first signal stop the work and clean up, and a second one end the process at once.

@@ -4,20 +4,90 @@ use serde::{Deserialize, Serialize};
 
 use crate::hypervisor::{Command, CommandLine};
 
-/// An answer in the state's `answers`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Answer {
+/// An answer in the state's `answers`: to a command, or a file that the image has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub(super) enum Answer {
+    Command(Scripted),
+    File { path: String, content: String },
+}
+
+/// What a command answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Scripted {
     /// The command's exact text, or a pattern in which `*` stands for any text.
     pub command: String,
-    #[serde(default)]
     pub status: i32,
-    #[serde(default)]
     pub stdout: String,
-    #[serde(default)]
     pub stderr: String,
-    #[serde(default)]
     pub delay_ms: u64,
+}
+
+/// An answer as it is written in JSON.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Written {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stdout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stderr: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay_ms: Option<u64>,
+}
+
+impl TryFrom<Written> for Answer {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        match written {
+            Written { command: Some(command), file: None, content: None, status, stdout, stderr, delay_ms } => {
+                Ok(Self::Command(Scripted {
+                    command,
+                    status: status.unwrap_or_default(),
+                    stdout: stdout.unwrap_or_default(),
+                    stderr: stderr.unwrap_or_default(),
+                    delay_ms: delay_ms.unwrap_or_default(),
+                }))
+            }
+            Written {
+                command: None,
+                file: Some(path),
+                content: Some(content),
+                status: None,
+                stdout: None,
+                stderr: None,
+                delay_ms: None,
+            } => Ok(Self::File { path, content }),
+            _ => {
+                Err("an answer has `command`, and perhaps `status`, `stdout`, `stderr` and `delay_ms`; or `file` and \
+                      `content`")
+            }
+        }
+    }
+}
+
+impl From<Answer> for Written {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Command(Scripted { command, status, stdout, stderr, delay_ms }) => Self {
+                command: Some(command),
+                status: Some(status),
+                stdout: Some(stdout),
+                stderr: Some(stderr),
+                delay_ms: Some(delay_ms),
+                ..Self::default()
+            },
+            Answer::File { path, content } => Self { file: Some(path), content: Some(content), ..Self::default() },
+        }
+    }
 }
 
 /// The text by which a command is matched and logged: a shell line itself, or the words of an argv.
@@ -29,8 +99,19 @@ pub(super) fn text_of(command: &Command) -> String {
 }
 
 /// Finds the first answer for a command.
-pub(super) fn find<'a>(answers: &'a [Answer], text: &str) -> Option<&'a Answer> {
-    answers.iter().find(|answer| matches(&answer.command, text))
+pub(super) fn find<'a>(answers: &'a [Answer], text: &str) -> Option<&'a Scripted> {
+    answers.iter().find_map(|answer| match answer {
+        Answer::Command(reply) if matches(&reply.command, text) => Some(reply),
+        _ => None,
+    })
+}
+
+/// Finds what a file of the image holds.
+pub(super) fn find_file<'a>(answers: &'a [Answer], path: &str) -> Option<&'a str> {
+    answers.iter().find_map(|answer| match answer {
+        Answer::File { path: of, content } if of == path => Some(content.as_str()),
+        _ => None,
+    })
 }
 
 /// Matches `text` with a pattern in which only `*` is special.
@@ -87,10 +168,27 @@ mod tests {
 
     #[test]
     fn the_first_answer_wins() {
-        let answer = |command: &str, status| Answer { command: command.into(), status, ..Answer::default() };
+        let answer = |command: &str, status| {
+            Answer::Command(Scripted { command: command.into(), status, ..Scripted::default() })
+        };
         let answers = [answer("a b", 1), answer("a *", 2)];
         assert_eq!(find(&answers, "a b").map(|answer| answer.status), Some(1));
         assert_eq!(find(&answers, "a c").map(|answer| answer.status), Some(2));
         assert_eq!(find(&answers, "b"), None);
+    }
+
+    #[test]
+    fn an_answer_is_to_a_command_or_is_a_file() {
+        let read = |text: &str| serde_json::from_str::<Answer>(text).map_err(|error| error.to_string());
+        let file = r#"{"file":"/etc/x","content":"y"}"#;
+        assert_eq!(serde_json::to_string(&read(file).unwrap()).unwrap(), file);
+        let reply = Scripted { command: "a *".into(), status: 3, ..Scripted::default() };
+        assert_eq!(read(r#"{ "command": "a *", "status": 3 }"#), Ok(Answer::Command(reply)));
+        for wrong in [r#"{ "status": 1 }"#, r#"{ "file": "/x" }"#, r#"{ "command": "a", "file": "/x", "content": "" }"#]
+        {
+            let error = read(wrong).unwrap_err();
+            assert!(error.starts_with("an answer has `command`, and perhaps"), "{wrong}: {error}");
+        }
+        assert!(read(r#"{ "comand": "a" }"#).unwrap_err().starts_with("unknown field `comand`"));
     }
 }

@@ -51,7 +51,14 @@ impl FakeGuest {
     }
 
     fn file(&self, path: &str, stop: &Stop, what: impl Fn() -> String) -> Result<Option<FileRecord>> {
-        self.look(stop, what, |state| find_file(state, &self.domain, path).cloned())
+        self.look(stop, what, |state| self.find_file(state, path))
+    }
+
+    /// Finds a file as this guest sees it: one that was written, or one that the image has.
+    fn find_file(&self, state: &State, path: &str) -> Option<FileRecord> {
+        let of_image = || answer::find_file(&self.answers, path).or_else(|| answer::find_file(&state.answers, path));
+        let record = |content: &str| FileRecord { content: Bytes(content.into()), mode: None, owner: None };
+        written(state, &self.domain, path).cloned().or_else(|| of_image().map(record))
     }
 
     fn reply(&self, state: &State, text: &str, command: &Command) -> Reply {
@@ -64,13 +71,13 @@ impl FakeGuest {
                 delay: Duration::from_millis(answer.delay_ms),
             };
         }
-        let file = |path: &str| find_file(state, &self.domain, path);
+        let file = |path: &str| self.find_file(state, path);
         match answer::plain_words(command).as_deref() {
             Some(["false"]) => Reply { status: 1, ..Reply::default() },
             Some(["test", "-e", path]) => Reply { status: i32::from(file(path).is_none()), ..Reply::default() },
             Some(["cat"]) => Reply { stdout: command.stdin.clone(), ..Reply::default() },
             Some(["cat", path]) => match file(path) {
-                Some(file) => Reply { stdout: file.content.0.clone(), ..Reply::default() },
+                Some(file) => Reply { stdout: file.content.0, ..Reply::default() },
                 None => {
                     let stderr = format!("cat: {path}: No such file or directory\n").into_bytes();
                     Reply { status: 1, stderr, ..Reply::default() }
@@ -213,8 +220,8 @@ impl Guest for FakeGuest {
     }
 }
 
-/// Finds a file as the guest of `domain` sees it.
-fn find_file<'a>(state: &'a State, domain: &str, path: &str) -> Option<&'a FileRecord> {
+/// Finds a file that was written in the guest of `domain`, or in one that it grew from.
+fn written<'a>(state: &'a State, domain: &str, path: &str) -> Option<&'a FileRecord> {
     let record = state.domains.get(domain)?;
     if Ram::holds(path) {
         return record.ram.0.get(path);

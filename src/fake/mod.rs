@@ -40,7 +40,8 @@ use crate::hypervisor::{
 };
 use crate::stop::Stop;
 
-const SCHEME: &str = "fake:";
+/// What the URIs begin with.
+pub const SCHEME: &str = "fake:";
 
 /// Names a JSON file with a list of answers, which go before the ones in the state.
 const ANSWERS_VARIABLE: &str = "SNAPTREE_FAKE_ANSWERS";

@@ -10,7 +10,7 @@ use crate::libvirt::connect;
 
 fn paths(directory: &Path) -> Paths {
     let [store, cache, embed, stdlib] = ["s", "c", "e", "l"].map(|name| directory.join(name));
-    Paths { store, cache, embed, stdlib }
+    Paths { store, is_store_named: true, cache, embed, stdlib }
 }
 
 fn connected() -> Arc<dyn Hypervisor> {

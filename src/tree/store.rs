@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use crate::error::{Because, Error, Result};
 use crate::name::MachineName;
 use crate::stop::Interrupt;
@@ -27,6 +29,8 @@ pub struct Store {
     /// The machines whose trees this process may change.
     machines: Mutex<HashMap<MachineName, File>>,
     made: AtomicU64,
+    /// Removed with the store, where it is one for this process alone.
+    _temporary: Option<TempDir>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -42,7 +46,17 @@ impl Store {
             alive: Mutex::default(),
             machines: Mutex::default(),
             made: AtomicU64::new(0),
+            _temporary: None,
         }
+    }
+
+    /// Makes a store that goes with this process.
+    pub fn temporary() -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("snaptree-").tempdir();
+        let directory = directory.because(|| "cannot make a temporary store".to_string())?;
+        let mut store = Self::new(directory.path().to_path_buf());
+        store._temporary = Some(directory);
+        Ok(store)
     }
 
     /// Returns another owner's view of the same directory.
