@@ -99,7 +99,7 @@ async fn grow(lua: &Lua, context: &Arc<Context>, parent: &NodeId, branches: &[Br
         for branch in branches {
             let reused = branch.reuse(lua, context, parent).await;
             if let Ok(found) = &reused {
-                context.warn_of_chance(&parent.machine, &branch.name, found);
+                context.warn_of_chance(&parent.machine, &branch.wanted.name, found);
             }
             found.push(reused.and_then(|found| match &found {
                 Found::Needed(reason) => context.control.may_build(&branch.wanted.name, reason).map(|()| found),
@@ -111,10 +111,12 @@ async fn grow(lua: &Lua, context: &Arc<Context>, parent: &NodeId, branches: &[Br
         if is_missing && context.blocking(move |engine| engine.claim(&machine)).await? {
             continue;
         }
+        let machine = parent.machine.clone();
+        let memory = context.blocking(move |engine| Ok(engine.existing(&machine)?.details.memory)).await?;
         let growing = branches.iter().zip(found).map(|(branch, found)| async move {
             match found? {
                 Found::Cached(node) | Found::KeptAside(node) => Ok(node),
-                Found::Needed(reason) => branch.build(lua, context, parent, reason).await,
+                Found::Needed(reason) => branch.build(lua, context, parent, memory, reason).await,
             }
         });
         let (grown, failures): (Vec<_>, Vec<_>) = join_all(growing).await.into_iter().partition(Result::is_ok);
@@ -183,14 +185,20 @@ impl Branch {
         }
     }
 
-    /// Runs the step in a builder and grafts what it made.
-    async fn build(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId, reason: Reason) -> Result<NodeId> {
+    /// Runs the step in a builder, whose guest has so much `memory`, and grafts what it made.
+    async fn build(
+        &self,
+        lua: &Lua,
+        context: &Arc<Context>,
+        parent: &NodeId,
+        memory: u64,
+        reason: Reason,
+    ) -> Result<NodeId> {
         let events = &context.engine.events;
-        let (machine, name) = (parent.machine.clone(), &self.wanted.name);
-        let guest = context.blocking(move |engine| Ok(engine.existing(&machine)?.details.memory)).await?;
+        let name = &self.wanted.name;
         let subject = Subject::node(&parent.machine, name);
         let waiting = || events.note(format!("`{subject}` waits until there is memory for its builder"));
-        let _share = context.budget.share(guest, waiting).await?;
+        let _share = context.budget.share(memory, waiting).await?;
         events.emit(Event::NodeStarted { subject: subject.clone(), reason: reason.to_string() });
         let built = async {
             // Who asks for a build wants none of what was done before.

@@ -31,7 +31,7 @@ pub async fn branches(lua: &Lua, parent: &Snapshot, branches: &[Branch]) -> Resu
             None => {
                 let node = parent.node().await?;
                 let found = branch.reuse(lua, &domain.context, &node).await?;
-                domain.context.warn_of_chance(&domain.name, &branch.name, &found);
+                domain.context.warn_of_chance(&domain.name, &branch.wanted.name, &found);
                 (standing(&found), found)
             }
         };
