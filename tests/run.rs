@@ -283,6 +283,22 @@ fn two_runs_of_one_script_build_each_node_once() {
 }
 
 #[test]
+fn what_a_killed_run_had_made_of_a_new_machine_is_removed() {
+    let note = |machine: &str| serde_json::json!({ "connection": "fake:state.json", "machine": machine }).to_string();
+    let first = Test::new()
+        .file("store/machines/lab-11111111/machine-0123456789ab-0.draft", note("lab"))
+        .file("store/machines/lab-11111111/base-0123456789ab-1.qcow2", "half of it")
+        .file("store/machines/lab-22222222/machine-0123456789ab-0.draft", note("another with that slug"))
+        .script(TREE)
+        .args(["run", "script.lua"])
+        .any_stderr()
+        .run();
+    let is_there = |directory: &str| first.path().join("store/machines").join(directory).exists();
+    assert!(!is_there("lab-11111111"));
+    assert!(is_there("lab-22222222"));
+}
+
+#[test]
 fn a_busy_loop_can_be_interrupted_even_under_pcall() {
     let ran = Test::new()
         .file("started", "")

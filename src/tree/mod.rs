@@ -11,6 +11,7 @@ mod chain;
 mod chance;
 mod checkpoint;
 mod difference;
+mod draft;
 mod drawer;
 mod drawing;
 mod engine;

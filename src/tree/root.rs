@@ -1,9 +1,10 @@
 //! Roots: a machine's domain and the snapshot that its tree grows from.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use super::aside::Aside;
+use super::draft::{Draft, Note};
 use super::engine::{Engine, Machine, NodeId};
 use super::event::{Event, Subject};
 use super::key::{Definition, RootKey, SCHEMA};
@@ -81,7 +82,10 @@ impl Engine {
         let directory = existing.as_ref().map(|machine| machine.directory.clone());
         let directory = directory.unwrap_or_else(|| self.store.directory_for(name, &uuid));
         self.store.create_directory(&directory)?;
-        let mut draft = Draft { directory: directory.clone(), files: Vec::new() };
+        let mut draft = Draft::new(directory.clone());
+        if existing.is_none() {
+            draft.sign(&self.store, &self.note_of(name))?;
+        }
 
         let layer = draft.add(self.store.new_file(&directory, &root.slug(), "qcow2")?);
         self.hypervisor.copy_image(&image.disk, &layer, definition.disk)?;
@@ -113,7 +117,7 @@ impl Engine {
             extra_xml: definition.extra_xml.clone(),
             metadata: machine_metadata(&directory),
         })?;
-        draft.files.clear();
+        draft.finish();
         let Some(machine) = self.look_again(name)? else {
             return Err(Error::bug(format!("machine `{name}` vanished after it was defined")));
         };
@@ -148,6 +152,11 @@ impl Engine {
         Ok(NodeId { machine: machine.clone(), name: name.clone(), key, build })
     }
 
+    /// Returns what is noted in the directory of a machine that is going to be made.
+    pub(super) fn note_of(&self, name: &MachineName) -> Note {
+        Note { connection: self.hypervisor.uri(), machine: name.clone() }
+    }
+
     /// Keeps what a machine was that gets a new root.
     fn keep_working_state(&self, machine: &Machine, root: &SnapshotName) -> Result<Entry> {
         let present = self.present(machine)?;
@@ -166,32 +175,6 @@ impl Engine {
             initrd: copy(&boot.initrd, "initrd")?,
             cmdline: boot.cmdline.clone(),
         })
-    }
-}
-
-/// The files of a root whose domain is not defined yet; they go when that fails.
-struct Draft {
-    directory: PathBuf,
-    files: Vec<PathBuf>,
-}
-
-impl Draft {
-    fn add(&mut self, file: PathBuf) -> PathBuf {
-        self.files.push(file.clone());
-        file
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if self.files.is_empty() {
-            return;
-        }
-        for file in &self.files {
-            let _ = std::fs::remove_file(file);
-        }
-        // It stays when the machine was there before, since then it is not empty.
-        let _ = std::fs::remove_dir(&self.directory);
     }
 }
 

@@ -74,6 +74,14 @@ impl Store {
         self.root.join("machines").join(format!("{}-{short}", machine.slug()))
     }
 
+    /// Lists the directories that may be the machine's: another name can have the same slug.
+    pub fn directories_of(&self, machine: &MachineName) -> Vec<PathBuf> {
+        let prefix = format!("{}-", machine.slug());
+        let entries = fs::read_dir(self.root.join("machines")).into_iter().flatten().flatten();
+        let may_be = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+        may_be.map(|entry| entry.path()).collect()
+    }
+
     /// Creates a machine's directory. Others may pass through it, as QEMU's own user must, but not list it.
     pub fn create_directory(&self, directory: &Path) -> Result<()> {
         fs::create_dir_all(directory)

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::builder::is_clone_of;
+use super::draft;
 use super::engine::{Engine, Machine};
 use super::store::maker;
 use crate::error::{Because, Error, Result};
@@ -12,7 +13,13 @@ impl Engine {
     /// Destroys the builders and forks of processes that are gone, removes files that nothing refers to, and
     /// finishes what they left half done.
     pub fn sweep(&self, name: &MachineName) -> Result<()> {
-        let Some(machine) = self.machine(name)?.filter(|_| !self.is_planning) else { return Ok(()) };
+        if self.is_planning {
+            return Ok(());
+        }
+        let Some(machine) = self.machine(name)? else {
+            let abandoned = self.store.abandoned(&self.note_of(name));
+            return abandoned.iter().try_for_each(|directory| remove_directory(directory));
+        };
         for clone in self.clones(&machine)? {
             if maker(&clone).is_some_and(|owner| !self.store.is_alive(&owner)) {
                 self.hypervisor.destroy(&clone)?;
@@ -30,7 +37,9 @@ impl Engine {
     fn remove_debris(&self, machine: &Machine) -> Result<()> {
         let referred = machine.referred();
         let mut debris = self.store.debris(&machine.directory, &referred);
-        debris.retain(|file| file.extension().is_some_and(|ending| ending == "qcow2" || ending == "ram"));
+        debris.retain(|file| {
+            file.extension().is_some_and(|ending| ending == "qcow2" || ending == "ram" || ending == draft::ENDING)
+        });
         if debris.is_empty() {
             return Ok(());
         }
