@@ -30,6 +30,8 @@ pub struct Engine {
     /// Nodes that left a tree since what they stood on was built anew.
     gone: Mutex<HashSet<Branch>>,
     machines: Mutex<HashMap<MachineName, Arc<Machine>>>,
+    /// Held while somebody looks, so that what was seen first never replaces what was seen later.
+    looking: Mutex<()>,
     noted: Mutex<BTreeSet<String>>,
     /// How long after the start of a step its first check-point is taken.
     pub checkpoint_after: Duration,
@@ -81,6 +83,7 @@ impl Engine {
             is_planning: false,
             gone: Mutex::default(),
             machines: Mutex::default(),
+            looking: Mutex::default(),
             noted: Mutex::default(),
             checkpoint_after: super::checkpoint::AFTER,
             replays: Mutex::default(),
@@ -131,6 +134,10 @@ impl Engine {
         self.machines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn looking(&self) -> MutexGuard<'_, ()> {
+        self.looking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Says something once, however often it is found out.
     pub fn note_once(&self, note: String) {
         if self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(note.clone()) {
@@ -154,6 +161,7 @@ impl Engine {
 
     /// Looks at a machine again, after it changed.
     pub fn look_again(&self, name: &MachineName) -> Result<Option<Arc<Machine>>> {
+        let _looking = self.looking();
         let Some(details) = self.hypervisor.domain(name.as_str())? else {
             self.seen().remove(name);
             return Ok(None);
@@ -170,6 +178,7 @@ impl Engine {
 
     /// Notes that a machine changed, so that it is looked at again when somebody asks for it.
     pub fn changed(&self, name: &MachineName) {
+        let _looking = self.looking();
         self.seen().remove(name);
     }
 
