@@ -48,7 +48,7 @@ impl Run {
         let mut trees = Vec::new();
         for machine in &machines {
             // One that is left alone need not be there.
-            if session.engine.look_again(machine)?.is_some() {
+            if session.engine.machine(machine)?.is_some() {
                 trees.extend(session.engine.trees(Some(machine))?);
             }
         }

@@ -64,6 +64,7 @@ struct Live {
 pub struct Session {
     node: String,
     source: Mutex<Source>,
+    is_live: bool,
     events: Events,
     interrupt: Interrupt,
     inputs: Arc<Inputs>,
@@ -79,8 +80,9 @@ impl Session {
     }
 
     fn of(node: &str, source: Source, events: Events, interrupt: Interrupt) -> Self {
+        let is_live = matches!(source, Source::Live(_));
         let (source, inputs) = (Mutex::new(source), Arc::default());
-        Self { node: node.to_string(), source, events, interrupt, inputs, limit: None }
+        Self { node: node.to_string(), source, is_live, events, interrupt, inputs, limit: None }
     }
 
     /// Lets differences name the files of the host that contents are of.
@@ -146,6 +148,11 @@ impl Session {
 
     fn source(&self) -> MutexGuard<'_, Source> {
         self.source.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says whether an operation is answered without a wait: from what was recorded, with no file to compare or write.
+    pub fn answers_at_once(&self, request: &Request) -> bool {
+        !self.is_live && !matches!(request.payload, Payload::Into(_))
     }
 
     /// Answers one operation. A second one waits until the first is done.
