@@ -2,92 +2,72 @@
 //!
 //! `cargo bench --bench snapshots` builds a machine of its own and deletes it in the end.
 
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+mod support;
+
+use std::process::Command;
+use std::time::Duration;
+
+use support::{Machine, median, run, snaptree, timed, virsh};
 
 const ROUNDS: usize = 9;
-const MACHINE: &str = "snaptree-bench";
-const SCRIPT: &str = "machine('snaptree-bench', { image = require('images.tiny') {}, memory = '256MiB' }):root 'base'";
 
 fn main() {
-    let _machine = Machine::new();
+    let machine = Machine::new();
+    let vm = machine.name.as_str();
+    build(vm);
     println!("medians of {ROUNDS}, in turns");
 
     let n = std::cell::Cell::new(0);
-    let take = |tool: fn(&str) -> Command| {
+    let take = |tool: &dyn Fn(&str) -> Command| {
         n.set(n.get() + 1);
         let name = format!("s{}", n.get());
         let took = timed(tool(&name));
-        run(snaptree(&["delete", &format!("{MACHINE}/{name}"), "--yes"]));
+        run(snaptree(&["delete", &format!("{vm}/{name}"), "--yes"]));
         took
     };
     compare(
         "snapshot of the disks, shut off",
-        || take(|name| snaptree(&["snapshot", MACHINE, name])),
-        || take(|name| virsh(&["snapshot-create-as", MACHINE, name, "--disk-only"])),
+        || take(&|name| snaptree(&["snapshot", vm, name])),
+        || take(&|name| virsh(&["snapshot-create-as", vm, name, "--disk-only"])),
     );
-    run(snaptree(&["snapshot", MACHINE, "cold"]));
+    run(snaptree(&["snapshot", vm, "cold"]));
     compare(
         "revert to a disk snapshot, shut off",
-        || timed(snaptree(&["revert", &format!("{MACHINE}/cold"), "--yes"])),
+        || timed(snaptree(&["revert", &format!("{vm}/cold"), "--yes"])),
         || {
             // Twice in one second is more than virsh's can do.
             std::thread::sleep(Duration::from_millis(1100));
-            timed(virsh(&["snapshot-revert", MACHINE, "cold"]))
+            timed(virsh(&["snapshot-revert", vm, "cold"]))
         },
     );
 
-    run(virsh(&["start", MACHINE]));
+    run(virsh(&["start", vm]));
     std::thread::sleep(Duration::from_secs(15));
     compare(
         "snapshot of the disks, running",
-        || take(|name| snaptree(&["snapshot", MACHINE, name, "--disk-only"])),
-        || take(|name| virsh(&["snapshot-create-as", MACHINE, name, "--disk-only"])),
+        || take(&|name| snaptree(&["snapshot", vm, name, "--disk-only"])),
+        || take(&|name| virsh(&["snapshot-create-as", vm, name, "--disk-only"])),
     );
-    run(snaptree(&["snapshot", MACHINE, "warm"]));
+    run(snaptree(&["snapshot", vm, "warm"]));
     compare(
         "revert to a snapshot with RAM, running (ours keeps the RAM that it leaves)",
-        || timed(snaptree(&["revert", &format!("{MACHINE}/warm"), "--yes"])),
-        || timed(virsh(&["snapshot-revert", MACHINE, "warm"])),
+        || timed(snaptree(&["revert", &format!("{vm}/warm"), "--yes"])),
+        || timed(virsh(&["snapshot-revert", vm, "warm"])),
     );
     compare(
         "undo of that revert, with RAM, against the revert",
-        || timed(snaptree(&["undo", MACHINE])),
-        || timed(virsh(&["snapshot-revert", MACHINE, "warm"])),
+        || timed(snaptree(&["undo", vm])),
+        || timed(virsh(&["snapshot-revert", vm, "warm"])),
     );
 }
 
-/// The machine, which goes when the benchmark ends, however it ends.
-struct Machine;
-
-impl Machine {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let script = directory.path().join("bench.lua");
-        std::fs::write(&script, SCRIPT).expect("a script");
-        let mut build = Command::new(env!("CARGO_BIN_EXE_snaptree"));
-        build.arg("run").arg(script);
-        run(build);
-        Self
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        run(snaptree(&["delete", MACHINE, "--yes", "--force"]));
-    }
-}
-
-fn snaptree(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_snaptree"));
-    command.args(args);
-    command
-}
-
-fn virsh(args: &[&str]) -> Command {
-    let mut command = Command::new("virsh");
-    command.args(args);
-    command
+/// Builds the machine.
+fn build(name: &str) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let script = directory.path().join("bench.lua");
+    let text = format!("machine('{name}', {{ image = require('images.tiny') {{}}, memory = '256MiB' }}):root 'base'");
+    std::fs::write(&script, text).expect("a script");
+    run(snaptree(&["run", script.to_str().expect("UTF-8")]));
 }
 
 fn compare(what: &str, mut ours: impl FnMut() -> Duration, mut virshs: impl FnMut() -> Duration) {
@@ -98,20 +78,4 @@ fn compare(what: &str, mut ours: impl FnMut() -> Duration, mut virshs: impl FnMu
     }
     let (ours, virsh) = (median(of_ours), median(of_virsh));
     println!("{what}: snaptree {ours:?}, virsh {virsh:?}, ratio {:.2}", ours.as_secs_f64() / virsh.as_secs_f64());
-}
-
-fn timed(command: Command) -> Duration {
-    let started = Instant::now();
-    run(command);
-    started.elapsed()
-}
-
-fn run(mut command: Command) {
-    let output = command.stdin(Stdio::null()).output().expect("a command starts");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
 }

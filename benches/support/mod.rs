@@ -1,0 +1,66 @@
+//! What the benchmarks have in common: commands, what they take, and a machine that goes when a benchmark ends.
+
+// Each benchmark takes a part of it.
+#![allow(dead_code)]
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const SNAPTREE: &str = env!("CARGO_BIN_EXE_snaptree");
+
+/// A name for a machine on the host's libvirt. What has been made of it goes with this, however the benchmark ends.
+pub struct Machine {
+    pub name: String,
+    /// Waits in a process of its own until this one ends, and deletes the machine.
+    undertaker: Child,
+}
+
+impl Machine {
+    pub fn new() -> Self {
+        use std::os::unix::process::CommandExt;
+        let name = format!("snaptree-bench-{}", std::process::id());
+        let mut undertaker = Command::new("sh");
+        undertaker.args(["-c", "read -r _; exec \"$@\"", "sh", SNAPTREE, "delete", &name, "--yes", "--force"]);
+        // What is typed at the benchmark's terminal, such as ^C, is not for it.
+        let undertaker = undertaker.process_group(0).stdin(Stdio::piped()).spawn().expect("sh starts");
+        Self { name, undertaker }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // This also closes its stdin, which is what it waits for.
+        let ended = self.undertaker.wait();
+        assert!(ended.is_ok_and(|status| status.success()) || std::thread::panicking(), "`{}` is left", self.name);
+    }
+}
+
+pub fn snaptree(args: &[&str]) -> Command {
+    let mut command = Command::new(SNAPTREE);
+    command.args(args);
+    command
+}
+
+pub fn virsh(args: &[&str]) -> Command {
+    let mut command = Command::new("virsh");
+    command.args(args);
+    command
+}
+
+/// Runs a command that succeeds, and returns what it prints.
+pub fn run(mut command: Command) -> String {
+    let output = command.stdin(Stdio::null()).output().expect("a command starts");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+pub fn timed(command: Command) -> Duration {
+    let started = Instant::now();
+    run(command);
+    started.elapsed()
+}
+
+pub fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
