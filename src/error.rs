@@ -105,6 +105,14 @@ impl Error {
         self
     }
 
+    /// Adds another error with its own causes, and its hint where there is none yet.
+    pub fn caused_by(self, error: Error) -> Self {
+        let hint = self.hint.clone().or(error.hint);
+        let mut caused = error.causes.into_iter().fold(self.cause(error.message), Self::cause);
+        caused.hint = hint;
+        caused
+    }
+
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

@@ -11,6 +11,7 @@ use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Command, CommandLine};
 use crate::name::SnapshotPath;
 use crate::stop::{Interrupt, Stop};
+use crate::tree::ForkOptions;
 use crate::ui::Ui;
 
 /// Run a command in a throw-away fork of a snapshot; its output and exit status are the command's
@@ -49,7 +50,11 @@ impl Exec {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let input = ui.read_stdin();
         let engine = &session.engine;
-        let fork = if self.failed { engine.fork_failed(&self.snapshot)? } else { engine.fork(&self.snapshot)? };
+        let fork = if self.failed {
+            engine.fork_failed(&self.snapshot)?
+        } else {
+            engine.fork(&self.snapshot, ForkOptions::default())?
+        };
         let command = Command {
             line: CommandLine::Argv(self.command.clone()),
             stdin: whole(&input, &session.engine.interrupt)?,

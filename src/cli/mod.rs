@@ -2,8 +2,10 @@
 
 mod current;
 mod delete;
+mod doctor;
 mod edit;
 mod exec;
+mod fork;
 mod gc;
 mod images;
 mod info;
@@ -17,6 +19,7 @@ mod session;
 mod shell;
 mod snapshot;
 mod spec;
+mod stop;
 mod tree;
 mod undo;
 mod which;
@@ -58,6 +61,8 @@ enum Command {
     Plan(plan::Plan),
     Exec(exec::Exec),
     Shell(shell::Shell),
+    Fork(fork::Fork),
+    Stop(stop::Stop),
     Tree(tree::Tree),
     List(list::List),
     Info(info::Info),
@@ -70,6 +75,7 @@ enum Command {
     Undo(undo::Undo),
     Gc(gc::Gc),
     Images(images::Images),
+    Doctor(doctor::Doctor),
 }
 
 /// Runs the command line of this process; returns its exit code.
@@ -105,6 +111,8 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<i32> {
         Command::Plan(plan) => plan.execute(session()?, ui),
         Command::Exec(exec) => exec.execute(session()?, ui),
         Command::Shell(shell) => shell.execute(ui.terminal()?, session()?, ui),
+        Command::Fork(fork) => fork.execute(session()?, ui),
+        Command::Stop(stop) => stop.execute(session()?, ui),
         Command::Tree(tree) => tree.execute(session()?, ui),
         Command::List(list) => list.execute(session()?, ui),
         Command::Info(info) => info.execute(session()?, ui),
@@ -117,6 +125,7 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<i32> {
         Command::Undo(undo) => undo.execute(session()?, ui),
         Command::Gc(gc) => gc.execute(session()?, ui),
         Command::Images(images) => images.execute(ui),
+        Command::Doctor(doctor) => doctor.execute(session()?, ui),
     }
 }
 

@@ -10,12 +10,13 @@ use crate::hypervisor::Hypervisor;
 use crate::lua::Connector;
 use crate::paths::Paths;
 use crate::stop::Interrupt;
-use crate::tree::{Engine, Events, Store};
+use crate::tree::{Engine, Events, Forced, Store};
 use crate::ui::Ui;
 use crate::{fake, libvirt};
 
 /// Says how long after the start of a step its first check-point is taken.
 const CHECKPOINT_AFTER: &str = "SNAPTREE_CHECKPOINT_AFTER";
+const LIVE: &str = "SNAPTREE_LIVE";
 
 pub struct Session {
     pub engine: Arc<Engine>,
@@ -50,6 +51,7 @@ fn connect(uri: Option<&str>, paths: &Paths, events: Events, interrupt: Interrup
         }
     };
     let mut engine = Engine::new(hypervisor, store, events, interrupt);
+    engine.forced_live = Forced::read(&std::env::var(LIVE).unwrap_or_default())?;
     if let Some(after) = std::env::var_os(CHECKPOINT_AFTER) {
         let after = after.to_string_lossy();
         engine.checkpoint_after = humantime::parse_duration(&after)

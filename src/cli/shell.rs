@@ -5,6 +5,7 @@ use clap::Args;
 use super::session::Session;
 use crate::error::{Error, Result};
 use crate::name::Target;
+use crate::tree::ForkOptions;
 use crate::ui::{End, LeaveKey, Terminal, Ui};
 
 /// Open a terminal in a throw-away fork of a snapshot, or on the console of a running machine
@@ -27,7 +28,7 @@ impl Shell {
         let engine = &session.engine;
         let fork = match &self.target {
             Target::Snapshot(path) if self.failed => Some(engine.fork_failed(path)?),
-            Target::Snapshot(path) => Some(engine.fork(path)?),
+            Target::Snapshot(path) => Some(engine.fork(path, ForkOptions::default())?),
             Target::Machine(machine) if self.failed => {
                 return Err(Error::usage(format!("`{machine}` names no snapshot"))
                     .hint(format!("write {machine}/SNAPSHOT; `snaptree info {machine}` lists what failed")));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::document::Document;
 use super::state::{DomainRecord, Ram, State};
-use crate::error::{Error, Result};
+use crate::error::{Because, Error, Result};
 use crate::hypervisor::{
     Clone, Disk, DiskFile, Document as HypervisorDocument, Domain, DomainDetails, DomainSpec, DomainState,
 };
@@ -105,8 +105,17 @@ impl State {
             return Err(failed().cause(format!("domain `{other}` already has the uuid {}", clone.uuid)));
         }
         self.check_disks(&document).map_err(|cause| failed().cause(cause))?;
-        self.insert_domain(document, DomainState::Running, false);
+        let ram = clone.from.as_ref().map(|frozen| self.ram_in(frozen)).transpose();
+        let ram = ram.map_err(|cause| failed().cause(cause))?;
+        if let crate::hypervisor::Ram::Shared(file) = &clone.ram {
+            super::live::make_ram(file).because(|| format!("cannot make `{}`", file.display()))?;
+        }
+        self.insert_domain(document, super::power::started(clone.paused), false);
         self.started.push(clone.name.clone());
+        if let Some(ram) = ram {
+            self.record_mut(&clone.name)?.ram = ram;
+            self.resumed.push(clone.name.clone());
+        }
         Ok(())
     }
 

@@ -18,6 +18,7 @@ mod domains;
 mod guest;
 mod internal;
 mod layers;
+mod live;
 mod memory;
 mod power;
 mod snapshots;
@@ -35,8 +36,8 @@ use store::Store;
 
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{
-    Accelerator, Clone, Console, DiskFile, Document, Domain, DomainDetails, DomainSpec, Guest, Hypervisor, RevertFlags,
-    Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
+    Accelerator, Clone, Console, DiskFile, Document, Domain, DomainDetails, DomainSpec, Fingerprint, Frozen, Guest,
+    Hypervisor, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
 };
 use crate::stop::Stop;
 
@@ -166,8 +167,36 @@ impl Hypervisor for Fake {
         self.store.change(|state| state.delete_snapshot(domain, snapshot))
     }
 
+    fn emulator(&self) -> Result<String> {
+        Ok(live::EMULATOR.to_string())
+    }
+
+    fn liveness(&self, document: Option<&Document>, _: &Path) -> Result<Liveness> {
+        document.map_or(Ok(Liveness::Mapped), |document| Ok(live::liveness(&document::Document::parse(document)?)))
+    }
+
+    fn fingerprint(&self, document: &Document) -> Result<Fingerprint> {
+        Ok(live::fingerprint(&document::Document::parse(document)?))
+    }
+
     fn start_clone(&self, clone: &Clone) -> Result<()> {
         self.store.change(|state| state.start_clone(clone))
+    }
+
+    fn wake(&self, name: &str, _: &Ram, from: &Frozen, paused: bool) -> Result<()> {
+        self.store.change(|state| state.wake(name, from, paused))
+    }
+
+    fn freeze(&self, name: &str, frozen: &Frozen) -> Result<()> {
+        self.store.change(|state| state.freeze(name, frozen))
+    }
+
+    fn copy_ram(&self, from: &Path, to: &Path) -> Result<()> {
+        std::fs::copy(from, to).map(drop).because(|| format!("cannot copy `{}`", from.display()))
+    }
+
+    fn forward(&self, name: &str, guest_port: u16) -> Result<u16> {
+        self.store.look(|state| state.forward(name, guest_port))
     }
 
     fn start(&self, name: &str, start: Start) -> Result<()> {

@@ -31,8 +31,11 @@ impl State {
             comment: spec.comment.clone(),
             created: spec.created,
             disks: spec.disks.iter().map(|disk| (disk.target.clone(), member(&disk.overlay))).collect(),
+            state: if matches!(spec.memory, Memory::External(_)) { DomainState::Running } else { DomainState::Shutoff }
+                .as_str()
+                .to_string(),
+            memory: spec.memory.clone(),
             document,
-            ..SnapshotRecord::default()
         };
         put(record, &spec.name, snapshot, spec.current).map_err(failed)
     }

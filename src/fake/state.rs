@@ -30,8 +30,11 @@ pub(super) struct State {
     pub memories: BTreeMap<PathBuf, MemoryFile>,
     /// Every command that ran in any guest.
     pub executed: Vec<Executed>,
-    /// The name of every domain that was booted, in order.
+    /// The name of every domain that was started, in order.
     pub started: Vec<String>,
+    /// The name of every domain whose guest went on from a frozen state, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<String>,
 }
 
 /// `11.3.0`.

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::error::Kind;
-use crate::hypervisor::{Command, CommandLine, DiskState, Exit, FileMode, Firmware, Metadata, Network, Stream};
+use crate::hypervisor::{
+    Command, CommandLine, DiskState, Exit, FileMode, Firmware, Memory, Metadata, Network, Ram, Stream,
+};
 use crate::stop::Interrupt;
 
 pub(super) fn soon() -> Stop {
@@ -44,6 +46,7 @@ fn snapshot_spec(fake: &dyn Hypervisor, name: &str, parent: Option<&str>) -> Sna
         current: true,
         document: fake.domain("m").unwrap().unwrap().document,
         disks: vec![DiskState { target: "vda".into(), layer: layer(name), overlay: layer(&format!("{name}+")) }],
+        memory: Memory::No,
         metadata: Metadata { payload: vec![0, 255], ..Metadata::default() },
     }
 }
@@ -69,6 +72,9 @@ fn clone(fake: &dyn Hypervisor, name: &str) -> Clone {
         uuid: format!("uuid of {name}"),
         document: fake.domain("m").unwrap().unwrap().document,
         disks: BTreeMap::from([("vda".into(), layer(name))]),
+        ram: Ram::Default,
+        from: None,
+        paused: false,
         metadata: Metadata::default(),
     }
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::{Frozen, Ram};
+
 /// The full description of a domain, or of a snapshot with the domain in it, in the adapter's own language (libvirt's
 /// XML), opaque to everyone else. Where a domain is wanted, a snapshot's document stands for the domain as it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,6 +239,11 @@ pub struct Clone {
     pub document: Document,
     /// The file for each disk target that gets one of its own, such as `vda`.
     pub disks: BTreeMap<String, PathBuf>,
+    pub ram: Ram,
+    /// The state that its guest goes on from; it boots without one.
+    pub from: Option<Frozen>,
+    /// Whether its processors wait for `resume`.
+    pub paused: bool,
     pub metadata: Metadata,
 }
 

@@ -108,6 +108,9 @@ pub trait Guest: Send + Sync {
     /// Reads the guest's clock, in seconds since the epoch.
     fn time(&self, stop: &Stop) -> Result<f64>;
 
+    /// Sets the guest's clock, in seconds since the epoch.
+    fn set_time(&self, seconds: u64, stop: &Stop) -> Result<()>;
+
     /// Describes the guest's operating system: `id`, `name`, `version`, `kernel`, `machine`, ... as it reports them.
     fn info(&self, stop: &Stop) -> Result<BTreeMap<String, String>>;
 }

@@ -6,6 +6,7 @@
 mod console;
 mod domain;
 mod guest;
+mod live;
 mod snapshot;
 
 use std::path::{Path, PathBuf};
@@ -16,8 +17,10 @@ pub use domain::{
     Metadata, Network, Source, Start, Version,
 };
 pub use guest::{Command, CommandLine, Exit, FileMode, Guest, Stream, UnitState};
+pub use live::{Fingerprint, Frozen, Liveness, Ram};
 pub use snapshot::{
-    DiskState, Memory, RevertFlags, Snapshot, SnapshotDisk, SnapshotFlags, SnapshotKind, SnapshotRequest, SnapshotSpec,
+    DiskState, MappedMemory, Memory, RevertFlags, Snapshot, SnapshotDisk, SnapshotFlags, SnapshotKind, SnapshotRequest,
+    SnapshotSpec,
 };
 
 use crate::error::Result;
@@ -92,8 +95,32 @@ pub trait Hypervisor: Send + Sync {
     /// (`virDomainSnapshotDelete` with `VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY`).
     fn delete_snapshot_metadata(&self, domain: &str, snapshot: &str) -> Result<()>;
 
-    /// Starts a transient domain made from another one's document (`virDomainCreateXML`).
+    /// Names the program that runs guests, with its version.
+    fn emulator(&self) -> Result<String>;
+
+    /// Says how the RAM of clones of the domain in `document`, or of an ordinary one, can be kept in a directory.
+    fn liveness(&self, document: Option<&Document>, directory: &Path) -> Result<Liveness>;
+
+    /// Says what the state of a guest in the domain in `document` fits, were it frozen now.
+    fn fingerprint(&self, document: &Document) -> Result<Fingerprint>;
+
+    /// Starts a transient domain made from another one's document (`virDomainCreateXML`), whose guest boots or goes on
+    /// from a frozen state.
     fn start_clone(&self, clone: &Clone) -> Result<()>;
+
+    /// Starts a domain that is shut off, whose guest goes on from a frozen state. The next start is an ordinary one.
+    fn wake(&self, name: &str, ram: &Ram, from: &Frozen, paused: bool) -> Result<()>;
+
+    /// Writes the state of a clone whose processors stand still into a file (QMP `migrate`, or `virDomainSaveFlags`,
+    /// after which the domain is gone).
+    fn freeze(&self, name: &str, state: &Frozen) -> Result<()>;
+
+    /// Copies a file with a guest's RAM, sharing blocks where the file system can and leaving holes where it cannot.
+    fn copy_ram(&self, from: &Path, to: &Path) -> Result<()>;
+
+    /// Lets a port of 127.0.0.1 lead to a TCP port of the guest, for as long as the domain is there (`hostfwd_add`).
+    /// Returns the host's port.
+    fn forward(&self, name: &str, guest_port: u16) -> Result<u16>;
 
     /// Starts a domain that is shut off (`virDomainCreateWithFlags`).
     fn start(&self, name: &str, start: Start) -> Result<()>;

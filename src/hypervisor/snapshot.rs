@@ -34,6 +34,15 @@ pub enum Memory {
     /// In the first disk's qcow2 file.
     Internal,
     External(PathBuf),
+    /// In files that libvirt knows nothing of: for it the snapshot is one of the disks alone.
+    Mapped(MappedMemory),
+}
+
+/// The RAM of a guest that had it in a file, and the state of its devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappedMemory {
+    pub ram: PathBuf,
+    pub devices: PathBuf,
 }
 
 /// One disk of a snapshot.
@@ -100,7 +109,7 @@ impl Snapshot {
     /// Lists every file that belongs to the snapshot: layers, overlays and RAM.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let layers = self.members().filter_map(|disk| disk.file.as_deref());
-        layers.chain(self.overlays()).chain(self.memory_file())
+        layers.chain(self.overlays()).chain(self.memory_files())
     }
 
     /// Says which of the files that hold the snapshot is gone.
@@ -108,16 +117,25 @@ impl Snapshot {
         if let Some(layer) = self.layers().into_iter().find(|layer| !layer.file.exists()) {
             return Some(format!("its layer `{}` is missing", layer.file.display()));
         }
-        let memory = self.memory_file().filter(|memory| !memory.exists())?;
+        let memory = self.memory_files().find(|memory| !memory.exists())?;
         Some(format!("the file with its RAM, `{}`, is missing", memory.display()))
     }
 
-    /// Returns the file with the RAM of an external snapshot.
+    /// Returns the file that libvirt saved the RAM of an external snapshot to.
     pub fn memory_file(&self) -> Option<&Path> {
         match &self.memory {
             Memory::External(file) => Some(file),
-            Memory::No | Memory::Internal => None,
+            Memory::No | Memory::Internal | Memory::Mapped(_) => None,
         }
+    }
+
+    /// Lists the files that hold the RAM and what belongs to it.
+    pub fn memory_files(&self) -> impl Iterator<Item = &Path> {
+        let mapped = match &self.memory {
+            Memory::Mapped(MappedMemory { ram, devices }) => Some([ram.as_path(), devices.as_path()]),
+            Memory::No | Memory::Internal | Memory::External(_) => None,
+        };
+        self.memory_file().into_iter().chain(mapped.into_iter().flatten())
     }
 }
 
@@ -144,6 +162,7 @@ pub struct SnapshotSpec {
     /// The domain's document; its disks are replaced by the layers and its metadata by `metadata`.
     pub document: Document,
     pub disks: Vec<DiskState>,
+    pub memory: Memory,
     pub metadata: Metadata,
 }
 

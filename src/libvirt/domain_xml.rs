@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::hypervisor::{Clone, DiskFile, Document, DomainSpec, Firmware, Network};
-use crate::libvirt::metadata_xml;
 use crate::libvirt::xml::Element;
+use crate::libvirt::{live_xml, metadata_xml};
 
 /// What runs the domains of a connection, as `<domain type='...'>` says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum DomainType {
 }
 
 impl DomainType {
-    fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             DomainType::Kvm => "kvm",
             DomainType::Qemu => "qemu",
@@ -46,6 +46,10 @@ pub fn build(spec: &DomainSpec, domain_type: DomainType) -> Result<Element> {
         .with("type", domain_type.word())
         .child(text("name", &spec.name))
         .child(text("uuid", &spec.uuid));
+    if domain_type != DomainType::Test {
+        // It tells a guest's kernel that it goes on elsewhere, so that it makes other random numbers there.
+        domain.children.push(text("genid", &spec.uuid));
+    }
     if !spec.description.is_empty() {
         domain.children.push(text("description", &spec.description));
     }
@@ -141,6 +145,9 @@ pub fn build_clone(clone: &Clone, domain_type: DomainType) -> Result<Element> {
     clean(&mut domain);
     forget_firmware(&mut domain);
     identify(&mut domain, &clone.name, &clone.uuid);
+    if let Some(id) = domain.find_mut("genid") {
+        id.text = clone.uuid.clone();
+    }
     let overlay = |(target, file): (&String, &PathBuf)| qcow2(target, file);
     replace_disks(&mut domain, &clone.disks.iter().map(overlay).collect::<Vec<_>>())?;
     metadata_xml::put(&mut domain, &clone.metadata)?;
@@ -259,6 +266,7 @@ pub fn forget_firmware(domain: &mut Element) {
 pub fn clean(domain: &mut Element) {
     domain.attributes.retain(|(key, _)| key != "id");
     domain.remove(&["resource"]);
+    live_xml::forget(domain);
     domain.children.retain(|child| child.name != "seclabel" || child.get("type") != Some("dynamic"));
     for device in devices_of(domain) {
         device.remove(&["alias"]);
@@ -305,7 +313,7 @@ pub fn place_agent(domain: &mut Element, socket: &Path) {
 }
 
 /// Lets the domain run under another accelerator than the one it was made for.
-fn adapt(domain: &mut Element, domain_type: DomainType) {
+pub fn adapt(domain: &mut Element, domain_type: DomainType) {
     domain.set("type", domain_type.word());
     let mode = domain.find("cpu").and_then(|cpu| cpu.get("mode")).map(str::to_string);
     let of_host = |mode: &str| matches!(mode, "host-passthrough" | "host-model" | "maximum");

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::hypervisor::{Boot, Metadata};
+use crate::hypervisor::{Boot, Metadata, Ram};
 
 fn spec() -> DomainSpec {
     DomainSpec {
@@ -26,6 +26,7 @@ fn a_machine_has_what_snaptree_needs_of_it() {
 <domain type='kvm'>
   <name>vm &amp; &lt;'x'&gt; \"日本\"</name>
   <uuid>7905b3da-7e40-4b12-b27a-c24db19ca4dc</uuid>
+  <genid>7905b3da-7e40-4b12-b27a-c24db19ca4dc</genid>
   <description>for &lt;tests&gt;</description>
   <metadata>
     <snaptree:node xmlns:snaptree='https://snaptree.dev/xmlns/1' key='k'/>
@@ -141,6 +142,9 @@ fn a_clone_keeps_the_hardware_and_drops_what_belongs_to_the_other_run() {
         uuid: "2".to_string(),
         document: Document(RUNNING.to_string()),
         disks: [("vda".to_string(), "/s/fork.qcow2".into())].into(),
+        ram: Ram::Default,
+        from: None,
+        paused: false,
         metadata: Metadata::default(),
     };
     let expected = "\

@@ -81,6 +81,11 @@ pub fn live_document(domain: &VirtDomain, name: &str) -> Result<Document> {
     document(domain, name, sys::VIR_DOMAIN_XML_SECURE)
 }
 
+/// Returns the description that a domain will have when it is started the next time.
+pub fn next_document(domain: &VirtDomain, name: &str) -> Result<Document> {
+    document(domain, name, INACTIVE)
+}
+
 fn document(domain: &VirtDomain, name: &str, flags: u32) -> Result<Document> {
     let failed = |error| fault::failed(format!("cannot read the domain `{name}`"), &error);
     domain.xml_desc(flags).map(Document).map_err(failed)

@@ -1,7 +1,7 @@
 //! The port's calls, each as one or two of libvirt's.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use virt::connect::Connect;
@@ -11,14 +11,18 @@ use virt::sys;
 use crate::agent::Agent;
 use crate::error::{Error, Result};
 use crate::hypervisor::{
-    Accelerator, Clone, Console, DiskFile, Document, Domain, DomainDetails, DomainSpec, Guest, Hypervisor, RevertFlags,
-    Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
+    Accelerator, Clone, Console, DiskFile, Document, Domain, DomainDetails, DomainSpec, Fingerprint, Frozen, Guest,
+    Hypervisor, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
 };
 use crate::libvirt::domain_xml::{self, DomainType};
+use crate::libvirt::live::Owner;
+use crate::libvirt::live_trial::Question;
 use crate::libvirt::stream_console::StreamConsole;
 use crate::libvirt::transport::Channel;
 use crate::libvirt::xml::Element;
-use crate::libvirt::{block_job, domains, embed, fault, kvm, power, qcow2, qemu_img, snapshot_xml, snapshots};
+use crate::libvirt::{
+    block_job, domains, embed, fault, kvm, live, live_trial, live_xml, power, qcow2, qemu_img, snapshot_xml, snapshots,
+};
 use crate::paths::Paths;
 use crate::stop::Stop;
 
@@ -32,11 +36,21 @@ pub struct Libvirt {
     uri: String,
     cache: PathBuf,
     accelerator: OnceLock<Accelerator>,
+    capabilities: OnceLock<Option<Element>>,
+    /// How guests can have their RAM kept, by directory.
+    liveness: Mutex<Vec<(PathBuf, Liveness)>>,
 }
 
 impl Libvirt {
     pub fn new(connect: Connect, uri: &str, paths: &Paths) -> Self {
-        Self { connect, uri: uri.to_string(), cache: paths.cache.clone(), accelerator: OnceLock::new() }
+        Self {
+            connect,
+            uri: uri.to_string(),
+            cache: paths.cache.clone(),
+            accelerator: OnceLock::new(),
+            capabilities: OnceLock::new(),
+            liveness: Mutex::default(),
+        }
     }
 
     fn find(&self, name: &str) -> Result<Option<VirtDomain>> {
@@ -64,10 +78,28 @@ impl Libvirt {
         })
     }
 
+    /// What libvirt says of itself and the host.
+    fn capabilities(&self) -> Option<&Element> {
+        let read = || self.connect.capabilities().ok().and_then(|xml| Element::parse(&xml).ok());
+        self.capabilities.get_or_init(read).as_ref()
+    }
+
+    /// The user that libvirt runs QEMU as.
+    fn owner(&self) -> Option<Owner> {
+        self.capabilities().and_then(Owner::of)
+    }
+
+    /// libvirt's version and QEMU's, as numbers.
+    fn versions(&self) -> Result<[u64; 2]> {
+        let failed = |error| fault::failed("cannot ask libvirt for the version of QEMU", &error);
+        let libvirt = self.connect.lib_version().map_err(failed)?;
+        let qemu = self.connect.hyp_version().map_err(failed)?;
+        Ok([libvirt.into(), qemu.into()])
+    }
+
     /// The emulator that libvirt starts for our guests.
-    fn emulator(&self) -> String {
-        let capabilities = self.connect.capabilities().ok().and_then(|xml| Element::parse(&xml).ok());
-        let emulator = capabilities.as_ref().and_then(|capabilities| {
+    fn default_emulator(&self) -> String {
+        let emulator = self.capabilities().and_then(|capabilities| {
             let mut architectures = capabilities.all("guest").filter_map(|guest| guest.find("arch"));
             architectures.find(|arch| arch.get("name") == Some("x86_64"))?.text_of("emulator")
         });
@@ -104,7 +136,7 @@ impl Hypervisor for Libvirt {
         let accelerator = if self.is_simulated() {
             Accelerator::Tcg("libvirt's test driver runs no guests".to_string())
         } else {
-            kvm::accelerator(&self.emulator(), &self.cache)?
+            kvm::accelerator(&self.default_emulator(), &self.cache)?
         };
         Ok(self.accelerator.get_or_init(|| accelerator).clone())
     }
@@ -197,10 +229,66 @@ impl Hypervisor for Libvirt {
         if let Some(root) = embed::root_of(&self.uri) {
             domain_xml::place_agent(&mut domain, &embed::agent_socket(&root, &clone.uuid));
         }
-        self.connect
-            .create_domain_xml(&domain.to_string(), sys::VIR_DOMAIN_NONE)
-            .map(|_| ())
-            .map_err(|error| fault::failed(format!("cannot start the domain `{}`", clone.name), &error))
+        live::start(&self.connect, &clone.name, domain, &clone.ram, clone.from.as_ref(), clone.paused, self.owner())
+    }
+
+    fn emulator(&self) -> Result<String> {
+        let [_, qemu] = self.versions()?;
+        Ok(with_version(&self.default_emulator(), qemu))
+    }
+
+    fn liveness(&self, document: Option<&Document>, directory: &Path) -> Result<Liveness> {
+        let domain = document.map(domain_xml::parse).transpose()?;
+        if let Some(obstacle) = domain.as_ref().and_then(live_xml::obstacle_to_save) {
+            return Ok(Liveness::No(obstacle.to_string()));
+        }
+        if self.is_simulated() {
+            return Ok(Liveness::No("libvirt's test driver runs no guests".to_string()));
+        }
+        if let Some(obstacle) = domain.as_ref().and_then(live_xml::obstacle_to_map) {
+            return Ok(Liveness::Saved(obstacle.to_string()));
+        }
+        let mut known = self.liveness.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, liveness)) = known.iter().find(|(place, _)| place == directory) {
+            return Ok(liveness.clone());
+        }
+        let question = Question {
+            boot_id: kvm::boot_id(),
+            uri: self.uri(),
+            emulator: self.default_emulator(),
+            versions: self.versions()?,
+            directory: directory.to_path_buf(),
+        };
+        let liveness = live_trial::liveness(&self.connect, question, &self.cache, self.owner(), self.domain_type()?)?;
+        known.push((directory.to_path_buf(), liveness.clone()));
+        Ok(liveness)
+    }
+
+    fn fingerprint(&self, document: &Document) -> Result<Fingerprint> {
+        let mut domain = domain_xml::parse(document)?;
+        domain_xml::adapt(&mut domain, self.domain_type()?);
+        let mut fingerprint = live_xml::fingerprint(&domain);
+        let emulator = domain.find("devices").and_then(|devices| devices.text_of("emulator"));
+        let [_, qemu] = self.versions()?;
+        fingerprint.insert("QEMU".to_string(), with_version(emulator.unwrap_or(DEFAULT_EMULATOR), qemu));
+        Ok(fingerprint)
+    }
+
+    fn wake(&self, name: &str, ram: &Ram, from: &Frozen, paused: bool) -> Result<()> {
+        let domain = domain_xml::parse(&domains::next_document(&self.must_find(name)?, name)?)?;
+        live::start(&self.connect, name, domain, ram, Some(from), paused, self.owner())
+    }
+
+    fn freeze(&self, name: &str, state: &Frozen) -> Result<()> {
+        live::freeze(&self.must_find(name)?, name, state, self.owner())
+    }
+
+    fn copy_ram(&self, from: &Path, to: &Path) -> Result<()> {
+        live::copy_ram(from, to, self.owner())
+    }
+
+    fn forward(&self, name: &str, guest_port: u16) -> Result<u16> {
+        live::forward(&self.must_find(name)?, name, guest_port)
     }
 
     fn start(&self, name: &str, start: Start) -> Result<()> {
@@ -290,6 +378,10 @@ impl Hypervisor for Libvirt {
     fn flatten(&self, image: &Path) -> Result<()> {
         qemu_img::flatten(image)
     }
+}
+
+fn with_version(emulator: &str, version: u64) -> String {
+    format!("{emulator} {}.{}.{}", version / 1_000_000, version / 1000 % 1000, version % 1000)
 }
 
 #[cfg(test)]

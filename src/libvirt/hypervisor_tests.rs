@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::*;
 use std::time::Duration;
 
-use crate::hypervisor::{DiskState, DomainState, Firmware, Memory, Metadata, Network, SnapshotFlags, SnapshotKind};
+use crate::hypervisor::{
+    DiskState, DomainState, Firmware, Memory, Metadata, Network, Ram, SnapshotFlags, SnapshotKind,
+};
 use crate::libvirt::connect;
 
 fn paths(directory: &Path) -> Paths {
@@ -74,6 +76,7 @@ fn a_defined_domain_keeps_its_metadata_and_its_snapshots() {
         current: true,
         document: domain.document,
         disks: vec![DiskState { target: "vda".into(), layer: "/s/l".into(), overlay: "/s/o".into() }],
+        memory: Memory::No,
         metadata: spec.metadata.clone(),
     };
     hypervisor.redefine_snapshot(name, &snapshot).unwrap();
@@ -109,6 +112,9 @@ fn a_clone_runs_until_it_is_destroyed() {
         uuid: "9905b3da-7e40-4b12-b27a-c24db19ca4dc".to_string(),
         document,
         disks: [("vda".to_string(), "/s/clone.qcow2".into())].into(),
+        ram: Ram::Default,
+        from: None,
+        paused: false,
         metadata: Metadata::default(),
     };
     hypervisor.start_clone(&clone).unwrap();

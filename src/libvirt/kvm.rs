@@ -49,7 +49,7 @@ pub fn accelerator(emulator: &str, cache: &Path) -> Result<Accelerator> {
         Err(error) => return Ok(slow(&format!("/dev/kvm does not open ({error})"))),
     }
     let file = cache.join("kvm.json");
-    let boot_id = fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_string();
+    let boot_id = boot_id();
     let known = fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Answer>(&text).ok());
     if let Some(known) = known.filter(|known| known.boot_id == boot_id && known.emulator == emulator) {
         return Ok(known.accelerator);
@@ -72,16 +72,22 @@ pub fn accelerator(emulator: &str, cache: &Path) -> Result<Accelerator> {
     Ok(accelerator)
 }
 
+/// Names the present run of the host's kernel.
+pub fn boot_id() -> String {
+    fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_string()
+}
+
 fn slow(reason: &str) -> Accelerator {
     Accelerator::Tcg(format!("{reason}: using TCG, which is slower"))
 }
 
-fn remember(file: &Path, answer: &Answer) {
+/// Keeps an answer in a file of the cache.
+pub fn remember(file: &Path, answer: &impl Serialize) {
     // A cache that cannot be written costs two seconds in each run and no more.
     let Some(directory) = file.parent() else { return };
     if let Ok(text) = serde_json::to_vec_pretty(answer) {
         let _ = fs::create_dir_all(directory);
-        let temporary = directory.join(format!("kvm.json.{}", std::process::id()));
+        let temporary = directory.join(format!("answer.{}", std::process::id()));
         let _ = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, file));
     }
 }

@@ -1,7 +1,7 @@
 //! The adapter to libvirt, and the one place that knows it.
 //!
 //! XML is built and read in pure functions ([`domain_xml`], [`domain_facts`], [`snapshot_xml`], [`metadata_xml`]);
-//! [`domains`], [`power`], [`snapshots`] and [`block_job`] call libvirt with it, for the one [`hypervisor`].
+//! [`domains`], [`power`], [`snapshots`], [`live`] and [`block_job`] call libvirt with it, for the one [`hypervisor`].
 
 mod block_job;
 mod connection;
@@ -12,13 +12,19 @@ mod embed;
 mod fault;
 mod hypervisor;
 mod kvm;
+mod live;
+mod live_trial;
+mod live_xml;
 mod metadata_xml;
+mod monitor;
 mod power;
 mod qcow2;
 mod qemu_img;
 mod raw;
+mod save_image;
 mod snapshot_xml;
 mod snapshots;
+mod sparse;
 mod stream_console;
 mod transport;
 mod xml;

@@ -9,8 +9,8 @@ use virt::stream::Stream;
 use virt::sys;
 
 use crate::error::{Error, Result};
-use crate::hypervisor::{DiskFile, Document, Start};
-use crate::libvirt::{domain_xml, fault, raw};
+use crate::hypervisor::{DiskFile, Document, Ram, Start};
+use crate::libvirt::{domain_xml, fault, live_xml, raw};
 
 /// Starts a domain that is shut off.
 pub fn start(domain: &VirtDomain, name: &str, start: Start) -> Result<()> {
@@ -57,6 +57,10 @@ pub fn restore(connect: &Connect, file: &Path, disks: &[DiskFile], paused: bool)
     let xml = connect.save_image_xml_desc(&name, sys::VIR_DOMAIN_SAVE_IMAGE_XML_SECURE).map_err(failed)?;
     let mut domain = domain_xml::parse(&Document(xml))?;
     domain_xml::replace_disks(&mut domain, disks)?;
+    if live_xml::forget(&mut domain) {
+        // The file may be gone, and what was saved fits RAM of that name wherever it is.
+        live_xml::place(&mut domain, &Ram::Anonymous, false);
+    }
     let flags = if paused { sys::VIR_DOMAIN_SAVE_PAUSED } else { sys::VIR_DOMAIN_SAVE_RUNNING };
     connect.restore_domain_flags(&name, Some(&domain.to_string()), flags).map_err(failed)
 }
@@ -95,7 +99,7 @@ pub fn flags<const N: usize>(flags: [(bool, u32); N]) -> u32 {
 }
 
 /// Returns a path as libvirt takes it.
-fn path(file: &Path) -> Result<String> {
+pub fn path(file: &Path) -> Result<String> {
     let absolute = std::path::absolute(file).ok();
     let text = absolute.as_deref().and_then(Path::to_str).map(str::to_string);
     text.ok_or_else(|| {

@@ -35,6 +35,8 @@ impl Vm {
             uri: uri.to_string(),
             cache: directory.clone(),
             accelerator: OnceLock::from(tcg),
+            capabilities: OnceLock::new(),
+            liveness: Mutex::default(),
         };
         let vm = Self { libvirt, name, directory };
         qemu_img(&["create", "-q", "-f", "qcow2", vm.text("disk").as_str(), "1M"]);

@@ -1,13 +1,20 @@
 //! A snapshot's XML: built to be put into a tree, read for what it says.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::hypervisor::{
-    Disk, Document, Memory, Snapshot, SnapshotDisk, SnapshotKind, SnapshotRequest, SnapshotSpec, Source,
+    Disk, Document, MappedMemory, Memory, Metadata, Snapshot, SnapshotDisk, SnapshotKind, SnapshotRequest,
+    SnapshotSpec, Source,
 };
 use crate::libvirt::xml::Element;
 use crate::libvirt::{domain_facts, domain_xml, metadata_xml};
+
+/// Where the metadata names the files of a guest that had its RAM in one, and the layer that it was running on: a
+/// snapshot that somebody else takes later may inherit them, and does not have that layer.
+const RAM: &str = "live.ram";
+const DEVICES: &str = "live.devices";
+const LAYER: &str = "live.layer";
 
 /// Builds the `<domainsnapshot>` that puts a snapshot into the tree of the domain with this name and uuid.
 pub fn build(spec: &SnapshotSpec, name: &str, uuid: &str) -> Result<Element> {
@@ -17,7 +24,19 @@ pub fn build(spec: &SnapshotSpec, name: &str, uuid: &str) -> Result<Element> {
     domain_xml::identify(&mut domain, name, uuid);
     let layers: Vec<_> = spec.disks.iter().map(|disk| domain_xml::qcow2(&disk.target, &disk.layer)).collect();
     domain_xml::replace_disks(&mut domain, &layers)?;
-    metadata_xml::put(&mut domain, &spec.metadata)?;
+    let mut metadata = spec.metadata.clone();
+    if let (Memory::Mapped(mapped), Some(layer)) = (&spec.memory, layers.first()) {
+        let files = [(RAM, &mapped.ram), (DEVICES, &mapped.devices), (LAYER, &layer.file)];
+        metadata.attributes.extend(files.map(|(name, file)| (name.to_string(), file.to_string_lossy().into_owned())));
+    }
+    metadata_xml::put(&mut domain, &metadata)?;
+    let (memory, state) = (Element::new("memory"), Element::new("state"));
+    let (memory, state) = match &spec.memory {
+        Memory::External(image) => {
+            (memory.with("snapshot", "external").with("file", image.to_string_lossy()), state.text("running"))
+        }
+        Memory::No | Memory::Internal | Memory::Mapped(_) => (memory.with("snapshot", "no"), state.text("shutoff")),
+    };
 
     let overlay =
         |target: &str| spec.disks.iter().find(|disk| disk.target == target).map(|disk| disk.overlay.as_path());
@@ -26,10 +45,10 @@ pub fn build(spec: &SnapshotSpec, name: &str, uuid: &str) -> Result<Element> {
         None => disk.with("snapshot", "no"),
     });
     Ok(begin(&spec.name, &spec.comment)
-        .child(Element::new("state").text("shutoff"))
+        .child(state)
         .children(spec.parent.as_deref().map(parent_element))
         .child(Element::new("creationTime").text(spec.created.to_string()))
-        .child(Element::new("memory").with("snapshot", "no"))
+        .child(memory)
         .child(disks)
         .child(domain))
 }
@@ -136,6 +155,12 @@ pub fn read(document: &Document) -> Result<Snapshot> {
     let domain = snapshot.find("domain");
     let text = |name: &str| snapshot.text_of(name).unwrap_or_default().to_string();
     let parent = snapshot.find("parent").and_then(|parent| parent.text_of("name"));
+    let metadata = domain.map_or(Ok(None), metadata_xml::read)?;
+    let disks = match (domain, snapshot.find("disks")) {
+        (Some(domain), states) => disks(domain, states),
+        (None, Some(states)) => wanted_disks(states),
+        (None, None) => Vec::new(),
+    };
     Ok(Snapshot {
         name: text("name"),
         parent: parent.map(str::to_string),
@@ -144,14 +169,17 @@ pub fn read(document: &Document) -> Result<Snapshot> {
         state: text("state"),
         is_current: false,
         document: document.clone(),
-        memory: memory(&snapshot),
-        disks: match (domain, snapshot.find("disks")) {
-            (Some(domain), states) => disks(domain, states),
-            (None, Some(states)) => wanted_disks(states),
-            (None, None) => Vec::new(),
-        },
-        metadata: domain.map_or(Ok(None), metadata_xml::read)?,
+        memory: mapped(metadata.as_ref(), &disks).map_or_else(|| memory(&snapshot), Memory::Mapped),
+        disks,
+        metadata,
     })
+}
+
+fn mapped(metadata: Option<&Metadata>, disks: &[SnapshotDisk]) -> Option<MappedMemory> {
+    let file = |name: &str| metadata?.attributes.get(name).map(PathBuf::from);
+    let layer = file(LAYER)?;
+    let is_on_it = disks.iter().any(|disk| disk.kind.is_some() && disk.file.as_ref() == Some(&layer));
+    is_on_it.then(|| Some(MappedMemory { ram: file(RAM)?, devices: file(DEVICES)? }))?
 }
 
 fn memory(snapshot: &Element) -> Memory {
@@ -191,7 +219,7 @@ fn kind(state: &Element) -> Option<SnapshotKind> {
     }
 }
 
-fn overlay(state: &Element) -> Option<std::path::PathBuf> {
+fn overlay(state: &Element) -> Option<PathBuf> {
     let source = state.find("source").filter(|_| kind(state) == Some(SnapshotKind::External));
     source.and_then(|source| source.get("file")).map(Into::into)
 }

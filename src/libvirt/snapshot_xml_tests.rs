@@ -27,6 +27,7 @@ fn spec() -> SnapshotSpec {
             layer: "/s/l'1.qcow2".into(),
             overlay: "/s/o1.qcow2".into(),
         }],
+        memory: Memory::No,
         metadata: Metadata {
             attributes: [("key".to_string(), "k".to_string())].into(),
             lines: vec!["run x".to_string()],

@@ -10,9 +10,9 @@ use virt::error::{Error as VirtError, ErrorNumber};
 use virt::sys;
 
 use crate::error::Result;
-use crate::hypervisor::{Document, RevertFlags, Snapshot, SnapshotFlags, SnapshotRequest, SnapshotSpec};
+use crate::hypervisor::{Document, Memory, RevertFlags, Snapshot, SnapshotFlags, SnapshotRequest, SnapshotSpec};
 use crate::libvirt::power::flags;
-use crate::libvirt::{domain_facts, domain_xml, fault, snapshot_xml};
+use crate::libvirt::{domain_facts, domain_xml, fault, save_image, snapshot_xml};
 
 /// Lists the snapshots.
 pub fn list(domain: &VirtDomain, name: &str) -> Result<Vec<Snapshot>> {
@@ -96,8 +96,15 @@ pub fn put(domain: &VirtDomain, name: &str, document: &Document, parent: Option<
 pub fn put_new(domain: &VirtDomain, name: &str, spec: &SnapshotSpec) -> Result<()> {
     let uuid =
         domain.uuid_string().map_err(|error| fault::failed(format!("cannot read the domain `{name}`"), &error))?;
-    let xml = snapshot_xml::build(spec, name, &uuid)?.to_string();
-    redefine(domain, name, &spec.name, &xml, spec.current)
+    let snapshot = snapshot_xml::build(spec, name, &uuid)?;
+    if let (Memory::External(image), Some(domain)) = (&spec.memory, snapshot.find("domain")) {
+        // It was saved by a clone, and libvirt restores it for no other domain. What is remembered of the snapshot is
+        // in the tree, and may be more than there is room for.
+        let mut domain = domain.clone();
+        domain.remove(&["metadata"]);
+        save_image::rename(image, &domain)?;
+    }
+    redefine(domain, name, &spec.name, &snapshot.to_string(), spec.current)
 }
 
 fn redefine(domain: &VirtDomain, name: &str, snapshot: &str, xml: &str, current: bool) -> Result<()> {

@@ -18,7 +18,7 @@ use crate::tree::{
     ASKED_FOR, Candidate, Engine, Event, Found, NodeId, Reason, Recalled, Resume, Session, Subject, Wanted,
 };
 
-const OPTIONS: [&str; 6] = ["comment", "inputs", "max_age", "timeout", "resume", "keep_failed"];
+const OPTIONS: [&str; 7] = ["comment", "live", "inputs", "max_age", "timeout", "resume", "keep_failed"];
 
 /// A branch as the script asks for it.
 pub struct Branch {
@@ -132,6 +132,7 @@ impl Branch {
         let options = Options::read(function, options, &OPTIONS)?;
         let wanted = Wanted {
             comment: options.string("comment")?.unwrap_or_default(),
+            live: options.boolean("live")?,
             timeout: options.duration("timeout")?,
             inputs: options.inputs("inputs")?,
             max_age: options.duration("max_age")?,

@@ -7,6 +7,7 @@ use mlua::Lua;
 
 use super::budget::{Budget, memory_of_host};
 use super::control::{Control, Place};
+use super::endings::Endings;
 use super::error::STDLIB;
 use crate::error::{Error, Result};
 use crate::image::ImageCache;
@@ -22,6 +23,7 @@ pub struct Context {
     pub control: Arc<Control>,
     /// Whether what is left of a step that failed is kept, where the branch does not say.
     pub keep_failed: bool,
+    pub endings: Endings,
     declared: Mutex<Declared>,
     /// The coroutines in which steps run now.
     steps: Mutex<HashSet<usize>>,
@@ -44,14 +46,32 @@ impl Context {
     ) -> Self {
         let memory = if engine.hypervisor.is_simulated() { None } else { memory_of_host() };
         let budget = Budget::new(jobs, memory);
-        Self { engine, images, budget, control, keep_failed, declared: Mutex::default(), steps: Mutex::default() }
+        Self::within(engine, images, budget, control, keep_failed)
     }
 
     /// Returns the context of another connection of the same script.
     pub fn beside(&self, engine: Arc<Engine>) -> Self {
         let (images, budget, control) = (Arc::clone(&self.images), self.budget.clone(), Arc::clone(&self.control));
-        let keep_failed = self.keep_failed;
-        Self { engine, images, budget, control, keep_failed, declared: Mutex::default(), steps: Mutex::default() }
+        Self::within(engine, images, budget, control, self.keep_failed)
+    }
+
+    fn within(
+        engine: Arc<Engine>,
+        images: Arc<ImageCache>,
+        budget: Budget,
+        control: Arc<Control>,
+        keep_failed: bool,
+    ) -> Self {
+        Self {
+            engine,
+            images,
+            budget,
+            control,
+            keep_failed,
+            endings: Endings::default(),
+            declared: Mutex::default(),
+            steps: Mutex::default(),
+        }
     }
 
     /// Returns the context of a runtime: that of the connection that the script was started with.

@@ -167,91 +167,120 @@ fn unexpected(outcome: &Outcome) -> mlua::Error {
     Error::bug(format!("an operation gave {outcome:?}")).into()
 }
 
+/// What has a system inside that one can operate.
+pub trait InGuest: UserData + 'static {
+    fn guest(&self) -> Result<Guest>;
+}
+
+impl InGuest for Guest {
+    fn guest(&self) -> Result<Guest> {
+        Ok(self.clone())
+    }
+}
+
 impl UserData for Guest {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_async_method("run", |lua, this, (command, options): (AnyCommand, Value)| async move {
-            let known = ["check", "stdin", "env", "cwd", "user", "timeout"];
-            let options = Options::read("guest:run", options, &known)?;
-            match this.run(command.0, options).await? {
-                Outcome::Exit { status, stdout, stderr } => exit_table(&lua, status, &stdout.0, &stderr.0),
-                other => Err(unexpected(&other)),
-            }
-        });
-        methods.add_async_method(
-            "write",
-            |_, this, (path, text, options): (GuestPath, mlua::LuaString, Value)| async move {
-                let options = Options::read("guest:write", options, &["mode", "owner", "timeout"])?;
-                let bytes = text.as_bytes().to_vec();
-                let limit = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
-                let mode = file_mode(&options)?;
-                Ok(this.write(path.0, Content::of(&bytes), Payload::Bytes(bytes), mode, limit).await?)
-            },
-        );
-        methods.add_async_method("push", |_, this, (host, path, options): (PathBuf, GuestPath, Value)| async move {
-            let options = Options::read("guest:push", options, &["mode", "owner", "timeout"])?;
-            let limit = options.duration("timeout")?.unwrap_or(RUN_LIMIT);
-            let mut mode = file_mode(&options)?;
-            let cannot = || format!("cannot read `{}`", host.display());
-            mode.mode = Some(mode.mode.unwrap_or(usual_mode(&host).because(cannot)?));
-            let content = Content::of_file(&host).because(cannot)?;
-            Ok(this.write(path.0, content, Payload::From(host), mode, limit).await?)
-        });
-        methods.add_async_method("read", |lua, this, (path, options): (GuestPath, Value)| async move {
-            let options = Options::read("guest:read", options, &["timeout"])?;
-            let limit = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
-            match this.read(path.0, Payload::Nothing, limit).await? {
-                Outcome::Content(content) => lua.create_string(content.0),
-                other => Err(unexpected(&other)),
-            }
-        });
-        methods.add_async_method("pull", |_, this, (path, host, options): (GuestPath, PathBuf, Value)| async move {
-            let options = Options::read("guest:pull", options, &["timeout"])?;
-            let limit = options.duration("timeout")?.unwrap_or(RUN_LIMIT);
-            this.read(path.0, Payload::Into(host), limit).await?;
-            Ok(())
-        });
-        methods.add_async_method("wait_for_unit", |_, this, (unit, options): (String, Value)| async move {
-            let options = Options::read("guest:wait_for_unit", options, &["timeout"])?;
-            Ok(this.wait(Operation::WaitForUnit { unit }, options).await?)
-        });
-        methods.add_async_method("wait_for_port", |_, this, (port, options): (i64, Value)| async move {
-            let options = Options::read("guest:wait_for_port", options, &["timeout"])?;
-            let port = u16::try_from(port).ok().filter(|port| *port > 0);
-            let port = port.ok_or_else(|| Error::failed("guest:wait_for_port: a port is a number from 1 to 65535"))?;
-            Ok(this.wait(Operation::WaitForPort { port }, options).await?)
-        });
-        methods.add_async_method("wait_for_file", |_, this, (path, options): (GuestPath, Value)| async move {
-            let options = Options::read("guest:wait_for_file", options, &["timeout"])?;
-            Ok(this.wait(Operation::WaitForFile { path: path.0 }, options).await?)
-        });
-        methods.add_async_method(
-            "wait_until_succeeds",
-            |_, this, (command, options): (AnyCommand, Value)| async move {
-                let options = Options::read("guest:wait_until_succeeds", options, &["timeout"])?;
-                Ok(this.wait(Operation::WaitUntilSucceeds { command: command.0 }, options).await?)
-            },
-        );
-        methods.add_async_method("reboot", |_, this, options: Value| async move {
-            let options = Options::read("guest:reboot", options, &["timeout"])?;
-            Ok(this.wait(Operation::Reboot, options).await?)
-        });
-        methods.add_async_method("sync", |_, this, options: Value| async move {
-            let options = Options::read("guest:sync", options, &["timeout"])?;
-            Ok(this.wait(Operation::Sync, options).await?)
-        });
-        methods.add_async_method("time", |_, this, ()| async move {
-            match this.perform(plain(Operation::Time)).await? {
-                Outcome::Clock(seconds) => Ok(seconds),
-                other => Err(unexpected(&other)),
-            }
-        });
-        methods.add_async_method("info", |lua, this, ()| async move {
-            match this.perform(plain(Operation::Info)).await? {
-                Outcome::Facts(facts) => lua.create_table_from(facts),
-                other => Err(unexpected(&other)),
-            }
-        });
+        add_methods(methods);
     }
+}
+
+/// What every one of them can do.
+pub const METHODS: [&str; 13] = [
+    "run",
+    "write",
+    "read",
+    "push",
+    "pull",
+    "wait_for_unit",
+    "wait_for_port",
+    "wait_for_file",
+    "wait_until_succeeds",
+    "reboot",
+    "sync",
+    "time",
+    "info",
+];
+
+pub fn add_methods<T: InGuest, M: UserDataMethods<T>>(methods: &mut M) {
+    methods.add_async_method("run", |lua, this, (command, options): (AnyCommand, Value)| async move {
+        let known = ["check", "stdin", "env", "cwd", "user", "timeout"];
+        let options = Options::read("guest:run", options, &known)?;
+        match this.guest()?.run(command.0, options).await? {
+            Outcome::Exit { status, stdout, stderr } => exit_table(&lua, status, &stdout.0, &stderr.0),
+            other => Err(unexpected(&other)),
+        }
+    });
+    methods.add_async_method(
+        "write",
+        |_, this, (path, text, options): (GuestPath, mlua::LuaString, Value)| async move {
+            let options = Options::read("guest:write", options, &["mode", "owner", "timeout"])?;
+            let bytes = text.as_bytes().to_vec();
+            let limit = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
+            let mode = file_mode(&options)?;
+            Ok(this.guest()?.write(path.0, Content::of(&bytes), Payload::Bytes(bytes), mode, limit).await?)
+        },
+    );
+    methods.add_async_method("push", |_, this, (host, path, options): (PathBuf, GuestPath, Value)| async move {
+        let options = Options::read("guest:push", options, &["mode", "owner", "timeout"])?;
+        let limit = options.duration("timeout")?.unwrap_or(RUN_LIMIT);
+        let mut mode = file_mode(&options)?;
+        let cannot = || format!("cannot read `{}`", host.display());
+        mode.mode = Some(mode.mode.unwrap_or(usual_mode(&host).because(cannot)?));
+        let content = Content::of_file(&host).because(cannot)?;
+        Ok(this.guest()?.write(path.0, content, Payload::From(host), mode, limit).await?)
+    });
+    methods.add_async_method("read", |lua, this, (path, options): (GuestPath, Value)| async move {
+        let options = Options::read("guest:read", options, &["timeout"])?;
+        let limit = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
+        match this.guest()?.read(path.0, Payload::Nothing, limit).await? {
+            Outcome::Content(content) => lua.create_string(content.0),
+            other => Err(unexpected(&other)),
+        }
+    });
+    methods.add_async_method("pull", |_, this, (path, host, options): (GuestPath, PathBuf, Value)| async move {
+        let options = Options::read("guest:pull", options, &["timeout"])?;
+        let limit = options.duration("timeout")?.unwrap_or(RUN_LIMIT);
+        this.guest()?.read(path.0, Payload::Into(host), limit).await?;
+        Ok(())
+    });
+    methods.add_async_method("wait_for_unit", |_, this, (unit, options): (String, Value)| async move {
+        let options = Options::read("guest:wait_for_unit", options, &["timeout"])?;
+        Ok(this.guest()?.wait(Operation::WaitForUnit { unit }, options).await?)
+    });
+    methods.add_async_method("wait_for_port", |_, this, (port, options): (i64, Value)| async move {
+        let options = Options::read("guest:wait_for_port", options, &["timeout"])?;
+        let port = u16::try_from(port).ok().filter(|port| *port > 0);
+        let port = port.ok_or_else(|| Error::failed("guest:wait_for_port: a port is a number from 1 to 65535"))?;
+        Ok(this.guest()?.wait(Operation::WaitForPort { port }, options).await?)
+    });
+    methods.add_async_method("wait_for_file", |_, this, (path, options): (GuestPath, Value)| async move {
+        let options = Options::read("guest:wait_for_file", options, &["timeout"])?;
+        Ok(this.guest()?.wait(Operation::WaitForFile { path: path.0 }, options).await?)
+    });
+    methods.add_async_method("wait_until_succeeds", |_, this, (command, options): (AnyCommand, Value)| async move {
+        let options = Options::read("guest:wait_until_succeeds", options, &["timeout"])?;
+        Ok(this.guest()?.wait(Operation::WaitUntilSucceeds { command: command.0 }, options).await?)
+    });
+    methods.add_async_method("reboot", |_, this, options: Value| async move {
+        let options = Options::read("guest:reboot", options, &["timeout"])?;
+        Ok(this.guest()?.wait(Operation::Reboot, options).await?)
+    });
+    methods.add_async_method("sync", |_, this, options: Value| async move {
+        let options = Options::read("guest:sync", options, &["timeout"])?;
+        Ok(this.guest()?.wait(Operation::Sync, options).await?)
+    });
+    methods.add_async_method("time", |_, this, ()| async move {
+        match this.guest()?.perform(plain(Operation::Time)).await? {
+            Outcome::Clock(seconds) => Ok(seconds),
+            other => Err(unexpected(&other)),
+        }
+    });
+    methods.add_async_method("info", |lua, this, ()| async move {
+        match this.guest()?.perform(plain(Operation::Info)).await? {
+            Outcome::Facts(facts) => lua.create_table_from(facts),
+            other => Err(unexpected(&other)),
+        }
+    });
 }
 
 fn plain(operation: Operation) -> Request {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use mlua::{AnyUserData, Lua, LuaSerdeExt, MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
 
-use super::branch;
 use super::domain::{AS_LUA, Domain};
 use super::error::{no_such_field, read_only};
 use super::options::Options;
 use super::tree::found;
+use super::{branch, fork};
 use crate::error::Result;
 use crate::hypervisor::RevertFlags;
 use crate::name::{SnapshotName, SnapshotPath};
@@ -136,7 +136,7 @@ impl Snapshot {
     }
 
     /// Carries out a blocking call beside the script.
-    async fn blocking<T: Send + 'static>(
+    pub async fn blocking<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Engine, &SnapshotPath) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -151,7 +151,7 @@ impl fmt::Display for Snapshot {
     }
 }
 
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 20] = [
     "name",
     "parent",
     "comment",
@@ -169,6 +169,8 @@ const KNOWN: [&str; 18] = [
     "delete",
     "branch",
     "branches",
+    "fork",
+    "forks",
     "machine",
 ];
 
@@ -195,7 +197,7 @@ impl UserData for Snapshot {
         fields.add_field_method_get("live", |_, this| this.look(false, |_, node| Ok(node.is_live())));
         fields.add_field_method_get("size", |_, this| this.look(0, |_, node| Ok(node.size())));
         fields.add_field_method_get("memory", |_, this| {
-            this.look(None, |_, node| Ok(node.snapshot.memory_file().map(Path::to_path_buf)))
+            this.look(None, |_, node| Ok(node.snapshot.memory_files().next().map(Path::to_path_buf)))
         });
         fields.add_field_method_get("xml", |_, this| {
             this.look(String::new(), |_, node| Ok(node.snapshot.document.0.clone()))
@@ -211,6 +213,7 @@ impl UserData for Snapshot {
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         branch::add_methods(methods);
+        fork::add_methods(methods);
         methods.add_async_method("children", |_, this, ()| async move {
             if this.is_absent()? {
                 return Ok(Vec::new());

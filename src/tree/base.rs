@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::engine::{Engine, Machine, NodeId};
 use super::event::{Event, Subject};
 use super::key::{SCHEMA, digest};
+use super::live::Origin;
 use super::node::{Node, Record};
 use super::reason::Reason;
 use super::root::{Found, not_from_a_script};
 use super::store::seal;
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{DiskFile, DiskState, Snapshot, SnapshotKind, SnapshotSpec};
+use crate::hypervisor::{DiskFile, DiskState, Memory, Snapshot, SnapshotKind, SnapshotSpec};
 use crate::name::{MachineName, SnapshotName, SnapshotPath};
 
 /// What tells a snapshot that no script made from every other one.
@@ -53,6 +54,12 @@ impl Engine {
         let node = machine.existing(&path.snapshot)?;
         let (key, build) = (machine.key_of(node), node.build());
         Ok(NodeId { machine: path.machine.clone(), name: path.snapshot.clone(), key, build })
+    }
+
+    /// Says what a clone of a snapshot is made from.
+    pub(super) fn origin(&self, machine: &Machine, node: &Node) -> Result<Origin> {
+        let (name, document) = (SnapshotName::new(node.name())?, node.snapshot.document.clone());
+        Ok(Origin { name, document, layers: self.base(machine, node)?, ram: node.ram() })
     }
 
     /// Lists the layers that a clone of a snapshot stands on. Those of an internal one are copied out of its file.
@@ -152,6 +159,7 @@ impl Engine {
                 current,
                 document: machine.details.document.clone(),
                 disks,
+                memory: Memory::No,
                 metadata: record.write(Vec::new(), payload),
             },
         )?;

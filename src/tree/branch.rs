@@ -6,16 +6,17 @@ use std::time::Instant;
 
 use super::aside::Aside;
 use super::builder::{Builder, Purpose, Remains};
-use super::checkpoint::Trail;
+use super::checkpoint::{Checkpoint, Trail};
 use super::engine::{Engine, Machine, NodeId};
 use super::event::{Event, Subject};
 use super::journal::Journal;
+use super::live::Origin;
 use super::node::{Node, Record};
 use super::reason::Reason;
 use super::resume::Resume;
 use super::root::{Found, not_from_a_script};
 use super::session::Session;
-use super::wanted::Wanted;
+use super::wanted::{Wanted, other_liveness};
 use crate::error::Result;
 use crate::hypervisor::{DiskFile, DiskState, SnapshotSpec};
 use crate::name::{MachineName, SnapshotName};
@@ -102,7 +103,8 @@ impl Engine {
         place: Place,
     ) -> std::result::Result<Candidate, String> {
         let journal = node.journal().map_err(|damaged| damaged.message)?;
-        if let Some(why) = wanted.refuses(&journal, node.snapshot.created) {
+        let refused = wanted.refuses(&journal, node.snapshot.created);
+        if let Some(why) = refused.or_else(|| other_liveness(wanted.live, node.is_live())) {
             return Err(why);
         }
         let session = Session::replay(node.name(), journal, self.events.clone(), self.interrupt.clone());
@@ -174,11 +176,13 @@ impl Engine {
             None => Default::default(),
         };
         let begun = answers.begun(super::now());
-        let layers = match checkpoints.last() {
-            Some(checkpoint) => checkpoint.layers.clone(),
-            None => self.base(&machine, node)?,
+        let origin = match checkpoints.last().cloned() {
+            Some(Checkpoint { layers, ram, .. }) => {
+                Origin { name: name.clone(), document: node.snapshot.document.clone(), layers, ram }
+            }
+            None => self.origin(&machine, node)?,
         };
-        let mut builder = Builder::boot(self, &machine, &node.snapshot.document, &layers, name, Purpose::Build)?;
+        let mut builder = Builder::start(self, &machine, &origin, name, Purpose::Build, wanted.live)?;
         let session = Session::live(subject, builder.guest(), self.events.clone(), self.interrupt.clone());
         let checkpointer = builder.checkpointer(self, checkpoints);
         let session = Arc::new(session.within(wanted.timeout).going_on(answers, checkpointer));
@@ -187,17 +191,35 @@ impl Engine {
 
     /// Freezes a builder whose step succeeded and puts its layer into the tree.
     pub fn graft(&self, parent: &NodeId, build: Build) -> Result<NodeId> {
-        let Wanted { name, comment, .. } = &*build.wanted;
-        self.events.emit(Event::Freezing { subject: Subject::node(&parent.machine, name) });
+        self.events.emit(Event::Freezing { subject: Subject::node(&parent.machine, &build.wanted.name) });
         let journal = build.journal();
-        let Remains { layers, checkpoints, .. } = build.builder.freeze(self)?;
+        let Build { wanted, builder, started, .. } = build;
+        let machine = self.existing(&parent.machine)?;
+        let remains = builder.freeze(self, &machine, wanted.live)?;
+        let grafted = self.put_in(parent, &wanted, journal, remains)?;
+        let subject = Subject::node(&machine.name, &grafted.name);
+        self.events.emit(Event::NodeBuilt { subject, took: started.elapsed() });
+        Ok(grafted)
+    }
+
+    /// Puts what is left of a clone into the tree, as what these operations make of `parent`.
+    pub(super) fn put_in(
+        &self,
+        parent: &NodeId,
+        wanted: &Wanted,
+        journal: Journal,
+        remains: Remains,
+    ) -> Result<NodeId> {
+        let Wanted { name, comment, .. } = wanted;
+        let Remains { layers, ram, checkpoints, .. } = remains;
         let machine = self.existing(&parent.machine)?;
         let parent_node = machine.existing(&parent.name)?;
         let key = journal.key(&parent.key);
         let directory = machine.directory.clone();
         let id = machine.deleted_build(name, &key).map_or_else(|| self.store.new_id(), Ok)?;
         let node = NodeId { machine: machine.name.clone(), name: name.clone(), key, build: id };
-        let record = Record::of(&node, Some(parent.into()), directory, machine.is_ours);
+        let mut record = Record::of(&node, Some(parent.into()), directory, machine.is_ours);
+        record.fits = ram.fits;
         let disk = |layer: DiskFile| {
             // libvirt wants to know where the domain went on writing; nothing was ever written after this state.
             let overlay = layer.file.with_extension("next");
@@ -214,6 +236,7 @@ impl Engine {
                 current,
                 document: parent_node.snapshot.document.clone(),
                 disks: layers.into_iter().map(disk).collect(),
+                memory: ram.memory,
                 metadata: record.write(journal.lines(), journal.encode()?),
             },
         )?;
@@ -223,8 +246,6 @@ impl Engine {
             // The branch is built; what stays behind is debris.
             self.events.note(format!("what was kept of `{}/{name}` could not be removed: {why}", parent.machine));
         }
-        let subject = Subject::node(&machine.name, name);
-        self.events.emit(Event::NodeBuilt { subject, took: build.started.elapsed() });
         Ok(node)
     }
 

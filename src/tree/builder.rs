@@ -10,9 +10,12 @@ use super::chain::DEEPEST;
 use super::checkpoint::{Checkpoint, Checkpointer, disk_files};
 use super::engine::{Engine, Machine};
 use super::event::{Event, Subject};
+use super::live::{Beginning, Keeps, KeptRam, Origin};
 use super::store::seal;
 use crate::error::{Error, Kind, Result};
-use crate::hypervisor::{Accelerator, Clone, DiskFile, Document, Guest, Hypervisor, Metadata};
+use crate::hypervisor::{
+    Accelerator, Clone, DiskFile, Fingerprint, Frozen, Guest, Hypervisor, MappedMemory, Memory, Metadata,
+};
 use crate::name::SnapshotName;
 use crate::stop::Stop;
 
@@ -27,13 +30,15 @@ const FLATTEN_LIMIT: Duration = Duration::from_secs(3600);
 pub enum Purpose {
     Build,
     Fork,
+    /// A fork that stays when the process ends that made it, until somebody stops it.
+    KeptFork,
 }
 
 impl Purpose {
     pub fn word(self) -> &'static str {
         match self {
             Self::Build => "build",
-            Self::Fork => "fork",
+            Self::Fork | Self::KeptFork => "fork",
         }
     }
 }
@@ -51,6 +56,7 @@ pub struct Builder {
 /// What a builder leaves behind.
 pub struct Remains {
     pub layers: Vec<DiskFile>,
+    pub ram: KeptRam,
     /// Whether all that the guest had written is in them.
     pub is_whole: bool,
     pub checkpoints: Vec<Checkpoint>,
@@ -60,6 +66,9 @@ pub struct Remains {
 pub struct Running {
     pub hypervisor: Arc<dyn Hypervisor>,
     pub domain: String,
+    pub keeps: Keeps,
+    /// What its state fits.
+    pub fits: Fingerprint,
     disks: Mutex<Option<Disks>>,
 }
 
@@ -74,29 +83,33 @@ pub struct Disks {
 }
 
 impl Builder {
-    /// Boots a clone of the domain in `document` on these layers and waits until its guest answers.
-    pub fn boot(
+    /// Starts a clone and waits until its guest answers: one that goes on where the origin's was, or one that boots. A
+    /// branch keeps its RAM as `live` says.
+    pub fn start(
         engine: &Engine,
         machine: &Machine,
-        document: &Document,
-        layers: &[DiskFile],
+        origin: &Origin,
         node: &SnapshotName,
         purpose: Purpose,
+        live: Option<bool>,
     ) -> Result<Self> {
         if let Accelerator::Tcg(reason) = engine.hypervisor.accelerator()? {
             engine.note_once(reason);
         }
         let started = Instant::now();
+        engine.store.create_directory(&machine.directory)?;
+        let Beginning { ram, from, keeps, fits } = engine.beginning(machine, origin, node, purpose, live)?;
         let running = Running {
             hypervisor: Arc::clone(&engine.hypervisor),
             domain: format!("{}.{}-{}", machine.name, purpose.word(), engine.store.new_id()?),
-            disks: Mutex::new(Some(Disks::default())),
+            fits,
+            disks: Mutex::new(Some(Disks { made: keeps.files(), ..Disks::default() })),
+            keeps,
         };
-        engine.store.create_directory(&machine.directory)?;
         let new_overlay = || engine.store.new_file(&machine.directory, &node.slug(), "qcow2");
         let (mut deep, mut room) = (Vec::new(), DEEPEST);
         let mut overlays = BTreeMap::new();
-        for layer in layers {
+        for layer in &origin.layers {
             let overlay = new_overlay()?;
             running.disks().get_or_insert_default().made.push(overlay.clone());
             running.hypervisor.create_overlay(&overlay, &layer.file)?;
@@ -113,27 +126,35 @@ impl Builder {
             let next = overlays.keys().map(|target| Ok((target.clone(), new_overlay()?)));
             spare.push(next.collect::<Result<_>>()?);
         }
+        let goes_on = from.is_some();
         running.hypervisor.start_clone(&Clone {
             name: running.domain.clone(),
             uuid: uuid::Uuid::new_v4().to_string(),
-            document: document.clone(),
+            document: origin.document.clone(),
             disks: overlays,
+            ram,
+            from,
+            paused: false,
             metadata: clone_metadata(purpose, machine.name.as_str(), node.as_str()),
         })?;
         let flattening = (!deep.is_empty()).then(|| flatten(engine, &running.domain, deep));
         let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
         let stop = Stop::after(BOOT_LIMIT, &engine.interrupt);
-        guest.wait_until_ready(&stop).and_then(|()| guest.wait_until_booted(&stop)).map_err(|error| {
-            match error.kind {
-                Kind::Interrupted => error,
-                kind => Error::new(kind, format!("the guest of `{node}` does not answer"))
-                    .cause(error.message)
-                    .hint("the image needs the QEMU guest agent; images.debian and images.tiny have it"),
-            }
+        let answers = guest.wait_until_ready(&stop).and_then(|()| match goes_on {
+            true => guest.set_time(super::now(), &stop),
+            false => guest.wait_until_booted(&stop),
+        });
+        answers.map_err(|error| match error.kind {
+            Kind::Interrupted => error,
+            kind => Error::new(kind, format!("the guest of `{node}` does not answer"))
+                .cause(error.message)
+                .hint("the image needs the QEMU guest agent; images.debian and images.tiny have it"),
         })?;
-        engine
-            .events
-            .emit(Event::BuilderReady { subject: Subject::node(&machine.name, node), took: started.elapsed() });
+        let subject = match purpose {
+            Purpose::Build => Subject::node(&machine.name, node),
+            Purpose::Fork | Purpose::KeptFork => Subject::fork(&machine.name, node, &running.domain),
+        };
+        engine.events.emit(Event::BuilderReady { subject, goes_on, took: started.elapsed() });
         Ok(Self { running: Arc::new(running), guest, flattening, spare })
     }
 
@@ -150,27 +171,51 @@ impl Builder {
         Arc::clone(&self.guest)
     }
 
+    /// Lets the clone run on without this process.
+    pub fn leave(self) {
+        self.running.disks().take();
+    }
+
+    pub(super) fn running(&self) -> &Running {
+        &self.running
+    }
+
     pub fn domain(&self) -> &str {
         &self.running.domain
     }
 
-    /// Shuts the guest down cleanly and keeps its overlays as immutable layers.
-    pub fn freeze(mut self, engine: &Engine) -> Result<Remains> {
+    /// Stops the guest after its step and keeps its overlays, with its RAM or after a clean shutdown.
+    pub fn freeze(mut self, engine: &Engine, machine: &Machine, live: Option<bool>) -> Result<Remains> {
         if let Some(flattening) = self.flattening.take() {
             flattening.join().unwrap_or_else(|_| Err(Error::bug("the copy of a deep chain broke")))?;
         }
         let stop = Stop::after(SHUTDOWN_LIMIT, &engine.interrupt);
+        if matches!(self.running.keeps, Keeps::Mapped(_) | Keeps::Saved) {
+            // The disks alone are a state to start from, too.
+            self.guest.sync(&stop)?;
+            match self.running.keep_ram(engine, machine) {
+                Ok(ram) => return self.running.remains(ram, true),
+                Err(error) if live == Some(true) || error.kind == Kind::Interrupted => return Err(error),
+                // Nothing of what the step did is lost.
+                Err(why) => {
+                    engine.events.note(format!("the RAM of `{}` is not kept: {why}", self.running.domain));
+                    let _ = self.running.hypervisor.resume(&self.running.domain);
+                }
+            }
+        }
         self.guest.shutdown(&stop)?;
         self.running.hypervisor.wait_until_gone(&self.running.domain, &stop)?;
-        self.running.remains(true)
+        self.running.remains(KeptRam::NONE, true)
     }
 
-    /// Stops the guest where it is and keeps its overlays as immutable layers.
-    pub fn keep(self, engine: &Engine) -> Result<Remains> {
+    /// Stops the guest where it is and keeps its overlays as immutable layers, with its RAM where that can be.
+    pub fn keep(self, engine: &Engine, machine: &Machine) -> Result<Remains> {
         // Without it the last seconds are missing, as after a power cut.
         let synced = self.guest.sync(&Stop::after(SYNC_LIMIT, &engine.interrupt));
+        // A guest that hangs is looked at all the better by its disks.
+        let ram = self.running.keep_ram(engine, machine).unwrap_or_default();
         self.running.hypervisor.destroy(&self.running.domain)?;
-        self.running.remains(synced.is_ok())
+        self.running.remains(ram, synced.is_ok())
     }
 }
 
@@ -186,13 +231,47 @@ impl Running {
         self.disks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Leaves files to somebody else, so that they stay when the domain goes.
+    pub fn give_away(&self, files: &[PathBuf]) {
+        if let Some(disks) = self.disks().as_mut() {
+            disks.made.retain(|file| !files.contains(file));
+        }
+    }
+
+    /// Keeps the guest's RAM as it is to be kept, and ends the domain.
+    fn keep_ram(&self, engine: &Engine, machine: &Machine) -> Result<KeptRam> {
+        let new_file = |what: &str| {
+            let file = engine.store.new_file(&machine.directory, "live", what)?;
+            self.disks().get_or_insert_default().made.push(file.clone());
+            Ok(file)
+        };
+        let memory = match &self.keeps {
+            Keeps::Disks | Keeps::Whole => return Ok(KeptRam::NONE),
+            Keeps::Mapped(ram) => {
+                let devices = new_file("devices")?;
+                self.hypervisor.suspend(&self.domain)?;
+                self.hypervisor.freeze(&self.domain, &Frozen::Devices(devices.clone()))?;
+                Memory::Mapped(MappedMemory { ram: ram.clone(), devices })
+            }
+            Keeps::Saved => {
+                let image = new_file("ram")?;
+                self.hypervisor.freeze(&self.domain, &Frozen::Saved(image.clone()))?;
+                Memory::External(image)
+            }
+        };
+        self.hypervisor.destroy(&self.domain)?;
+        Ok(KeptRam { memory, fits: self.fits.clone() })
+    }
+
     /// Makes the overlays of a domain that is gone layers, which stay.
-    fn remains(&self, is_whole: bool) -> Result<Remains> {
+    fn remains(&self, ram: KeptRam, is_whole: bool) -> Result<Remains> {
         let mut disks = self.disks();
-        let Some(ended) = disks.as_ref() else { return Err(Error::bug("a builder ended twice")) };
-        ended.overlays.values().try_for_each(|layer| seal(layer))?;
+        let Some(ended) = disks.as_mut() else { return Err(Error::bug("a builder ended twice")) };
+        let kept = ram.files();
+        ended.overlays.values().chain(&kept).try_for_each(|file| seal(file))?;
         let Disks { overlays, checkpoints, .. } = disks.take().unwrap_or_default();
-        Ok(Remains { layers: disk_files(overlays), is_whole, checkpoints })
+        self.keeps.files().iter().filter(|file| !kept.contains(file)).for_each(|file| drop(std::fs::remove_file(file)));
+        Ok(Remains { layers: disk_files(overlays), ram, is_whole, checkpoints })
     }
 }
 
@@ -208,17 +287,34 @@ impl Drop for Running {
     }
 }
 
+const KEPT: &str = "kept";
+
 fn clone_metadata(purpose: Purpose, machine: &str, node: &str) -> Metadata {
-    let attributes = [("kind", purpose.word()), ("machine", machine), ("node", node)]
-        .map(|(name, value)| (name.to_string(), value.to_string()));
-    Metadata { attributes: BTreeMap::from(attributes), ..Metadata::default() }
+    let kept = (purpose == Purpose::KeptFork).then_some((KEPT, "yes"));
+    let attributes = [("kind", purpose.word()), ("machine", machine), ("node", node)].into_iter().chain(kept);
+    let attributes = attributes.map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    Metadata { attributes, ..Metadata::default() }
 }
 
-/// Says whether a domain's metadata marks it as a transient clone of `machine`.
-pub fn is_clone_of(metadata: Option<&Metadata>, machine: &str) -> bool {
-    metadata.is_some_and(|metadata| {
-        let attribute = |name: &str| metadata.attributes.get(name).map(String::as_str);
-        attribute("machine") == Some(machine)
-            && matches!(attribute("kind"), Some(kind) if [Purpose::Build, Purpose::Fork].iter().any(|p| p.word() == kind))
-    })
+/// What a domain's metadata says of a transient clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloneMark {
+    pub machine: String,
+    pub node: String,
+    pub is_fork: bool,
+    /// Whether it outlives the process that made it.
+    pub is_kept: bool,
+}
+
+impl CloneMark {
+    pub fn read(metadata: &Metadata) -> Option<Self> {
+        let attribute = |name: &str| metadata.attributes.get(name).cloned();
+        let kind = attribute("kind")?;
+        let is_fork = kind == Purpose::Fork.word();
+        if !is_fork && kind != Purpose::Build.word() {
+            return None;
+        }
+        let is_kept = metadata.attributes.contains_key(KEPT);
+        Some(Self { machine: attribute("machine")?, node: attribute("node").unwrap_or_default(), is_fork, is_kept })
+    }
 }

@@ -117,7 +117,7 @@ impl Engine {
         let mut tops = self.hypervisor.disk_files(domain)?;
         for snapshot in self.hypervisor.snapshots(domain)? {
             tops.extend(snapshot.layers().into_iter().map(|layer| layer.file));
-            tops.extend(snapshot.memory_file().map(Path::to_path_buf));
+            tops.extend(snapshot.memory_files().map(Path::to_path_buf));
         }
         Ok(tops)
     }
@@ -125,7 +125,12 @@ impl Engine {
 
 /// Says whether a file is there and can have something below it.
 fn is_image(file: &Path) -> bool {
-    file.is_file() && file.extension().is_none_or(|ending| ending != "ram")
+    file.is_file() && !is_ram(file)
+}
+
+/// Says by a file's name that it holds a guest's RAM, or what belongs to that.
+pub(super) fn is_ram(file: &Path) -> bool {
+    file.extension().is_some_and(|ending| ending == "ram" || ending == "devices")
 }
 
 impl Machine {

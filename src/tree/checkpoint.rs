@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::builder::Running;
+use super::builder::{Disks, Running};
 use super::drawer::Drawer;
 use super::journal::Journal;
+use super::live::{Keeps, KeptRam};
 use super::node::Parent;
 use super::store::seal;
-use crate::error::Result;
-use crate::hypervisor::{DiskFile, Guest, SnapshotFlags, SnapshotKind, SnapshotRequest};
+use crate::error::{Error, Result};
+use crate::hypervisor::{DiskFile, Frozen, Guest, MappedMemory, Memory, SnapshotFlags, SnapshotKind, SnapshotRequest};
 use crate::name::SnapshotName;
 use crate::stop::{Interrupt, Stop};
 
@@ -23,12 +24,21 @@ pub const AFTER: Duration = Duration::from_secs(10);
 const MOST: usize = 4;
 const SYNC_LIMIT: Duration = Duration::from_secs(60);
 
-/// The disks after the first operations of a step. It was taken while the guest ran, after a sync.
+/// The guest after the first operations of a step. Its disks were taken while it ran, after a sync.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// How many operations were done.
     pub operations: usize,
     pub layers: Vec<DiskFile>,
+    /// Its RAM, where the builder keeps it.
+    #[serde(default)]
+    pub ram: KeptRam,
+}
+
+impl Checkpoint {
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.layers.iter().map(|layer| layer.file.clone()).chain(self.ram.files())
+    }
 }
 
 /// The check-points below the layer of a branch that succeeded.
@@ -54,7 +64,7 @@ impl Trail {
 
 /// Lists the files that check-points keep.
 pub fn files(checkpoints: &[Checkpoint]) -> Vec<PathBuf> {
-    checkpoints.iter().flat_map(|checkpoint| &checkpoint.layers).map(|layer| layer.file.clone()).collect()
+    checkpoints.iter().flat_map(Checkpoint::files).collect()
 }
 
 /// Leaves the newest check-points, as many as are kept.
@@ -105,29 +115,72 @@ fn take(
     guest: &dyn Guest,
     stop: &Stop,
 ) -> Result<()> {
-    let mut disks = running.disks();
-    let Some(disks) = disks.as_mut() else { return Ok(()) };
-    if disks.checkpoints.last().is_some_and(|last| last.operations == operations) {
+    let is_last = |disks: &Disks| disks.checkpoints.last().is_some_and(|last| last.operations == operations);
+    if running.disks().as_ref().is_none_or(is_last) {
         return Ok(());
     }
     guest.sync(stop)?;
-    let name = format!("checkpoint-{operations}");
-    disks.made.extend(overlays.values().cloned());
-    running.hypervisor.create_snapshot(
-        &running.domain,
-        &SnapshotRequest {
-            name: name.clone(),
-            comment: String::new(),
-            kind: SnapshotKind::External,
-            disks: overlays.iter().map(|(target, overlay)| (target.clone(), Some(overlay.clone()))).collect(),
-            memory: None,
-            flags: SnapshotFlags { disk_only: true, atomic: true, ..SnapshotFlags::default() },
-        },
-    )?;
-    let layers = std::mem::replace(&mut disks.overlays, overlays);
-    layers.values().try_for_each(|layer| seal(layer))?;
-    disks.checkpoints.push(Checkpoint { operations, layers: disk_files(layers) });
-    running.hypervisor.delete_snapshot_metadata(&running.domain, &name)
+    let (layers, ram) = running.leave_behind(&format!("checkpoint-{operations}"), overlays)?;
+    if let Some(disks) = running.disks().as_mut() {
+        disks.checkpoints.push(Checkpoint { operations, layers, ram });
+    }
+    Ok(())
+}
+
+impl Running {
+    /// Lets the guest go on writing to new overlays, and keeps what it wrote to until now, with its RAM where that is
+    /// kept.
+    pub fn leave_behind(&self, name: &str, overlays: BTreeMap<String, PathBuf>) -> Result<(Vec<DiskFile>, KeptRam)> {
+        let ram = KeptRam { memory: self.keeps.beside(overlays.values().next()), fits: self.fits.clone() };
+        self.disks().get_or_insert_default().made.extend(ram.files());
+        let layers = match (&ram.memory, &self.keeps) {
+            (Memory::Mapped(MappedMemory { ram, devices }), Keeps::Mapped(own)) => self.standing_still(|| {
+                let layers = self.switch(name, overlays, None)?;
+                self.hypervisor.freeze(&self.domain, &Frozen::Devices(devices.clone()))?;
+                self.hypervisor.copy_ram(own, ram)?;
+                Ok(layers)
+            })?,
+            (Memory::External(image), _) => self.switch(name, overlays, Some(image.clone()))?,
+            _ => self.switch(name, overlays, None)?,
+        };
+        ram.files().iter().try_for_each(|file| seal(file))?;
+        Ok((disk_files(layers), ram))
+    }
+
+    /// Lets the guest write to new overlays; returns the ones that it leaves, which never change again. libvirt saves its
+    /// RAM into `image` meanwhile.
+    pub fn switch(
+        &self,
+        name: &str,
+        overlays: BTreeMap<String, PathBuf>,
+        image: Option<PathBuf>,
+    ) -> Result<BTreeMap<String, PathBuf>> {
+        let mut disks = self.disks();
+        let Some(disks) = disks.as_mut() else { return Err(Error::bug("a builder ended before it was kept")) };
+        disks.made.extend(overlays.values().cloned());
+        self.hypervisor.create_snapshot(
+            &self.domain,
+            &SnapshotRequest {
+                name: name.to_string(),
+                comment: String::new(),
+                kind: SnapshotKind::External,
+                disks: overlays.iter().map(|(target, overlay)| (target.clone(), Some(overlay.clone()))).collect(),
+                flags: SnapshotFlags { disk_only: image.is_none(), atomic: true, ..SnapshotFlags::default() },
+                memory: image,
+            },
+        )?;
+        let layers = std::mem::replace(&mut disks.overlays, overlays);
+        layers.values().try_for_each(|layer| seal(layer))?;
+        self.hypervisor.delete_snapshot_metadata(&self.domain, name)?;
+        Ok(layers)
+    }
+
+    /// Stops the guest's processors while something is done, and lets them go on whatever came of it.
+    pub fn standing_still<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.hypervisor.suspend(&self.domain)?;
+        let done = act();
+        self.hypervisor.resume(&self.domain).and(done)
+    }
 }
 
 /// Names the disks of a builder as those of a snapshot are.
@@ -141,7 +194,7 @@ mod tests {
 
     #[test]
     fn only_the_newest_are_kept() {
-        let checkpoint = |operations| Checkpoint { operations, layers: Vec::new() };
+        let checkpoint = |operations| Checkpoint { operations, layers: Vec::new(), ram: KeptRam::NONE };
         let numbers =
             |count: usize| newest((1..=count).map(checkpoint).collect()).iter().map(|it| it.operations).collect();
         let (few, many): (Vec<usize>, Vec<usize>) = (numbers(3), numbers(6));

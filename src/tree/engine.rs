@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::event::{Event, Events, Subject};
 use super::inputs::Inputs;
+use super::live::Forced;
 use super::node::{Node, machine_directory};
 use super::session::Session;
 use super::store::Store;
@@ -33,6 +34,8 @@ pub struct Engine {
     /// Held while somebody looks, so that what was seen first never replaces what was seen later.
     looking: Mutex<()>,
     noted: Mutex<BTreeSet<String>>,
+    /// How RAM is to be kept, whatever the host can do.
+    pub forced_live: Option<Forced>,
     /// How long after the start of a step its first check-point is taken.
     pub checkpoint_after: Duration,
     /// The replays of each branch that is being looked for.
@@ -85,6 +88,7 @@ impl Engine {
             machines: Mutex::default(),
             looking: Mutex::default(),
             noted: Mutex::default(),
+            forced_live: None,
             checkpoint_after: super::checkpoint::AFTER,
             replays: Mutex::default(),
             collecting: Mutex::default(),

@@ -19,6 +19,12 @@ impl Subject {
         Self { machine: machine.to_string(), node: Some(node.to_string()) }
     }
 
+    /// A fork of a node, by the number that its domain's name ends in.
+    pub fn fork(machine: &MachineName, node: &SnapshotName, domain: &str) -> Self {
+        let number = domain.rsplit('-').next().unwrap_or_default();
+        Self { machine: machine.to_string(), node: Some(format!("{node} (fork {number})")) }
+    }
+
     pub fn machine(machine: &MachineName) -> Self {
         Self { machine: machine.to_string(), node: None }
     }
@@ -87,9 +93,10 @@ pub enum Event {
         operations: usize,
         of: &'static str,
     },
-    /// The node's builder has booted.
+    /// The guest of the node's builder answers: it goes on where its parent's was, or has booted.
     BuilderReady {
         subject: Subject,
+        goes_on: bool,
         took: Duration,
     },
     /// An operation begins; `number` counts from 1 within the step.

@@ -12,6 +12,7 @@ use super::drawer::Drawer;
 use super::engine::{Engine, Machine, NodeId, nearest};
 use super::info::{LoggedOperation, logged};
 use super::journal::{Attempt, Journal};
+use super::live::KeptRam;
 use super::node::Parent;
 use super::operation::Bytes;
 use crate::error::{Error, Kind, Result};
@@ -36,6 +37,9 @@ pub struct Failed {
     pub document: Document,
     /// The builder's disks as they were left.
     pub layers: Vec<DiskFile>,
+    /// Its RAM, where it was kept.
+    #[serde(default)]
+    pub ram: KeptRam,
     /// From where a new try may go on.
     pub checkpoints: Vec<Checkpoint>,
     /// Whether this try had gone on from an earlier one.
@@ -89,7 +93,7 @@ impl Failed {
     /// Lists the files that it keeps.
     pub fn files(&self) -> Vec<PathBuf> {
         let layers = self.layers.iter().map(|layer| layer.file.clone());
-        layers.chain(checkpoint::files(&self.checkpoints)).collect()
+        layers.chain(self.ram.files()).chain(checkpoint::files(&self.checkpoints)).collect()
     }
 
     pub fn view(&self) -> FailedView {
@@ -163,10 +167,10 @@ impl Engine {
         let journal = build.journal();
         let Build { session, wanted, builder, .. } = build;
         let (name, attempt, is_told) = (&wanted.name, session.attempt(), session.is_told());
-        let Remains { layers, is_whole, mut checkpoints } = builder.keep(self)?;
+        let Remains { layers, ram, is_whole, mut checkpoints } = builder.keep(self, &machine)?;
         let operations = journal.entries.len();
         if is_told && is_whole && checkpoints.last().is_none_or(|last| last.operations < operations) {
-            checkpoints.push(Checkpoint { operations, layers: layers.clone() });
+            checkpoints.push(Checkpoint { operations, layers: layers.clone(), ram: ram.clone() });
         }
         let failed = Failed {
             name: name.clone(),
@@ -178,6 +182,7 @@ impl Engine {
             attempt,
             document,
             layers,
+            ram,
             checkpoints: checkpoint::newest(checkpoints),
         };
         let drawer = Failed::drawer(&machine.directory);

@@ -186,7 +186,7 @@ impl Engine {
             children,
             descendants: machine.descendants(node.name()).len(),
             size: node.size(),
-            memory: snapshot.memory_file().map(Path::to_path_buf),
+            memory: snapshot.memory_files().next().map(Path::to_path_buf),
             disks,
         })
     }
@@ -250,7 +250,7 @@ impl Node {
     /// Says what the node's own files take on the host's disk, in bytes.
     pub fn size(&self) -> u64 {
         let layers = self.snapshot.layers().into_iter().filter_map(|layer| taken(&layer.file)).sum::<u64>();
-        layers + self.snapshot.memory_file().and_then(taken).unwrap_or_default()
+        layers + self.snapshot.memory_files().filter_map(taken).sum::<u64>()
     }
 }
 

@@ -10,7 +10,7 @@ use super::journal::Journal;
 use super::key::{Definition, SCHEMA};
 use super::reason::Reason;
 use crate::error::{Because, Result};
-use crate::hypervisor::{Metadata, Snapshot};
+use crate::hypervisor::{Fingerprint, Metadata, Snapshot};
 
 /// What the metadata of a node says of how it came to be.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Record {
     pub is_ours: bool,
     /// The schema of another version of snaptree that made the node; its key means nothing here.
     pub other_schema: Option<String>,
+    /// What the RAM of a live snapshot fits.
+    pub fits: Fingerprint,
 }
 
 /// What was built on: a node as it was then.
@@ -52,6 +54,8 @@ const MACHINE: &str = "machine";
 const DIRECTORY: &str = "directory";
 /// Marks a node in the tree of a domain that somebody else made.
 const GUEST: &str = "guest";
+/// Before the name of each thing that the RAM of a live snapshot fits.
+const FITS: &str = "fits.";
 
 impl Node {
     pub fn new(snapshot: Snapshot) -> Self {
@@ -96,13 +100,16 @@ impl Record {
         let of_parent = || attribute("parent-build").unwrap_or_default();
         let built_on = parent.map(|(name, key)| Parent { name, key, build: of_parent() });
         let is_ours = attribute(GUEST).is_none();
+        let fact = |(name, value): (&String, &String)| Some((name.strip_prefix(FITS)?.to_string(), value.clone()));
+        let fits = metadata.attributes.iter().filter_map(fact).collect();
         let (key, build) = (attribute("key")?, attribute("build").unwrap_or_default());
-        Some(Self { key, build, built_on, directory, is_ours, other_schema })
+        Some(Self { key, build, built_on, directory, is_ours, other_schema, fits })
     }
 
     /// Returns the record of a node that is made now.
     pub fn of(node: &NodeId, built_on: Option<Parent>, directory: PathBuf, is_ours: bool) -> Self {
-        Self { key: node.key.clone(), build: node.build.clone(), built_on, directory, is_ours, other_schema: None }
+        let (key, build, fits) = (node.key.clone(), node.build.clone(), Fingerprint::new());
+        Self { key, build, built_on, directory, is_ours, other_schema: None, fits }
     }
 
     /// Says whether the node stands on `parent`.
@@ -133,6 +140,7 @@ impl Record {
             set("parent-key", &parent.key);
             set("parent-build", &parent.build);
         }
+        attributes.extend(self.fits.iter().map(|(name, value)| (format!("{FITS}{name}"), value.clone())));
         if !self.is_ours {
             attributes.insert(GUEST.to_string(), "yes".to_string());
         }

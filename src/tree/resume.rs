@@ -105,7 +105,8 @@ impl Engine {
             let Ok(journal) = node.journal() else { continue };
             let is_below = |trail: &&Trail| journal.entries.starts_with(&trail.journal.entries);
             let below = trail.as_ref().filter(is_below).map(|trail| trail.checkpoints.clone());
-            let whole = Checkpoint { operations: journal.entries.len(), layers: node.snapshot.layers() };
+            let operations = journal.entries.len();
+            let whole = Checkpoint { operations, layers: node.snapshot.layers(), ram: node.ram() };
             let checkpoints = below.into_iter().flatten().chain([whole]).collect();
             add(journal, node.snapshot.created, checkpoints, "last build", None);
         }
@@ -113,10 +114,8 @@ impl Engine {
     }
 
     fn can_go_on_from(&self, checkpoint: &Checkpoint) -> bool {
-        checkpoint
-            .layers
-            .iter()
-            .all(|layer| layer.file.exists() && self.depth(&layer.file).is_ok_and(|depth| depth < DEEPEST))
+        checkpoint.files().all(|file| file.exists())
+            && checkpoint.layers.iter().all(|layer| self.depth(&layer.file).is_ok_and(|depth| depth < DEEPEST))
     }
 }
 

@@ -64,12 +64,14 @@ impl Engine {
         let snapshot = &node.snapshot;
         let origin = |layer: &DiskFile| Origin::Layer(layer.file.clone());
         let (disks, made) = self.new_disks(machine, snapshot, origin)?;
-        let then = match snapshot.memory_file() {
-            Some(memory) => {
-                let paused = (snapshot.state == "paused" || flags.paused) && !flags.running;
-                Then::Resume { memory: memory.to_path_buf(), paused }
-            }
-            None => cold(flags),
+        let paused = (snapshot.state == "paused" || flags.paused) && !flags.running;
+        let then = match &snapshot.memory {
+            Memory::External(memory) => Then::Resume { memory: memory.clone(), paused },
+            Memory::Mapped(_) => match self.memory_to_wake(machine, node)? {
+                Some(memory) => Then::Wake { memory, paused },
+                None => cold(flags),
+            },
+            Memory::No | Memory::Internal => cold(flags),
         };
         let current = Some(node.name().to_string());
         self.go(machine, what, &Target { document: snapshot.document.clone(), disks, current, then }, made)

@@ -12,7 +12,7 @@ use super::node::{Node, Record, machine_metadata};
 use super::reason::Reason;
 use super::shelf::{Entry, Kept, Unfinished};
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{Boot, DiskState, DomainSpec, SnapshotSpec};
+use crate::hypervisor::{Boot, DiskState, DomainSpec, Memory, SnapshotSpec};
 use crate::image::Ready;
 use crate::name::{MachineName, SnapshotName};
 
@@ -133,6 +133,7 @@ impl Engine {
                 current: true,
                 document: machine.details.document.clone(),
                 disks: vec![DiskState { target: DISK.to_string(), layer, overlay: disk }],
+                memory: Memory::No,
                 metadata: record.write(Vec::new(), payload),
             },
         )?;

@@ -13,7 +13,7 @@ use super::operation::{Content, Operation, Outcome, Payload, RESULT_LIMIT, Reque
 use super::perform::{Heard, carry_out};
 use super::reason::Reason;
 use crate::error::{Because, Error, Kind, Result};
-use crate::hypervisor::Guest;
+use crate::hypervisor::{CommandLine, Guest};
 use crate::stop::{Interrupt, Stop};
 
 /// Why an operation gave no outcome.
@@ -153,6 +153,22 @@ impl Session {
     /// Says whether an operation is answered without a wait: from what was recorded, with no file to compare or write.
     pub fn answers_at_once(&self, request: &Request) -> bool {
         !self.is_live && !matches!(request.payload, Payload::Into(_))
+    }
+
+    /// Runs a script of the shell, which has to succeed.
+    pub fn run(&self, script: &str, timeout: Duration) -> Result<()> {
+        let operation = Operation::Run {
+            command: CommandLine::Shell(script.to_string()),
+            stdin: None,
+            env: Default::default(),
+            cwd: None,
+            user: None,
+        };
+        match self.perform(&Request { operation, payload: Payload::Nothing, timeout, check: true }) {
+            Ok(_) => Ok(()),
+            Err(Halt::Failed(error)) => Err(error),
+            Err(Halt::Diverged(_)) => Err(Error::bug("a script was run in a replay")),
+        }
     }
 
     /// Answers one operation. A second one waits until the first is done.

@@ -8,7 +8,7 @@ use super::engine::{Engine, Machine};
 use super::node::Node;
 use super::shelf::Shelf;
 use crate::error::{Error, Result};
-use crate::hypervisor::{Disk, DiskFile, Document, DomainState, Snapshot, Start};
+use crate::hypervisor::{Disk, DiskFile, Document, DomainState, Frozen, MappedMemory, Ram, Snapshot, Start};
 use crate::name::MachineName;
 
 /// All that a machine was at some moment.
@@ -38,7 +38,15 @@ pub struct Target {
 pub enum Then {
     Off,
     Boot(Start),
-    Resume { memory: PathBuf, paused: bool },
+    Resume {
+        memory: PathBuf,
+        paused: bool,
+    },
+    /// It goes on where a guest was frozen that had its RAM in a file; the file stays as it is.
+    Wake {
+        memory: MappedMemory,
+        paused: bool,
+    },
 }
 
 impl State {
@@ -141,6 +149,14 @@ impl Engine {
             Then::Off => Ok(()),
             Then::Boot(start) => self.hypervisor.start(name, *start),
             Then::Resume { memory, paused } => self.hypervisor.restore(memory, &target.disks, *paused),
+            Then::Wake { memory: MappedMemory { ram, devices }, paused } => {
+                let (ram, from) = (Ram::Private(ram.clone()), Frozen::Devices(devices.clone()));
+                self.hypervisor.wake(name, &ram, &from, *paused)?;
+                if !*paused {
+                    self.set_clock(name);
+                }
+                Ok(())
+            }
         }
     }
 

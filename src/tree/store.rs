@@ -64,6 +64,10 @@ impl Store {
         Self::new(self.root.clone())
     }
 
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub fn owner(&self) -> &Owner {
         &self.owner
     }

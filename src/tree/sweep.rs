@@ -2,12 +2,19 @@
 
 use std::path::Path;
 
-use super::builder::is_clone_of;
+use super::builder::CloneMark;
+use super::chain::is_ram;
 use super::draft;
 use super::engine::{Engine, Machine};
 use super::store::maker;
 use crate::error::{Because, Error, Result};
 use crate::name::MachineName;
+
+/// A transient clone that runs.
+pub struct RunningClone {
+    pub domain: String,
+    pub mark: CloneMark,
+}
 
 impl Engine {
     /// Destroys the builders and forks of processes that are gone, removes files that nothing refers to, and
@@ -21,9 +28,9 @@ impl Engine {
             return abandoned.iter().try_for_each(|directory| remove_directory(directory));
         };
         for clone in self.clones(&machine)? {
-            if maker(&clone).is_some_and(|owner| !self.store.is_alive(&owner)) {
-                self.hypervisor.destroy(&clone)?;
-                self.events.note(format!("removed `{clone}`, left by a run that was killed"));
+            if !self.is_wanted(&clone) {
+                self.hypervisor.destroy(&clone.domain)?;
+                self.events.note(format!("removed `{}`, left by a run that was killed", clone.domain));
             }
         }
         self.remove_debris(&machine)?;
@@ -35,10 +42,13 @@ impl Engine {
     }
 
     fn remove_debris(&self, machine: &Machine) -> Result<()> {
-        let referred = machine.referred();
+        let mut referred = machine.referred();
+        for clone in self.clones(machine)?.iter().filter(|clone| clone.mark.is_kept) {
+            referred.extend(self.hypervisor.disk_files(&clone.domain)?);
+        }
         let mut debris = self.store.debris(&machine.directory, &referred);
         debris.retain(|file| {
-            file.extension().is_some_and(|ending| ending == "qcow2" || ending == "ram" || ending == draft::ENDING)
+            is_ram(file) || file.extension().is_some_and(|ending| ending == "qcow2" || ending == draft::ENDING)
         });
         if debris.is_empty() {
             return Ok(());
@@ -55,8 +65,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Lists the transient clones of a machine by name.
-    fn clones(&self, machine: &Machine) -> Result<Vec<String>> {
+    /// Says whether somebody still wants a clone: the process that made it, or whoever asked for it to stay.
+    fn is_wanted(&self, clone: &RunningClone) -> bool {
+        clone.mark.is_kept || maker(&clone.domain).is_some_and(|owner| self.store.is_alive(&owner))
+    }
+
+    /// Lists the transient clones of a machine.
+    pub(super) fn clones(&self, machine: &Machine) -> Result<Vec<RunningClone>> {
         let prefix = format!("{}.", machine.name);
         let mut clones = Vec::new();
         for domain in self.hypervisor.domains()? {
@@ -65,8 +80,9 @@ impl Engine {
                 continue;
             }
             let metadata = self.hypervisor.domain(&domain.name)?.and_then(|details| details.metadata);
-            if is_clone_of(metadata.as_ref(), machine.name.as_str()) {
-                clones.push(domain.name);
+            let mark = metadata.as_ref().and_then(CloneMark::read);
+            if let Some(mark) = mark.filter(|mark| mark.machine == machine.name.as_str()) {
+                clones.push(RunningClone { domain: domain.name, mark });
             }
         }
         Ok(clones)
@@ -88,11 +104,12 @@ impl Engine {
                 .hint("shut it down first, or give --force to stop it"));
         }
         for clone in self.clones(&machine)? {
-            if maker(&clone).is_some_and(|owner| self.store.is_alive(&owner)) && !force {
+            if self.is_wanted(&clone) && !force {
+                let clone = &clone.domain;
                 return Err(Error::failed(format!("machine `{name}` is in use: `{clone}` is running"))
-                    .hint("wait for the other snaptree to end, or give --force to stop it"));
+                    .hint("stop the fork or wait for the other snaptree to end, or give --force to stop it"));
             }
-            self.hypervisor.destroy(&clone)?;
+            self.hypervisor.destroy(&clone.domain)?;
         }
         self.claim(name)?;
         self.hypervisor.undefine(name.as_str())?;

@@ -203,7 +203,7 @@ impl Take {
             memory: None,
             memory_file: match &wanted.memory {
                 Memory::External(file) => Some(file.clone()),
-                Memory::No | Memory::Internal => None,
+                Memory::No | Memory::Internal | Memory::Mapped(_) => None,
             },
             disks: described.collect(),
             flags,

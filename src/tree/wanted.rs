@@ -11,6 +11,8 @@ use crate::name::SnapshotName;
 pub struct Wanted {
     pub name: SnapshotName,
     pub comment: String,
+    /// Whether its RAM is kept; where nothing is said, it is if the host can.
+    pub live: Option<bool>,
     /// How long the step may take.
     pub timeout: Option<Duration>,
     pub inputs: NamedInputs,
@@ -20,13 +22,23 @@ pub struct Wanted {
 
 impl Wanted {
     pub fn new(name: SnapshotName) -> Self {
-        Self { name, comment: String::new(), timeout: None, inputs: NamedInputs::new(), max_age: None }
+        let (comment, inputs) = (String::new(), NamedInputs::new());
+        Self { name, comment, live: None, timeout: None, inputs, max_age: None }
     }
 
     /// Says why something that was done, `when` at the latest, does not count, as far as that shows without the step.
     pub(super) fn refuses(&self, journal: &Journal, when: u64) -> Option<String> {
         let is_other = inputs_difference(&journal.inputs, &self.inputs);
         is_other.or_else(|| too_old(super::now().saturating_sub(journal.begun(when)), self.max_age?))
+    }
+}
+
+/// Says why a node is not as `live` wants it.
+pub fn other_liveness(live: Option<bool>, is_live: bool) -> Option<String> {
+    match (live?, is_live) {
+        (true, false) => Some("it has no RAM, and `live = true` asks for it".to_string()),
+        (false, true) => Some("it has its RAM, and `live = false` asks for its disks alone".to_string()),
+        _ => None,
     }
 }
 

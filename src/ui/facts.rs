@@ -1,7 +1,7 @@
 //! One machine or one snapshot in full, a fact on each line, as `virsh snapshot-info` prints them.
 
 use super::words::{or_dash, size, time, yes_or_no};
-use crate::tree::{DiskInfo, FileInfo, MachineInfo, SnapshotDiskInfo, SnapshotInfo};
+use crate::tree::{Checkup, DiskInfo, FileInfo, MachineInfo, SnapshotDiskInfo, SnapshotInfo};
 
 /// Where the values begin.
 const COLUMN: usize = 16;
@@ -38,6 +38,27 @@ impl Facts {
             self.below(&format!("{depth:>depths$}  {size:>width$}  {}", file.path.display()));
         }
     }
+}
+
+/// Writes what was found out about the host.
+pub fn checkup(checkup: &Checkup) -> String {
+    let mut facts = Facts::default();
+    let mut add = |name: &str, is: &str, because: Option<&str>| {
+        facts.add(name, is);
+        because.into_iter().for_each(|because| facts.below(&format!("because {because}")));
+    };
+    add("Connection", &checkup.connection, None);
+    add("libvirt", &checkup.libvirt, None);
+    add("Emulator", &checkup.emulator, None);
+    add("Accelerator", checkup.accelerator.is, checkup.accelerator.because.as_deref());
+    let live = match checkup.live.is {
+        "mapped" => "mapped: RAM is in a file that guests map, and is never copied to make a fork",
+        "saved" => "saved: libvirt writes the RAM to a file, and reads it for each fork",
+        _ => "no: snapshots hold disks alone, and forks boot",
+    };
+    add("Live snapshots", live, checkup.live.because.as_deref());
+    add("Store", &checkup.store.display().to_string(), None);
+    facts.0
 }
 
 /// Writes a machine's facts.

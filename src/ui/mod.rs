@@ -17,7 +17,9 @@ use crate::error::{Error, Result};
 use crate::hypervisor::Stream;
 use crate::image::CachedImage;
 use crate::name::MachineName;
-use crate::tree::{Events, Log, MachineInfo, MachineView, Plan, SnapshotInfo, SnapshotView, TreeView, UndoView};
+use crate::tree::{
+    Checkup, Events, Log, MachineInfo, MachineView, Plan, SnapshotInfo, SnapshotView, TreeView, UndoView,
+};
 use progress::Progress;
 
 pub use terminal::{End, LeaveKey, Terminal};
@@ -166,6 +168,10 @@ impl Ui {
     /// Prints what made a snapshot, all of its output in verbose mode.
     pub fn log(&self, log: &Log) -> Result<()> {
         print(&record::text(log, self.verbose))
+    }
+
+    pub fn checkup(&self, checkup: &Checkup) -> Result<()> {
+        print(&facts::checkup(checkup))
     }
 
     pub fn undo_entries(&self, entries: &[UndoView]) -> Result<()> {

@@ -113,7 +113,10 @@ impl Progress {
             Event::GoingOn { subject, operations, of } => {
                 self.tell(&subject, &format!("building on from operation {operations} of the {of}."));
             }
-            Event::BuilderReady { subject, took } => self.tell(&subject, &format!("booted in {}.", seconds(took))),
+            Event::BuilderReady { subject, goes_on, took } => {
+                let how = if goes_on { "resumed" } else { "booted" };
+                self.tell(&subject, &format!("{how} in {}.", seconds(took)));
+            }
             Event::OperationStarted { subject, number, operation } => {
                 let what = format!("{number}: {}", one_line(&operation));
                 self.begin_step(&subject, &what);
