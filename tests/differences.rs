@@ -449,7 +449,10 @@ fn change(ran: &Ran, change: impl FnOnce(&mut Value)) -> String {
 fn remove_layer(ran: &Ran) -> String {
     let machines = std::fs::read_dir(ran.path().join("store/machines")).expect("a store");
     let mut files = machines.flatten().flat_map(|machine| std::fs::read_dir(machine.path()).expect("a machine"));
-    let is_layer = |file: &std::fs::DirEntry| file.file_name().to_string_lossy().starts_with("mariadb-");
+    let is_layer = |file: &std::fs::DirEntry| {
+        let name = file.file_name().to_string_lossy().into_owned();
+        name.starts_with("mariadb-") && name.ends_with(".qcow2")
+    };
     let layer = files.by_ref().flatten().find(is_layer).expect("a layer").path();
     std::fs::remove_file(&layer).expect("it is there");
     layer.display().to_string().replace(&ran.path().display().to_string(), "[DIR]")

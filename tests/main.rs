@@ -4,6 +4,7 @@ mod commands;
 mod differences;
 mod failed;
 mod fake;
+mod forks;
 mod opened;
 mod plan;
 mod preflight;

@@ -269,7 +269,7 @@ fn a_snapshots_fields_show_what_it_is() {
         &somebody_elses(),
         "
         print(s, s.name, s.machine, s.parent, s.parent.parent, s.comment)
-        print(math.type(s.created), s.state, s.kind, s.live, math.type(s.size), s.memory, type(s.xml))
+        print(math.type(s.created), s.state, s.kind, s.live, math.type(s.size), s.memory and 'live', type(s.xml))
         local disk = s.disks[1]
         print(#s.disks, disk.target, disk.kind, disk.file == disk.chain[1].path, #disk.chain, disk.overlay ~= nil)
         print(#s:children(), s:children()[1], s:children()[1].parent == s, s:is_current(), s.parent:is_current())
@@ -278,7 +278,7 @@ fn a_snapshots_fields_show_what_it_is() {
     .stdout(
         "
         lab/child\tchild\tlab\tlab/base\tnil\twith a
-        integer\tshutoff\texternal\tfalse\tinteger\tnil\tstring
+        integer\tshutoff\texternal\ttrue\tinteger\tlive\tstring
         1\tvda\texternal\ttrue\t2\ttrue
         1\tlab/leaf\ttrue\tfalse\ttrue
         ",

@@ -42,11 +42,12 @@ fn each_line_of_branches_that_are_built_at_the_same_time_says_whose_it_is() {
             ("a", "fill", "filling"),
             ("b", "serve", "no line end"),
         ] {
+            let how = if ["a", "b"].contains(&node) { "resumed" } else { "booted" };
             let whose = |line: &&str| line.split([':', ' ']).next() == Some(&format!("{machine}/{node}"));
             let lines: Vec<&str> = report.lines().filter(whose).collect();
             let expected = format!(
                 "{machine}/{node}: building, because it does not exist yet.\n\
-                 {machine}/{node}: booted in [TIME].\n\
+                 {machine}/{node}: {how} in [TIME].\n\
                  {machine}/{node}: 1: run \"{command}\"\n\
                  {machine}/{node} | {output}\n\
                  {machine}/{node}: 1: done in [TIME].\n\

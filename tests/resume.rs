@@ -55,7 +55,8 @@ fn key_of(ran: &Ran) -> String {
 fn layers(ran: &Ran) -> usize {
     let machines = std::fs::read_dir(ran.path().join("store/machines")).unwrap().flatten();
     let files = machines.flat_map(|machine| std::fs::read_dir(machine.path()).unwrap().flatten());
-    files.filter(|file| file.file_name().to_string_lossy().starts_with("child-")).count()
+    let is_layer = |name: &str| name.starts_with("child-") && name.ends_with(".qcow2");
+    files.filter(|file| is_layer(&file.file_name().to_string_lossy())).count()
 }
 
 #[test]
@@ -84,7 +85,7 @@ fn the_run_says_where_it_goes_on() {
             base: cached.
             child: building, because it does not exist yet.
             child: building on from operation 2 of the failed try.
-            child: booted in [TIME].
+            child: resumed in [TIME].
             child: 3: run "three"
             child: 3: done in [TIME].
             child: 4: run "four"

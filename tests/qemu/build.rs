@@ -162,7 +162,8 @@ fn kill_9_during_a_build_leaves_the_tree_and_the_next_run_finishes() {
     assert!(ran.stderr.contains(&format!("removed `{left}`, left by a run that was killed.")), "{}", ran.stderr);
     assert_eq!(lab.virsh_tree(), "base\n  |\n  +- child\n");
     lab.assert_no_clone_is_left();
-    let overlays = lab.files().into_iter().filter(|file| file.to_string_lossy().contains("/child-"));
+    let is_layer = |file: &str| file.contains("/child-") && file.ends_with(".qcow2");
+    let overlays = lab.files().into_iter().filter(|file| is_layer(&file.to_string_lossy()));
     assert_eq!(overlays.count(), 1, "the killed builder's overlay is gone: {:?}", lab.files());
 }
 

@@ -9,6 +9,7 @@ mod guest;
 mod host;
 mod kills;
 mod lab;
+mod live;
 mod primitives;
 mod shell;
 mod walk;

@@ -1,0 +1,226 @@
+//! Forks: what scripts and commands make of them, without a hypervisor.
+
+// A test may end wherever something is not as it has to be.
+#![allow(clippy::unwrap_used)]
+
+use crate::support::{Ran, Test};
+
+const HEAD: &str = r#"
+    local vm = machine("lab", { image = require "images.tiny" {} })
+    local base = vm:root "base"
+    local child = base:branch("child", function(guest)
+      guest:write("/etc/disk", "disk")
+      guest:write("/run/ram", "ram")
+    end)
+"#;
+
+fn run(more: &str) -> Test {
+    Test::new().script(&format!("{HEAD}\n{more}")).args(["run", "script.lua"]).any_stderr()
+}
+
+fn built() -> Ran {
+    run("").run()
+}
+
+#[test]
+fn a_fork_is_a_guest_that_goes_on_and_is_gone_when_it_is_closed() {
+    let ran = run(r#"
+        do
+          local fork <close> = child:fork()
+          print(fork, fork.parent, fork:read "/etc/disk", fork:read "/run/ram")
+          fork:write("/etc/disk", "changed")
+        end
+        local fork = child:fork()
+        print(fork:read "/etc/disk", fork:forward(80))
+        fork:close()
+        fork:close()
+        print(pcall(fork.read, fork, "/etc/disk"))
+    "#)
+    .stdout(
+        "
+        fork of lab/child\tlab/child\tdisk\tram
+        disk\t20080
+        false\tscript.lua:18: this fork of lab/child is closed
+        ",
+    )
+    .run();
+    assert_eq!(ran.domains(), ["lab"]);
+    assert_eq!(ran.started().len(), 3, "a builder and two forks");
+}
+
+#[test]
+fn several_forks_are_a_list() {
+    let ran = run(r#"
+        local forks = child:forks(3)
+        for n, fork in ipairs(forks) do fork:write("/run/ram", tostring(n)) end
+        for _, fork in ipairs(forks) do print(fork:read "/run/ram") end
+        print(#forks, forks[1].name ~= forks[2].name)
+    "#)
+    .stdout("1\n2\n3\n3\ttrue\n")
+    .run();
+    assert_eq!(ran.domains(), ["lab"], "what a script leaves open goes with it");
+}
+
+#[test]
+fn wrong_arguments_are_named_before_anything_is_started() {
+    for (call, error) in [
+        (
+            "child:forks()",
+            "error: script.lua:8: snapshot:forks: how many?\nhint: snapshot:forks(8) makes a list of eight forks\n",
+        ),
+        ("child:forks(0)", "error: script.lua:8: snapshot:forks: the number must be a whole number from 1 on, not 0\n"),
+        (
+            "child:fork { identity = 'other' }",
+            "error: script.lua:8: snapshot:fork: `identity` cannot be \"other\"\nhint: \"new\" gives it a machine id, a host name and SSH host keys of its own\n",
+        ),
+        ("child:fork():forward(70000)", "error: script.lua:8: fork:forward: a port is a number from 1 to 65535\n"),
+        ("child:fork():forwrd()", "error: script.lua:8: a fork has no `forwrd`\nhint: did you mean `forward`?\n"),
+        (
+            "base:fork { require_live = true }",
+            "error: script.lua:8: the guest of `base` would have to boot: it has no RAM\nhint: without the demand for a live one the fork boots from its disks\n",
+        ),
+    ] {
+        let ran = run(call).status(1).run();
+        assert!(ran.stderr.ends_with(error), "{call}: {}", ran.stderr);
+        assert_eq!(ran.domains(), ["lab"], "{call}");
+    }
+}
+
+#[test]
+fn a_fork_worth_keeping_is_a_branch_with_its_journal() {
+    let keep = r#"
+        local fork <close> = child:fork()
+        fork:run "migrate"
+        local kept = fork:snapshot("after", { comment = "worth it" })
+        print(kept, kept.comment, kept.live, kept.parent == child)
+        fork:run "more"
+        print(kept:fork():read "/run/ram")
+    "#;
+    let ran = run(keep).stdout("lab/after\tworth it\ttrue\ttrue\nram\n").run();
+    assert_eq!(ran.domains(), ["lab"]);
+    let log = ran.again().args(["log", "lab/after"]).any_stdout().run().stdout;
+    assert!(log.contains("run \"migrate\"") && !log.contains("more"), "{log}");
+    let branch = format!("{HEAD} child:branch('after', function(guest) guest:run 'migrate' end)");
+    let ran = ran.again().script(&branch).args(["run", "script.lua"]).any_stderr().run();
+    assert!(ran.stderr.contains("after: cached.\n"), "{}", ran.stderr);
+    let again = ran.again().script(&format!("{HEAD}\n{keep}")).args(["run", "script.lua"]).status(1).any_stderr().run();
+    assert!(
+        again.stderr.ends_with(
+            "error: script.lua:11: there is a snapshot `after` in `lab` already\nhint: delete it first, or choose another name\n"
+        ),
+        "{}",
+        again.stderr
+    );
+}
+
+#[test]
+fn a_plan_leaves_forks_out_and_goes_on() {
+    let script = format!(
+        r#"{HEAD}
+        local fork <close> = child:fork()
+        fork:run "migrate"
+        print(fork:forward(80))
+        fork:snapshot "after"
+        child:branch("more", function(guest) guest:run "more" end)
+        "#
+    );
+    Test::new()
+        .script(&script)
+        .args(["plan", "script.lua"])
+        .status(2)
+        .stderr("80\n")
+        .stdout(
+            "
+            base: missing
+              |
+              +- child: missing
+                  |
+                  +- more: missing
+            not planned (fork of lab/child)
+            ",
+        )
+        .run();
+}
+
+#[test]
+fn forks_that_stay_are_stopped_by_name_or_with_all_of_the_machine() {
+    let ran = built();
+    let forks = ran.again().args(["fork", "lab/child", "-n", "2", "--forward", "3306"]).any_stdout().any_stderr().run();
+    let names: Vec<&str> = forks.stdout.lines().map(|line| line.strip_suffix(" 127.0.0.1:23306").unwrap()).collect();
+    assert_eq!(forks.domains(), [&["lab"], &names[..]].concat());
+    let json = ran.again().args(["fork", "lab/child", "--json"]).any_stdout().any_stderr().run().stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let third = json[0]["name"].as_str().unwrap();
+    assert_eq!(json, serde_json::json!([{ "name": third, "forwards": [] }]));
+
+    let in_use = ran.again().args(["delete", "lab", "--yes"]).status(1).any_stderr().run();
+    assert!(in_use.stderr.starts_with("error: machine `lab` is in use: `lab.fork-"), "{}", in_use.stderr);
+    ran.again().args(["exec", "lab/child", "--", "true"]).any_stderr().run();
+    ran.again().args(["stop", names[0]]).stderr(&format!("Stopped {}.\n", names[0])).run();
+    let stopped = ran.again().args(["stop", "lab"]).any_stderr().run();
+    assert_eq!(stopped.stderr.lines().count(), 2, "{}", stopped.stderr);
+    assert_eq!(stopped.domains(), ["lab"]);
+    ran.again().args(["stop", "lab"]).stderr("There is no fork of `lab`.\n").run();
+    ran.again()
+        .args(["stop", "nothing"])
+        .status(1)
+        .stderr("error: there is no machine `nothing` on fake:state.json\nhint: `snaptree tree` lists what there is\n")
+        .run();
+}
+
+#[test]
+fn live_says_whether_a_branch_has_its_ram() {
+    let script = |live: &str| {
+        format!(
+            "local base = machine('lab', {{ image = require 'images.tiny' {{}} }}):root 'base'
+            local child = base:branch('child', function(guest) guest:write('/run/ram', 'x') end, {{ {live} }})
+            print(child.live)"
+        )
+    };
+    let plan = |because: &str| format!("base: cached\n  |\n  +- child: stale (because: {because})\n");
+    let ran = Test::new().script(&script("")).args(["run", "script.lua"]).stdout("true\n").any_stderr().run();
+    let of = |ran: &Ran, live: &str, command: &str| ran.again().script(&script(live)).args([command, "script.lua"]);
+    of(&ran, "live = true", "plan").any_stderr().stdout("base: cached\n  |\n  +- child: cached\n").run();
+    let disks = "it has its RAM, and `live = false` asks for its disks alone";
+    of(&ran, "live = false", "plan").status(2).any_stderr().stdout(&plan(disks)).run();
+    let ran = of(&ran, "live = false", "run").stdout("false\n").any_stderr().run();
+    // Where nothing is said, what is there will do.
+    of(&ran, "", "plan").any_stderr().stdout("base: cached\n  |\n  +- child: cached\n").run();
+    let aside = "base: cached\n  |\n  +- child: cached (kept aside)\n";
+    of(&ran, "live = true", "plan").any_stderr().stdout(aside).run();
+    ran.again().args(["gc", "--yes"]).any_stderr().run();
+    let ram = "it has no RAM, and `live = true` asks for it";
+    of(&ran, "live = true", "plan").status(2).any_stderr().stdout(&plan(ram)).run();
+    let no = of(&ran, "live = true", "run").env("SNAPTREE_LIVE", "no").status(1).any_stderr().any_stdout().run();
+    assert!(
+        no.stderr.contains(
+            "`child` cannot have its RAM kept: SNAPTREE_LIVE is `no`\nhint: without `live = true` it keeps its disks alone"
+        ),
+        "{}",
+        no.stderr
+    );
+    let wrong = of(&ran, "", "run").env("SNAPTREE_LIVE", "maybe").status(2).any_stderr().run();
+    assert_eq!(
+        wrong.stderr,
+        "error: SNAPTREE_LIVE cannot be `maybe`\nhint: it is `mapped`, `saved` or `no`; without it the host is asked\n"
+    );
+}
+
+#[test]
+fn doctor_says_what_the_host_can_do() {
+    for (forced, live) in [
+        ("", "mapped: RAM is in a file that guests map, and is never copied to make a fork"),
+        (
+            "saved",
+            "saved: libvirt writes the RAM to a file, and reads it for each fork\n                because SNAPTREE_LIVE is `saved`",
+        ),
+        ("no", "no: snapshots hold disks alone, and forks boot\n                because SNAPTREE_LIVE is `no`"),
+    ] {
+        let ran = Test::new().args(["doctor"]).env("SNAPTREE_LIVE", forced).any_stdout().run();
+        let expected = format!(
+            "Connection:     fake:state.json\nlibvirt:        11.3.0\nEmulator:       fake 1.0\nAccelerator:    KVM\n\
+             Live snapshots: {live}\nStore:          "
+        );
+        assert!(ran.stdout.starts_with(&expected), "{}", ran.stdout);
+    }
+}
