@@ -17,8 +17,13 @@ pub struct Machine {
 
 impl Machine {
     pub fn new() -> Self {
+        Self::named("")
+    }
+
+    /// A further one.
+    pub fn named(suffix: &str) -> Self {
         use std::os::unix::process::CommandExt;
-        let name = format!("snaptree-bench-{}", std::process::id());
+        let name = format!("snaptree-bench-{}{suffix}", std::process::id());
         let mut undertaker = Command::new("sh");
         undertaker.args(["-c", "read -r _; exec \"$@\"", "sh", SNAPTREE, "delete", &name, "--yes", "--force"]);
         // What is typed at the benchmark's terminal, such as ^C, is not for it.

@@ -1,0 +1,158 @@
+//! What a fork of a live snapshot takes, beside a boot and beside what virsh can do with the same guest.
+//!
+//! `cargo bench --bench forks` builds a Debian machine of its own and deletes it in the end. The end of each measurement
+//! is what a process in the guest says that only its memory knows, or for virsh's verbs the agent's answer.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{Machine, median, run, snaptree, timed, virsh};
+
+const ROUNDS: usize = 7;
+const FORKS: usize = 20;
+const NONCE: &str = "nonce-4711";
+/// Asks the process for its nonce.
+const ASK: &str = "rm -f /run/told; until [ -s /run/told ]; do sleep 0.02; done; cat /run/told";
+
+fn main() {
+    let (one, two) = (Machine::new(), Machine::named("twice"));
+    for (machine, memory) in [(&one, "1GiB"), (&two, "2GiB")] {
+        build(&machine.name, memory);
+    }
+    let vm = one.name.as_str();
+    let live = format!("{vm}/live");
+    println!("medians of {ROUNDS}, in turns");
+
+    // What libvirt has for it: a snapshot with RAM of the same guest, running.
+    run(snaptree(&["revert", &live, "--yes"]));
+    let directory =
+        tempfile::tempdir_in("/var/lib/snaptree-test").or_else(|_| tempfile::tempdir()).expect("a directory");
+    let ram = directory.path().join("native.ram");
+    let memspec = format!("file={},snapshot=external", ram.display());
+    let save = timed(virsh(&[
+        "snapshot-create-as",
+        vm,
+        "native",
+        "--memspec",
+        &memspec,
+        "--diskspec",
+        "vda,snapshot=external",
+    ]));
+    println!("virsh snapshot-create-as --memspec: {save:.2?}");
+    let clone = directory.path().join("clone.xml");
+
+    let mut taken: [Vec<Duration>; 5] = Default::default();
+    for _ in 0..ROUNDS {
+        taken[0].push(answered(&live));
+        taken[1].push(answered(&format!("{}/live", two.name)));
+        taken[2].push(reverted(vm));
+        taken[3].push(created(vm, &clone));
+        taken[4].push(booted(&format!("{vm}/base")));
+    }
+    let [fork, twice, revert, create, boot] = taken.map(median);
+    let ratio = |other: Duration| fork.as_secs_f64() / other.as_secs_f64();
+    println!("fork of a live snapshot, until a process in it answered: {fork:.2?}");
+    println!("  a fork that boots: {boot:.2?}, ratio {:.3}", ratio(boot));
+    println!("  virsh snapshot-revert to a snapshot with RAM: {revert:.2?}, ratio {:.2}", ratio(revert));
+    println!("  virsh create --paused: {create:.2?}, ratio {:.2}", ratio(create));
+    println!("  a fork with twice the RAM: {twice:.2?}, ratio {:.2}", 1.0 / ratio(twice));
+    idle(&live);
+}
+
+fn build(machine: &str, memory: &str) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let script = directory.path().join("bench.lua");
+    let lines = format!(
+        r#"
+        local root = machine("{machine}", {{ image = require "images.debian" {{}}, memory = "{memory}" }}):root "base"
+        root:branch("live", function(guest)
+          guest:run "setsid sh -c 'nonce={NONCE}; while :; do echo $nonce >/run/told; sleep 0.02; done' </dev/null >/dev/null 2>&1 &"
+        end)
+        "#
+    );
+    std::fs::write(&script, lines).expect("a script");
+    run(snaptree(&["run", script.to_str().expect("UTF-8")]));
+}
+
+/// Starts a fork and waits until its process says its nonce; the end of the fork is not counted.
+fn answered(snapshot: &str) -> Duration {
+    until(snaptree(&["-q", "exec", snapshot, "--", "sh", "-c", ASK]), NONCE)
+}
+
+fn booted(snapshot: &str) -> Duration {
+    until(snaptree(&["-q", "exec", snapshot, "--", "echo", "up"]), "up")
+}
+
+fn until(mut command: Command, line: &str) -> Duration {
+    let started = Instant::now();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("snaptree starts");
+    let mut said = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut said).expect("a line");
+    let took = started.elapsed();
+    assert_eq!(said.trim_end(), line);
+    assert!(child.wait().is_ok_and(|status| status.success()));
+    took
+}
+
+fn reverted(vm: &str) -> Duration {
+    // Twice in one second is more than virsh's can do.
+    std::thread::sleep(Duration::from_millis(1100));
+    let started = Instant::now();
+    run(virsh(&["snapshot-revert", vm, "native"]));
+    let ping = || virsh(&["qemu-agent-command", vm, r#"{"execute":"guest-ping"}"#]).output();
+    while !ping().is_ok_and(|answer| answer.status.success()) {}
+    started.elapsed()
+}
+
+/// Creates the same domain under another name, paused, and on no disk of its own, since it never runs.
+fn created(vm: &str, file: &std::path::Path) -> Duration {
+    let name = format!("{vm}.bare");
+    let xml = run(virsh(&["snapshot-dumpxml", vm, "base"]));
+    let domain =
+        &xml[xml.find("<domain ").expect("a domain")..xml.find("</domain>").expect("its end") + "</domain>".len()];
+    let old = run(virsh(&["domuuid", vm]));
+    let new = run(Command::new("uuidgen"));
+    let domain =
+        domain.replace(old.trim(), new.trim()).replace(&format!("<name>{vm}</name>"), &format!("<name>{name}</name>"));
+    std::fs::write(
+        file,
+        domain.replace("<disk type='file' device='disk'>", "<disk type='file' device='disk'><readonly/>"),
+    )
+    .expect("a file");
+    let took = timed(virsh(&["create", "--paused", file.to_str().expect("UTF-8")]));
+    run(virsh(&["destroy", &name]));
+    took
+}
+
+/// Says what each further fork that does nothing adds to the memory that is in use.
+fn idle(live: &str) {
+    let (machine, _) = live.split_once('/').expect("a snapshot");
+    let before = available();
+    let touched = snaptree(&["-q", "exec", live, "--", "sh", "-c", "grep -E 'MemTotal|MemFree' /proc/meminfo"]);
+    let guest: Vec<u64> = run(touched).lines().map(kibibytes).collect();
+    let started = Instant::now();
+    run(snaptree(&["-q", "fork", live, "-n", &FORKS.to_string()]));
+    let took = started.elapsed();
+    std::thread::sleep(Duration::from_secs(10));
+    let each = before.saturating_sub(available()) / FORKS as u64;
+    let touched = guest[0] - guest[1];
+    println!(
+        "{FORKS} forks, one after the other: {took:.1?}; each adds {} MiB, which is {:.0} % of the {} MiB that its guest has touched",
+        each / 1024,
+        100.0 * each as f64 / touched as f64,
+        touched / 1024
+    );
+    run(snaptree(&["-q", "stop", machine]));
+}
+
+fn available() -> u64 {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").expect("meminfo");
+    meminfo.lines().find(|line| line.starts_with("MemAvailable")).map(kibibytes).expect("MemAvailable")
+}
+
+fn kibibytes(line: &str) -> u64 {
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+}
