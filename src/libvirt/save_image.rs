@@ -28,7 +28,9 @@ const LARGEST: usize = 64 << 20;
 /// Starts a transient domain whose guest was saved as another one's.
 pub fn restore_as(connect: &Connect, image: &Path, domain: &Element, paused: bool) -> Result<()> {
     let name = domain.text_of("name").unwrap_or_default();
-    let copy = image.with_extension(format!("{name}.restore"));
+    // Beside the clone's own disk and named like it, so that it is debris when this process is killed.
+    let disk = domain_facts::disks(domain).into_iter().find_map(|disk| Some(disk.file()?.to_path_buf()));
+    let copy = disk.as_deref().unwrap_or(image).with_extension("restore");
     let restored = sparse::copy(image, &copy).and_then(|()| rename(&copy, domain)).and_then(|()| {
         let flags = if paused { sys::VIR_DOMAIN_SAVE_PAUSED } else { sys::VIR_DOMAIN_SAVE_RUNNING };
         let failed = |error| fault::failed("libvirt cannot restore it", &error);

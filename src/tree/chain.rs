@@ -130,7 +130,7 @@ fn is_image(file: &Path) -> bool {
 
 /// Says by a file's name that it holds a guest's RAM, or what belongs to that.
 pub(super) fn is_ram(file: &Path) -> bool {
-    file.extension().is_some_and(|ending| ending == "ram" || ending == "devices")
+    file.extension().is_some_and(|ending| ["ram", "devices", "restore"].iter().any(|known| ending == *known))
 }
 
 impl Machine {

@@ -34,9 +34,8 @@ impl Engine {
         Ok((!parts.is_empty()).then(|| parts.join(" and ")))
     }
 
-    /// Gives up what `undo` could take back and the superseded and failed nodes with
-    /// all check-points, and removes the files that nothing stands on
-    /// then. Returns how many bytes that freed.
+    /// Gives up what `undo` could take back and the superseded and failed nodes with all check-points, and removes the
+    /// files that nothing stands on then. Returns how many bytes that freed.
     pub fn gc(&self, name: &MachineName) -> Result<u64> {
         let machine = self.to_be_changed(name)?;
         let mut freed = 0;

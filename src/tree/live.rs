@@ -159,10 +159,7 @@ impl Engine {
             self.note_once(format!("libvirt saves the RAM of live snapshots here, which takes longer: {why}"));
         }
         let fits = self.hypervisor.fingerprint(&origin.document)?;
-        let from = match &liveness {
-            Liveness::No(_) => None,
-            _ => self.usable(origin, &fits, &liveness),
-        };
+        let from = self.usable_or_noted(origin, &fits, &liveness);
         let (is_fork, may_keep) = (purpose != Purpose::Build, !matches!(liveness, Liveness::No(_)));
         let is_kept = !is_fork && live != Some(false) && may_keep;
         let whole = if is_fork { Keeps::Whole } else { Keeps::Disks };
@@ -192,7 +189,7 @@ impl Engine {
     pub(super) fn memory_to_wake(&self, machine: &Machine, node: &Node) -> Result<Option<MappedMemory>> {
         let origin = self.origin(machine, node)?;
         let fits = self.hypervisor.fingerprint(&origin.document)?;
-        Ok(match self.usable(&origin, &fits, &self.liveness(Some(&origin.document))?) {
+        Ok(match self.usable_or_noted(&origin, &fits, &self.liveness(Some(&origin.document))?) {
             Some(Usable::Mapped(memory)) => Some(memory),
             Some(Usable::Saved(_)) | None => None,
         })
@@ -209,38 +206,37 @@ impl Engine {
         });
     }
 
-    /// Returns the RAM that a clone can go on with, and says once why not.
-    fn usable(&self, origin: &Origin, now: &Fingerprint, liveness: &Liveness) -> Option<Usable> {
-        let misfit = misfit(&origin.ram.fits, now);
-        let usable = match (&origin.ram.memory, liveness) {
-            (Memory::No | Memory::Internal, _) => return None,
-            (Memory::External(image), _) => Ok(Usable::Saved(image.clone())),
-            (Memory::Mapped(mapped), Liveness::Mapped) => Ok(Usable::Mapped(mapped.clone())),
-            (Memory::Mapped(_), Liveness::Saved(why) | Liveness::No(why)) => Err(why.clone()),
+    /// Returns the RAM that a clone can go on with. Where there is some that is of no use, that is said once.
+    fn usable_or_noted(&self, origin: &Origin, now: &Fingerprint, liveness: &Liveness) -> Option<Usable> {
+        let has_file = matches!(origin.ram.memory, Memory::External(_) | Memory::Mapped(_));
+        let note = |why| {
+            self.note_once(format!("the RAM of `{}` is of no use here ({why}): booting from its disks", origin.name))
         };
-        let why = match (usable, misfit) {
-            (Ok(usable), None) => return Some(usable),
-            (Ok(_), Some(misfit)) => misfit,
-            (Err(why), _) => why,
-        };
-        self.note_once(format!("the RAM of `{}` is of no use here ({why}): booting from its disks", origin.name));
-        None
+        usable(&origin.ram, now, liveness).map_err(|why| has_file.then(|| note(why))).ok()
     }
 
-    /// Says why the RAM of an origin cannot be gone on with, where it has some.
+    /// Says why the guest of a clone would have to boot.
     pub(super) fn why_not_live(&self, origin: &Origin) -> Result<Option<String>> {
-        Ok(match (&origin.ram.memory, self.liveness(Some(&origin.document))?) {
-            (Memory::No, _) => Some("it has no RAM".to_string()),
-            (Memory::Internal, _) => Some("its RAM is in its disk".to_string()),
-            (_, Liveness::No(why)) | (Memory::Mapped(_), Liveness::Saved(why)) => Some(why),
-            (_, _) => misfit(&origin.ram.fits, &self.hypervisor.fingerprint(&origin.document)?),
-        })
+        let fits = self.hypervisor.fingerprint(&origin.document)?;
+        Ok(usable(&origin.ram, &fits, &self.liveness(Some(&origin.document))?).err())
     }
 }
 
 enum Usable {
     Mapped(MappedMemory),
     Saved(PathBuf),
+}
+
+/// Says what of this RAM a guest can go on with, or why it cannot.
+fn usable(ram: &KeptRam, now: &Fingerprint, liveness: &Liveness) -> std::result::Result<Usable, String> {
+    let usable = match (&ram.memory, liveness) {
+        (Memory::No, _) => return Err("it has no RAM".to_string()),
+        (Memory::Internal, _) => return Err("its RAM is in its disk".to_string()),
+        (_, Liveness::No(why)) | (Memory::Mapped(_), Liveness::Saved(why)) => return Err(why.clone()),
+        (Memory::External(image), _) => Usable::Saved(image.clone()),
+        (Memory::Mapped(mapped), Liveness::Mapped) => Usable::Mapped(mapped.clone()),
+    };
+    misfit(&ram.fits, now).map_or(Ok(usable), Err)
 }
 
 /// Names what a state fits that is not so now.
