@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use mlua::{FromLua, Lua, Table, UserData, UserDataMethods, Value};
+use mlua::{FromLua, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
 use tokio::sync::Notify;
 
 use super::options::Options;
@@ -179,6 +179,10 @@ impl InGuest for Guest {
 }
 
 impl UserData for Guest {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_meta_field(MetaMethod::Type, "guest");
+    }
+
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         add_methods(methods);
     }

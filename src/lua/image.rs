@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mlua::{Function, Lua, LuaSerdeExt, Table, UserData, UserDataFields, UserDataMethods, Value};
+use mlua::{Function, Lua, LuaSerdeExt, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
 
 use super::context::Context;
 use super::error::from_lua;
@@ -21,6 +21,7 @@ pub struct AnyImage {
 
 impl UserData for AnyImage {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_meta_field(MetaMethod::Type, "image");
         fields.add_field_method_get("name", |_, this| Ok(this.image.label.clone()));
         fields.add_field_method_get("digest", |_, this| Ok(this.image.digest.clone()));
     }
@@ -122,7 +123,7 @@ impl AnyImage {
 
 /// `work`: the directory in which an image's build function works.
 #[derive(Clone)]
-struct Work(Arc<Mutex<Option<Workshop>>>);
+pub struct Work(Arc<Mutex<Option<Workshop>>>);
 
 impl Work {
     fn with<T>(&self, act: impl FnOnce(&Workshop) -> Result<T>) -> Result<T> {
@@ -135,6 +136,7 @@ impl Work {
 
 impl UserData for Work {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_meta_field(MetaMethod::Type, "work");
         fields.add_field_method_get("dir", |_, this| {
             Ok(this.with(|workshop| Ok(workshop.path().display().to_string()))?)
         });
