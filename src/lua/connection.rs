@@ -84,7 +84,7 @@ pub async fn list(context: &Arc<Context>) -> Result<Vec<Domain>> {
     Ok(names.into_iter().map(|name| Domain::new(Arc::clone(context), name)).collect())
 }
 
-struct Connection(Arc<Context>);
+pub struct Connection(Arc<Context>);
 
 impl UserData for Connection {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {

@@ -17,6 +17,9 @@ mod guest;
 mod host;
 mod image;
 mod machine;
+// Most of it is for the prompt.
+#[allow(dead_code)]
+mod manual;
 mod opened;
 mod options;
 mod parallel;

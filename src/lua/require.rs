@@ -7,9 +7,10 @@ use mlua::{Lua, Table, Value};
 
 use super::context::Context;
 use super::error::STDLIB;
+use super::manual::META;
 use crate::error::{Because, Error, Result};
 
-static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/stdlib");
+pub static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/stdlib");
 
 /// Where modules are looked for.
 #[derive(Clone, Debug)]
@@ -59,6 +60,10 @@ impl Modules {
             }
         }
         for candidate in &candidates {
+            // Stubs describe modules, and are none.
+            if Path::new(candidate).starts_with(META) {
+                continue;
+            }
             if let Some(file) = EMBEDDED.get_file(Path::new(candidate)) {
                 return Ok(Found { source: file.contents().to_vec(), name: format!("{STDLIB}/{candidate}") });
             }

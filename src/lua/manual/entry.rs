@@ -1,0 +1,100 @@
+//! What the manual says of one function, field, type or module.
+
+/// One thing that has a name in the Lua API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// As it is written: `machine`, `machine.open`, `snapshot:branch`, `snapshot.name`, `apt.install`.
+    pub name: String,
+    pub kind: Kind,
+    /// The type, global table or module that it belongs to.
+    pub owner: Option<String>,
+    /// Whether it exists only at the prompt.
+    pub is_at_prompt: bool,
+    pub parameters: Vec<Parameter>,
+    /// The type of what it returns, or of a field; empty for nothing.
+    pub returns: String,
+    /// Paragraphs with an empty line between them.
+    pub doc: String,
+    /// The options of its last argument.
+    pub options: Vec<OptionDoc>,
+    pub example: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Is called with a dot, or is global.
+    Function,
+    /// Is called with a colon.
+    Method,
+    Field,
+    /// A type of values.
+    Class,
+    /// A global that is no function.
+    Value,
+    /// What `require` gives.
+    Module,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    pub name: String,
+    pub type_: String,
+    pub is_optional: bool,
+    pub doc: String,
+}
+
+/// One option of a function, or one field of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionDoc {
+    pub name: String,
+    pub type_: String,
+    pub is_required: bool,
+    pub doc: String,
+    /// In words, such as `"1GiB"` or `where the host can`.
+    pub default: Option<String>,
+}
+
+impl Entry {
+    /// Returns how it is called, such as `snapshot:branch(name, step, options?) -> snapshot`.
+    pub fn signature(&self) -> String {
+        let Self { name, returns, .. } = self;
+        match self.kind {
+            Kind::Module if !self.is_callable() => format!("require \"{name}\""),
+            Kind::Module => self.called(&format!("require(\"{name}\")")),
+            Kind::Function if self.is_callable() => self.called(name),
+            Kind::Method => self.called(name),
+            Kind::Field => format!("{name}: {returns}"),
+            Kind::Value if !returns.is_empty() => format!("{name}: {returns}"),
+            Kind::Class | Kind::Value | Kind::Function => name.clone(),
+        }
+    }
+
+    fn called(&self, name: &str) -> String {
+        let mark = |parameter: &Parameter| if parameter.is_optional { "?" } else { "" };
+        let parameters: Vec<String> =
+            self.parameters.iter().map(|parameter| format!("{}{}", parameter.name, mark(parameter))).collect();
+        let call = format!("{name}({})", parameters.join(", "));
+        if self.returns.is_empty() { call } else { format!("{call} -> {}", self.returns) }
+    }
+
+    /// Says whether a value of that name can be called.
+    pub fn is_callable(&self) -> bool {
+        match self.kind {
+            Kind::Function | Kind::Method => true,
+            Kind::Module => !self.returns.is_empty(),
+            Kind::Field | Kind::Class | Kind::Value => false,
+        }
+    }
+
+    /// Returns its name without that of its owner.
+    pub fn member(&self) -> &str {
+        let owner = self.owner.as_ref().map_or(0, |owner| owner.len() + 1);
+        self.name.get(owner..).unwrap_or(&self.name)
+    }
+
+    /// Returns the first sentence of what is said of it.
+    pub fn summary(&self) -> &str {
+        let first = self.doc.split("\n\n").next().unwrap_or_default();
+        first.find(". ").map_or(first, |end| &first[..=end])
+    }
+}

@@ -1,0 +1,144 @@
+//! The registry of the Lua API: the type stubs in `stdlib/meta`, which editors read, read once more for `help` and for
+//! completion.
+
+mod entry;
+mod stub;
+#[cfg(test)]
+mod tests;
+mod text;
+mod words;
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use include_dir::Dir;
+
+pub use entry::{Entry, Kind, OptionDoc};
+
+use super::require::EMBEDDED;
+use crate::tree::nearest;
+use stub::Stub;
+
+/// Where the stubs are among the embedded modules.
+pub const META: &str = "meta";
+
+/// All that a script or the prompt can call.
+#[derive(Default)]
+pub struct Manual {
+    entries: Vec<Entry>,
+    /// Which class a class has everything of.
+    parents: BTreeMap<String, String>,
+    /// What tables have in them, by the name of their type: options, and results.
+    tables: BTreeMap<String, Vec<OptionDoc>>,
+}
+
+impl Manual {
+    /// Returns the manual of the stubs in the binary.
+    pub fn embedded() -> &'static Self {
+        static MANUAL: LazyLock<Manual> = LazyLock::new(|| Manual::of(stubs()));
+        &MANUAL
+    }
+
+    fn of<'a>(stubs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut manual = Self::default();
+        for (_, source) in stubs {
+            let stub = Stub::read(source);
+            manual.entries.extend(stub.entries);
+            manual.parents.extend(stub.parents);
+            manual.tables.extend(stub.tables);
+        }
+        for entry in &mut manual.entries {
+            let options = entry.parameters.iter().find(|parameter| parameter.name == "options");
+            let options = options.and_then(|options| manual.tables.get(&options.type_));
+            entry.options = options.cloned().unwrap_or_default();
+        }
+        manual
+    }
+
+    /// Finds what is called like this, such as `snapshot:branch`, `snapshot.name`, `machine` or `apt.install`. Where a
+    /// script's function, a type and a function of the prompt have one name, it is the first of them in this order.
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        let rank = |entry: &&Entry| (entry.is_at_prompt, entry.kind == Kind::Class);
+        self.entries(name).into_iter().min_by_key(rank)
+    }
+
+    /// Finds all that is called like this: `machine` is a function and a type.
+    pub fn entries(&self, name: &str) -> Vec<&Entry> {
+        let found: Vec<&Entry> = self.entries.iter().filter(|entry| entry.name == name).collect();
+        if !found.is_empty() {
+            return found;
+        }
+        let Some((owner, member)) = name.rsplit_once([':', '.']) else { return Vec::new() };
+        // A fork has the methods of a guest, and who asks need not know what is a method.
+        self.members(owner).into_iter().filter(|entry| entry.member() == member).collect()
+    }
+
+    /// Lists what belongs to a type, a global table or a module. Where a type and a table have one name, it is both:
+    /// functions are the table's, methods and fields the type's.
+    pub fn members(&self, of: &str) -> Vec<&Entry> {
+        let mut members = Vec::new();
+        let mut owner = Some(of);
+        while let Some(name) = owner {
+            members.extend(self.entries.iter().filter(|entry| entry.owner.as_deref() == Some(name)));
+            owner = self.parents.get(name).map(String::as_str);
+        }
+        members
+    }
+
+    /// Lists the global functions and tables: a script's by name, then those that exist only at the prompt.
+    pub fn globals(&self) -> Vec<&Entry> {
+        let is_global = |entry: &&Entry| entry.owner.is_none() && matches!(entry.kind, Kind::Function | Kind::Value);
+        let mut globals: Vec<&Entry> = self.entries.iter().filter(is_global).collect();
+        globals.sort_by_key(|entry| (entry.is_at_prompt, if entry.is_at_prompt { "" } else { &entry.name }));
+        globals
+    }
+
+    /// Lists the modules in the binary.
+    pub fn modules(&self) -> Vec<&Entry> {
+        self.of_kind(Kind::Module)
+    }
+
+    /// Lists the types of values.
+    pub fn classes(&self) -> Vec<&Entry> {
+        self.of_kind(Kind::Class)
+    }
+
+    fn of_kind(&self, kind: Kind) -> Vec<&Entry> {
+        let mut entries: Vec<&Entry> = self.entries.iter().filter(|entry| entry.kind == kind).collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries
+    }
+
+    /// Lists the options of a function.
+    pub fn options(&self, function: &str) -> Vec<&OptionDoc> {
+        let with_options = self.entries(function).into_iter().find(|entry| !entry.options.is_empty());
+        with_options.map(|entry| entry.options.iter().collect()).unwrap_or_default()
+    }
+
+    /// Lists what a table of this type has in it, such as `guest.Result`.
+    pub fn fields(&self, type_: &str) -> Vec<&OptionDoc> {
+        self.tables.get(type_).map(|fields| fields.iter().collect()).unwrap_or_default()
+    }
+
+    /// Finds the name that is most like another.
+    pub fn nearest(&self, name: &str) -> Option<&str> {
+        nearest(name, self.entries.iter().map(|entry| entry.name.as_str()))
+    }
+}
+
+/// Lists the stub files: the path of each below the directory of stubs, and its text.
+pub fn stubs() -> Vec<(&'static str, &'static str)> {
+    fn add(directory: &Dir<'static>, stubs: &mut Vec<(&'static str, &'static str)>) {
+        for file in directory.files() {
+            let path = file.path().strip_prefix(META).ok().and_then(|path| path.to_str());
+            stubs.extend(path.zip(file.contents_utf8()));
+        }
+        directory.dirs().for_each(|directory| add(directory, stubs));
+    }
+    let mut stubs = Vec::new();
+    if let Some(meta) = EMBEDDED.get_dir(META) {
+        add(meta, &mut stubs);
+    }
+    stubs.sort();
+    stubs
+}

@@ -1,0 +1,190 @@
+//! Names: of what types register, of globals and modules in a Lua state, and in the documentation.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use mlua::{Lua, Table, Value};
+
+use super::recorder::Recorder;
+use crate::fake;
+use crate::image::ImageCache;
+use crate::lua::connection::{Connection, Connections};
+use crate::lua::context::Context;
+use crate::lua::control::{Control, Orders};
+use crate::lua::domain::Domain;
+use crate::lua::fork::Fork;
+use crate::lua::guest::Guest;
+use crate::lua::image::{AnyImage, Work};
+use crate::lua::machine::Machine;
+use crate::lua::manual::{Entry, Kind, META, Manual, stubs};
+use crate::lua::require::{EMBEDDED, Modules};
+use crate::lua::snapshot::Snapshot;
+use crate::stop::Interrupt;
+use crate::tree::{Engine, Events, Store};
+
+fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    names.into_iter().map(str::to_string).collect()
+}
+
+/// Makes a state with the whole API, on a fake hypervisor.
+fn state() -> Lua {
+    let engine =
+        Engine::new(fake::connect("fake:").unwrap(), Store::temporary().unwrap(), Events::none(), Interrupt::default());
+    let control = Arc::new(Control::running(&Orders::default(), None));
+    let images = Arc::new(ImageCache::looking(Path::new("/nosuch")));
+    let context = Arc::new(Context::new(Arc::new(engine), images, 1, control, false));
+    let connections = Arc::new(Connections::new(Arc::clone(&context), Arc::new(|_| unreachable!())));
+    crate::lua::state(&context, connections, Modules { directories: Vec::new() }).unwrap()
+}
+
+fn keys(table: &Table) -> BTreeSet<String> {
+    table.pairs::<String, Value>().map(|pair| pair.unwrap().0).collect()
+}
+
+#[test]
+fn every_stub_is_lua() {
+    let stubs = stubs();
+    assert!(stubs.len() > 10, "the stubs are not where they were");
+    for (path, text) in stubs {
+        Lua::new().load(text).set_name(path).into_function().unwrap_or_else(|error| panic!("{error}"));
+        assert!(text.starts_with("---@meta "), "{path}");
+        let is_written = text.lines().nth(1).unwrap().starts_with("-- Written by `snaptree stubs`.");
+        assert_eq!(is_written, path != "prompt.lua", "{path}");
+    }
+}
+
+#[test]
+fn the_members_of_types_are_those_that_are_registered() {
+    let registered = |recorders: &[Recorder]| {
+        let class = recorders[0].class.clone();
+        let told = Manual::embedded().members(&class);
+        let of = |kind| names(told.iter().filter(|member| member.kind == kind).map(|member| member.member()));
+        let all = |names: fn(&Recorder) -> &Vec<String>| recorders.iter().flat_map(names).cloned().collect();
+        assert_eq!((of(Kind::Field), of(Kind::Method)), (all(|it| &it.fields), all(|it| &it.methods)), "{class}");
+        let entry = Manual::embedded().entries(&class).into_iter().find(|entry| entry.kind == Kind::Class);
+        assert!(entry.is_some(), "there is no class `{class}`");
+        class
+    };
+    let classes = [
+        registered(&[Recorder::of::<Domain>(), Recorder::of::<Machine>()]),
+        registered(&[Recorder::of::<Snapshot>()]),
+        registered(&[Recorder::of::<Guest>()]),
+        registered(&[Recorder::of::<Fork>()]),
+        registered(&[Recorder::of::<Connection>()]),
+        registered(&[Recorder::of::<AnyImage>()]),
+        registered(&[Recorder::of::<Work>()]),
+    ];
+    let told = Manual::embedded().classes();
+    assert_eq!(names(told.iter().map(|class| class.name.as_str())), BTreeSet::from(classes));
+}
+
+#[test]
+fn the_globals_are_those_of_a_script() {
+    let manual = Manual::embedded();
+    let (lua, plain) = (state(), Lua::new());
+    let globals = lua.globals();
+    let ours: BTreeSet<String> = keys(&globals).difference(&keys(&plain.globals())).cloned().collect();
+    let told = manual.globals().into_iter().filter(|entry| !entry.is_at_prompt);
+    assert_eq!(names(told.map(|entry| entry.name.as_str())), ours);
+    for name in ours {
+        let Ok(table) = globals.get::<Table>(name.as_str()) else { continue };
+        let told = manual.members(&name).into_iter().filter(|member| member.kind == Kind::Function);
+        assert_eq!(names(told.map(|member| member.member())), keys(&table), "{name}");
+        let is_callable = table.metatable().is_some_and(|meta| meta.contains_key("__call").unwrap());
+        assert_eq!(manual.entry(&name).unwrap().is_callable(), is_callable, "{name}");
+    }
+}
+
+#[test]
+fn the_modules_are_those_in_the_binary() {
+    let (manual, lua) = (Manual::embedded(), state());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut modules = BTreeSet::from(["snaptree".to_string()]);
+    let below = EMBEDDED.dirs().filter(|directory| !directory.path().ends_with(META));
+    for directory in below.chain([&EMBEDDED]) {
+        for file in directory.files() {
+            modules.insert(file.path().with_extension("").to_string_lossy().replace('/', "."));
+        }
+    }
+    assert_eq!(names(manual.modules().into_iter().map(|module| module.name.as_str())), modules);
+    for name in modules {
+        let module: Table = runtime.block_on(lua.load(format!("return require {name:?}")).eval_async()).unwrap();
+        let told = manual.members(&name);
+        assert_eq!(names(told.iter().map(|member| member.member())), keys(&module), "{name}");
+        for member in told {
+            let is_function = module.get::<Value>(member.member()).unwrap().is_function();
+            assert_eq!(member.kind == Kind::Function, is_function, "{}", member.name);
+        }
+        let is_callable = module.metatable().is_some_and(|meta| meta.contains_key("__call").unwrap());
+        assert_eq!(manual.entry(&name).unwrap().is_callable(), is_callable, "{name}");
+    }
+}
+
+#[test]
+fn a_stub_is_no_module() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for name in ["meta.apt", "meta.machine", "meta.images.debian", "meta..apt"] {
+        let loaded = runtime.block_on(state().load(format!("return require {name:?}")).eval_async::<Value>());
+        let said = crate::lua::error::from_lua(&loaded.unwrap_err()).message;
+        assert_eq!(said, format!("there is no module `{name}`"));
+    }
+}
+
+/// What a script's variables are called in docs/lua.md, and what they hold.
+const RECEIVERS: [(&str, &str); 8] = [
+    ("vm", "machine"),
+    ("dom", "machine"),
+    ("snap", "snapshot"),
+    ("snapshot", "snapshot"),
+    ("fork", "fork"),
+    ("guest", "guest"),
+    ("connection", "connection"),
+    ("work", "work"),
+];
+
+/// Lists the calls in the text between backticks: what is called, and how.
+fn calls(document: &str) -> BTreeSet<String> {
+    let quoted = document.split('`').skip(1).step_by(2);
+    let called = quoted.filter_map(|code| {
+        let end = code.find(|letter: char| !letter.is_alphanumeric() && !"_.:".contains(letter))?;
+        (code[end..].starts_with(['(', ' '])).then_some(&code[..end])
+    });
+    names(called.filter(|name| name.contains([':', '.']) && !name.ends_with(':') && !name.contains("::")))
+}
+
+#[test]
+fn the_calls_of_the_documentation_are_told_and_those_that_are_told_are_documented() {
+    let manual = Manual::embedded();
+    let document = include_str!("../../../../docs/lua.md").replace("```", "");
+    let mut documented = BTreeSet::new();
+    for call in calls(&document) {
+        let (receiver, member) = call.split_once([':', '.']).unwrap();
+        let class = RECEIVERS.iter().find(|(name, _)| *name == receiver && call.contains(':'));
+        let is_table = ["machine", "libvirt", "image", "host"].contains(&receiver) && call.contains('.');
+        if let Some((_, class)) = class {
+            documented.insert(format!("{class}:{member}"));
+        } else if is_table || receiver == "machine" {
+            documented.insert(call.clone());
+        }
+    }
+    assert!(documented.len() > 40, "the calls are not written as they were: {documented:?}");
+    for call in &documented {
+        let found = manual.entry(call).filter(|entry| entry.is_callable());
+        assert!(found.is_some(), "docs/lua.md has `{call}`");
+    }
+    let plain = |entry: &&Entry| {
+        let module = entry.owner.as_deref().and_then(|owner| manual.entry(owner));
+        entry.owner.is_some() && module.is_none_or(|module| module.kind != Kind::Module)
+    };
+    let told = manual.entries.iter().filter(|entry| entry.is_callable()).filter(plain);
+    for entry in told {
+        let is_there = documented.contains(&entry.name) || document.contains(&format!("{}(", entry.name));
+        assert!(is_there, "docs/lua.md lacks `{}`", entry.name);
+        for option in &entry.options {
+            let written = [format!("`{}`", option.name), format!("{} =", option.name)];
+            let is_there = written.iter().any(|written| document.contains(written));
+            assert!(is_there, "docs/lua.md lacks `{}` of `{}`", option.name, entry.name);
+        }
+    }
+}

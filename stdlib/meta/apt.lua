@@ -1,0 +1,53 @@
+---@meta apt
+-- Written by `snaptree stubs`. Packages of Debian and Ubuntu guests.
+
+---Installs packages in Debian and Ubuntu guests. It knows no repositories and no keys: write the
+---files under /etc/apt with `guest:write`, then `apt.update`.
+---@class apt
+local M = {}
+
+---@class apt.UpdateOptions
+---@field timeout? string default "10m". How long it may take.
+
+---Fetches the lists of packages; a mirror that cannot be reached is an error.
+---
+---```lua
+---apt.update(guest)
+---```
+---@param guest guest Where.
+---@param options? apt.UpdateOptions
+function M.update(guest, options) end
+
+---@class apt.InstallOptions
+---@field recommends? boolean default false. Also what the packages only recommend.
+---@field timeout? string default "30m". How long it may take.
+
+---Installs packages. Fetches the lists of packages when the guest has none.
+---
+---```lua
+---apt.install(guest, { "nginx", "curl=7.88.1-10+deb12u12" })
+---```
+---@param guest guest Where.
+---@param packages string|string[] A name or a list of names; `name=version` asks for a version.
+---@param options? apt.InstallOptions
+function M.install(guest, packages, options) end
+
+---Fetches the lists of packages when the guest has none.
+---
+---```lua
+---apt.ensure_lists(guest)
+---```
+---@param guest guest Where.
+function M.ensure_lists(guest) end
+
+---Returns the version that an installation would give, or nil when the lists do not have the package.
+---
+---```lua
+---print(apt.candidate(guest, "mariadb-server"))
+---```
+---@param guest guest Where.
+---@param package string The package's name.
+---@return string?
+function M.candidate(guest, package) end
+
+return M

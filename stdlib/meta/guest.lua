@@ -1,0 +1,160 @@
+---@meta _
+-- Written by `snaptree stubs`. Guests: the system inside a builder, a fork or a running machine.
+
+---The system inside a machine, over the QEMU guest agent. It is what a step gets, and what `machine:guest` returns.
+---Every call waits until it is done and raises an error when it fails. A path in it is absolute; one of the host is
+---relative to the directory in which snaptree was started.
+---@class guest
+local Guest = {}
+
+---@class guest.RunOptions
+---@field check? boolean default true. A status other than 0 is an error.
+---@field stdin? string What the command reads; any bytes.
+---@field env? table<string, string|integer> Variables of its environment.
+---@field cwd? string The directory that it starts in.
+---@field user? string The user that it runs as.
+---@field timeout? string|number default "1h". How long it may take: "90s", "10m", or seconds.
+
+---@class guest.Result
+---@field status integer The exit status.
+---@field ok boolean Whether the status is 0.
+---@field stdout string What it printed.
+---@field stderr string What it printed as errors.
+
+---Runs a command: a line with `/bin/sh -c`, or a list of words without a shell.
+---
+---```lua
+---local version = guest:run("mariadb --version").stdout
+---guest:run({ "grep", "-q", word, "/etc/passwd" }, { check = false, timeout = "10s" })
+---```
+---@param command string|string[] A line for the shell, or a list of words.
+---@param options? guest.RunOptions
+---@return guest.Result
+function Guest:run(command, options) end
+
+---@class guest.WriteOptions
+---@field mode? string Permissions as octal text, such as "0644".
+---@field owner? string "user" or "user:group".
+---@field timeout? string|number default "5m". How long it may take.
+
+---Replaces a file of the guest.
+---
+---```lua
+---guest:write("/etc/motd", "hello\n", { mode = "0644", owner = "root:root" })
+---```
+---@param path string A file of the guest.
+---@param text string Its new content; any bytes.
+---@param options? guest.WriteOptions
+function Guest:write(path, text, options) end
+
+---@class guest.ReadOptions
+---@field timeout? string|number default "5m". How long it may take.
+
+---Returns the content of a file of the guest.
+---
+---```lua
+---local hosts = guest:read("/etc/hosts")
+---```
+---@param path string A file of the guest.
+---@param options? guest.ReadOptions
+---@return string
+function Guest:read(path, options) end
+
+---@class guest.PushOptions
+---@field mode? string default 0755 for an executable file, else 0644. Permissions as octal text.
+---@field owner? string "user" or "user:group".
+---@field timeout? string|number default "1h". How long it may take.
+
+---Copies a file of the host into the guest.
+---
+---```lua
+---guest:push("dump.sql", "/root/dump.sql")
+---```
+---@param host_path string A file of the host.
+---@param path string The file of the guest, which is replaced.
+---@param options? guest.PushOptions
+function Guest:push(host_path, path, options) end
+
+---@class guest.PullOptions
+---@field timeout? string|number default "1h". How long it may take.
+
+---Copies a file of the guest to the host. In a step that is cached no file is written.
+---
+---```lua
+---guest:pull("/var/log/syslog", "syslog.txt")
+---```
+---@param path string A file of the guest.
+---@param host_path string The file of the host, which is replaced.
+---@param options? guest.PullOptions
+function Guest:pull(path, host_path, options) end
+
+---@class guest.WaitOptions
+---@field timeout? string|number default "5m". How long to wait.
+
+---Waits until systemd says that the unit is active; a failed unit is an error with the end of its log.
+---
+---```lua
+---guest:wait_for_unit("mariadb.service", { timeout = "2m" })
+---```
+---@param name string The unit's name.
+---@param options? guest.WaitOptions
+function Guest:wait_for_unit(name, options) end
+
+---Waits until something listens on the TCP port in the guest.
+---
+---```lua
+---guest:wait_for_port(3306)
+---```
+---@param port integer From 1 to 65535.
+---@param options? guest.WaitOptions
+function Guest:wait_for_port(port, options) end
+
+---Waits until the path exists in the guest.
+---
+---```lua
+---guest:wait_for_file("/run/mysqld/mysqld.sock")
+---```
+---@param path string A path of the guest.
+---@param options? guest.WaitOptions
+function Guest:wait_for_file(path, options) end
+
+---Runs a command again and again until its status is 0.
+---
+---```lua
+---guest:wait_until_succeeds("mariadb -e 'select 1'", { timeout = "1m" })
+---```
+---@param command string|string[] A line for the shell, or a list of words.
+---@param options? guest.WaitOptions
+function Guest:wait_until_succeeds(command, options) end
+
+---Restarts the system and waits until it answers.
+---
+---```lua
+---guest:reboot { timeout = "10m" }
+---```
+---@param options? guest.WaitOptions
+function Guest:reboot(options) end
+
+---Writes what is in memory to the disks.
+---
+---```lua
+---guest:sync()
+---```
+---@param options? guest.WaitOptions
+function Guest:sync(options) end
+
+---Returns the guest's clock, in seconds since the epoch.
+---
+---```lua
+---print(os.date("!%c", guest:time()))
+---```
+---@return integer
+function Guest:time() end
+
+---Returns what the guest agent tells of the operating system: `id`, `version_id`, `kernel`, ...
+---
+---```lua
+---assert(guest:info().id == "debian")
+---```
+---@return table<string, string>
+function Guest:info() end

@@ -1,0 +1,52 @@
+---@meta images.debian
+-- Written by `snaptree stubs`. Debian as a machine image.
+
+---A small but normal Debian with systemd, apt, the QEMU guest agent and DHCP on eth0. The module can be called. The
+---image is built on the host by mmdebstrap, in about a minute, when a machine first needs it; x86-64 only.
+---
+---```lua
+---local vm = machine("kvm_debian12", { image = require "images.debian" { suite = "bookworm" } })
+---```
+---@class images.debian
+---@field suites string[] The suites that Debian's own mirrors have.
+---@overload fun(options?: images.debian.Options): image
+local M = {}
+
+---@class images.debian.Options
+---@field suite? string default "bookworm". A release of Debian; with a `mirror` of your own, any name.
+---@field packages? string[] Packages to install besides.
+---@field mirror? string default mmdebstrap's own, with security updates. A Debian mirror.
+---@field disk? string default "8GiB". The size of the disk as the guest sees it.
+---@field hostname? string default "debian". The guest's name.
+---@field timezone? string default UTC. Such as "Europe/Paris".
+
+---Describes the image, as calling the module does.
+---
+---```lua
+---local image = require("images.debian").image { packages = { "curl" } }
+---```
+---@param options? images.debian.Options
+---@return image
+function M.image(options) end
+
+---Fails unless `suite` is one that Debian has; with a mirror of one's own, any name will do. For image builders.
+---
+---```lua
+---debian.check_suite("images.mine", "bookworm")
+---```
+---@param what string Whose error it is.
+---@param suite string The suite's name.
+---@param mirror? string A Debian mirror.
+function M.check_suite(what, suite, mirror) end
+
+---Runs mmdebstrap in the workshop; a failure is explained in the name of `what`. For image builders.
+---
+---```lua
+---debian.bootstrap("images.mine", work, { "--variant=minbase", "bookworm", "source.tar" })
+---```
+---@param what string Whose error it is.
+---@param work work Where.
+---@param arguments string[] mmdebstrap's.
+function M.bootstrap(what, work, arguments) end
+
+return M
