@@ -286,3 +286,45 @@ fn quiet_says_nothing_and_verbose_shows_output() {
         )
         .run();
 }
+
+#[test]
+fn stubs_are_written_for_editors() {
+    let written = |directory: &str| format!("Wrote 15 files into `{directory}`.\n");
+    let test = Test::new().no_connect();
+    test.again().args(["stubs"]).stderr(&written(".snaptree/meta")).run();
+    let file = |name: &str| std::fs::read_to_string(test.path().join(name));
+    for (name, part) in [
+        ("snapshot.lua", "function Snapshot:branch(name, step, options) end"),
+        ("images/debian.lua", "---@meta images.debian"),
+    ] {
+        assert!(file(&format!(".snaptree/meta/{name}")).unwrap().contains(part), "{name}");
+    }
+    assert!(file(".snaptree/meta/prompt.lua").is_err(), "a script has nothing of the prompt");
+
+    let stale = "---@meta _\n-- Written by `snaptree stubs`. Of an older version.\n";
+    test.again()
+        .file("types/host.lua", stale)
+        .file("types/mine.lua", "return 1\n")
+        .args(["stubs", "types"])
+        .stderr(&written("types"))
+        .run();
+    assert!(file("types/host.lua").unwrap().contains("function host.read(path) end"));
+    assert_eq!(file("types/mine.lua").unwrap(), "return 1\n");
+}
+
+#[test]
+fn stubs_replace_no_file_of_somebody_else() {
+    let test = Test::new().no_connect().file("types/snapshot.lua", "return 1\n");
+    test.again()
+        .args(["stubs", "types"])
+        .status(1)
+        .stderr(
+            "
+            error: `types/snapshot.lua` is not of `snaptree stubs`
+            hint: give another directory, or move the file
+            ",
+        )
+        .run();
+    assert_eq!(std::fs::read_to_string(test.path().join("types/snapshot.lua")).unwrap(), "return 1\n");
+    assert!(!test.path().join("types/apt.lua").exists(), "nothing is written");
+}

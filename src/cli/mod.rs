@@ -20,6 +20,7 @@ mod shell;
 mod snapshot;
 mod spec;
 mod stop;
+mod stubs;
 mod tree;
 mod undo;
 mod which;
@@ -76,6 +77,7 @@ enum Command {
     Gc(gc::Gc),
     Images(images::Images),
     Doctor(doctor::Doctor),
+    Stubs(stubs::Stubs),
 }
 
 /// Runs the command line of this process; returns its exit code.
@@ -126,6 +128,7 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<i32> {
         Command::Gc(gc) => gc.execute(session()?, ui),
         Command::Images(images) => images.execute(ui),
         Command::Doctor(doctor) => doctor.execute(session()?, ui),
+        Command::Stubs(stubs) => stubs.execute(ui),
     }
 }
 

@@ -46,6 +46,7 @@ use context::Context;
 use control::{Control, no_such_param};
 pub use control::{Orders, Planned};
 use error::from_lua;
+pub use manual::stubs;
 use require::Modules;
 
 /// Opens another connection, by its URI.
