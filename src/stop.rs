@@ -1,22 +1,40 @@
 //! What ends a wait early: the user's interrupt, or a time limit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
 
 /// A flag that Ctrl-C or SIGTERM raises, shared by everything that can wait.
 #[derive(Clone, Debug, Default)]
-pub struct Interrupt(pub Arc<AtomicBool>);
+pub struct Interrupt {
+    pub flag: Arc<AtomicBool>,
+    /// Whether the whole process is to end, and not only what it does now.
+    pub end: Arc<AtomicBool>,
+    /// How often it was lowered again.
+    lowered: Arc<AtomicUsize>,
+}
 
 impl Interrupt {
     pub fn raise(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.flag.store(true, Ordering::SeqCst);
     }
 
     pub fn is_raised(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.flag.load(Ordering::SeqCst)
+    }
+
+    pub fn is_end(&self) -> bool {
+        self.end.load(Ordering::SeqCst)
+    }
+
+    /// Lets what begins from now on go its way; what was under way when it was raised still ends.
+    pub fn lower(&self) {
+        if self.is_raised() && !self.is_end() {
+            self.lowered.fetch_add(1, Ordering::SeqCst);
+            self.flag.store(false, Ordering::SeqCst);
+        }
     }
 
     pub fn check(&self) -> Result<()> {
@@ -28,18 +46,25 @@ impl Interrupt {
 #[derive(Clone, Debug)]
 pub struct Stop {
     interrupt: Interrupt,
+    /// How often the interrupt had been lowered when this began.
+    lowered: usize,
     limit: Duration,
     started: Instant,
 }
 
 impl Stop {
     pub fn after(limit: Duration, interrupt: &Interrupt) -> Self {
-        Self { interrupt: interrupt.clone(), limit, started: Instant::now() }
+        let lowered = interrupt.lowered.load(Ordering::SeqCst);
+        Self { interrupt: interrupt.clone(), lowered, limit, started: Instant::now() }
     }
 
     /// Returns the same stop with a limit of its own, from now on.
     pub fn within(&self, limit: Duration) -> Self {
-        Self::after(limit, &self.interrupt)
+        Self { lowered: self.lowered, ..Self::after(limit, &self.interrupt) }
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupt.is_raised() || self.interrupt.lowered.load(Ordering::SeqCst) != self.lowered
     }
 
     pub fn limit(&self) -> Duration {
@@ -57,7 +82,9 @@ impl Stop {
 
     /// Fails when the user interrupted, or when the limit has passed: `what` then says what was waited for.
     pub fn check(&self, what: impl FnOnce() -> String) -> Result<()> {
-        self.interrupt.check()?;
+        if self.is_interrupted() {
+            return Err(Error::interrupted());
+        }
         if self.has_passed() {
             let limit = humantime::format_duration(self.limit);
             return Err(Error::new(Kind::Timeout, format!("{} timed out after {limit}", what())));
@@ -69,8 +96,27 @@ impl Stop {
     pub fn sleep(&self, pause: Duration) {
         const TICK: Duration = Duration::from_millis(20);
         let until = Instant::now() + pause;
-        while Instant::now() < until && !self.interrupt.is_raised() && !self.has_passed() {
+        while Instant::now() < until && !self.is_interrupted() && !self.has_passed() {
             std::thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_under_way_at_an_interrupt_ends_also_when_that_is_lowered() {
+        let interrupt = Interrupt::default();
+        let stop = |interrupt: &Interrupt| Stop::after(Duration::from_secs(60), interrupt);
+        let before = stop(&interrupt);
+        interrupt.lower();
+        assert!(before.check(String::new).is_ok());
+        interrupt.raise();
+        interrupt.lower();
+        assert_eq!(before.check(String::new).unwrap_err().kind, Kind::Interrupted);
+        assert_eq!(before.within(Duration::from_secs(1)).check(String::new).unwrap_err().kind, Kind::Interrupted);
+        assert!(stop(&interrupt).check(String::new).is_ok());
     }
 }

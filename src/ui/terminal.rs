@@ -61,6 +61,11 @@ pub enum End {
 pub struct Terminal(());
 
 impl Ui {
+    /// Says whether somebody can type and see.
+    pub fn is_terminal(&self) -> bool {
+        io::stdin().is_terminal() && io::stdout().is_terminal()
+    }
+
     /// Returns the terminal that the standard input and output both are.
     pub fn terminal(&self) -> Result<Terminal> {
         let missing = match (io::stdin().is_terminal(), io::stdout().is_terminal()) {
@@ -147,7 +152,7 @@ impl Desk {
         let (bell, ringer) = UnixStream::pair().because(cannot)?;
         bell.set_nonblocking(true).because(cannot)?;
         // It would end the process with the terminal as it is now.
-        let mut signals = vec![signal_hook::flag::register(SIGQUIT, Arc::clone(&interrupt.0)).because(cannot)?];
+        let mut signals = vec![signal_hook::flag::register(SIGQUIT, Arc::clone(&interrupt.flag)).because(cannot)?];
         for signal in [SIGWINCH, SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
             let ringer = ringer.try_clone().because(cannot)?;
             signals.push(pipe::register(signal, ringer).because(cannot)?);
