@@ -22,10 +22,12 @@ pub struct Paths {
     pub embed: PathBuf,
     /// The user's own Lua modules, before the ones in the binary.
     pub stdlib: PathBuf,
+    /// The lines that were typed at the prompt.
+    pub history: PathBuf,
 }
 
 impl Paths {
-    /// Reads `SNAPTREE_STORE`, `SNAPTREE_CACHE`, `SNAPTREE_EMBED_ROOT`, `SNAPTREE_STDLIB` and the XDG variables.
+    /// Reads `SNAPTREE_STORE`, `SNAPTREE_CACHE`, `SNAPTREE_EMBED_ROOT`, `SNAPTREE_STDLIB`, `SNAPTREE_HISTORY` and the XDG variables.
     pub fn from_env() -> Result<Self> {
         let base = etcetera::choose_base_strategy().because(|| "cannot find the home directory".to_string())?;
         // libvirt takes absolute paths only.
@@ -39,11 +41,16 @@ impl Paths {
         Ok(Self {
             embed: choose("SNAPTREE_EMBED_ROOT", data.join("embed"))?,
             stdlib: choose("SNAPTREE_STDLIB", base.data_dir().join("snaptree/stdlib"))?,
+            history: choose("SNAPTREE_HISTORY", state(&base).join("snaptree/history.txt"))?,
             cache: choose("SNAPTREE_CACHE", base.cache_dir().join("snaptree"))?,
             store: choose(STORE, data)?,
             is_store_named: env::var_os(STORE).is_some_and(|path| !path.is_empty()),
         })
     }
+}
+
+fn state(base: &impl BaseStrategy) -> PathBuf {
+    base.state_dir().unwrap_or_else(|| base.data_dir())
 }
 
 fn is_root() -> bool {

@@ -31,6 +31,11 @@ pub trait Hypervisor: Send + Sync {
     /// Returns the connection URI, as `virsh uri` prints it.
     fn uri(&self) -> String;
 
+    /// Opens a connection anew that was lost; one that is alive is left alone (`virConnectIsAlive`).
+    fn revive(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Returns libvirt's version (`virConnectGetLibVersion`).
     fn version(&self) -> Result<Version>;
 
@@ -64,6 +69,11 @@ pub trait Hypervisor: Send + Sync {
 
     /// Lists the snapshots of a domain with their documents (`virDomainListAllSnapshots`).
     fn snapshots(&self, domain: &str) -> Result<Vec<Snapshot>>;
+
+    /// Lists the names of the snapshots of a domain, without their documents.
+    fn snapshot_names(&self, domain: &str) -> Result<Vec<String>> {
+        Ok(self.snapshots(domain)?.into_iter().map(|snapshot| snapshot.name).collect())
+    }
 
     /// Reads a snapshot's document that somebody wrote.
     fn read_snapshot(&self, document: &Document) -> Result<Snapshot>;

@@ -31,7 +31,8 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// A connection to libvirt.
 pub struct Libvirt {
-    connect: Connect,
+    /// Opened anew when it was lost.
+    connect: Mutex<Connect>,
     /// As it was asked for; the guests' own connections use it too.
     uri: String,
     cache: PathBuf,
@@ -44,7 +45,7 @@ pub struct Libvirt {
 impl Libvirt {
     pub fn new(connect: Connect, uri: &str, paths: &Paths) -> Self {
         Self {
-            connect,
+            connect: Mutex::new(connect),
             uri: uri.to_string(),
             cache: paths.cache.clone(),
             accelerator: OnceLock::new(),
@@ -53,8 +54,12 @@ impl Libvirt {
         }
     }
 
+    fn connect(&self) -> Connect {
+        self.connect.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn find(&self, name: &str) -> Result<Option<VirtDomain>> {
-        match self.connect.lookup_domain_by_name(name) {
+        match self.connect().lookup_domain_by_name(name) {
             Ok(domain) => Ok(Some(domain)),
             Err(error) if fault::is_missing_domain(&error) => Ok(None),
             Err(error) => Err(fault::failed(format!("cannot look up the domain `{name}`"), &error)),
@@ -80,7 +85,7 @@ impl Libvirt {
 
     /// What libvirt says of itself and the host.
     fn capabilities(&self) -> Option<&Element> {
-        let read = || self.connect.capabilities().ok().and_then(|xml| Element::parse(&xml).ok());
+        let read = || self.connect().capabilities().ok().and_then(|xml| Element::parse(&xml).ok());
         self.capabilities.get_or_init(read).as_ref()
     }
 
@@ -92,8 +97,8 @@ impl Libvirt {
     /// libvirt's version and QEMU's, as numbers.
     fn versions(&self) -> Result<[u64; 2]> {
         let failed = |error| fault::failed("cannot ask libvirt for the version of QEMU", &error);
-        let libvirt = self.connect.lib_version().map_err(failed)?;
-        let qemu = self.connect.hyp_version().map_err(failed)?;
+        let libvirt = self.connect().lib_version().map_err(failed)?;
+        let qemu = self.connect().hyp_version().map_err(failed)?;
         Ok([libvirt.into(), qemu.into()])
     }
 
@@ -120,12 +125,24 @@ impl Libvirt {
 
 impl Hypervisor for Libvirt {
     fn uri(&self) -> String {
-        self.connect.uri().unwrap_or_else(|_| self.uri.clone())
+        self.connect().uri().unwrap_or_else(|_| self.uri.clone())
+    }
+
+    fn revive(&self) -> Result<()> {
+        if self.connect().is_alive().unwrap_or(false) {
+            return Ok(());
+        }
+        let lost = || Error::unavailable(format!("the connection to `{}` was lost", self.uri));
+        let anew = Connect::open(Some(&self.uri)).map_err(|error| {
+            lost().cause(error.message()).hint("start the libvirt daemon again; the next line tries to connect anew")
+        })?;
+        *self.connect.lock().unwrap_or_else(PoisonError::into_inner) = anew;
+        Ok(())
     }
 
     fn version(&self) -> Result<Version> {
         let failed = |error| fault::failed("cannot ask libvirt for its version", &error);
-        let version = self.connect.lib_version().map_err(failed)?;
+        let version = self.connect().lib_version().map_err(failed)?;
         Ok(Version::new(version / 1_000_000, version / 1000 % 1000, version % 1000))
     }
 
@@ -146,7 +163,7 @@ impl Hypervisor for Libvirt {
     }
 
     fn domains(&self) -> Result<Vec<Domain>> {
-        domains::list(&self.connect)
+        domains::list(&self.connect())
     }
 
     fn domain(&self, name: &str) -> Result<Option<DomainDetails>> {
@@ -163,11 +180,11 @@ impl Hypervisor for Libvirt {
 
     fn define(&self, spec: &DomainSpec) -> Result<()> {
         let xml = domain_xml::build(spec, self.domain_type()?)?.to_string();
-        domains::define(&self.connect, &spec.name, &xml)
+        domains::define(&self.connect(), &spec.name, &xml)
     }
 
     fn redefine(&self, domain: &str, document: &Document, disks: &[DiskFile]) -> Result<()> {
-        domains::redefine(&self.connect, &self.must_find(domain)?, domain, document, disks)
+        domains::redefine(&self.connect(), &self.must_find(domain)?, domain, document, disks)
     }
 
     fn undefine(&self, name: &str) -> Result<()> {
@@ -186,6 +203,10 @@ impl Hypervisor for Libvirt {
 
     fn snapshots(&self, domain: &str) -> Result<Vec<Snapshot>> {
         snapshots::list(&self.must_find(domain)?, domain)
+    }
+
+    fn snapshot_names(&self, domain: &str) -> Result<Vec<String>> {
+        snapshots::names(&self.must_find(domain)?, domain)
     }
 
     fn read_snapshot(&self, document: &Document) -> Result<Snapshot> {
@@ -229,7 +250,7 @@ impl Hypervisor for Libvirt {
         if let Some(root) = embed::root_of(&self.uri) {
             domain_xml::place_agent(&mut domain, &embed::agent_socket(&root, &clone.uuid));
         }
-        live::start(&self.connect, &clone.name, domain, &clone.ram, clone.from.as_ref(), clone.paused, self.owner())
+        live::start(&self.connect(), &clone.name, domain, &clone.ram, clone.from.as_ref(), clone.paused, self.owner())
     }
 
     fn emulator(&self) -> Result<String> {
@@ -259,7 +280,7 @@ impl Hypervisor for Libvirt {
             versions: self.versions()?,
             directory: directory.to_path_buf(),
         };
-        let liveness = live_trial::liveness(&self.connect, question, &self.cache, self.owner(), self.domain_type()?)?;
+        let liveness = live_trial::liveness(&self.connect(), question, &self.cache, self.owner(), self.domain_type()?)?;
         known.push((directory.to_path_buf(), liveness.clone()));
         Ok(liveness)
     }
@@ -276,7 +297,7 @@ impl Hypervisor for Libvirt {
 
     fn wake(&self, name: &str, ram: &Ram, from: &Frozen, paused: bool) -> Result<()> {
         let domain = domain_xml::parse(&domains::next_document(&self.must_find(name)?, name)?)?;
-        live::start(&self.connect, name, domain, ram, Some(from), paused, self.owner())
+        live::start(&self.connect(), name, domain, ram, Some(from), paused, self.owner())
     }
 
     fn freeze(&self, name: &str, state: &Frozen) -> Result<()> {
@@ -312,11 +333,11 @@ impl Hypervisor for Libvirt {
     }
 
     fn restore(&self, file: &Path, disks: &[DiskFile], paused: bool) -> Result<()> {
-        power::restore(&self.connect, file, disks, paused)
+        power::restore(&self.connect(), file, disks, paused)
     }
 
     fn screenshot(&self, name: &str) -> Result<(String, Vec<u8>)> {
-        power::screenshot(&self.connect, &self.must_find(name)?, name)
+        power::screenshot(&self.connect(), &self.must_find(name)?, name)
     }
 
     fn pull(&self, name: &str, target: &str, stop: &Stop) -> Result<()> {

@@ -11,8 +11,8 @@ use crate::hypervisor::{
 use crate::libvirt::connect;
 
 fn paths(directory: &Path) -> Paths {
-    let [store, cache, embed, stdlib] = ["s", "c", "e", "l"].map(|name| directory.join(name));
-    Paths { store, is_store_named: true, cache, embed, stdlib }
+    let [store, cache, embed, stdlib, history] = ["s", "c", "e", "l", "h"].map(|name| directory.join(name));
+    Paths { store, is_store_named: true, cache, embed, stdlib, history }
 }
 
 fn connected() -> Arc<dyn Hypervisor> {

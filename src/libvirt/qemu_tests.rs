@@ -31,7 +31,7 @@ impl Vm {
         let directory = Path::new(REACHABLE).join(&name);
         fs::create_dir_all(&directory).unwrap();
         let libvirt = Libvirt {
-            connect: Connect::open(Some(uri)).unwrap(),
+            connect: Mutex::new(Connect::open(Some(uri)).unwrap()),
             uri: uri.to_string(),
             cache: directory.clone(),
             accelerator: OnceLock::from(tcg),

@@ -38,6 +38,12 @@ pub fn list(domain: &VirtDomain, name: &str) -> Result<Vec<Snapshot>> {
     Ok(snapshots)
 }
 
+/// Lists the names of the snapshots.
+pub fn names(domain: &VirtDomain, name: &str) -> Result<Vec<String>> {
+    let failed = |error| fault::failed(format!("cannot list the snapshots of `{name}`"), &error);
+    domain.list_all_snapshots(0).map_err(failed)?.iter().map(|snapshot| snapshot.name().map_err(failed)).collect()
+}
+
 fn current(domain: &VirtDomain) -> Result<Option<String>, VirtError> {
     match domain.current_snapshot(0).and_then(|snapshot| snapshot.name()) {
         Ok(name) => Ok(Some(name)),

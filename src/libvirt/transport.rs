@@ -1,5 +1,6 @@
 //! The guest agent's messages through libvirt.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use virt::connect::Connect;
@@ -12,23 +13,46 @@ use crate::libvirt::fault;
 /// The agent's channel of one domain, on a connection of its own: a connection carries five calls at a time, and these
 /// may take long.
 pub struct Channel {
+    uri: String,
+    name: String,
+    open: Mutex<Open>,
+}
+
+struct Open {
     domain: Domain,
     // After the domain, which has to be let go first.
-    _connect: Connect,
+    connect: Connect,
 }
 
 impl Channel {
     pub fn open(uri: &str, domain: &str) -> Result<Self, VirtError> {
+        let open = Mutex::new(Open::new(uri, domain)?);
+        Ok(Self { uri: uri.to_string(), name: domain.to_string(), open })
+    }
+
+    /// Returns the domain, on a new connection where the one before was lost.
+    fn domain(&self) -> Result<Domain, VirtError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if !open.connect.is_alive().unwrap_or(false) {
+            *open = Open::new(&self.uri, &self.name)?;
+        }
+        Ok(open.domain.clone())
+    }
+}
+
+impl Open {
+    fn new(uri: &str, domain: &str) -> Result<Self, VirtError> {
         let connect = Connect::open(Some(uri))?;
         let domain = connect.lookup_domain_by_name(domain)?;
-        Ok(Self { domain, _connect: connect })
+        Ok(Self { domain, connect })
     }
 }
 
 impl Transport for Channel {
     fn command(&self, json: &str, timeout: Duration) -> Result<String, TransportError> {
         let seconds = i32::try_from(timeout.as_secs().max(1)).unwrap_or(i32::MAX);
-        self.domain.qemu_agent_command(json, seconds, 0).map_err(|error| explain(&error))
+        let domain = self.domain().map_err(|error| explain(&error))?;
+        domain.qemu_agent_command(json, seconds, 0).map_err(|error| explain(&error))
     }
 }
 
