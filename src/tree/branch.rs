@@ -184,7 +184,7 @@ impl Engine {
         };
         let mut builder = Builder::start(self, &machine, &origin, name, Purpose::Build, wanted.live)?;
         let session = Session::live(subject, builder.guest(), self.events.clone(), self.interrupt.clone());
-        let checkpointer = builder.checkpointer(self, checkpoints);
+        let checkpointer = builder.checkpointer(self, checkpoints, self.checkpoint_after);
         let session = Arc::new(session.within(wanted.timeout).going_on(answers, checkpointer));
         Ok(Build { session, wanted: Arc::clone(wanted), builder, started, begun })
     }

@@ -32,14 +32,21 @@ pub enum Purpose {
     Fork,
     /// A fork that stays when the process ends that made it, until somebody stops it.
     KeptFork,
+    /// A fork in which one can go back, and which keeps its RAM as a builder does.
+    Work,
 }
 
 impl Purpose {
     pub fn word(self) -> &'static str {
         match self {
             Self::Build => "build",
-            Self::Fork | Self::KeptFork => "fork",
+            Self::Fork | Self::KeptFork | Self::Work => "fork",
         }
+    }
+
+    /// Says whether what the guest comes to be is kept on the way.
+    pub fn keeps_states(self) -> bool {
+        matches!(self, Self::Build | Self::Work)
     }
 }
 
@@ -47,6 +54,8 @@ impl Purpose {
 pub struct Builder {
     running: Arc<Running>,
     guest: Arc<dyn Guest>,
+    /// Whether the guest goes on from another one's state, and has not booted.
+    pub(super) goes_on: bool,
     /// Copies a chain that got too deep into the builder's own overlay while the step runs.
     flattening: Option<JoinHandle<Result<()>>>,
     /// The overlays that check-points may begin.
@@ -115,17 +124,14 @@ impl Builder {
             running.hypervisor.create_overlay(&overlay, &layer.file)?;
             let depth = engine.depth(&overlay)?;
             room = room.min(DEEPEST.saturating_sub(depth));
-            if purpose == Purpose::Build && depth > DEEPEST {
+            if purpose.keeps_states() && depth > DEEPEST {
                 deep.push(layer.target.clone());
             }
             overlays.insert(layer.target.clone(), overlay);
         }
         running.disks().get_or_insert_default().overlays = overlays.clone();
-        let mut spare = Vec::new();
-        while purpose == Purpose::Build && spare.len() < room {
-            let next = overlays.keys().map(|target| Ok((target.clone(), new_overlay()?)));
-            spare.push(next.collect::<Result<_>>()?);
-        }
+        let room = if purpose.keeps_states() { room } else { 0 };
+        let spare = overlays_to_come(engine, machine, node, &overlays, room)?;
         let goes_on = from.is_some();
         running.hypervisor.start_clone(&Clone {
             name: running.domain.clone(),
@@ -152,19 +158,32 @@ impl Builder {
         })?;
         let subject = match purpose {
             Purpose::Build => Subject::node(&machine.name, node),
-            Purpose::Fork | Purpose::KeptFork => Subject::fork(&machine.name, node, &running.domain),
+            Purpose::Fork | Purpose::KeptFork | Purpose::Work => Subject::fork(&machine.name, node, &running.domain),
         };
         engine.events.emit(Event::BuilderReady { subject, goes_on, took: started.elapsed() });
-        Ok(Self { running: Arc::new(running), guest, flattening, spare })
+        Ok(Self { running: Arc::new(running), guest, goes_on, flattening, spare })
     }
 
     /// Returns what takes check-points while the step runs, after the ones that it goes on from.
-    pub(super) fn checkpointer(&mut self, engine: &Engine, before: Vec<Checkpoint>) -> Checkpointer {
+    pub(super) fn checkpointer(&mut self, engine: &Engine, before: Vec<Checkpoint>, after: Duration) -> Checkpointer {
         if let Some(disks) = self.running.disks().as_mut() {
             disks.checkpoints = before;
         }
         let (running, spare) = (Arc::downgrade(&self.running), std::mem::take(&mut self.spare));
-        Checkpointer::new(running, spare, engine.checkpoint_after, &engine.interrupt)
+        Checkpointer::new(running, spare, after, &engine.interrupt)
+    }
+
+    /// Names overlays of further states, as many as the backing chains have room for now.
+    pub(super) fn room_for_more(
+        &self,
+        engine: &Engine,
+        machine: &Machine,
+        node: &SnapshotName,
+    ) -> Result<Vec<BTreeMap<String, PathBuf>>> {
+        let now = self.running.disks().as_ref().map(|disks| disks.overlays.clone()).unwrap_or_default();
+        let depths = now.values().map(|overlay| engine.depth(overlay)).collect::<Result<Vec<_>>>()?;
+        let deepest = depths.into_iter().max().unwrap_or_default();
+        overlays_to_come(engine, machine, node, &now, DEEPEST.saturating_sub(deepest))
     }
 
     pub fn guest(&self) -> Arc<dyn Guest> {
@@ -219,6 +238,19 @@ impl Builder {
     }
 }
 
+/// Names the overlays of as many further states as there is room for.
+fn overlays_to_come(
+    engine: &Engine,
+    machine: &Machine,
+    node: &SnapshotName,
+    now: &BTreeMap<String, PathBuf>,
+    room: usize,
+) -> Result<Vec<BTreeMap<String, PathBuf>>> {
+    let new_overlay = || engine.store.new_file(&machine.directory, &node.slug(), "qcow2");
+    let next = || now.keys().map(|target| Ok((target.clone(), new_overlay()?))).collect::<Result<_>>();
+    (0..room).map(|_| next()).collect()
+}
+
 /// Makes a running domain's disks stand alone, beside what else is done.
 fn flatten(engine: &Engine, domain: &str, targets: Vec<String>) -> JoinHandle<Result<()>> {
     let (hypervisor, domain) = (Arc::clone(&engine.hypervisor), domain.to_string());
@@ -231,11 +263,21 @@ impl Running {
         self.disks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves files to somebody else, so that they stay when the domain goes.
-    pub fn give_away(&self, files: &[PathBuf]) {
-        if let Some(disks) = self.disks().as_mut() {
-            disks.made.retain(|file| !files.contains(file));
-        }
+    /// Leaves files to somebody else, so that they stay when the domain goes; returns those that were its own.
+    pub fn give_away(&self, files: &[PathBuf]) -> Vec<PathBuf> {
+        let mut disks = self.disks();
+        let Some(disks) = disks.as_mut() else { return Vec::new() };
+        disks.made.extract_if(.., |file| files.contains(file)).collect()
+    }
+
+    /// Takes files over, which go when the domain goes.
+    pub fn take_over(&self, files: Vec<PathBuf>) {
+        self.disks().get_or_insert_default().made.extend(files);
+    }
+
+    /// Returns the check-points that were taken so far.
+    pub fn checkpoints(&self) -> Vec<Checkpoint> {
+        self.disks().as_ref().map(|disks| disks.checkpoints.clone()).unwrap_or_default()
     }
 
     /// Keeps the guest's RAM as it is to be kept, and ends the domain.

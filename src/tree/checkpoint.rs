@@ -80,6 +80,8 @@ pub struct Checkpointer {
     after: Duration,
     taken: u32,
     last: Instant,
+    /// Whether the state before the first operation is kept too.
+    from_the_start: bool,
     interrupt: Interrupt,
 }
 
@@ -90,12 +92,28 @@ impl Checkpointer {
         after: Duration,
         interrupt: &Interrupt,
     ) -> Self {
-        Self { running, overlays, after, taken: 0, last: Instant::now(), interrupt: interrupt.clone() }
+        let (last, interrupt) = (Instant::now(), interrupt.clone());
+        Self { running, overlays, after, taken: 0, last, from_the_start: false, interrupt }
+    }
+
+    /// Keeps the state before the first operation too, which took a boot.
+    pub fn with_the_beginning(self) -> Self {
+        Self { from_the_start: true, ..self }
+    }
+
+    /// Says whether the backing chain has no room for another one.
+    pub fn is_used_up(&self) -> bool {
+        self.overlays.is_empty()
+    }
+
+    /// Gives it overlays to come, once the chain has room again.
+    pub fn refill(&mut self, overlays: Vec<BTreeMap<String, PathBuf>>) {
+        self.overlays = overlays;
     }
 
     /// Takes a check-point if the last one is long ago. Each takes a place in the chain, so the time between two grows.
     pub fn pass(&mut self, operations: usize, guest: &dyn Guest) -> Result<()> {
-        let is_due = operations > 0 && self.last.elapsed() >= self.after * (self.taken + 1);
+        let is_due = (operations > 0 || self.from_the_start) && self.last.elapsed() >= self.after * (self.taken + 1);
         let Some(running) = self.running.upgrade().filter(|_| is_due) else { return Ok(()) };
         let Some(overlays) = self.overlays.pop() else { return Ok(()) };
         let taken = take(&running, overlays, operations, guest, &Stop::after(SYNC_LIMIT, &self.interrupt));

@@ -186,6 +186,15 @@ impl Engine {
         self.seen().remove(name);
     }
 
+    /// Forgets what was seen and gives up what was claimed, since others can have their turn until somebody asks again.
+    pub fn pause(&self) {
+        let _looking = self.looking();
+        self.seen().clear();
+        self.gone().clear();
+        self.replays.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.store.release_all();
+    }
+
     /// Takes the right to change a machine's tree; says whether another process had it meanwhile, so that what is to
     /// be built has to be looked for again.
     pub fn claim(&self, machine: &MachineName) -> Result<bool> {
@@ -207,6 +216,11 @@ impl Engine {
         let mut names: Vec<MachineName> = domains.collect();
         names.sort_by_key(|name| super::view::order(name.as_str()));
         Ok(names)
+    }
+
+    /// Lists the names of all domains that are nobody's clones, in order.
+    pub fn names_of_machines(&self) -> Result<Vec<MachineName>> {
+        Ok(self.names()?.into_iter().filter(|name| super::store::maker(name.as_str()).is_none()).collect())
     }
 
     /// Returns a machine that has to exist, as it is now.

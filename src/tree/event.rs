@@ -111,6 +111,11 @@ pub enum Event {
         stream: Stream,
         bytes: Vec<u8>,
     },
+    /// Output of what somebody runs by hand, to be shown as it comes.
+    Heard {
+        stream: Stream,
+        bytes: Vec<u8>,
+    },
     OperationFinished {
         subject: Subject,
         number: usize,
@@ -162,6 +167,16 @@ impl Events {
             if wanted(&event) {
                 all.emit(event);
             }
+        })
+    }
+
+    /// Hands output over as it comes, and says nothing of where one operation ends and the next begins.
+    pub fn by_hand(&self) -> Self {
+        let all = self.clone();
+        Self::new(move |event| match event {
+            Event::Output { stream, bytes, .. } => all.emit(Event::Heard { stream, bytes }),
+            Event::OperationStarted { .. } | Event::OperationFinished { .. } | Event::OperationFailed { .. } => {}
+            other => all.emit(other),
         })
     }
 

@@ -17,7 +17,7 @@ use super::node::Parent;
 use super::operation::Bytes;
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{DiskFile, Document};
-use crate::name::{MachineName, SnapshotName};
+use crate::name::{MachineName, SnapshotName, SnapshotPath};
 
 /// What is left of the last step that failed on a branch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -139,6 +139,11 @@ impl Machine {
 }
 
 impl Engine {
+    /// Says whether something is left of a step that failed on this branch.
+    pub fn has_failed(&self, path: &SnapshotPath) -> Result<bool> {
+        Ok(self.existing(&path.machine)?.failed(&path.snapshot).is_ok())
+    }
+
     /// Ends a build whose step failed. What is left of it becomes the branch's failed node, unless nothing is to be
     /// `kept` or the user stopped it; says whether it did.
     pub fn give_up(&self, parent: &NodeId, build: Build, error: &Error, kept: bool) -> bool {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::builder::{Builder, CloneMark, Purpose, Remains};
-use super::checkpoint::disk_files;
+use super::checkpoint::{disk_files, files};
 use super::engine::{Engine, Machine, NodeId};
 use super::event::Subject;
 use super::journal::Journal;
@@ -120,10 +120,13 @@ impl Engine {
             }
             Keeps::Disks | Keeps::Mapped(_) | Keeps::Saved => running.leave_behind(name.as_str(), next)?,
         };
-        let files: Vec<PathBuf> = layers.iter().map(|layer| layer.file.clone()).chain(ram.files()).collect();
-        let remains = Remains { layers, ram, is_whole: true, checkpoints: Vec::new() };
+        let checkpoints = running.checkpoints();
+        let own = layers.iter().map(|layer| layer.file.clone()).chain(ram.files());
+        let files: Vec<PathBuf> = own.chain(files(&checkpoints)).collect();
+        let remains = Remains { layers, ram, is_whole: true, checkpoints };
         let node = self.put_in(parent, wanted, journal, remains)?;
         running.give_away(&files);
+        running.disks().iter_mut().for_each(|disks| disks.checkpoints.clear());
         Ok(node)
     }
 

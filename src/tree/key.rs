@@ -28,6 +28,16 @@ pub struct Definition {
     pub extra_xml: String,
 }
 
+/// A definition as a root keeps it, with what decides nothing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Described {
+    #[serde(flatten)]
+    pub definition: Definition,
+    /// What a script says to have the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_expression: Option<String>,
+}
+
 impl Definition {
     /// Says which field changed between two definitions, and how.
     pub fn difference(&self, now: &Self) -> Option<String> {

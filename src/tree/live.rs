@@ -160,7 +160,7 @@ impl Engine {
         }
         let fits = self.hypervisor.fingerprint(&origin.document)?;
         let from = self.usable_or_noted(origin, &fits, &liveness);
-        let (is_fork, may_keep) = (purpose != Purpose::Build, !matches!(liveness, Liveness::No(_)));
+        let (is_fork, may_keep) = (!purpose.keeps_states(), !matches!(liveness, Liveness::No(_)));
         let is_kept = !is_fork && live != Some(false) && may_keep;
         let whole = if is_fork { Keeps::Whole } else { Keeps::Disks };
         let saved = if is_kept || is_fork && may_keep { Keeps::Saved } else { Keeps::Disks };

@@ -49,6 +49,7 @@ mod take;
 mod undo;
 mod view;
 mod wanted;
+mod work;
 
 pub use branch::{Build, Candidate, Recalled};
 pub use builder::Builder;
@@ -59,7 +60,7 @@ pub use event::{Event, Events, Subject};
 pub use failed::{FailedLog, FailedOperation, FailedView};
 pub use fork::ForkOptions;
 pub use info::{DiskInfo, FileInfo, Log, LoggedOperation, MachineInfo, MachineView, SnapshotDiskInfo, SnapshotInfo};
-pub use journal::NamedInputs;
+pub use journal::{Journal, NamedInputs};
 pub use key::Definition;
 pub use live::Forced;
 pub use node::Node;
@@ -76,6 +77,7 @@ pub use take::{DiskChoice, Take};
 pub use undo::UndoView;
 pub use view::{SnapshotView, TreeView};
 pub use wanted::Wanted;
+pub use work::Work;
 
 /// Returns the time in seconds since the epoch.
 fn now() -> u64 {

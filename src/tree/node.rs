@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::NodeId;
 use super::journal::Journal;
-use super::key::{Definition, SCHEMA};
+use super::key::{Definition, Described, SCHEMA};
 use super::reason::Reason;
 use crate::error::{Because, Result};
 use crate::hypervisor::{Fingerprint, Metadata, Snapshot};
@@ -82,6 +82,15 @@ impl Node {
 
     /// Reads the machine's definition as it was when this root was made.
     pub fn definition(&self) -> Result<Definition> {
+        Ok(self.described()?.definition)
+    }
+
+    /// Returns what a script says to have the image of this root, where that was recorded.
+    pub fn image_expression(&self) -> Option<String> {
+        self.described().ok()?.image_expression
+    }
+
+    fn described(&self) -> Result<Described> {
         let payload = self.snapshot.metadata.as_ref().map(|metadata| metadata.payload.as_slice());
         serde_json::from_slice(payload.unwrap_or_default()).because(|| "the definition is damaged".to_string())
     }

@@ -7,7 +7,7 @@ use super::aside::Aside;
 use super::draft::{Draft, Note};
 use super::engine::{Engine, Machine, NodeId};
 use super::event::{Event, Subject};
-use super::key::{Definition, RootKey, SCHEMA};
+use super::key::{Definition, Described, RootKey, SCHEMA};
 use super::node::{Node, Record, machine_metadata};
 use super::reason::Reason;
 use super::shelf::{Entry, Kept, Unfinished};
@@ -58,7 +58,8 @@ impl Engine {
         Ok(Found::Cached(NodeId { machine: machine.name.clone(), name: name.clone(), key, build }))
     }
 
-    /// Defines the machine's domain on a copy of its image, and its root with it.
+    /// Defines the machine's domain on a copy of its image, and its root with it. `expression` is what a script says to
+    /// have the image.
     pub fn make_root(
         &self,
         name: &MachineName,
@@ -66,6 +67,7 @@ impl Engine {
         comment: &str,
         definition: &Definition,
         image: &Ready,
+        expression: Option<&str>,
     ) -> Result<NodeId> {
         let started = Instant::now();
         let existing = self.look_again(name)?;
@@ -121,7 +123,8 @@ impl Engine {
         let Some(machine) = self.look_again(name)? else {
             return Err(Error::bug(format!("machine `{name}` vanished after it was defined")));
         };
-        let payload = serde_json::to_vec(definition).map_err(|cause| Error::bug("a definition").cause(cause))?;
+        let described = Described { definition: definition.clone(), image_expression: expression.map(str::to_string) };
+        let payload = serde_json::to_vec(&described).map_err(|cause| Error::bug("a definition").cause(cause))?;
         let record = Record::of(&node, None, directory, true);
         self.hypervisor.redefine_snapshot(
             name.as_str(),

@@ -1,18 +1,20 @@
 //! A step in progress: its operations are answered from a journal, or carried out in a guest and recorded.
 
+mod recall;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::chance::{differ_by_chance, shape_of};
+use super::chance::shape_of;
 use super::checkpoint::Checkpointer;
-use super::difference::difference;
 use super::event::{Event, Events, Subject};
 use super::inputs::Inputs;
 use super::journal::{Attempt, Entry, Journal};
-use super::operation::{Content, Operation, Outcome, Payload, RESULT_LIMIT, Request};
+use super::operation::{Bytes, Operation, Outcome, Payload, Request};
 use super::perform::{Heard, carry_out};
 use super::reason::Reason;
-use crate::error::{Because, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{CommandLine, Guest};
 use crate::stop::{Interrupt, Stop};
 
@@ -58,12 +60,18 @@ struct Live {
     /// Whether all that was done to the guest is in the journal.
     is_told: bool,
     checkpointer: Option<Checkpointer>,
+    /// Whether what failed is recorded too, since there is no step that could end with it.
+    is_by_hand: bool,
+    /// The number of operations before the first one of which nobody knows what it did.
+    told: Option<usize>,
 }
 
 /// The operations of one step, one at a time.
 pub struct Session {
     node: String,
     source: Mutex<Source>,
+    /// How many operations there were after the last one that ended.
+    done: AtomicUsize,
     is_live: bool,
     events: Events,
     interrupt: Interrupt,
@@ -81,8 +89,8 @@ impl Session {
 
     fn of(node: &str, source: Source, events: Events, interrupt: Interrupt) -> Self {
         let is_live = matches!(source, Source::Live(_));
-        let (source, inputs) = (Mutex::new(source), Arc::default());
-        Self { node: node.to_string(), source, is_live, events, interrupt, inputs, limit: None }
+        let (source, done, inputs) = (Mutex::new(source), AtomicUsize::new(0), Arc::default());
+        Self { node: node.to_string(), source, done, is_live, events, interrupt, inputs, limit: None }
     }
 
     /// Lets differences name the files of the host that contents are of.
@@ -110,6 +118,8 @@ impl Session {
             attempt: None,
             is_told: true,
             checkpointer: None,
+            is_by_hand: false,
+            told: None,
         };
         Self::of(&node, Source::Live(Box::new(live)), events, interrupt)
     }
@@ -126,6 +136,42 @@ impl Session {
             live.checkpointer = Some(checkpointer);
         }
         self
+    }
+
+    /// Goes on after these operations, one by one as somebody asks for them: what fails is recorded too.
+    pub fn by_hand(self, done: Journal, told: Option<usize>, checkpointer: Checkpointer) -> Self {
+        self.done.store(done.entries.len(), Ordering::SeqCst);
+        if let Source::Live(live) = &mut *self.source() {
+            (live.journal, live.told, live.is_by_hand) = (done, told, true);
+            live.checkpointer = Some(checkpointer);
+        }
+        self
+    }
+
+    /// Acts on what takes check-points, where there is one.
+    pub fn with_checkpointer<T>(&self, act: impl FnOnce(&mut Option<Checkpointer>) -> T) -> Option<T> {
+        match &mut *self.source() {
+            Source::Live(live) => Some(act(&mut live.checkpointer)),
+            Source::Replay(_) | Source::Hollow => None,
+        }
+    }
+
+    /// Returns how many operations there are, and whether it is known what each of them did; an operation that is under
+    /// way counts, and is not known.
+    pub fn standing(&self) -> (usize, bool) {
+        match self.source.try_lock().as_deref() {
+            Ok(Source::Live(live)) => (live.journal.entries.len(), live.told.is_none()),
+            Ok(Source::Replay(_) | Source::Hollow) => (0, true),
+            Err(_) => (self.done.load(Ordering::SeqCst) + 1, false),
+        }
+    }
+
+    /// Returns how many operations there are before the first one of which nobody knows what it did, if there is one.
+    pub fn told(&self) -> Option<usize> {
+        match &*self.source() {
+            Source::Live(live) => live.told,
+            Source::Replay(_) | Source::Hollow => None,
+        }
     }
 
     /// Limits the time that the whole step may take, from now on.
@@ -189,7 +235,11 @@ impl Session {
                     live.journal.entries.push(entry.clone());
                     Ok(outcome)
                 }
-                None => Ok(self.carry_out(live, request)?),
+                None => {
+                    let outcome = self.carry_out(live, request);
+                    self.done.store(live.journal.entries.len(), Ordering::SeqCst);
+                    Ok(outcome?)
+                }
             },
             Source::Hollow => Ok(Outcome::empty(&request.operation)),
         }
@@ -202,7 +252,7 @@ impl Session {
         if left.is_zero() {
             return Err(self.overdue());
         }
-        if let Some(checkpointer) = live.checkpointer.as_mut().filter(|_| live.is_told)
+        if let Some(checkpointer) = live.checkpointer.as_mut().filter(|_| live.is_told || live.is_by_hand)
             && let Err(why) = checkpointer.pass(live.journal.entries.len(), live.guest.as_ref())
         {
             self.interrupt.check()?;
@@ -221,6 +271,9 @@ impl Session {
         let took = started.elapsed();
         let outcome = outcome.map_err(|error| {
             live.is_told &= request.operation.only_looks();
+            if live.is_by_hand && !request.operation.only_looks() {
+                live.record_failure(request, &heard, took);
+            }
             live.attempt = Some(Attempt::new(request.operation.clone(), took, heard));
             let is_overdue = error.kind == Kind::Timeout && self.left().is_some_and(|left| left.is_zero());
             let error =
@@ -307,62 +360,28 @@ impl Session {
     }
 }
 
-impl Session {
-    fn recall(&self, journal: &Journal, next: usize, request: &Request, writes: bool) -> Result<Outcome, Halt> {
-        let operation = format!("operation {} of {}", next + 1, self.node);
-        let diverged = |why: String| Err(Halt::Diverged(Reason::Changed(why)));
-        let Some(entry) = journal.entries.get(next) else {
-            return diverged(format!("{operation} is new: {}", request.operation));
+impl Live {
+    /// Records what was done by an operation that failed: a command that came to its end can be repeated, what was
+    /// broken off cannot.
+    fn record_failure(&mut self, request: &Request, heard: &Heard, took: Duration) {
+        let ended = heard.status.filter(|_| matches!(request.operation, Operation::Run { .. }));
+        let outcome = match ended {
+            Some(status) => {
+                let [stdout, stderr] = [&heard.stdout, &heard.stderr].map(|stream| Bytes(stream.clone()));
+                Outcome::Exit { status, stdout, stderr }.recorded()
+            }
+            None => {
+                self.told.get_or_insert(self.journal.entries.len());
+                Outcome::Done
+            }
         };
-        if entry.operation != request.operation {
-            let later = journal.entries[next..].iter().position(|later| later.operation == request.operation);
-            return diverged(match later {
-                // Whether the step asks for the one before it later on cannot be known without a machine.
-                Some(later) => format!(
-                    "{operation}: {} was operation {}, and {} is gone or comes later",
-                    request.operation,
-                    next + later + 1,
-                    entry.operation
-                ),
-                None => {
-                    let because = format!("{operation}: {}", difference(&entry.operation, request, &self.inputs));
-                    if differ_by_chance(entry, request) {
-                        let operation = request.operation.to_string();
-                        return Err(Halt::Diverged(Reason::Chance { because, number: next + 1, operation }));
-                    }
-                    because
-                }
-            });
-        }
-        match (&entry.outcome, &request.payload) {
-            (Outcome::Exit { status, .. }, _) if request.check && *status != 0 => {
-                diverged(format!("{operation} had exit status {status}, which is a failure now: {}", entry.operation))
-            }
-            (Outcome::Content(content), Payload::Into(path)) => {
-                if !writes || std::fs::read(path).is_ok_and(|present| present == content.0) {
-                    return Ok(entry.outcome.clone());
-                }
-                std::fs::write(path, &content.0).because(|| format!("cannot write `{}`", path.display()))?;
-                Ok(entry.outcome.clone())
-            }
-            (Outcome::Unrecorded { digest: Some(digest), .. }, Payload::Into(path)) => {
-                if Content::of_file(path).is_ok_and(|present| present.digest == *digest) {
-                    return Ok(entry.outcome.clone());
-                }
-                diverged(format!("{operation}: {} has to fill `{}` again", entry.operation, path.display()))
-            }
-            (Outcome::Unrecorded { size, .. }, _) => diverged(format!(
-                "{operation}: {} gave {size} bytes, more than the {RESULT_LIMIT} that a journal keeps",
-                entry.operation
-            )),
-            _ => Ok(entry.outcome.clone()),
-        }
+        let (operation, took) = (request.operation.clone(), took.as_millis() as u64);
+        self.journal.entries.push(Entry { operation, outcome, took, shape: shape_of(&request.payload) });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::operation::Bytes;
     use super::*;
     use crate::hypervisor::CommandLine;
     use std::time::Duration;

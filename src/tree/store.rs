@@ -216,6 +216,17 @@ impl Store {
         }
     }
 
+    /// Says by its name whether a file or a domain was made by this process.
+    pub fn is_own(&self, name: &str) -> bool {
+        maker(name).is_some_and(|owner| owner == self.owner)
+    }
+
+    /// Gives up the right to change any machine's tree.
+    pub fn release_all(&self) {
+        let machines: Vec<MachineName> = locked(&self.machines).keys().cloned().collect();
+        machines.iter().for_each(|machine| self.release(machine));
+    }
+
     fn claim_path(&self, machine: &MachineName) -> PathBuf {
         let digest = blake3::hash(machine.as_str().as_bytes()).to_hex();
         self.root.join("run").join(format!("{}-{}.claim", machine.slug(), &digest[..8]))
@@ -241,8 +252,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        let machines: Vec<MachineName> = locked(&self.machines).keys().cloned().collect();
-        machines.iter().for_each(|machine| self.release(machine));
+        self.release_all();
         if locked(&self.alive).take().is_some() {
             let _ = fs::remove_file(self.lock_path(&self.owner));
         }

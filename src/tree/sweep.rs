@@ -88,6 +88,18 @@ impl Engine {
         Ok(clones)
     }
 
+    /// Lists the clones that this process runs: the domain of each, and what it is of.
+    pub fn own_clones(&self) -> Result<Vec<(String, String)>> {
+        let mut own = Vec::new();
+        for domain in self.hypervisor.domains()?.into_iter().filter(|domain| self.store.is_own(&domain.name)) {
+            let metadata = self.hypervisor.domain(&domain.name)?.and_then(|details| details.metadata);
+            if let Some(mark) = metadata.as_ref().and_then(CloneMark::read) {
+                own.push((domain.name, format!("{}/{}", mark.machine, mark.node)));
+            }
+        }
+        Ok(own)
+    }
+
     /// Says what deleting a machine would remove.
     pub fn what_delete_removes(&self, name: &MachineName) -> Result<String> {
         let machine = self.existing(name)?;
