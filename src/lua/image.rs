@@ -9,6 +9,7 @@ use mlua::{Function, Lua, LuaSerdeExt, MetaMethod, Table, UserData, UserDataFiel
 use super::context::Context;
 use super::error::from_lua;
 use super::options::Options;
+use super::prompt::quoted;
 use crate::error::{Error, Result};
 use crate::image::{Claim, Image, Ready, Workshop};
 
@@ -17,6 +18,8 @@ use crate::image::{Claim, Image, Ready, Workshop};
 pub struct AnyImage {
     image: Image,
     build: Option<Function>,
+    /// What a script says to have it, where that is known.
+    pub expression: Option<String>,
 }
 
 impl UserData for AnyImage {
@@ -40,10 +43,11 @@ pub fn table(lua: &Lua) -> mlua::Result<Table> {
 async fn file(lua: Lua, (path, options): (PathBuf, Value)) -> mlua::Result<AnyImage> {
     let options = Options::read("image.file", options, &["sha256"])?;
     let sha256 = options.string("sha256")?;
+    let expression = expression("image.file", &path.to_string_lossy(), sha256.as_deref());
     let context = Context::of(&lua)?;
     let images = Arc::clone(&context.images);
     let image = context.blocking(move |engine| Image::file(&images, &path, sha256.as_deref(), &engine.interrupt));
-    Ok(AnyImage { image: image.await?, build: None })
+    Ok(AnyImage { image: image.await?, build: None, expression: Some(expression) })
 }
 
 /// `image.url(url, { sha256 = })`.
@@ -54,22 +58,34 @@ fn url(_: &Lua, (url, options): (String, Value)) -> mlua::Result<AnyImage> {
             .hint("image.url(url, { sha256 = \"...\" }); whoever publishes the image publishes it")
             .into());
     };
-    Ok(AnyImage { image: Image::url(&url, &sha256)?, build: None })
+    let expression = expression("image.url", &url, Some(&sha256));
+    Ok(AnyImage { image: Image::url(&url, &sha256)?, build: None, expression: Some(expression) })
 }
 
-/// `image.build { name =, inputs =, cmdline =, build = function(work) end }`.
+/// `image.build { name =, inputs =, cmdline =, expression =, build = function(work) end }`.
 fn build(lua: &Lua, options: Value) -> mlua::Result<AnyImage> {
-    let options = Options::read("image.build", options, &["name", "inputs", "cmdline", "build"])?;
+    let options = Options::read("image.build", options, &["name", "inputs", "cmdline", "build", "expression"])?;
     let missing = |what: &str| Error::failed(format!("image.build: `{what}` is missing"));
     let name = options.string("name")?.ok_or_else(|| missing("name"))?;
     let inputs = lua.from_value(options.get("inputs").ok_or_else(|| missing("inputs"))?)?;
     let image = Image::built(&name, inputs, options.string("cmdline")?.as_deref())?;
     match options.get("build") {
-        Some(Value::Function(build)) => Ok(AnyImage { image, build: Some(build) }),
+        Some(Value::Function(build)) => {
+            Ok(AnyImage { image, build: Some(build), expression: options.string("expression")? })
+        }
         Some(other) => {
             Err(Error::failed(format!("image.build: `build` must be a function, not a {}", other.type_name())).into())
         }
         None => Err(missing("build").into()),
+    }
+}
+
+/// Writes a call with a text and perhaps a checksum.
+fn expression(function: &str, what: &str, sha256: Option<&str>) -> String {
+    let what = quoted(what.as_bytes());
+    match sha256 {
+        Some(sha256) => format!("{function}({what}, {{ sha256 = {} }})", quoted(sha256.as_bytes())),
+        None => format!("{function}({what})"),
     }
 }
 

@@ -113,8 +113,10 @@ impl Machine {
         let subject = Subject::node(machine, &name);
         events.emit(Event::NodeStarted { subject, reason: reason.to_string() });
         let ready = self.image.ready(lua, context).await?;
-        let (place, definition) = (machine.clone(), self.definition.clone());
-        let made = context.blocking(move |engine| engine.make_root(&place, &name, &comment, &definition, &ready));
+        let (place, definition, expression) = (machine.clone(), self.definition.clone(), self.image.expression.clone());
+        let made = context.blocking(move |engine| {
+            engine.make_root(&place, &name, &comment, &definition, &ready, expression.as_deref())
+        });
         made.await.map(|node| Snapshot::grown(&self.domain, node))
     }
 }

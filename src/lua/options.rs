@@ -332,6 +332,7 @@ pub fn install(lua: &mlua::Lua) -> mlua::Result<()> {
     let module = lua.create_table()?;
     module.set("check_options", lua.create_function(check_options)?)?;
     module.set("suggest", lua.create_function(suggest)?)?;
+    module.set("expression", lua.create_function(expression)?)?;
     lua.globals().get::<Table>("package")?.get::<Table>("loaded")?.set("snaptree", module)
 }
 
@@ -366,4 +367,10 @@ fn check_options(
 
 fn suggest(_: &mlua::Lua, (word, known): (String, Vec<String>)) -> mlua::Result<Option<String>> {
     Ok(nearest(&word, known.iter().map(String::as_str)).map(str::to_string))
+}
+
+/// `expression(module, options)` returns what a script says to call a module with options.
+fn expression(lua: &mlua::Lua, (module, options): (String, Value)) -> mlua::Result<String> {
+    let options = if options.is_nil() { Value::Table(lua.create_table()?) } else { options };
+    Ok(format!("require {module:?} {}", super::prompt::whole(lua, &options)))
 }

@@ -66,6 +66,7 @@ function M.image(options)
       timezone = options.timezone,
     },
     cmdline = boot.cmdline,
+    expression = snaptree.expression("images.debian", options),
     build = function(work)
       local argv = { "--variant=minbase", "--include=" .. table.concat(packages, ",") }
       table.move(H.bootstrap_options, 1, #H.bootstrap_options, #argv + 1, argv)

@@ -17,14 +17,14 @@
 
 local boot = require "images.boot"
 local debian = require "images.debian"
-local check_options = require("snaptree").check_options
+local snaptree = require "snaptree"
 
 local M, H = {}, {}
 
 --- Describes the image; it is built when a machine first needs it.
 function M.image(options)
   options = options or {}
-  check_options("images.tiny", options, { suite = "string", mirror = "string", disk = "string" })
+  snaptree.check_options("images.tiny", options, { suite = "string", mirror = "string", disk = "string" })
   local suite, disk = options.suite or "bookworm", options.disk or "1GiB"
   debian.check_suite("images.tiny", suite, options.mirror)
   boot.check_size("images.tiny", disk)
@@ -32,6 +32,7 @@ function M.image(options)
     name = "tiny-" .. suite,
     inputs = { recipe = 1, suite = suite, mirror = options.mirror, disk = disk },
     cmdline = boot.cmdline,
+    expression = snaptree.expression("images.tiny", options),
     build = function(work)
       debian.bootstrap("images.tiny", work, {
         "--variant=extract",

@@ -35,6 +35,7 @@ function image.url(url, options) end
 ---@field name string What it is called in the cache.
 ---@field inputs table<string, any> All that decides what is built.
 ---@field cmdline? string The kernel's command line, for a direct kernel boot.
+---@field expression? string What a script says to have this image, for scripts that `.save` writes.
 ---@field build fun(work: work) Leaves `disk.qcow2`, and `vmlinuz` and `initrd` for a direct kernel boot, in `work.dir`.
 
 ---Describes an image of your own, which is built on the host when a machine first needs it. It is known by its

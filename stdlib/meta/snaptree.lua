@@ -27,4 +27,14 @@ function M.check_options(what, options, types) end
 ---@return string?
 function M.suggest(word, known) end
 
+---Returns what a script says to call a module with options, for `image.build`'s `expression`.
+---
+---```lua
+---local said = require("snaptree").expression("images.mine", { release = 7 })
+---```
+---@param module string The module's name.
+---@param options table? What it was called with.
+---@return string
+function M.expression(module, options) end
+
 return M
