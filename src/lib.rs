@@ -3,12 +3,13 @@
 //! Data goes one way:
 //!
 //! ```text
-//! cli -> lua -> tree -> hypervisor (traits, plain data) <- libvirt | fake
+//! cli | repl -> lua -> tree -> hypervisor (traits, plain data) <- libvirt | fake
 //!                 |                                           |
 //!               events -> ui (the only printer)             agent (the QEMU guest agent's protocol)
 //! ```
 //!
 //! - [`cli`]: arguments, exit codes; one file per command
+//! - `repl`: the one place that knows the line editor; lines in, what came of them out
 //! - `lua`: the one place that knows Lua; scripts, their API, their errors
 //! - [`tree`]: the engine: machines, nodes, journals, builders, grafts, the store
 //! - [`image`]: disk images, where they come from and where they are cached
@@ -28,6 +29,7 @@ mod libvirt;
 mod lua;
 pub mod name;
 pub mod paths;
+mod repl;
 pub mod stop;
 pub mod tree;
 pub mod ui;

@@ -4,6 +4,7 @@ mod current;
 mod delete;
 mod doctor;
 mod edit;
+mod eval;
 mod exec;
 mod fork;
 mod gc;
@@ -12,6 +13,7 @@ mod info;
 mod list;
 mod log;
 mod plan;
+mod repl;
 mod revert;
 mod run;
 mod script;
@@ -29,7 +31,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::ui::Ui;
-use session::Session;
+use session::{AtCtrlC, Session};
 
 /// Snapshot trees of virtual machines, scripted in Lua
 #[derive(Parser)]
@@ -60,6 +62,8 @@ enum Command {
     // Work, looking, snapshots, the cache.
     Run(run::Run),
     Plan(plan::Plan),
+    Repl(repl::Repl),
+    Eval(eval::Eval),
     Exec(exec::Exec),
     Shell(shell::Shell),
     Fork(fork::Fork),
@@ -109,8 +113,10 @@ pub fn main() -> i32 {
 fn dispatch(cli: &Cli, ui: &Ui) -> Result<i32> {
     let session = || Session::open(&cli.global, ui);
     match &cli.command {
-        Command::Run(run) => run.execute(session()?, ui),
+        Command::Run(run) => run.execute(Session::open_for(&cli.global, ui, run.at_ctrl_c())?, ui),
         Command::Plan(plan) => plan.execute(session()?, ui),
+        Command::Repl(repl) => repl.execute(Session::open_for(&cli.global, ui, AtCtrlC::StopTheLine)?, ui),
+        Command::Eval(eval) => eval.execute(session()?, ui),
         Command::Exec(exec) => exec.execute(session()?, ui),
         Command::Shell(shell) => shell.execute(ui.terminal()?, session()?, ui),
         Command::Fork(fork) => fork.execute(session()?, ui),

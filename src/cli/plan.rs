@@ -30,7 +30,7 @@ impl Plan {
         let printed = ui.events().only(|event| {
             matches!(event, Event::Printed(_) | Event::Note(_) | Event::MachineDeclared { .. } | Event::ByChance { .. })
         });
-        let mut planned = lua::plan_script(self.script.settings(&session, 1, &orders), &printed)?;
+        let mut planned = lua::plan_script(self.script.settings(&session, 1, &orders), self.script.source(), &printed)?;
         if let Some(failure) = planned.failure {
             return Err(failure);
         }

@@ -1,11 +1,14 @@
 //! `snaptree run`.
 
+use std::sync::Arc;
+
 use clap::{Args, ValueEnum};
 
 use super::script::Script;
-use super::session::Session;
+use super::session::{AtCtrlC, Session};
 use crate::error::{Error, Result};
-use crate::lua::{self, Orders, Planned, Settings};
+use crate::lua::{self, Door, Orders, Planned, Settings};
+use crate::repl;
 use crate::tree::Event;
 use crate::ui::Ui;
 
@@ -15,7 +18,7 @@ pub struct Run {
     /// Build at most this many branches at the same time
     #[arg(short, long, value_name = "N", default_value_t = default_jobs(), value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
-    /// Keep what is left of a branch whose step failed, to look at it, or clean up
+    /// What becomes of a branch whose step failed
     #[arg(long, value_name = "WHAT", default_value = "keep")]
     on_error: OnError,
     /// Fail, with the plan, when anything would be built; build nothing
@@ -27,24 +30,33 @@ pub struct Run {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OnError {
+    /// Keep it, to look at it with `snaptree log` and `snaptree shell --failed`
     Keep,
     Clean,
+    /// Open a prompt in it, where retry() runs the step again
+    Repl,
 }
 
-fn default_jobs() -> u16 {
+pub fn default_jobs() -> u16 {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     u16::try_from(cpus.max(2)).unwrap_or(u16::MAX)
 }
 
 impl Run {
+    /// Says what Ctrl-C is for: where a prompt may open, it never ends all at once.
+    pub fn at_ctrl_c(&self) -> AtCtrlC {
+        if self.on_error == OnError::Repl { AtCtrlC::StopTheLine } else { AtCtrlC::End }
+    }
+
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let orders = self.script.orders(self.frozen);
         let planned = self.plan(&session, ui, &orders)?;
         let settings = Settings {
-            keep_failed: self.on_error == OnError::Keep,
+            keep_failed: self.on_error != OnError::Clean,
+            door: self.door(&session, ui)?,
             ..self.script.settings(&session, self.jobs, &orders)
         };
-        let machines = lua::run_script(settings, planned.as_ref())?;
+        let machines = lua::run_script(settings, self.script.source(), planned.as_ref())?;
         let mut trees = Vec::new();
         for machine in &machines {
             // One that is left alone need not be there.
@@ -54,6 +66,23 @@ impl Run {
         }
         ui.progress_trees(&trees, machines.len() > 1);
         Ok(0)
+    }
+
+    /// Returns what opens a prompt on a step that failed, where that is wanted.
+    fn door(&self, session: &Session, ui: &Ui) -> Result<Option<Door>> {
+        if self.on_error != OnError::Repl {
+            return Ok(None);
+        }
+        if !ui.is_terminal() {
+            return Err(Error::usage("--on-error repl needs a terminal")
+                .hint("--on-error keep lets `snaptree shell --failed` look around later"));
+        }
+        let (ui, history) = (ui.clone(), session.paths.history.clone());
+        Ok(Some(Arc::new(move |error: &Error| {
+            ui.error(error);
+            ui.status("This is what is left of it: retry() runs the step again, Ctrl-D gives up.");
+            repl::open(&ui, &history)
+        })))
     }
 
     /// Goes through the script without a word first, where the orders can be wrong: nothing must be built then.
@@ -66,7 +95,8 @@ impl Run {
         let warnings = ui
             .events()
             .only(move |event| is_frozen && matches!(event, Event::MachineDeclared { .. } | Event::ByChance { .. }));
-        let mut planned = lua::plan_script(self.script.settings(session, self.jobs, orders), &warnings)?;
+        let mut planned =
+            lua::plan_script(self.script.settings(session, self.jobs, orders), self.script.source(), &warnings)?;
         planned.check(orders)?;
         if self.frozen {
             if let Some(failure) = planned.failure {

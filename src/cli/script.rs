@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::session::Session;
-use crate::lua::{Orders, Settings};
+use crate::lua::{self, Orders, Settings};
 
 /// A script, and what is said of it.
 #[derive(Args)]
@@ -53,17 +53,20 @@ impl Script {
         Orders { only: self.only.clone(), rebuild: self.rebuild.clone(), frozen, set: BTreeMap::from_iter(set) }
     }
 
-    pub fn settings<'a>(&'a self, session: &'a Session, jobs: u16, orders: &'a Orders) -> Settings<'a> {
+    pub fn settings<'a>(&self, session: &'a Session, jobs: u16, orders: &'a Orders) -> Settings<'a> {
         Settings {
             engine: Arc::clone(&session.engine),
             connect: session.connector(),
             cache: &session.paths.cache,
             jobs: usize::from(jobs),
             keep_failed: true,
+            door: None,
             stdlib: &session.paths.stdlib,
-            script: &self.script,
-            arguments: &self.arguments,
             orders,
         }
+    }
+
+    pub fn source(&self) -> lua::Script<'_> {
+        lua::Script { file: &self.script, arguments: &self.arguments }
     }
 }

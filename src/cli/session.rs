@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use super::Global;
 use crate::error::{Because, Error, Result};
@@ -25,7 +26,11 @@ pub struct Session {
 
 impl Session {
     pub fn open(global: &Global, ui: &Ui) -> Result<Self> {
-        let interrupt = interrupt_on_signals()?;
+        Self::open_for(global, ui, AtCtrlC::End)
+    }
+
+    pub fn open_for(global: &Global, ui: &Ui, at_ctrl_c: AtCtrlC) -> Result<Self> {
+        let interrupt = interrupt_on_signals(at_ctrl_c)?;
         let paths = Paths::from_env()?;
         let engine = connect(global.connect.as_deref(), &paths, ui.events(), interrupt)?;
         Ok(Self { engine, paths })
@@ -72,16 +77,26 @@ fn store_of_fake(uri: &str, paths: &Paths) -> Result<Store> {
     }
 }
 
+/// What a first Ctrl-C does; a second one meanwhile ends the process at once, but not where somebody types.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum AtCtrlC {
+    End,
+    StopTheLine,
+}
+
 /// Makes the first signal stop the work and clean up, and a second one end the process at once.
-fn interrupt_on_signals() -> Result<Interrupt> {
+fn interrupt_on_signals(at_ctrl_c: AtCtrlC) -> Result<Interrupt> {
     let interrupt = Interrupt::default();
+    let cannot = || "cannot handle signals".to_string();
+    let exit_code = crate::error::Kind::Interrupted.exit_code();
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        let cannot = || "cannot handle signals".to_string();
-        let exit_code = crate::error::Kind::Interrupted.exit_code();
+        let ends = signal != SIGINT || at_ctrl_c == AtCtrlC::End;
         // The order matters: the flag is looked at before it is raised.
-        signal_hook::flag::register_conditional_shutdown(signal, exit_code, Arc::clone(&interrupt.0))
-            .because(cannot)?;
-        signal_hook::flag::register(signal, Arc::clone(&interrupt.0)).because(cannot)?;
+        if ends {
+            flag::register_conditional_shutdown(signal, exit_code, Arc::clone(&interrupt.end)).because(cannot)?;
+            flag::register(signal, Arc::clone(&interrupt.end)).because(cannot)?;
+        }
+        flag::register(signal, Arc::clone(&interrupt.flag)).because(cannot)?;
     }
     Ok(interrupt)
 }

@@ -11,9 +11,10 @@ use super::error::from_lua;
 use super::guest::{Divergence, Guest};
 use super::options::Options;
 use super::plan;
+use super::prompt::{Door, post_mortem};
 use super::snapshot::Snapshot;
-use crate::error::{Error, Result};
-use crate::name::SnapshotName;
+use crate::error::{Error, Kind, Result};
+use crate::name::{SnapshotName, SnapshotPath};
 use crate::tree::{
     ASKED_FOR, Candidate, Engine, Event, Found, NodeId, Reason, Recalled, Resume, Session, Subject, Wanted,
 };
@@ -119,11 +120,19 @@ async fn grow(lua: &Lua, context: &Arc<Context>, parent: &NodeId, branches: &[Br
                 Found::Needed(reason) => branch.build(lua, context, parent, memory, reason).await,
             }
         });
-        let (grown, failures): (Vec<_>, Vec<_>) = join_all(growing).await.into_iter().partition(Result::is_ok);
-        return match Error::together(failures.into_iter().filter_map(Result::err).collect()) {
-            Some(error) => Err(error),
-            None => Ok(grown.into_iter().flatten().collect()),
-        };
+        let (mut grown, mut failures) = (Vec::with_capacity(branches.len()), Vec::new());
+        for (branch, ended) in branches.iter().zip(join_all(growing).await) {
+            // Only now, so that nobody types while another branch is built.
+            let ended = match (ended, &context.on_failure.door) {
+                (Err(error), Some(door)) => branch.look_into(lua, context, parent, memory, door, error).await,
+                (ended, _) => ended,
+            };
+            match ended {
+                Ok(node) => grown.push(node),
+                Err(error) => failures.push(error),
+            }
+        }
+        return Error::together(failures).map_or(Ok(grown), Err);
     }
 }
 
@@ -222,6 +231,31 @@ impl Branch {
         })
     }
 
+    /// Opens a prompt on what is left of a step that failed, for as long as it fails and somebody wants to run it again.
+    async fn look_into(
+        &self,
+        lua: &Lua,
+        context: &Arc<Context>,
+        parent: &NodeId,
+        memory: u64,
+        door: &Door,
+        mut error: Error,
+    ) -> Result<NodeId> {
+        let path = SnapshotPath { machine: parent.machine.clone(), snapshot: self.wanted.name.clone() };
+        while error.kind != Kind::Interrupted && context.engine.has_failed(&path)? {
+            let asks = door(&error);
+            if !post_mortem(lua, context, parent, &path, asks).await? {
+                break;
+            }
+            let reason = Reason::Changed("it is tried again".to_string());
+            match self.build(lua, context, parent, memory, reason).await {
+                Ok(node) => return Ok(node),
+                Err(again) => error = again,
+            }
+        }
+        Err(error)
+    }
+
     /// Looks for the last state in an earlier build up to which the step is the same.
     async fn find_foothold(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<Option<Resume>> {
         let (place, wanted) = (parent.clone(), Arc::clone(&self.wanted));
@@ -252,7 +286,7 @@ impl Branch {
         let build = context.blocking(move |engine| engine.start_build(&place, &wanted, resume)).await?;
         let ended = run(lua, context, &self.step, Arc::clone(&build.session)).await;
         let place = parent.clone();
-        let keeps = self.keep_failed.unwrap_or(context.keep_failed);
+        let keeps = self.keep_failed.unwrap_or(context.on_failure.keep);
         // Off the script's thread, for the builder goes there.
         let settle = move |engine: &Engine| match ended {
             Ok(Ended::Finished) if build.session.left_over().is_none() => {

@@ -24,6 +24,22 @@ impl Connections {
         Self { first, others: Mutex::default(), connect }
     }
 
+    /// Returns the connection that the script was started with.
+    pub fn first(&self) -> &Arc<Context> {
+        &self.first
+    }
+
+    pub fn all(&self) -> Vec<Arc<Context>> {
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = vec![Arc::clone(&self.first)];
+        for (_, other) in others.iter() {
+            if !all.iter().any(|known| Arc::ptr_eq(known, other)) {
+                all.push(Arc::clone(other));
+            }
+        }
+        all
+    }
+
     fn open(&self, uri: &str) -> Result<Arc<Context>> {
         if uri.is_empty() {
             return Err(Error::failed("libvirt.connect: the URI is empty").hint(format!("such as {CONNECT}")));

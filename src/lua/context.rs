@@ -1,17 +1,22 @@
 //! What every function of the Lua API works with, and how it waits without holding up the others.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use mlua::Lua;
 
 use super::budget::{Budget, memory_of_host};
+use super::contents::Contents;
 use super::control::{Control, Place};
 use super::endings::Endings;
 use super::error::STDLIB;
+use super::prompt::Door;
 use crate::error::{Error, Result};
 use crate::image::ImageCache;
-use crate::name::{MachineName, SnapshotName};
+use crate::name::{MachineName, SnapshotName, SnapshotPath};
+use crate::stop::Interrupt;
 use crate::tree::{ASKED_FOR, Engine, Event, Found, Reason, Subject};
 
 /// One connection, and what goes with it.
@@ -21,18 +26,60 @@ pub struct Context {
     /// What builders may take, on whatever connection.
     pub budget: Budget,
     pub control: Arc<Control>,
-    /// Whether what is left of a step that failed is kept, where the branch does not say.
-    pub keep_failed: bool,
+    pub on_failure: OnFailure,
+    /// The prompts that are open on a script that runs.
+    pub prompts: Arc<Prompts>,
+    /// What went into guests, where somebody may want it written down.
+    pub contents: Arc<Contents>,
     pub endings: Endings,
     declared: Mutex<Declared>,
     /// The coroutines in which steps run now.
     steps: Mutex<HashSet<usize>>,
 }
 
+/// What is done with a step that failed.
+#[derive(Clone, Default)]
+pub struct OnFailure {
+    /// Whether what is left of it is kept, where the branch does not say.
+    pub keep: bool,
+    /// Opens a prompt on it.
+    pub door: Option<Door>,
+}
+
+/// Prompts that are open while a script waits: an interrupt is theirs, and not the script's.
+#[derive(Default)]
+pub struct Prompts(AtomicUsize);
+
+impl Prompts {
+    /// Keeps interrupts from the script for as long as the returned value lives.
+    pub fn open(self: &Arc<Self>) -> OpenPrompt {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        OpenPrompt(Arc::clone(self))
+    }
+
+    /// Waits for an interrupt that is meant for the script.
+    pub async fn interrupted(&self, interrupt: &Interrupt) {
+        const TICK: Duration = Duration::from_millis(50);
+        while !interrupt.is_raised() || self.0.load(Ordering::SeqCst) > 0 && !interrupt.is_end() {
+            tokio::time::sleep(TICK).await;
+        }
+    }
+}
+
+pub struct OpenPrompt(Arc<Prompts>);
+
+impl Drop for OpenPrompt {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Which line of the script declared what.
 #[derive(Default)]
 struct Declared {
     machines: Vec<MachineName>,
+    /// In the order in which they were declared first.
+    snapshots: Vec<SnapshotPath>,
     places: HashMap<(MachineName, Option<SnapshotName>), String>,
 }
 
@@ -42,32 +89,34 @@ impl Context {
         images: Arc<ImageCache>,
         jobs: usize,
         control: Arc<Control>,
-        keep_failed: bool,
+        on_failure: OnFailure,
     ) -> Self {
         let memory = if engine.hypervisor.is_simulated() { None } else { memory_of_host() };
         let budget = Budget::new(jobs, memory);
-        Self::within(engine, images, budget, control, keep_failed)
-    }
-
-    /// Returns the context of another connection of the same script.
-    pub fn beside(&self, engine: Arc<Engine>) -> Self {
-        let (images, budget, control) = (Arc::clone(&self.images), self.budget.clone(), Arc::clone(&self.control));
-        Self::within(engine, images, budget, control, self.keep_failed)
-    }
-
-    fn within(
-        engine: Arc<Engine>,
-        images: Arc<ImageCache>,
-        budget: Budget,
-        control: Arc<Control>,
-        keep_failed: bool,
-    ) -> Self {
         Self {
             engine,
             images,
             budget,
             control,
-            keep_failed,
+            on_failure,
+            prompts: Arc::default(),
+            contents: Arc::default(),
+            endings: Endings::default(),
+            declared: Mutex::default(),
+            steps: Mutex::default(),
+        }
+    }
+
+    /// Returns the context of another connection of the same script.
+    pub fn beside(&self, engine: Arc<Engine>) -> Self {
+        Self {
+            engine,
+            images: Arc::clone(&self.images),
+            budget: self.budget.clone(),
+            control: Arc::clone(&self.control),
+            on_failure: self.on_failure.clone(),
+            prompts: Arc::clone(&self.prompts),
+            contents: Arc::clone(&self.contents),
             endings: Endings::default(),
             declared: Mutex::default(),
             steps: Mutex::default(),
@@ -98,11 +147,26 @@ impl Context {
             });
         }
         declared.places.insert(what, place);
-        if snapshot.is_none() {
+        if let Some(snapshot) = snapshot {
+            let path = SnapshotPath { machine: machine.clone(), snapshot: snapshot.clone() };
+            if !declared.snapshots.contains(&path) {
+                declared.snapshots.push(path);
+            }
+        } else if !declared.machines.contains(machine) {
             declared.machines.push(machine.clone());
             self.engine.events.emit(Event::MachineDeclared { machine: machine.to_string() });
         }
         Ok(())
+    }
+
+    /// Lets everything be declared once more.
+    pub fn forget_places(&self) {
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner).places.clear();
+    }
+
+    /// Lists the snapshots that were declared, in their order.
+    pub fn snapshots(&self) -> Vec<SnapshotPath> {
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner).snapshots.clone()
     }
 
     /// Notes that a step runs in a coroutine, for as long as the returned value is kept.

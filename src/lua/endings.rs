@@ -1,16 +1,14 @@
 //! Forks that are ending while the script goes on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
-
-use crate::tree::Builder;
 
 /// What is waited for before the script has ended, since QEMU takes its time to stop.
 #[derive(Default)]
 pub struct Endings(Mutex<Vec<JoinHandle<()>>>);
 
 impl Endings {
-    pub fn end(&self, fork: Arc<Builder>) {
+    pub fn end<T: Send + 'static>(&self, fork: T) {
         let ending = std::thread::spawn(move || drop(fork));
         let mut endings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         endings.retain(|ending| !ending.is_finished());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mlua::{FromLua, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
 use tokio::sync::Notify;
 
+use super::context::Context;
 use super::options::Options;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{CommandLine, FileMode};
@@ -51,7 +52,8 @@ impl Guest {
         Self { session, divergence }
     }
 
-    async fn perform(&self, request: Request) -> Result<Outcome> {
+    async fn perform(&self, lua: &Lua, request: Request) -> Result<Outcome> {
+        Context::of(lua)?.contents.keep(&request);
         let performed = if self.session.answers_at_once(&request) {
             self.session.perform(&request)
         } else {
@@ -69,13 +71,13 @@ impl Guest {
         }
     }
 
-    async fn wait(&self, operation: Operation, options: Options) -> Result<()> {
+    async fn wait(&self, lua: &Lua, operation: Operation, options: Options) -> Result<()> {
         let timeout = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
-        self.perform(Request { operation, payload: Payload::Nothing, timeout, check: true }).await?;
+        self.perform(lua, Request { operation, payload: Payload::Nothing, timeout, check: true }).await?;
         Ok(())
     }
 
-    async fn run(&self, command: CommandLine, options: Options) -> Result<Outcome> {
+    async fn run(&self, lua: &Lua, command: CommandLine, options: Options) -> Result<Outcome> {
         let stdin = options.bytes("stdin")?;
         let operation = Operation::Run {
             command,
@@ -84,17 +86,21 @@ impl Guest {
             cwd: options.string("cwd")?,
             user: options.string("user")?,
         };
-        self.perform(Request {
-            operation,
-            payload: stdin.map_or(Payload::Nothing, Payload::Bytes),
-            timeout: options.duration("timeout")?.unwrap_or(RUN_LIMIT),
-            check: options.boolean("check")?.unwrap_or(true),
-        })
+        self.perform(
+            lua,
+            Request {
+                operation,
+                payload: stdin.map_or(Payload::Nothing, Payload::Bytes),
+                timeout: options.duration("timeout")?.unwrap_or(RUN_LIMIT),
+                check: options.boolean("check")?.unwrap_or(true),
+            },
+        )
         .await
     }
 
     async fn write(
         &self,
+        lua: &Lua,
         path: String,
         content: Content,
         payload: Payload,
@@ -102,13 +108,13 @@ impl Guest {
         limit: Duration,
     ) -> Result<()> {
         let operation = Operation::Write { path, content, mode };
-        self.perform(Request { operation, payload, timeout: limit, check: true }).await?;
+        self.perform(lua, Request { operation, payload, timeout: limit, check: true }).await?;
         Ok(())
     }
 
-    async fn read(&self, path: String, payload: Payload, limit: Duration) -> Result<Outcome> {
+    async fn read(&self, lua: &Lua, path: String, payload: Payload, limit: Duration) -> Result<Outcome> {
         let operation = Operation::Read { path };
-        self.perform(Request { operation, payload, timeout: limit, check: true }).await
+        self.perform(lua, Request { operation, payload, timeout: limit, check: true }).await
     }
 }
 
@@ -169,6 +175,9 @@ fn unexpected(outcome: &Outcome) -> mlua::Error {
 
 /// What has a system inside that one can operate.
 pub trait InGuest: UserData + 'static {
+    /// Whether somebody sees the output of commands as it comes.
+    const STREAMS: bool = false;
+
     fn guest(&self) -> Result<Guest>;
 }
 
@@ -209,78 +218,78 @@ pub fn add_methods<T: InGuest, M: UserDataMethods<T>>(methods: &mut M) {
     methods.add_async_method("run", |lua, this, (command, options): (AnyCommand, Value)| async move {
         let known = ["check", "stdin", "env", "cwd", "user", "timeout"];
         let options = Options::read("guest:run", options, &known)?;
-        match this.guest()?.run(command.0, options).await? {
-            Outcome::Exit { status, stdout, stderr } => exit_table(&lua, status, &stdout.0, &stderr.0),
+        match this.guest()?.run(&lua, command.0, options).await? {
+            Outcome::Exit { status, stdout, stderr } => exit_table(&lua, status, &stdout.0, &stderr.0, T::STREAMS),
             other => Err(unexpected(&other)),
         }
     });
     methods.add_async_method(
         "write",
-        |_, this, (path, text, options): (GuestPath, mlua::LuaString, Value)| async move {
+        |lua, this, (path, text, options): (GuestPath, mlua::LuaString, Value)| async move {
             let options = Options::read("guest:write", options, &["mode", "owner", "timeout"])?;
             let bytes = text.as_bytes().to_vec();
             let limit = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
             let mode = file_mode(&options)?;
-            Ok(this.guest()?.write(path.0, Content::of(&bytes), Payload::Bytes(bytes), mode, limit).await?)
+            Ok(this.guest()?.write(&lua, path.0, Content::of(&bytes), Payload::Bytes(bytes), mode, limit).await?)
         },
     );
-    methods.add_async_method("push", |_, this, (host, path, options): (PathBuf, GuestPath, Value)| async move {
+    methods.add_async_method("push", |lua, this, (host, path, options): (PathBuf, GuestPath, Value)| async move {
         let options = Options::read("guest:push", options, &["mode", "owner", "timeout"])?;
         let limit = options.duration("timeout")?.unwrap_or(RUN_LIMIT);
         let mut mode = file_mode(&options)?;
         let cannot = || format!("cannot read `{}`", host.display());
         mode.mode = Some(mode.mode.unwrap_or(usual_mode(&host).because(cannot)?));
         let content = Content::of_file(&host).because(cannot)?;
-        Ok(this.guest()?.write(path.0, content, Payload::From(host), mode, limit).await?)
+        Ok(this.guest()?.write(&lua, path.0, content, Payload::From(host), mode, limit).await?)
     });
     methods.add_async_method("read", |lua, this, (path, options): (GuestPath, Value)| async move {
         let options = Options::read("guest:read", options, &["timeout"])?;
         let limit = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
-        match this.guest()?.read(path.0, Payload::Nothing, limit).await? {
+        match this.guest()?.read(&lua, path.0, Payload::Nothing, limit).await? {
             Outcome::Content(content) => lua.create_string(content.0),
             other => Err(unexpected(&other)),
         }
     });
-    methods.add_async_method("pull", |_, this, (path, host, options): (GuestPath, PathBuf, Value)| async move {
+    methods.add_async_method("pull", |lua, this, (path, host, options): (GuestPath, PathBuf, Value)| async move {
         let options = Options::read("guest:pull", options, &["timeout"])?;
         let limit = options.duration("timeout")?.unwrap_or(RUN_LIMIT);
-        this.guest()?.read(path.0, Payload::Into(host), limit).await?;
+        this.guest()?.read(&lua, path.0, Payload::Into(host), limit).await?;
         Ok(())
     });
-    methods.add_async_method("wait_for_unit", |_, this, (unit, options): (String, Value)| async move {
+    methods.add_async_method("wait_for_unit", |lua, this, (unit, options): (String, Value)| async move {
         let options = Options::read("guest:wait_for_unit", options, &["timeout"])?;
-        Ok(this.guest()?.wait(Operation::WaitForUnit { unit }, options).await?)
+        Ok(this.guest()?.wait(&lua, Operation::WaitForUnit { unit }, options).await?)
     });
-    methods.add_async_method("wait_for_port", |_, this, (port, options): (i64, Value)| async move {
+    methods.add_async_method("wait_for_port", |lua, this, (port, options): (i64, Value)| async move {
         let options = Options::read("guest:wait_for_port", options, &["timeout"])?;
         let port = u16::try_from(port).ok().filter(|port| *port > 0);
         let port = port.ok_or_else(|| Error::failed("guest:wait_for_port: a port is a number from 1 to 65535"))?;
-        Ok(this.guest()?.wait(Operation::WaitForPort { port }, options).await?)
+        Ok(this.guest()?.wait(&lua, Operation::WaitForPort { port }, options).await?)
     });
-    methods.add_async_method("wait_for_file", |_, this, (path, options): (GuestPath, Value)| async move {
+    methods.add_async_method("wait_for_file", |lua, this, (path, options): (GuestPath, Value)| async move {
         let options = Options::read("guest:wait_for_file", options, &["timeout"])?;
-        Ok(this.guest()?.wait(Operation::WaitForFile { path: path.0 }, options).await?)
+        Ok(this.guest()?.wait(&lua, Operation::WaitForFile { path: path.0 }, options).await?)
     });
-    methods.add_async_method("wait_until_succeeds", |_, this, (command, options): (AnyCommand, Value)| async move {
+    methods.add_async_method("wait_until_succeeds", |lua, this, (command, options): (AnyCommand, Value)| async move {
         let options = Options::read("guest:wait_until_succeeds", options, &["timeout"])?;
-        Ok(this.guest()?.wait(Operation::WaitUntilSucceeds { command: command.0 }, options).await?)
+        Ok(this.guest()?.wait(&lua, Operation::WaitUntilSucceeds { command: command.0 }, options).await?)
     });
-    methods.add_async_method("reboot", |_, this, options: Value| async move {
+    methods.add_async_method("reboot", |lua, this, options: Value| async move {
         let options = Options::read("guest:reboot", options, &["timeout"])?;
-        Ok(this.guest()?.wait(Operation::Reboot, options).await?)
+        Ok(this.guest()?.wait(&lua, Operation::Reboot, options).await?)
     });
-    methods.add_async_method("sync", |_, this, options: Value| async move {
+    methods.add_async_method("sync", |lua, this, options: Value| async move {
         let options = Options::read("guest:sync", options, &["timeout"])?;
-        Ok(this.guest()?.wait(Operation::Sync, options).await?)
+        Ok(this.guest()?.wait(&lua, Operation::Sync, options).await?)
     });
-    methods.add_async_method("time", |_, this, ()| async move {
-        match this.guest()?.perform(plain(Operation::Time)).await? {
+    methods.add_async_method("time", |lua, this, ()| async move {
+        match this.guest()?.perform(&lua, plain(Operation::Time)).await? {
             Outcome::Clock(seconds) => Ok(seconds),
             other => Err(unexpected(&other)),
         }
     });
     methods.add_async_method("info", |lua, this, ()| async move {
-        match this.guest()?.perform(plain(Operation::Info)).await? {
+        match this.guest()?.perform(&lua, plain(Operation::Info)).await? {
             Outcome::Facts(facts) => lua.create_table_from(facts),
             other => Err(unexpected(&other)),
         }
@@ -298,11 +307,28 @@ fn usual_mode(host: &std::path::Path) -> std::io::Result<u32> {
     Ok(if mode & 0o100 != 0 { 0o755 } else { 0o644 })
 }
 
-fn exit_table(lua: &Lua, status: i32, stdout: &[u8], stderr: &[u8]) -> mlua::Result<Table> {
+/// Where the mark of results is whose output somebody has seen.
+pub const STREAMED: &str = "snaptree.streamed";
+
+fn exit_table(lua: &Lua, status: i32, stdout: &[u8], stderr: &[u8], streamed: bool) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     table.set("status", status)?;
     table.set("ok", status == 0)?;
     table.set("stdout", lua.create_string(stdout)?)?;
     table.set("stderr", lua.create_string(stderr)?)?;
+    if streamed {
+        table.set_metatable(Some(mark(lua)?))?;
+    }
     Ok(table)
+}
+
+fn mark(lua: &Lua) -> mlua::Result<Table> {
+    match lua.named_registry_value::<Value>(STREAMED)? {
+        Value::Table(mark) => Ok(mark),
+        _ => {
+            let mark = lua.create_table()?;
+            lua.set_named_registry_value(STREAMED, &mark)?;
+            Ok(mark)
+        }
+    }
 }

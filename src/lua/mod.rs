@@ -7,6 +7,7 @@
 mod branch;
 mod budget;
 mod connection;
+mod contents;
 mod context;
 mod control;
 mod domain;
@@ -17,17 +18,17 @@ mod guest;
 mod host;
 mod image;
 mod machine;
-// Most of it is for the prompt.
-#[allow(dead_code)]
 mod manual;
 mod opened;
 mod options;
 mod parallel;
 mod params;
 mod plan;
+mod prompt;
 mod require;
 mod snapshot;
 mod take;
+mod tokens;
 mod tree;
 
 use std::path::Path;
@@ -42,12 +43,14 @@ use crate::name::MachineName;
 use crate::stop::Interrupt;
 use crate::tree::{Engine, Event, Events};
 use connection::Connections;
-use context::Context;
+use context::{Context, OnFailure};
 use control::{Control, no_such_param};
 pub use control::{Orders, Planned};
 use error::from_lua;
 pub use manual::stubs;
+pub use prompt::{Asker, Asks, Door, conversation, is_whole, run_prompt};
 use require::Modules;
+pub use tokens::{Kind as TokenKind, tokens};
 
 /// Opens another connection, by its URI.
 pub type Connector = Arc<dyn Fn(&str) -> Result<Arc<Engine>> + Send + Sync>;
@@ -62,22 +65,26 @@ pub struct Settings<'a> {
     pub jobs: usize,
     /// Whether what is left of a step that failed is kept, where the branch does not say.
     pub keep_failed: bool,
+    /// Opens a prompt on a step that failed, where one is wanted.
+    pub door: Option<Door>,
     /// The user's own modules.
     pub stdlib: &'a Path,
-    pub script: &'a Path,
-    pub arguments: &'a [String],
     pub orders: &'a Orders,
+}
+
+/// A script with its arguments.
+#[derive(Clone, Copy)]
+pub struct Script<'a> {
+    pub file: &'a Path,
+    pub arguments: &'a [String],
 }
 
 /// Runs a script to its end; returns the machines that it declared.
 ///
 /// `planned` is what a plan of it has told, which orders other than parameters need.
-pub fn run_script(settings: Settings, planned: Option<&Planned>) -> Result<Vec<MachineName>> {
-    let control = Arc::new(Control::running(settings.orders, planned));
-    let images = Arc::new(ImageCache::open(settings.cache)?);
-    let engine = Arc::clone(&settings.engine);
-    let context = Arc::new(Context::new(engine, images, settings.jobs, control, settings.keep_failed));
-    execute(&settings, &context, Arc::clone(&settings.connect))?;
+pub fn run_script(settings: Settings, script: Script, planned: Option<&Planned>) -> Result<Vec<MachineName>> {
+    let context = settings.context(Control::running(settings.orders, planned))?;
+    State::new(&context, Arc::clone(&settings.connect), settings.modules(Some(script)))?.execute(script)?;
     match context.control.params.unasked() {
         Some(key) => Err(no_such_param(key, &context.control.params.asked())),
         None => Ok(context.machines()),
@@ -85,51 +92,85 @@ pub fn run_script(settings: Settings, planned: Option<&Planned>) -> Result<Vec<M
 }
 
 /// Finds out what a run of a script would build, and changes nothing; `events` gets what the script prints.
-pub fn plan_script(settings: Settings, events: &Events) -> Result<Planned> {
+pub fn plan_script(settings: Settings, script: Script, events: &Events) -> Result<Planned> {
     let control = Arc::new(Control::planning(settings.orders));
     let engine = Arc::new(settings.engine.planning(events.clone()));
     let images = Arc::new(ImageCache::looking(settings.cache));
     let (open, muted) = (Arc::clone(&settings.connect), events.clone());
     let connect: Connector = Arc::new(move |uri| Ok(Arc::new(open(uri)?.planning(muted.clone()))));
-    let context = Arc::new(Context::new(engine, images, settings.jobs, control, false));
-    match execute(&settings, &context, connect) {
+    let context = Arc::new(Context::new(engine, images, settings.jobs, control, OnFailure::default()));
+    match State::new(&context, connect, settings.modules(Some(script)))?.execute(script) {
         Err(error) if error.kind == Kind::Interrupted => Err(error),
         ended => Ok(context.control.planned(ended.err())),
     }
 }
 
-fn execute(settings: &Settings, context: &Arc<Context>, connect: Connector) -> Result<()> {
-    let Settings { script, arguments, .. } = *settings;
-    let mut source = std::fs::read(script)
-        .map_err(|cause| Error::usage(format!("cannot read the script `{}`", script.display())).cause(cause))?;
+impl Settings<'_> {
+    fn context(&self, control: Control) -> Result<Arc<Context>> {
+        let images = Arc::new(ImageCache::open(self.cache)?);
+        let on_failure = OnFailure { keep: self.keep_failed, door: self.door.clone() };
+        let engine = Arc::clone(&self.engine);
+        Ok(Arc::new(Context::new(engine, images, self.jobs, Arc::new(control), on_failure)))
+    }
+
+    fn modules(&self, script: Option<Script>) -> Modules {
+        let beside = script.and_then(|script| script.file.parent()).filter(|parent| !parent.as_os_str().is_empty());
+        Modules { directories: vec![beside.unwrap_or(Path::new(".")).to_path_buf(), self.stdlib.to_path_buf()] }
+    }
+}
+
+/// A Lua state, and what lets it wait.
+struct State {
+    // It waits for what is under way, so it goes before what that works with.
+    runtime: tokio::runtime::Runtime,
+    lua: Lua,
+    context: Arc<Context>,
+    connections: Arc<Connections>,
+}
+
+impl State {
+    fn new(context: &Arc<Context>, connect: Connector, modules: Modules) -> Result<Self> {
+        let connections = Arc::new(Connections::new(Arc::clone(context), connect));
+        let lua = state(context, Arc::clone(&connections), modules).map_err(|error| from_lua(&error))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .because(|| "cannot start the runtime".to_string())?;
+        Ok(Self { runtime, lua, context: Arc::clone(context), connections })
+    }
+
+    fn execute(self, script: Script) -> Result<()> {
+        let Script { file, arguments } = script;
+        let source = read_script(file)?;
+        self.context.control.loaded(&source);
+        let interrupt = self.context.engine.interrupt.clone();
+        let name = format!("@{}", file.display());
+        let lua = &self.lua;
+        let result = self.runtime.block_on(async {
+            let running = async {
+                set_arguments(lua, file, arguments)?;
+                let main = lua.load(source).set_name(name).into_function()?;
+                main.call_async::<()>(MultiValue::from_iter(strings(lua, arguments)?)).await
+            };
+            tokio::select! {
+                biased;
+                () = self.context.prompts.interrupted(&interrupt) => Err(Error::interrupted()),
+                ended = running => ended.map_err(|error| from_lua(&error)),
+            }
+        });
+        interrupt.check()?;
+        result
+    }
+}
+
+/// Reads a script; a first line for the kernel is a comment.
+fn read_script(file: &Path) -> Result<Vec<u8>> {
+    let mut source = std::fs::read(file)
+        .map_err(|cause| Error::usage(format!("cannot read the script `{}`", file.display())).cause(cause))?;
     if source.starts_with(b"#!") {
         source.splice(..2, *b"--");
     }
-    context.control.loaded(&source);
-    let interrupt = settings.engine.interrupt.clone();
-    let beside = script.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let modules = Modules { directories: vec![beside.to_path_buf(), settings.stdlib.to_path_buf()] };
-    let connections = Arc::new(Connections::new(Arc::clone(context), connect));
-    let lua = state(context, connections, modules).map_err(|error| from_lua(&error))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .because(|| "cannot start the runtime".to_string())?;
-    let name = format!("@{}", script.display());
-    let result = runtime.block_on(async {
-        let running = async {
-            set_arguments(&lua, script, arguments)?;
-            let main = lua.load(source).set_name(name).into_function()?;
-            main.call_async::<()>(MultiValue::from_iter(strings(&lua, arguments)?)).await
-        };
-        tokio::select! {
-            biased;
-            () = interrupted(&interrupt) => Err(Error::interrupted()),
-            ended = running => ended.map_err(|error| from_lua(&error)),
-        }
-    });
-    interrupt.check()?;
-    result
+    Ok(source)
 }
 
 async fn interrupted(interrupt: &Interrupt) {
@@ -153,6 +194,8 @@ fn set_arguments(lua: &Lua, script: &Path, arguments: &[String]) -> mlua::Result
 fn state(context: &Arc<Context>, connections: Arc<Connections>, modules: Modules) -> mlua::Result<Lua> {
     let lua = Lua::new();
     lua.set_app_data(Arc::clone(context));
+    lua.set_app_data(Arc::clone(&connections));
+    lua.set_app_data(modules.clone());
     let globals = lua.globals();
     globals.set("machine", machine::table(&lua)?)?;
     globals.set("libvirt", connection::table(&lua, connections)?)?;

@@ -8,6 +8,7 @@ use mlua::{Lua, Table, Value};
 use super::context::Context;
 use super::error::STDLIB;
 use super::manual::META;
+use super::manual::Manual;
 use crate::error::{Because, Error, Result};
 
 pub static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/stdlib");
@@ -45,6 +46,30 @@ pub fn install(lua: &Lua, modules: Modules) -> mlua::Result<()> {
         }
     })?;
     lua.globals().set("require", require)
+}
+
+/// Lists the modules that can be asked for.
+pub fn names(modules: &Modules) -> Vec<String> {
+    let mut names: Vec<String> = Manual::embedded().modules().iter().map(|module| module.name.clone()).collect();
+    for directory in &modules.directories {
+        list(directory, "", &mut names);
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Lists the modules in a directory and in those right below it.
+fn list(directory: &Path, prefix: &str, names: &mut Vec<String>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        match name.strip_suffix(".lua") {
+            Some("init") if !prefix.is_empty() => names.push(prefix.trim_end_matches('.').to_string()),
+            Some(module) => names.push(format!("{prefix}{module}")),
+            None if prefix.is_empty() && path.is_dir() => list(&path, &format!("{name}."), names),
+            None => {}
+        }
+    }
 }
 
 impl Modules {

@@ -1,5 +1,6 @@
 //! What a person sees: the one consumer of the engine's events, and the only printer.
 
+mod by_hand;
 mod facts;
 mod progress;
 mod record;
@@ -25,6 +26,7 @@ use progress::Progress;
 pub use terminal::{End, LeaveKey, Terminal};
 
 /// The terminal, or what stands in its place: results on stdout, all else on stderr.
+#[derive(Clone)]
 pub struct Ui {
     progress: Arc<Mutex<Progress>>,
     quiet: bool,
@@ -53,6 +55,18 @@ impl Ui {
     pub fn events(&self) -> Events {
         let progress = Arc::clone(&self.progress);
         Events::new(move |event| progress.lock().unwrap_or_else(PoisonError::into_inner).show(event))
+    }
+
+    /// Lets lines be printed with `above` for as long as the returned value lives, since somebody types on the last one.
+    pub fn begin_typing(&self, above: impl FnMut(String) + Send + 'static) -> Typing {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).begin_typing(Box::new(above));
+        Typing(Arc::clone(&self.progress))
+    }
+
+    /// Says whether the terminal is to have colours (<https://no-color.org>).
+    pub fn has_colours(&self) -> bool {
+        let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        io::stdout().is_terminal() && !is_unwanted && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
     /// Prints `error: ...` with all that the error knows.
@@ -180,6 +194,15 @@ impl Ui {
 
     pub fn images(&self, images: &[CachedImage]) -> Result<()> {
         print(&table::images(images))
+    }
+}
+
+/// Somebody is typing.
+pub struct Typing(Arc<Mutex<Progress>>);
+
+impl Drop for Typing {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).end_typing();
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::by_hand::ByHand;
 use super::words::{one_line, seconds, shell_word, tame};
 use crate::tree::{Event, Subject};
 
@@ -25,7 +26,14 @@ pub struct Progress {
     under_way: HashMap<String, ProgressBar>,
     /// Output of each guest that has no line end yet.
     partial: HashMap<String, Vec<u8>>,
+    /// Output that is shown as it comes.
+    stream: ByHand,
+    /// Prints above the line that somebody is typing, while somebody is.
+    above: Option<Above>,
 }
+
+/// Prints whole lines.
+pub type Above = Box<dyn FnMut(String) + Send>;
 
 impl Progress {
     pub fn new(quiet: bool, verbose: bool, bars: bool) -> Self {
@@ -42,6 +50,8 @@ impl Progress {
             has_warned: false,
             under_way: HashMap::new(),
             partial: HashMap::new(),
+            stream: ByHand::default(),
+            above: None,
         }
     }
 
@@ -50,16 +60,39 @@ impl Progress {
     }
 
     /// Prints a line above the bars.
-    pub fn line(&self, line: &str) {
-        self.beside_bars(|| writeln!(io::stderr(), "{line}"));
+    pub fn line(&mut self, line: &str) {
+        self.beside_bars(line, |line| writeln!(io::stderr(), "{line}"));
     }
 
-    /// Prints while no bar is drawn. A reader who has gone misses it, and that is all.
-    fn beside_bars(&self, print: impl FnOnce() -> io::Result<()>) {
-        let _ = match &self.bars {
-            Some(bars) => bars.suspend(print),
-            None => print(),
+    /// Prints a line while no bar is drawn. A reader who has gone misses it, and that is all.
+    fn beside_bars(&mut self, line: &str, print: impl FnOnce(&str) -> io::Result<()>) {
+        self.stream.end_line();
+        let _ = match (&mut self.above, &self.bars) {
+            (Some(above), _) => {
+                above(format!("{line}\n"));
+                Ok(())
+            }
+            (None, Some(bars)) => bars.suspend(|| print(line)),
+            (None, None) => print(line),
         };
+    }
+
+    /// Somebody begins to type, where lines have to be printed with `above` and no bar can be.
+    pub fn begin_typing(&mut self, above: Above) {
+        self.stream.end_line();
+        self.above = Some(above);
+        self.draw_bars(ProgressDrawTarget::hidden());
+    }
+
+    pub fn end_typing(&mut self) {
+        self.above = None;
+        self.draw_bars(ProgressDrawTarget::stderr());
+    }
+
+    fn draw_bars(&self, target: ProgressDrawTarget) {
+        if let Some(bars) = &self.bars {
+            bars.set_draw_target(target);
+        }
     }
 
     /// Removes the bars of what was left unfinished.
@@ -67,7 +100,7 @@ impl Progress {
         self.under_way.drain().for_each(|(_, bar)| bar.finish_and_clear());
     }
 
-    fn status(&self, line: String) {
+    fn status(&mut self, line: String) {
         if !self.quiet {
             self.line(&line);
         }
@@ -77,7 +110,8 @@ impl Progress {
         match event {
             Event::Note(note) => self.status(format!("{note}.")),
             Event::Printed(line) if self.is_stdout_kept => self.status(line),
-            Event::Printed(line) => self.beside_bars(|| writeln!(io::stdout(), "{line}")),
+            Event::Printed(line) => self.beside_bars(&line, |line| writeln!(io::stdout(), "{line}")),
+            Event::Heard { stream, bytes } => self.stream.show(stream, &bytes),
             Event::ImageStarted { image, what } => {
                 self.status(format!("{image}: {what}."));
                 self.begin(&image, &image, &what);

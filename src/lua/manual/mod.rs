@@ -115,14 +115,14 @@ impl Manual {
         with_options.map(|entry| entry.options.iter().collect()).unwrap_or_default()
     }
 
-    /// Lists what a table of this type has in it, such as `guest.Result`.
-    pub fn fields(&self, type_: &str) -> Vec<&OptionDoc> {
-        self.tables.get(type_).map(|fields| fields.iter().collect()).unwrap_or_default()
+    /// Lists all that something can be called.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| entry.name.as_str())
     }
 
     /// Finds the name that is most like another.
     pub fn nearest(&self, name: &str) -> Option<&str> {
-        nearest(name, self.entries.iter().map(|entry| entry.name.as_str()))
+        nearest(name, self.names())
     }
 }
 

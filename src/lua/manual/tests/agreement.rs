@@ -10,7 +10,7 @@ use super::recorder::Recorder;
 use crate::fake;
 use crate::image::ImageCache;
 use crate::lua::connection::{Connection, Connections};
-use crate::lua::context::Context;
+use crate::lua::context::{Context, OnFailure};
 use crate::lua::control::{Control, Orders};
 use crate::lua::domain::Domain;
 use crate::lua::fork::Fork;
@@ -18,6 +18,7 @@ use crate::lua::guest::Guest;
 use crate::lua::image::{AnyImage, Work};
 use crate::lua::machine::Machine;
 use crate::lua::manual::{Entry, Kind, META, Manual, stubs};
+use crate::lua::prompt::Desk;
 use crate::lua::require::{EMBEDDED, Modules};
 use crate::lua::snapshot::Snapshot;
 use crate::stop::Interrupt;
@@ -33,7 +34,7 @@ fn state() -> Lua {
         Engine::new(fake::connect("fake:").unwrap(), Store::temporary().unwrap(), Events::none(), Interrupt::default());
     let control = Arc::new(Control::running(&Orders::default(), None));
     let images = Arc::new(ImageCache::looking(Path::new("/nosuch")));
-    let context = Arc::new(Context::new(Arc::new(engine), images, 1, control, false));
+    let context = Arc::new(Context::new(Arc::new(engine), images, 1, control, OnFailure::default()));
     let connections = Arc::new(Connections::new(Arc::clone(&context), Arc::new(|_| unreachable!())));
     crate::lua::state(&context, connections, Modules { directories: Vec::new() }).unwrap()
 }
@@ -94,6 +95,15 @@ fn the_globals_are_those_of_a_script() {
         let is_callable = table.metatable().is_some_and(|meta| meta.contains_key("__call").unwrap());
         assert_eq!(manual.entry(&name).unwrap().is_callable(), is_callable, "{name}");
     }
+}
+
+#[test]
+fn what_exists_at_the_prompt_only_is_what_it_has() {
+    let lua = state();
+    let connections = lua.app_data_ref::<Arc<Connections>>().map(|connections| Arc::clone(&connections)).unwrap();
+    let desk = Desk::new(&lua, connections, None).unwrap();
+    let told = Manual::embedded().globals().into_iter().filter(|entry| entry.is_at_prompt);
+    assert_eq!(names(told.map(|entry| entry.name.as_str())), keys(&desk.names));
 }
 
 #[test]

@@ -1,0 +1,32 @@
+//! What went into guests, by digest: journals keep digests alone, and a recipe that is written down needs the bytes.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::tree::{Content, Operation, Payload, Request};
+
+/// Keeps nothing until it is asked to.
+#[derive(Default)]
+pub struct Contents(Mutex<Option<HashMap<String, Payload>>>);
+
+impl Contents {
+    pub fn start_keeping(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+    }
+
+    /// Keeps what goes into a guest with a request.
+    pub fn keep(&self, request: &Request) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let content = match &request.operation {
+            Operation::Write { content, .. } | Operation::Run { stdin: Some(content), .. } => content,
+            _ => return,
+        };
+        if let Some(kept) = kept.as_mut() {
+            kept.insert(content.digest.clone(), request.payload.clone());
+        }
+    }
+
+    pub fn find(&self, content: &Content) -> Option<Payload> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.get(&content.digest).cloned()
+    }
+}

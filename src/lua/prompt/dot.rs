@@ -1,0 +1,151 @@
+//! The commands with a dot before them, which are not Lua.
+
+use std::path::Path;
+
+use super::ask::Answer;
+use super::desk::{At, Desk, readable};
+use super::{help, recipe, words};
+use crate::error::{Error, Result};
+use crate::name::MachineName;
+use crate::tree::nearest;
+
+pub const RELOAD: &str = ".reload";
+
+/// Each with its arguments and what it does.
+pub const COMMANDS: [(&str, &str, &str); 9] = [
+    (".help", "[NAME]", "show the commands, or what NAME is"),
+    (".tree", "[MACHINE]", "draw the tree of the machine in use, of MACHINE, or of all"),
+    (".journal", "", "list the operations since the snapshot of the working fork"),
+    (".save", "FILE", "write a script that builds what was made here"),
+    (".load", "FILE", "run a file of Lua"),
+    (RELOAD, "", "run the script given at the start again, building what changed"),
+    (".jobs", "", "list the forks and builders that run now"),
+    (".time", "LINE", "carry out a line and say how long it took"),
+    (".quit", "", "leave; Ctrl-D does too"),
+];
+
+/// Says whether a line is one of the commands, or means to be.
+pub fn is_command(line: &str) -> bool {
+    let mut letters = line.trim_start().chars();
+    letters.next() == Some('.') && letters.next().is_some_and(|c| c.is_ascii_alphabetic())
+}
+
+/// Carries out a line, whatever it is.
+pub async fn carry_out(desk: &Desk, line: &str) -> Result<Answer> {
+    let said = |text: String| Ok(Answer { text: Some(text), leaves: false });
+    let line = line.trim();
+    if let Some(asked) = line.strip_suffix('?').map(str::trim_end).filter(|asked| is_path(asked)) {
+        return said(help::on_name(desk, asked)?);
+    }
+    if !is_command(line) {
+        let text = desk.evaluate(line).await?;
+        return Ok(Answer { text, leaves: desk.is_retried() });
+    }
+    let (command, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let argument = argument.trim();
+    let command = known(command, argument)?;
+    let context = desk.context();
+    match command {
+        ".help" if argument.is_empty() => said(overview()),
+        ".help" => said(help::on_name(desk, argument)?),
+        ".tree" => {
+            let machine = match (argument, desk.at()) {
+                ("", at) => at.map(|at| at.work.of.machine.clone()),
+                (name, _) => Some(MachineName::new(name)?),
+            };
+            let context = desk.at().map_or_else(|| context.clone(), |at| at.context);
+            said(context.blocking(move |engine| words::drawn(engine, machine.as_ref())).await?)
+        }
+        ".journal" => said(journal(&desk.here()?)),
+        ".save" => said(recipe::save(desk, Path::new(argument)).await?),
+        ".load" => {
+            desk.load(&readable(argument)?, &[]).await?;
+            Ok(Answer { leaves: desk.is_retried(), ..Answer::default() })
+        }
+        RELOAD => {
+            desk.reload().await?;
+            Ok(Answer::default())
+        }
+        ".jobs" => {
+            let mut lines = Vec::new();
+            for context in desk.connections.all() {
+                let clones = context.blocking(|engine| engine.own_clones()).await?;
+                lines.extend(clones.into_iter().map(|(domain, of)| format!("{domain}  of {of}")));
+            }
+            said(if lines.is_empty() { "nothing runs".to_string() } else { lines.join("\n") })
+        }
+        ".time" => desk.timed(argument).await,
+        _ => Ok(Answer { text: None, leaves: true }),
+    }
+}
+
+/// Checks a command and whether it has the argument that it needs.
+fn known(command: &str, argument: &str) -> Result<&'static str> {
+    let Some((name, takes, _)) = COMMANDS.iter().find(|(name, ..)| *name == command) else {
+        let error = Error::usage(format!("there is no command `{command}`"));
+        return Err(match nearest(command, COMMANDS.iter().map(|(name, ..)| *name)) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint("`.help` lists the commands"),
+        });
+    };
+    match (takes.is_empty(), takes.starts_with('['), argument.is_empty()) {
+        (false, false, true) => {
+            Err(Error::usage(format!("{name}: {takes} is missing")).hint(format!("{name} {takes}")))
+        }
+        (true, _, false) => Err(Error::usage(format!("{name} takes nothing, not `{argument}`"))),
+        _ => Ok(name),
+    }
+}
+
+/// Says whether a text before a question mark is what one can ask about: a name, with what it is of.
+fn is_path(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.:".contains(c))
+}
+
+fn overview() -> String {
+    let width = COMMANDS.iter().map(|(name, takes, _)| name.len() + 1 + takes.len()).max().unwrap_or_default();
+    let line = |(name, takes, does): &(&str, &str, &str)| {
+        let command = format!("{name} {takes}");
+        format!("{command:width$}  {does}")
+    };
+    let commands: Vec<String> = COMMANDS.iter().map(line).collect();
+    format!("{}\n\nAll else is Lua: help() lists what there is, and NAME? explains NAME.", commands.join("\n"))
+}
+
+/// Lists the operations of the working fork.
+fn journal(at: &At) -> String {
+    let lines = at.work.lines();
+    if lines.is_empty() {
+        return format!("nothing was done since {}", at.work.place());
+    }
+    let line = |(n, (operation, is_untold)): (usize, &(String, bool))| {
+        let mark = if *is_untold { "  (broken off, or after that)" } else { "" };
+        format!("{}: {operation}{mark}", n + 1)
+    };
+    lines.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_told_from_lua() {
+        for (line, is) in [(".tree", true), ("  .save x", true), (".5 + 1", false), ("...", false), ("x.y", false)] {
+            assert_eq!(is_command(line), is, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_is_refused() {
+        for (command, argument, error) in [
+            (".tre", "", "there is no command `.tre`\nhint: did you mean `.tree`?"),
+            (".xyz", "", "there is no command `.xyz`\nhint: `.help` lists the commands"),
+            (".save", "", ".save: FILE is missing\nhint: .save FILE"),
+            (".jobs", "x", ".jobs takes nothing, not `x`"),
+        ] {
+            assert_eq!(known(command, argument).expect_err(command).to_string(), error);
+        }
+        assert_eq!(known(".tree", "").expect("a command"), ".tree");
+    }
+}

@@ -1,0 +1,111 @@
+//! The prompt: lines that are carried out one by one on a script's own runtime.
+
+mod ask;
+mod complete;
+mod desk;
+mod dot;
+mod help;
+mod recipe;
+mod show;
+mod words;
+
+use std::sync::Arc;
+
+pub use ask::{Asker, Asks, conversation};
+pub use desk::{Desk, is_whole};
+pub use show::{quoted, whole};
+
+use crate::error::{Error, Result};
+use crate::lua::connection::Connections;
+use crate::lua::context::Context;
+use crate::lua::control::Control;
+use crate::lua::domain::Domain;
+use crate::lua::error::from_lua;
+use crate::lua::snapshot::Snapshot;
+use crate::lua::{Script, Settings, State, interrupted};
+use crate::name::SnapshotPath;
+use crate::tree::NodeId;
+use ask::Ask;
+use desk::At;
+use mlua::Lua;
+
+/// Where a prompt is opened on a script that has come to a failure; it is told of that.
+pub type Door = Arc<dyn Fn(&Error) -> Asks + Send + Sync>;
+
+/// Answers until nobody asks any more, or the process is to end.
+pub async fn serve(desk: &Desk, mut asks: Asks) -> Result<()> {
+    let interrupt = desk.context().engine.interrupt.clone();
+    let ended = async {
+        loop {
+            interrupted(&interrupt).await;
+            if interrupt.is_end() {
+                return;
+            }
+            // Nothing was under way.
+            interrupt.lower();
+        }
+    };
+    tokio::pin!(ended);
+    loop {
+        let ask = tokio::select! {
+            biased;
+            () = &mut ended => return Err(Error::interrupted()),
+            ask = asks.next() => ask,
+        };
+        // Whoever asked may be gone by the time of the answer.
+        let _ = match ask {
+            None => return Ok(()),
+            Some(Ask::Place(reply)) => reply.send(desk.place()).is_ok(),
+            Some(Ask::Line(line, reply)) => reply.send(desk.line(&line).await).is_ok(),
+            Some(Ask::Complete { line, at, reply }) => reply.send(complete::complete(desk, &line, at)).is_ok(),
+            Some(Ask::Hint { line, at, reply }) => reply.send(complete::hint(desk, &line, at)).is_ok(),
+        };
+    }
+}
+
+/// Answers one line after the other, after a script where there is one; what is wrong with that is told.
+pub fn run_prompt(
+    settings: &Settings,
+    script: Option<Script>,
+    asks: Asks,
+    told: impl Fn(&Error) -> Result<()>,
+) -> Result<()> {
+    let context = settings.context(Control::running(settings.orders, None))?;
+    context.contents.start_keeping();
+    let state = State::new(&context, Arc::clone(&settings.connect), settings.modules(script))?;
+    let script = script.map(|script| (script.file.to_path_buf(), script.arguments.to_vec()));
+    let desk = Desk::new(&state.lua, Arc::clone(&state.connections), script).map_err(|error| from_lua(&error))?;
+    let ended = state.runtime.block_on(async {
+        if desk.script.is_some()
+            && let Err(error) = desk.line(dot::RELOAD).await
+        {
+            told(&error)?;
+        }
+        serve(&desk, asks).await
+    });
+    desk.work_in(None);
+    ended
+}
+
+/// Lets somebody look into what is left of a step that failed; says whether the step is to be run again.
+pub async fn post_mortem(
+    lua: &Lua,
+    context: &Arc<Context>,
+    parent: &NodeId,
+    path: &SnapshotPath,
+    asks: Asks,
+) -> Result<bool> {
+    let _open = context.prompts.open();
+    let connections = lua.app_data_ref::<Arc<Connections>>().map(|connections| Arc::clone(&connections));
+    let connections = connections.ok_or_else(|| Error::bug("this Lua state has no connections"))?;
+    let desk = Desk::new(lua, connections, None).map_err(|error| from_lua(&error))?;
+    let domain = Domain::new(Arc::clone(context), parent.machine.clone());
+    desk.names.raw_set("parent", Snapshot::grown(&domain, parent.clone())).map_err(|error| from_lua(&error))?;
+    desk.allow_retry();
+    let place = path.clone();
+    let work = Arc::new(context.blocking(move |engine| engine.work_on_failed(&place)).await?);
+    desk.work_in(Some(At { context: Arc::clone(context), work }));
+    let served = serve(&desk, asks).await;
+    desk.leave().await;
+    served.map(|()| desk.is_retried())
+}

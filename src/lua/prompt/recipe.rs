@@ -1,0 +1,300 @@
+//! `.save`: a script that builds the tree that was made at the prompt, written down from its journals.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use super::desk::Desk;
+use super::show::{is_name, quoted};
+use crate::error::{Because, Error, Result};
+use crate::hypervisor::{CommandLine, FileMode, Firmware, Network};
+use crate::lua::contents::Contents;
+use crate::name::SnapshotPath;
+use crate::tree::{Content, Definition, Journal, Machine, Node, Operation, Outcome, Payload};
+
+/// The first line of what is written, by which it is known again.
+const HEADER: &str = "-- Written by `.save` at snaptree's prompt.";
+const INDENT: &str = "  ";
+
+/// Writes the recipe of what was made at the prompt, with all that it stands on; says what it wrote.
+pub async fn save(desk: &Desk, file: &Path) -> Result<String> {
+    let context = desk.context();
+    let made = context.snapshots();
+    let mut written = Vec::new();
+    let mut machines: Vec<_> = made.iter().map(|path| path.machine.clone()).collect();
+    machines.dedup();
+    let mut names = Names::default();
+    for machine in machines.iter().collect::<BTreeSet<_>>() {
+        let name = machine.clone();
+        let seen = context.blocking(move |engine| engine.existing_now(&name)).await;
+        // One that was deleted is a dead end.
+        let Ok(seen) = seen else { continue };
+        let recipe = Recipe { machine: &seen, contents: &context.contents, names: &mut names };
+        written.extend(recipe.write(&made)?);
+    }
+    if written.is_empty() {
+        return Err(Error::failed("nothing was made at this prompt")
+            .hint("snapshot(\"NAME\") keeps the working fork as it is as a branch"));
+    }
+    let has_other = std::fs::read_to_string(file).is_ok_and(|text| !text.starts_with(HEADER)) || file.is_dir();
+    if has_other {
+        return Err(Error::failed(format!("`{}` exists already, and .save did not write it", file.display()))
+            .hint("choose another name; nothing was written"));
+    }
+    let cannot = || format!("cannot write `{}`", file.display());
+    std::fs::write(file, format!("{HEADER}\n{}", written.concat())).because(cannot)?;
+    Ok(format!("wrote {}", file.display()))
+}
+
+/// The names of variables, each used once.
+#[derive(Default)]
+struct Names(BTreeSet<String>);
+
+impl Names {
+    fn of(&mut self, name: &str) -> String {
+        let letters = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let mut word: String = name.chars().map(letters).collect();
+        if !is_name(&word) {
+            word.insert(0, '_');
+        }
+        while !self.0.insert(word.clone()) {
+            word.push('_');
+        }
+        word
+    }
+}
+
+struct Recipe<'a> {
+    machine: &'a Machine,
+    contents: &'a Contents,
+    names: &'a mut Names,
+}
+
+impl Recipe<'_> {
+    /// Writes a machine with those of its nodes that were made, and what they stand on; parents first.
+    fn write(mut self, made: &[SnapshotPath]) -> Result<Option<String>> {
+        let mut wanted = BTreeSet::new();
+        for path in made.iter().filter(|path| path.machine == self.machine.name) {
+            let mut next = self.machine.node(path.snapshot.as_str());
+            while let Some(node) = next.filter(|node| wanted.insert(node.name().to_string())) {
+                next = node.snapshot.parent.as_deref().and_then(|parent| self.machine.node(parent));
+            }
+        }
+        let roots = self.machine.nodes.iter().filter(|node| node.snapshot.parent.is_none());
+        let roots: Vec<&Node> = roots.filter(|node| wanted.contains(node.name())).collect();
+        let Some(first) = roots.first() else { return Ok(None) };
+        let vm = self.names.of("vm");
+        let mut text = format!("\nlocal {vm} = {}\n", self.definition(first)?);
+        for root in roots {
+            let name = self.names.of(root.name());
+            let made = match &root.record {
+                Some(record) if record.is_ours && record.built_on.is_none() => {
+                    format!("{vm}:root({}{})", quoted(root.name().as_bytes()), options(&[comment(root)]))
+                }
+                _ => format!("{vm}:find({})", quoted(root.name().as_bytes())),
+            };
+            text += &format!("\nlocal {name} = {made}\n");
+            self.branches(root, &[&vm, &name], &wanted, &mut text)?;
+        }
+        Ok(Some(text))
+    }
+
+    fn definition(&self, root: &Node) -> Result<String> {
+        let machine = quoted(self.machine.name.as_str().as_bytes());
+        if !self.machine.is_ours {
+            return Ok(format!("machine.open({machine})"));
+        }
+        let definition = root.definition()?;
+        let image = root.image_expression().ok_or_else(|| {
+            Error::failed(format!("how the image of `{}` was made is not known", self.machine.name))
+                .cause("its root is older than that record, or the image was made by a function of a script")
+                .hint("images.debian, images.tiny, image.file and image.url are known")
+        })?;
+        Ok(format!("machine({machine}, {{\n{}}})", fields(&image, &definition)))
+    }
+
+    /// Writes what grows from a node; the variables are those of the machine and of the node.
+    fn branches(
+        &mut self,
+        parent: &Node,
+        [vm, variable]: &[&str; 2],
+        wanted: &BTreeSet<String>,
+        text: &mut String,
+    ) -> Result<()> {
+        let children = self.machine.children(parent.name()).filter(|node| wanted.contains(node.name()));
+        for node in children.collect::<Vec<_>>() {
+            let name = self.names.of(node.name());
+            let made = match node.record {
+                Some(_) => self.branch(node, variable)?,
+                None => format!("{vm}:find({})", quoted(node.name().as_bytes())),
+            };
+            *text += &format!("\nlocal {name} = {made}\n");
+            self.branches(node, &[vm, &name], wanted, text)?;
+        }
+        Ok(())
+    }
+
+    fn branch(&self, node: &Node, parent: &str) -> Result<String> {
+        let journal = node.journal()?;
+        let mut steps = String::new();
+        for (n, entry) in journal.entries.iter().enumerate() {
+            let step = self.operation(&entry.operation, &entry.outcome, Duration::from_millis(entry.took));
+            let step = step.map_err(|error| {
+                Error::failed(format!("operation {} of `{}` cannot be written down", n + 1, node.name()))
+                    .caused_by(error)
+            })?;
+            steps += &format!("{INDENT}guest:{step}\n");
+        }
+        let options = options(&[comment(node), inputs(&journal)]);
+        let name = quoted(node.name().as_bytes());
+        Ok(format!("{parent}:branch({name}, function(guest)\n{steps}end{options})"))
+    }
+
+    /// Writes what does an operation again.
+    fn operation(&self, operation: &Operation, outcome: &Outcome, took: Duration) -> Result<String> {
+        const LONG_RUN: Duration = Duration::from_secs(30 * 60);
+        const LONG_WAIT: Duration = Duration::from_secs(2 * 60);
+        let timeout = |long: Duration| (took > long).then(|| format!("timeout = {}", took.as_secs() * 3));
+        let text = |word: &str| quoted(word.as_bytes());
+        let wait = |name: &str, what: String| format!("{name}({what}{})", options(&[timeout(LONG_WAIT)]));
+        Ok(match operation {
+            Operation::Run { command, stdin, env, cwd, user } => {
+                let stdin = stdin.as_ref().map(|content| self.bytes(content)).transpose()?;
+                let has_failed = matches!(outcome, Outcome::Exit { status, .. } if *status != 0);
+                let env: Vec<String> =
+                    env.iter().map(|(name, value)| format!("{} = {}", key(name), text(value))).collect();
+                let options = options(&[
+                    has_failed.then(|| "check = false".to_string()),
+                    stdin.map(|bytes| format!("stdin = {bytes}")),
+                    (!env.is_empty()).then(|| format!("env = {{ {} }}", env.join(", "))),
+                    cwd.as_ref().map(|cwd| format!("cwd = {}", text(cwd))),
+                    user.as_ref().map(|user| format!("user = {}", text(user))),
+                    timeout(LONG_RUN),
+                ]);
+                match options.is_empty() {
+                    true => format!("run {}", written(command)),
+                    false => format!("run({}{options})", written(command)),
+                }
+            }
+            Operation::Write { path, content, mode } => {
+                let options = options(&mode_options(mode));
+                match self.contents.find(content) {
+                    Some(Payload::From(host)) => {
+                        format!("push({}, {}{options})", text(&host.to_string_lossy()), text(path))
+                    }
+                    _ => format!("write({}, {}{options})", text(path), self.bytes(content)?),
+                }
+            }
+            Operation::Read { path } => format!("read {}", text(path)),
+            Operation::WaitForUnit { unit } => wait("wait_for_unit", text(unit)),
+            Operation::WaitForPort { port } => wait("wait_for_port", port.to_string()),
+            Operation::WaitForFile { path } => wait("wait_for_file", text(path)),
+            Operation::WaitUntilSucceeds { command } => wait("wait_until_succeeds", written(command)),
+            Operation::Reboot => "reboot()".to_string(),
+            Operation::Sync => "sync()".to_string(),
+            Operation::Time => "time()".to_string(),
+            Operation::Info => "info()".to_string(),
+        })
+    }
+
+    /// Writes what went into a guest, as far as it is known.
+    fn bytes(&self, content: &Content) -> Result<String> {
+        match self.contents.find(content) {
+            Some(Payload::Bytes(bytes)) => Ok(quoted(&bytes)),
+            _ => Err(Error::failed("a journal keeps only the digest of what went into the guest")
+                .hint("what went in at this prompt is known, and what its script did: `snaptree repl SCRIPT`")),
+        }
+    }
+}
+
+fn written(command: &CommandLine) -> String {
+    match command {
+        CommandLine::Shell(line) => quoted(line.as_bytes()),
+        CommandLine::Argv(words) => {
+            let words: Vec<String> = words.iter().map(|word| quoted(word.as_bytes())).collect();
+            format!("{{ {} }}", words.join(", "))
+        }
+    }
+}
+
+fn mode_options(mode: &FileMode) -> [Option<String>; 2] {
+    [
+        mode.mode.map(|mode| format!("mode = \"{mode:04o}\"")),
+        mode.owner.as_ref().map(|owner| format!("owner = {}", quoted(owner.as_bytes()))),
+    ]
+}
+
+/// Writes a last argument with these in it; nothing when there are none.
+fn options(options: &[Option<String>]) -> String {
+    let set: Vec<&str> = options.iter().flatten().map(String::as_str).collect();
+    if set.is_empty() { String::new() } else { format!(", {{ {} }}", set.join(", ")) }
+}
+
+fn key(name: &str) -> String {
+    if is_name(name) { name.to_string() } else { format!("[{}]", quoted(name.as_bytes())) }
+}
+
+fn comment(node: &Node) -> Option<String> {
+    let comment = &node.snapshot.comment;
+    (!comment.is_empty()).then(|| format!("comment = {}", quoted(comment.as_bytes())))
+}
+
+fn inputs(journal: &Journal) -> Option<String> {
+    let value = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => quoted(text.as_bytes()),
+        other => other.to_string(),
+    };
+    let inputs: Vec<String> =
+        journal.inputs.iter().map(|(name, input)| format!("{} = {}", key(name), value(input))).collect();
+    (!inputs.is_empty()).then(|| format!("inputs = {{ {} }}", inputs.join(", ")))
+}
+
+/// Writes a machine's options, one on each line; those that are as they are anyway are left out.
+fn fields(image: &str, definition: &Definition) -> String {
+    let network = match &definition.network {
+        Network::User => None,
+        Network::None => Some("none".to_string()),
+        Network::Network(name) => Some(format!("network:{name}")),
+        Network::Bridge(name) => Some(format!("bridge:{name}")),
+    };
+    let text = |text: &String| quoted(text.as_bytes());
+    let extra_xml = Some(&definition.extra_xml).filter(|xml| !xml.is_empty());
+    let fields = [
+        ("image", Some(image.to_string())),
+        ("memory", Some(format!("\"{}\"", size(definition.memory)))),
+        ("cpus", (definition.cpus != 1).then(|| definition.cpus.to_string())),
+        ("disk", definition.disk.map(|bytes| format!("\"{}\"", size(bytes)))),
+        ("cpu_model", definition.cpu_model.as_ref().map(text)),
+        ("firmware", (definition.firmware == Firmware::Uefi).then(|| "\"uefi\"".to_string())),
+        ("network", network.as_ref().map(text)),
+        ("extra_xml", extra_xml.map(text)),
+    ];
+    fields.into_iter().filter_map(|(name, value)| Some(format!("{INDENT}{name} = {},\n", value?))).collect()
+}
+
+/// Writes a size exactly, in the largest unit that it is a whole number of.
+fn size(bytes: u64) -> String {
+    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let whole = units.into_iter().find(|(_, bits)| bytes >= 1 << bits && bytes.trailing_zeros() >= *bits);
+    whole.map_or_else(|| format!("{bytes}B"), |(unit, bits)| format!("{}{unit}", bytes >> bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_written_exactly() {
+        for (bytes, text) in [(1 << 30, "1GiB"), (1536 << 20, "1536MiB"), (1 << 10, "1KiB"), (1500, "1500B")] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn a_variable_is_a_word_of_luas_and_used_once() {
+        let mut names = Names::default();
+        let made: Vec<String> =
+            ["vm", "a-b", "a b", "end", "1st", "データ"].iter().map(|name| names.of(name)).collect();
+        assert_eq!(made, ["vm", "a_b", "a_b_", "_end", "_1st", "___"]);
+    }
+}

@@ -1,0 +1,61 @@
+//! Where lines come from: somebody who types at a terminal, or a pipe. They are carried out elsewhere.
+
+mod editor;
+mod helper;
+mod piped;
+
+use std::path::Path;
+use std::thread::JoinHandle;
+
+use crate::error::{Because, Error, Result};
+use crate::lua::{Asker, Asks, conversation};
+use crate::ui::Ui;
+
+/// Starts to read lines that somebody types; they are remembered in the file `history`.
+pub fn open(ui: &Ui, history: &Path) -> Asks {
+    let (asker, asks) = conversation();
+    let (ui, history) = (ui.clone(), history.to_path_buf());
+    start(move || {
+        if let Err(error) = editor::type_lines(&asker, &ui, &history) {
+            ui.error(&error);
+        }
+    });
+    asks
+}
+
+/// Starts to read lines from the standard input until one fails.
+pub fn read(ui: &Ui) -> (Asks, Lines) {
+    let ui = ui.clone();
+    lines(move |asker| piped::read_lines(asker, &ui))
+}
+
+/// Starts to carry out one line and to print what comes of it.
+pub fn evaluate(ui: &Ui, line: &str) -> (Asks, Lines) {
+    let (ui, line) = (ui.clone(), line.to_string());
+    lines(move |asker| piped::carry_out(asker, &ui, &line).map(|_| ()))
+}
+
+/// Lines that are on their way.
+pub struct Lines(JoinHandle<Result<()>>);
+
+impl Lines {
+    /// Waits until the last one was carried out, or one failed.
+    pub fn end(self) -> Result<()> {
+        self.0.join().unwrap_or_else(|_| Err(Error::bug("the reader of lines broke")))
+    }
+}
+
+fn lines(read: impl FnOnce(&Asker) -> Result<()> + Send + 'static) -> (Asks, Lines) {
+    let (asker, asks) = conversation();
+    (asks, Lines(start(move || read(&asker))))
+}
+
+fn start<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    std::thread::spawn(read)
+}
+
+/// Makes the directory of a file.
+fn make_room(file: &Path) -> Result<()> {
+    let directory = file.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory).because(|| format!("cannot make `{}`", directory.display()))
+}
