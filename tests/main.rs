@@ -15,6 +15,7 @@ mod rebuilt;
 mod recipes;
 mod refactorings;
 mod refusals;
+mod repl;
 mod resume;
 mod run;
 mod shell;

@@ -11,5 +11,6 @@ mod kills;
 mod lab;
 mod live;
 mod primitives;
+mod repl;
 mod shell;
 mod walk;
