@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::agent::calls::{Calls, PATIENT, QUICK};
-use crate::agent::process::Process;
+use crate::agent::process::{self, Process};
 use crate::agent::transport::{Transport, TransportError};
 use crate::agent::{file, sockets};
 use crate::error::{Error, Kind, Result};
@@ -190,17 +190,21 @@ impl<T: Transport> Guest for Agent<T> {
     }
 
     fn set_time(&self, seconds: u64, stop: &Stop) -> Result<()> {
-        // It also sets the hardware clock, by a program that not every system has, and fails without.
-        if self.calls.call("guest-set-time", json!({ "time": seconds * 1_000_000_000 }), QUICK).is_ok() {
+        let seconds_since = format!("@{seconds}");
+        let date = self.poll("the guest agent", stop, || {
+            match process::finish(&self.calls, "date", &["-u", "-s", &seconds_since]) {
+                // There is no such program, or none that can do that.
+                Err(TransportError::Agent { .. }) => Ok(Some(None)),
+                status => status.map(|status| Some(status.exit_code)),
+            }
+        })?;
+        if date == Some(0) {
             return Ok(());
         }
-        let date = Command::argv(["date", "-u", "-s", &format!("@{seconds}")]);
-        match self.run(&date, &mut |_, _| {}, stop)? {
-            Exit(0) => Ok(()),
-            Exit(status) => {
-                Err(Error::failed("cannot set the guest's clock").cause(format!("`date` has exit status {status}")))
-            }
-        }
+        // The agent's own way sets the hardware clock too, which QEMU keeps right and which takes until the next second.
+        let time = json!({ "time": seconds * 1_000_000_000 });
+        let failed = |error| file::failure("cannot set the guest's clock", &error);
+        self.calls.call("guest-set-time", time, QUICK).map(drop).map_err(failed)
     }
 
     fn info(&self, stop: &Stop) -> Result<BTreeMap<String, String>> {

@@ -19,7 +19,8 @@ const LAUNCH: &str =
 const SMALL_INPUT: usize = 64 << 10;
 /// How long a command runs before its output is asked for.
 const SHORT_RUN: Duration = Duration::from_millis(300);
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// Not shorter: an emulated guest takes about as long to say that it is not done yet.
+const FIRST_PAUSE: Duration = Duration::from_millis(30);
 const LAST_PAUSE: Duration = Duration::from_millis(80);
 /// How long to wait for what was killed.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
@@ -176,7 +177,7 @@ impl<'a, T: Transport> Tail<'a, T> {
 }
 
 /// Runs a small program of ours to its end.
-fn finish<T: Transport>(calls: &Calls<T>, path: &str, args: &[&str]) -> Result<Status, TransportError> {
+pub fn finish<T: Transport>(calls: &Calls<T>, path: &str, args: &[&str]) -> Result<Status, TransportError> {
     let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
     let pid = calls.exec(path, &args, &[])?;
     wait_for(calls, pid)

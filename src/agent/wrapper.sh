@@ -30,7 +30,8 @@ fi
 status=$?
 size=0
 if [ -s "$files/out" ] || [ -s "$files/err" ]; then
-    size=$(cat "$files/out" "$files/err" | wc -c)
+    size=$(wc -c <"$files/out")
+    [ ! -s "$files/err" ] || size=$((size + $(wc -c <"$files/err")))
 fi
 if [ "$size" -gt 1000000 ]; then
     echo files

@@ -146,10 +146,10 @@ impl Builder {
         let flattening = (!deep.is_empty()).then(|| flatten(engine, &running.domain, deep));
         let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
         let stop = Stop::after(BOOT_LIMIT, &engine.interrupt);
-        let answers = guest.wait_until_ready(&stop).and_then(|()| match goes_on {
+        let answers = match goes_on {
             true => guest.set_time(super::now(), &stop),
-            false => guest.wait_until_booted(&stop),
-        });
+            false => guest.wait_until_ready(&stop).and_then(|()| guest.wait_until_booted(&stop)),
+        };
         answers.map_err(|error| match error.kind {
             Kind::Interrupted => error,
             kind => Error::new(kind, format!("the guest of `{node}` does not answer"))
