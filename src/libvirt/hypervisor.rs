@@ -250,6 +250,10 @@ impl Hypervisor for Libvirt {
         if let Some(root) = embed::root_of(&self.uri) {
             domain_xml::place_agent(&mut domain, &embed::agent_socket(&root, &clone.uuid));
         }
+        // Where nothing of QEMU's own may be in a domain, the RAM is left to libvirt.
+        if clone.ram != Ram::Default {
+            live_xml::ask_less(&mut domain);
+        }
         live::start(&self.connect(), &clone.name, domain, &clone.ram, clone.from.as_ref(), clone.paused, self.owner())
     }
 

@@ -51,6 +51,17 @@ pub fn place(domain: &mut Element, ram: &Ram, waits: bool) {
     }
 }
 
+/// Keeps libvirt from asking QEMU for each of the processor's hundreds of features, one after the other, which is half of
+/// the time that a start takes; it learns of them in two questions instead, as it did of older versions of QEMU.
+pub fn ask_less(domain: &mut Element) {
+    const CAPABILITIES: &str = "qemu:capabilities";
+    if domain.find(CAPABILITIES).is_none() {
+        domain.set("xmlns:qemu", NAMESPACE);
+        let less = Element::new("qemu:del").with("capability", "cpu-unavailable-features");
+        domain.children.push(Element::new(CAPABILITIES).children([less]));
+    }
+}
+
 const WAITING: [&str; 2] = ["-incoming", "defer"];
 
 /// Removes what belongs to one run of a domain, but for the name that its RAM has in what was saved of it.
