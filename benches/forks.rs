@@ -15,7 +15,7 @@ const ROUNDS: usize = 7;
 const FORKS: usize = 20;
 const NONCE: &str = "nonce-4711";
 /// Asks the process for its nonce.
-const ASK: &str = "rm -f /run/told; until [ -s /run/told ]; do sleep 0.02; done; cat /run/told";
+const ASK: &str = "echo >/run/ask; until [ -s /run/told ]; do sleep 0.01; done; cat /run/told";
 
 fn main() {
     let (one, two) = (Machine::new(), Machine::named("twice"));
@@ -69,7 +69,7 @@ fn build(machine: &str, memory: &str) {
         r#"
         local root = machine("{machine}", {{ image = require "images.debian" {{}}, memory = "{memory}" }}):root "base"
         root:branch("live", function(guest)
-          guest:run "setsid sh -c 'nonce={NONCE}; while :; do echo $nonce >/run/told; sleep 0.02; done' </dev/null >/dev/null 2>&1 &"
+          guest:run "mkfifo /run/ask; setsid sh -c 'nonce={NONCE}; while read -r x; do echo $nonce >/run/told; done <>/run/ask' </dev/null >/dev/null 2>&1 &"
         end)
         "#
     );
