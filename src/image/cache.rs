@@ -221,9 +221,23 @@ impl ImageCache {
         }
     }
 
+    /// Takes the lock if nobody makes the image. A child that is just being started holds what this process held, so the
+    /// first answer may be wrong.
+    fn lock_at_once(&self, digest: &str) -> Result<Option<File>> {
+        const TRIES: u32 = 20;
+        const PAUSE: Duration = Duration::from_millis(10);
+        for _ in 0..TRIES {
+            if let Some(lock) = self.try_lock(digest)? {
+                return Ok(Some(lock));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(None)
+    }
+
     /// Removes an image that [`ImageCache::find`] found.
     pub fn remove(&self, image: &CachedImage) -> Result<()> {
-        let Some(_lock) = self.try_lock(&image.digest)? else {
+        let Some(_lock) = self.lock_at_once(&image.digest)? else {
             return Err(Error::failed(format!("image `{}` is being made by another process", image.name)));
         };
         let failed = || format!("cannot remove `{}`", image.path.display());
