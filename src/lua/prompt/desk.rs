@@ -297,8 +297,44 @@ pub fn readable(path: &str) -> Result<PathBuf> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::fake;
+    use crate::image::ImageCache;
+    use crate::lua::context::OnFailure;
+    use crate::lua::control::{Control, Orders};
+    use crate::stop::Interrupt;
+    use crate::tree::{Engine, Events, Store};
+
+    /// Makes a desk on a fake hypervisor.
+    fn desk() -> Rc<Desk> {
+        let hypervisor = fake::connect("fake:").unwrap();
+        let engine = Engine::new(hypervisor, Store::temporary().unwrap(), Events::none(), Interrupt::default());
+        let control = Arc::new(Control::running(&Orders::default(), None));
+        let images = Arc::new(ImageCache::looking(Path::new("/nosuch")));
+        let context = Arc::new(Context::new(Arc::new(engine), images, 1, control, OnFailure::default()));
+        let connections = Arc::new(Connections::new(Arc::clone(&context), Arc::new(|_| unreachable!())));
+        let modules = Modules { directories: Vec::new() };
+        let lua = crate::lua::state(&context, Arc::clone(&connections), modules).unwrap();
+        Desk::new(&lua, connections, None).unwrap()
+    }
+
+    #[test]
+    fn a_line_that_breaks_something_is_an_error_and_the_next_one_is_carried_out() {
+        let desk = desk();
+        let breaks = desk.lua.create_function(|_, ()| -> mlua::Result<()> { panic!("the test's own") }).unwrap();
+        desk.names.set("breaks", breaks).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let line = |line: &str| runtime.block_on(desk.line(line));
+        for broken in ["breaks()", "pcall(breaks)"] {
+            let error = line(broken).unwrap_err();
+            assert_eq!((error.kind, error.message.as_str()), (Kind::Bug, "the line broke something"), "{broken}");
+            assert_eq!(line("1 + 1").unwrap().text.as_deref(), Some("2"));
+        }
+    }
 
     #[test]
     fn what_is_not_whole_waits_for_more() {
