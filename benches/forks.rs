@@ -114,7 +114,7 @@ fn created(vm: &str, file: &std::path::Path) -> Duration {
     let domain =
         &xml[xml.find("<domain ").expect("a domain")..xml.find("</domain>").expect("its end") + "</domain>".len()];
     let old = run(virsh(&["domuuid", vm]));
-    let new = run(Command::new("uuidgen"));
+    let new = uuid::Uuid::new_v4().to_string();
     let domain =
         domain.replace(old.trim(), new.trim()).replace(&format!("<name>{vm}</name>"), &format!("<name>{name}</name>"));
     std::fs::write(
