@@ -101,7 +101,9 @@ pub fn main() -> i32 {
     if matches!(cli.command, Command::Plan(_)) {
         ui.keep_stdout_for_the_result();
     }
-    match dispatch(&cli, &ui) {
+    let done = dispatch(&cli, &ui);
+    ui.leave();
+    match done {
         Ok(code) => code,
         Err(error) => {
             ui.error(&error);

@@ -13,6 +13,15 @@ pub struct Drawn<'a> {
 }
 
 /// Draws the tree in the shape of `virsh snapshot-list --tree`, the current snapshot marked.
+impl TreeView {
+    /// Draws several trees one after the other, each below its machine's name where that is wanted.
+    pub fn draw_all(trees: &[Self], with_names: bool) -> String {
+        let name = |tree: &Self| if with_names { format!("{}:\n", tree.machine) } else { String::new() };
+        let drawn: Vec<String> = trees.iter().map(|tree| format!("{}{tree}", name(tree))).collect();
+        drawn.join("\n")
+    }
+}
+
 impl fmt::Display for TreeView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nodes = self.snapshots.iter().map(|node| Drawn {

@@ -10,7 +10,7 @@ mod words;
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -23,12 +23,15 @@ use crate::tree::{
 };
 use progress::Progress;
 
+use terminal::Settings;
 pub use terminal::{End, LeaveKey, Terminal};
 
 /// The terminal, or what stands in its place: results on stdout, all else on stderr.
 #[derive(Clone)]
 pub struct Ui {
     progress: Arc<Mutex<Progress>>,
+    /// The terminal as it was before the line that somebody is typing.
+    before_typing: Arc<Mutex<Option<Settings>>>,
     quiet: bool,
     verbose: bool,
 }
@@ -36,7 +39,8 @@ pub struct Ui {
 impl Ui {
     pub fn new(quiet: bool, verbose: bool) -> Self {
         let bars = io::stderr().is_terminal() && !quiet;
-        Self { progress: Arc::new(Mutex::new(Progress::new(quiet, verbose, bars))), quiet, verbose }
+        let progress = Arc::new(Mutex::new(Progress::new(quiet, verbose, bars)));
+        Self { progress, before_typing: Arc::default(), quiet, verbose }
     }
 
     /// Keeps progress off a stderr that belongs to a guest's command, unless a person is looking at it.
@@ -60,7 +64,19 @@ impl Ui {
     /// Lets lines be printed with `above` for as long as the returned value lives, since somebody types on the last one.
     pub fn begin_typing(&self, above: impl FnMut(String) + Send + 'static) -> Typing {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).begin_typing(Box::new(above));
-        Typing(Arc::clone(&self.progress))
+        *self.before_typing() = Settings::now();
+        Typing(self.clone())
+    }
+
+    /// Leaves the terminal as it was before a line that somebody is typing still, when the process ends.
+    pub fn leave(&self) {
+        if let Some(before) = self.before_typing().take() {
+            before.restore();
+        }
+    }
+
+    fn before_typing(&self) -> MutexGuard<'_, Option<Settings>> {
+        self.before_typing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says whether the terminal is to have colours (<https://no-color.org>).
@@ -128,13 +144,13 @@ impl Ui {
 
     /// Prints trees as results.
     pub fn trees(&self, trees: &[TreeView], with_names: bool) -> Result<()> {
-        print(&drawn(trees, with_names))
+        print(&TreeView::draw_all(trees, with_names))
     }
 
     /// Prints trees as the end of a run's report.
     pub fn progress_trees(&self, trees: &[TreeView], with_names: bool) {
         if !trees.is_empty() {
-            self.status(drawn(trees, with_names).trim_end());
+            self.status(TreeView::draw_all(trees, with_names).trim_end());
         }
     }
 
@@ -198,18 +214,13 @@ impl Ui {
 }
 
 /// Somebody is typing.
-pub struct Typing(Arc<Mutex<Progress>>);
+pub struct Typing(Ui);
 
 impl Drop for Typing {
     fn drop(&mut self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).end_typing();
+        *self.0.before_typing() = None;
+        self.0.progress.lock().unwrap_or_else(PoisonError::into_inner).end_typing();
     }
-}
-
-fn drawn(trees: &[TreeView], with_names: bool) -> String {
-    let name = |tree: &TreeView| if with_names { format!("{}:\n", tree.machine) } else { String::new() };
-    let drawn: Vec<String> = trees.iter().map(|tree| format!("{}{tree}", name(tree))).collect();
-    drawn.join("\n")
 }
 
 /// Writes a result to the standard output. A reader who has had enough of it is no failure.

@@ -92,6 +92,21 @@ impl Terminal {
     }
 }
 
+/// How a terminal was set up.
+pub struct Settings(Termios);
+
+impl Settings {
+    pub fn now() -> Option<Self> {
+        termios::tcgetattr(io::stdin()).ok().map(Self)
+    }
+
+    /// Sets it up so again, as far as it is still there, and lets it mark pastes no longer.
+    pub fn restore(self) {
+        let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
+        let _ = write_all(&mut io::stdout().lock(), b"\x1b[?2004l\r\n");
+    }
+}
+
 /// Every key as it is typed and nothing echoed, for as long as this lives.
 struct RawMode {
     before: Termios,
