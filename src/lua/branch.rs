@@ -244,8 +244,15 @@ impl Branch {
         let path = SnapshotPath { machine: parent.machine.clone(), snapshot: self.wanted.name.clone() };
         while error.kind != Kind::Interrupted && context.engine.has_failed(&path)? {
             let asks = door(&error);
-            if !post_mortem(lua, context, parent, &path, asks).await? {
-                break;
+            match post_mortem(lua, context, parent, &path, asks).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(why) if why.kind == Kind::Interrupted => return Err(why),
+                // The failure of the step is the news; why it could not be looked into comes after it.
+                Err(why) => {
+                    error.others.push(why);
+                    break;
+                }
             }
             let reason = Reason::Changed("it is tried again".to_string());
             match self.build(lua, context, parent, memory, reason).await {

@@ -35,6 +35,8 @@ pub struct Context {
     declared: Mutex<Declared>,
     /// The coroutines in which steps run now.
     steps: Mutex<HashSet<usize>>,
+    /// One for each blocking call that is under way, also when nobody waits for it any more.
+    calls: Arc<()>,
 }
 
 /// What is done with a step that failed.
@@ -104,6 +106,7 @@ impl Context {
             endings: Endings::default(),
             declared: Mutex::default(),
             steps: Mutex::default(),
+            calls: Arc::default(),
         }
     }
 
@@ -120,6 +123,7 @@ impl Context {
             endings: Endings::default(),
             declared: Mutex::default(),
             steps: Mutex::default(),
+            calls: Arc::default(),
         }
     }
 
@@ -216,13 +220,22 @@ impl Context {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner).machines.clone()
     }
 
+    /// Says whether no blocking call is under way.
+    pub fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.calls) == 1
+    }
+
     /// Carries out a blocking call beside the script.
     pub async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         call: impl FnOnce(&Engine) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let engine = Arc::clone(&self.engine);
-        match tokio::task::spawn_blocking(move || call(&engine)).await {
+        let (engine, under_way) = (Arc::clone(&self.engine), Arc::clone(&self.calls));
+        let call = move || {
+            let _under_way = under_way;
+            call(&engine)
+        };
+        match tokio::task::spawn_blocking(call).await {
             Ok(result) => result,
             Err(cause) => Err(Error::bug("a task of the engine broke").cause(cause)),
         }

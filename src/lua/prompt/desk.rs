@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::string::FromUtf8Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -144,15 +145,32 @@ impl Desk {
                 }
             }
         };
-        self.connections.all().iter().for_each(|context| context.engine.pause());
+        self.rest();
         interrupt.lower();
         done.map_err(|error| said(error, line))
+    }
+
+    /// Lets others have their turn until the next line; a script that waits for its prompt keeps what it has claimed, and
+    /// so does what an interrupted line has not ended yet.
+    fn rest(&self) {
+        for context in self.connections.all() {
+            if self.is_alone() && context.is_idle() {
+                context.engine.pause();
+            }
+        }
+    }
+
+    /// Says whether no script waits for this prompt.
+    fn is_alone(&self) -> bool {
+        locked(&self.is_retried).is_none()
     }
 
     /// Makes ready for a line: what was declared before it can be declared again, and a lost connection is opened anew.
     async fn prepare(&self) -> Result<()> {
         for context in self.connections.all() {
-            context.forget_places();
+            if self.is_alone() {
+                context.forget_places();
+            }
             context.blocking(|engine| engine.hypervisor.revive()).await?;
         }
         interrupt_loops(&self.lua, self.context().engine.interrupt.clone()).map_err(|error| from_lua(&error))?;
@@ -192,7 +210,9 @@ impl Desk {
     /// Runs a file of Lua; what is local to the whole of it is known at the prompt.
     pub async fn load(&self, file: &std::path::Path, arguments: &[String]) -> Result<()> {
         let source = super::super::read_script(file)?;
-        let source = without_locals(&String::from_utf8_lossy(&source));
+        // What is no UTF-8 is Lua all the same.
+        let source =
+            String::from_utf8(source).map_or_else(FromUtf8Error::into_bytes, |text| without_locals(&text).into());
         let chunk = self.lua.load(source).set_name(format!("@{}", file.display()));
         let chunk = chunk.set_environment(self.names.clone()).into_function().map_err(|error| from_lua(&error))?;
         let arguments = super::super::strings(&self.lua, arguments).map_err(|error| from_lua(&error))?;

@@ -10,12 +10,13 @@ use super::desk::{At, Desk};
 use super::{help, show};
 use crate::error::{Error, Result};
 use crate::lua::context::Context;
+use crate::lua::domain::Domain;
 use crate::lua::error::{STDLIB, no_such_field};
 use crate::lua::guest::{self, Guest, InGuest, STREAMED};
 use crate::lua::options::{Options, whole_number};
 use crate::lua::snapshot::Snapshot;
 use crate::name::{MachineName, SnapshotName, SnapshotPath, Target};
-use crate::tree::{Engine, Event, Wanted, Work};
+use crate::tree::{Engine, Event, TreeView, Wanted, Work};
 
 pub fn install(desk: &Rc<Desk>) -> mlua::Result<()> {
     let (lua, names) = (&desk.lua, &desk.names);
@@ -83,18 +84,21 @@ async fn meant(desk: &Desk, function: &str, value: &Value) -> Result<(Arc<Contex
 
 async fn use_(desk: Rc<Desk>, place: Value) -> Result<()> {
     let (context, path) = meant(&desk, "use", &place).await?;
-    let work = context.blocking(move |engine| engine.work_on(&path)).await?;
-    desk.work_in(Some(At { context, work: Arc::new(work) }));
-    Ok(())
+    work_on(&desk, context, path).await
 }
 
 /// Begins anew, from where the working fork began or from another snapshot.
 async fn revert(desk: Rc<Desk>, place: Value) -> Result<()> {
     if !place.is_nil() {
-        return use_(desk, place).await;
+        let (context, path) = meant(&desk, "revert", &place).await?;
+        return work_on(&desk, context, path).await;
     }
     let At { context, work } = desk.here()?;
     let path = SnapshotPath { machine: work.of.machine.clone(), snapshot: work.of.name.clone() };
+    work_on(&desk, context, path).await
+}
+
+async fn work_on(desk: &Desk, context: Arc<Context>, path: SnapshotPath) -> Result<()> {
     let work = context.blocking(move |engine| engine.work_on(&path)).await?;
     desk.work_in(Some(At { context, work: Arc::new(work) }));
     Ok(())
@@ -124,7 +128,7 @@ async fn snapshot(lua: Lua, desk: Rc<Desk>, name: String, options: Value) -> Res
     context.declare(&lua, &work.of.machine, Some(&name))?;
     let wanted = Wanted { comment, ..Wanted::new(name) };
     let work = Arc::new(context.blocking(move |engine| engine.keep_work(&work, &wanted)).await?);
-    let domain = crate::lua::domain::Domain::new(Arc::clone(&context), work.of.machine.clone());
+    let domain = Domain::new(Arc::clone(&context), work.of.machine.clone());
     let kept = Snapshot::grown(&domain, work.of.clone());
     desk.work_in(Some(At { context, work }));
     Ok(kept)
@@ -147,10 +151,7 @@ async fn tree(desk: Rc<Desk>, machine: Value) -> Result<String> {
 /// Draws the tree of a machine, or those of all.
 pub fn drawn(engine: &Engine, machine: Option<&MachineName>) -> Result<String> {
     let trees = engine.trees(machine)?;
-    let is_one = trees.len() == 1;
-    let name = |tree: &crate::tree::TreeView| if is_one { String::new() } else { format!("{}:\n", tree.machine) };
-    let drawn: Vec<String> = trees.iter().map(|tree| format!("{}{tree}", name(tree))).collect();
-    Ok(drawn.join("\n"))
+    Ok(TreeView::draw_all(&trees, trees.len() > 1))
 }
 
 fn machine_meant(desk: &Desk, function: &str, value: Value) -> Result<(Arc<Context>, Option<MachineName>)> {
