@@ -54,7 +54,12 @@ fn a_session_explores_fails_goes_back_keeps_and_becomes_a_script() {
     prompt.line(&format!("use '{machine}/base'"), "booted in", &format!("{machine}/base> "));
 
     // Explore; output comes while the command runs.
-    prompt.line("run 'echo one; sleep 1; echo two'", "one", "base+1> ");
+    prompt.key("run 'echo one; sleep 3; echo two'\r");
+    prompt.see("\r\none\r\n");
+    let shown = Instant::now();
+    prompt.see("two\r\n");
+    assert!(shown.elapsed() > Duration::from_secs(1), "the first line came while the command ran");
+    prompt.see("base+1> ");
     prompt.line("back()", "resumed in", "base> ");
     prompt.line("write('/root/kept', 'データ\\n')", "", "base+1> ");
     prompt.line("run 'echo in memory > /dev/shm/memory'", "", "base+2> ");
@@ -137,4 +142,35 @@ fn many_operations_can_each_be_taken_back() {
         .run();
     assert_eq!(said.stdout, format!("2\n<snapshot {machine}/two>\n1\n2\n"));
     lab.exec("two", &["cat", "/root/n"]).stdout("1\n2\n").any_stderr().run();
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn a_failed_step_is_entered_mended_and_run_again() {
+    let lab = Lab::new("retry");
+    let machine = &lab.machine;
+    lab.script("").any_stderr().run();
+    let script = format!(
+        r#"
+        local vm = machine("{machine}", {{ image = require "images.tiny" {{}}, memory = "128MiB" }})
+        mended = false
+        vm:root("base"):branch("child", function(guest)
+          guest:run "echo begun >/root/log"
+          guest:run(mended and "echo done >>/root/log" or "echo broken >>/root/log; exit 3")
+        end)
+        "#
+    );
+    let test = lab.snaptree(&[]).script(&script);
+    let line = "$SNAPTREE run --on-error repl script.lua; echo status $?";
+    let mut prompt = Prompt(terminal::open_within(&test, line, LIMIT));
+    prompt.see("failed with exit status 3");
+    prompt.see("child (failed)+2?> ");
+    prompt.line("run 'cat /root/log'", "begun\r\nbroken\r\n", "+3?> ");
+    prompt.line("parent", &format!("<snapshot {machine}/base>"), "+3?> ");
+    prompt.line("_G.mended = true", "", "+3?> ");
+    prompt.key("retry()\r");
+    prompt.see("child: built in");
+    prompt.see("status 0");
+    lab.assert_no_clone_is_left();
+    lab.exec("child", &["cat", "/root/log"]).stdout("begun\ndone\n").any_stderr().run();
 }
