@@ -14,7 +14,8 @@ use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{Command, Exit, FileMode, Guest, Stream, UnitState};
 use crate::stop::Stop;
 
-const POLL: Duration = Duration::from_millis(100);
+const FIRST_POLL: Duration = Duration::from_millis(10);
+const LAST_POLL: Duration = Duration::from_millis(100);
 const PING: Duration = Duration::from_secs(1);
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -72,6 +73,14 @@ impl<T: Transport> Agent<T> {
         Ok(file.read()?.0)
     }
 
+    /// Sets the clock in the agent's own way, where there is no other: it sets the hardware clock too, which QEMU keeps
+    /// right and which takes until the next second.
+    fn set_both_clocks(&self, seconds: u64) -> Result<()> {
+        let time = json!({ "time": seconds * 1_000_000_000 });
+        let failed = |error| file::failure("cannot set the guest's clock", &error);
+        self.calls.call("guest-set-time", time, QUICK).map(drop).map_err(failed)
+    }
+
     /// Sends a shutdown, which a guest that obeys leaves unanswered.
     fn send_shutdown(&self, mode: &str) -> Result<()> {
         match self.calls.call("guest-shutdown", json!({ "mode": mode }), PING) {
@@ -87,6 +96,7 @@ impl<T: Transport> Agent<T> {
         stop: &Stop,
         mut attempt: impl FnMut() -> Result<Option<R>, TransportError>,
     ) -> Result<R> {
+        let mut pause = FIRST_POLL;
         loop {
             stop.check(|| format!("waiting for {what} of `{}`", self.domain))?;
             match attempt() {
@@ -101,7 +111,8 @@ impl<T: Transport> Agent<T> {
                     return Err(file::failure(&format!("cannot reach {what} of `{}`", self.domain), &error));
                 }
             }
-            stop.sleep(POLL);
+            stop.sleep(pause);
+            pause = (pause * 3 / 2).min(LAST_POLL);
         }
     }
 }
@@ -125,7 +136,15 @@ impl<T: Transport> Guest for Agent<T> {
 
     fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
         let id = uuid::Uuid::new_v4().simple().to_string();
-        Process::start(&self.calls, command, &id)?.wait(output, stop)
+        let ended = Process::start(&self.calls, command, &id)?.wait(output, stop)?;
+        match (ended, command.time) {
+            (Some(exit), _) => Ok(exit),
+            (None, None) => Err(Error::bug("a command in the guest did not begin")),
+            (None, Some(seconds)) => {
+                self.set_both_clocks(seconds)?;
+                self.run(&Command { time: None, ..command.clone() }, output, stop)
+            }
+        }
     }
 
     fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64> {
@@ -198,13 +217,7 @@ impl<T: Transport> Guest for Agent<T> {
                 status => status.map(|status| Some(status.exit_code)),
             }
         })?;
-        if date == Some(0) {
-            return Ok(());
-        }
-        // The agent's own way sets the hardware clock too, which QEMU keeps right and which takes until the next second.
-        let time = json!({ "time": seconds * 1_000_000_000 });
-        let failed = |error| file::failure("cannot set the guest's clock", &error);
-        self.calls.call("guest-set-time", time, QUICK).map(drop).map_err(failed)
+        if date == Some(0) { Ok(()) } else { self.set_both_clocks(seconds) }
     }
 
     fn info(&self, stop: &Stop) -> Result<BTreeMap<String, String>> {

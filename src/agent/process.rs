@@ -11,14 +11,12 @@ use crate::stop::Stop;
 
 const WRAPPER: &str = include_str!("wrapper.sh");
 const KILL: &str = include_str!("kill.sh");
-/// Gives the wrapper a session of its own, under the process id that the agent knows.
-const LAUNCH: &str =
-    r#"if command -v setsid >/dev/null 2>&1; then exec setsid /bin/sh -c "$@"; fi; exec /bin/sh -c "$@""#;
+const SHELL: &str = "/bin/sh";
 
 /// The most input that goes along with the command itself.
 const SMALL_INPUT: usize = 64 << 10;
 /// How long a command runs before its output is asked for.
-const SHORT_RUN: Duration = Duration::from_millis(300);
+const SHORT_RUN: Duration = Duration::from_millis(500);
 /// Not shorter: an emulated guest takes about as long to say that it is not done yet.
 const FIRST_PAUSE: Duration = Duration::from_millis(30);
 const LAST_PAUSE: Duration = Duration::from_millis(80);
@@ -31,7 +29,8 @@ type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]);
 pub struct Process<'a, T: Transport> {
     calls: &'a Calls<T>,
     title: String,
-    directory: String,
+    /// What the names of its files begin with.
+    files: String,
     pid: i64,
     streams: [Tail<'a, T>; 2],
 }
@@ -49,11 +48,12 @@ impl<'a, T: Transport> Process<'a, T> {
     pub fn start(calls: &'a Calls<T>, command: &Command, id: &str) -> Result<Self> {
         let title = title(&command.line);
         let refused = |error| file::failure(&format!("cannot run `{title}` in the guest"), &error);
-        let directory = format!("/run/snaptree/{id}");
+        let files = format!("/run/snaptree-{id}");
         let by_file = command.stdin.len() > SMALL_INPUT;
         let stdin = if by_file {
-            finish(calls, "mkdir", &["-p", "-m", "700", &directory]).map_err(refused)?;
-            let input = File::open(calls, &format!("{directory}/in"), "w").map_err(refused)?;
+            let file = format!("{files}.in");
+            finish(calls, SHELL, &["-c", r#"umask 077 && : >"$0""#, &file]).map_err(refused)?;
+            let input = File::open(calls, &file, "w").map_err(refused)?;
             input.write(&command.stdin).map_err(refused)?;
             input.close().map_err(refused)?;
             &[][..]
@@ -61,14 +61,21 @@ impl<'a, T: Transport> Process<'a, T> {
             &command.stdin
         };
         let args = arguments(command, id, by_file);
-        let pid = calls.exec("/bin/sh", &args, stdin).map_err(refused)?;
-        let tail = |stream, name| Tail { stream, path: format!("{directory}/{name}"), file: None, offset: 0 };
+        // A session of its own, under the process id that the agent knows.
+        let pid = match calls.exec("setsid", &args, stdin) {
+            // There is no such program.
+            Err(TransportError::Agent { .. }) => calls.exec(SHELL, &args[1..], stdin),
+            pid => pid,
+        };
+        let pid = pid.map_err(refused)?;
+        let tail = |stream, name| Tail { stream, path: format!("{files}.{name}"), file: None, offset: 0 };
         let streams = [tail(Stream::Stdout, "out"), tail(Stream::Stderr, "err")];
-        Ok(Self { calls, title, directory, pid, streams })
+        Ok(Self { calls, title, files, pid, streams })
     }
 
-    /// Waits for the end, handing output over; kills the command when `stop` ends the wait.
-    pub fn wait(mut self, output: Output, stop: &Stop) -> Result<Exit> {
+    /// Waits for the end, handing output over; kills the command when `stop` ends the wait. Nothing comes of a command that
+    /// has not begun because the guest's clock could not be set.
+    pub fn wait(mut self, output: Output, stop: &Stop) -> Result<Option<Exit>> {
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
@@ -83,7 +90,7 @@ impl<'a, T: Transport> Process<'a, T> {
                 Err(error) => return Err(self.lost(&error)),
             }
             stop.sleep(pause);
-            pause = (pause * 3 / 2).min(LAST_PAUSE);
+            pause = (pause * 6 / 5).min(LAST_PAUSE);
         }
     }
 
@@ -99,8 +106,9 @@ impl<'a, T: Transport> Process<'a, T> {
         Ok(())
     }
 
-    fn finish(mut self, status: &Status, output: Output) -> Result<Exit> {
+    fn finish(mut self, status: &Status, output: Output) -> Result<Option<Exit>> {
         match split_header(&status.stdout) {
+            (Some("late"), _) => return Ok(None),
             (Some("inline"), stdout) => {
                 for (tail, whole) in self.streams.iter().zip([stdout, &status.stderr]) {
                     if let Some(rest) = whole.get(tail.offset..).filter(|rest| !rest.is_empty()) {
@@ -124,14 +132,14 @@ impl<'a, T: Transport> Process<'a, T> {
                 self.remove_files();
             }
         }
-        Ok(Exit(status.exit_code.unwrap_or_else(|| 128 + status.signal.unwrap_or_default())))
+        Ok(Some(Exit(status.exit_code.unwrap_or_else(|| 128 + status.signal.unwrap_or_default()))))
     }
 
     /// Ends the command and everything that it started; hands over what it printed until then.
     fn kill(&mut self, output: Output) {
         // Nothing here may hide why it is killed, so errors are passed over.
         let pid = self.pid.to_string();
-        let _ = finish(self.calls, "/bin/sh", &["-c", KILL, "sh", &pid]);
+        let _ = finish(self.calls, SHELL, &["-c", KILL, "sh", &pid]);
         let _ = wait_for(self.calls, self.pid);
         for tail in &mut self.streams {
             let _ = tail.advance(self.calls, output);
@@ -144,7 +152,8 @@ impl<'a, T: Transport> Process<'a, T> {
             tail.file = None;
         }
         // What is left lies in a tmpfs and is small or soon gone; not worth failing a command that ran.
-        let _ = finish(self.calls, "rm", &["-rf", &self.directory]);
+        let files = ["out", "err", "in"].map(|ending| format!("{}.{ending}", self.files));
+        let _ = finish(self.calls, "rm", &["-f", &files[0], &files[1], &files[2]]);
     }
 
     fn lost(&self, error: &TransportError) -> Error {
@@ -195,7 +204,8 @@ fn wait_for<T: Transport>(calls: &Calls<T>, pid: i64) -> Result<Status, Transpor
 }
 
 fn arguments(command: &Command, id: &str, stdin_by_file: bool) -> Vec<String> {
-    let mut args: Vec<String> = ["-c", LAUNCH, "sh", WRAPPER, "sh", id].map(str::to_string).to_vec();
+    let mut args: Vec<String> = [SHELL, "-c", WRAPPER, "sh", id].map(str::to_string).to_vec();
+    args.push(command.time.map(|seconds| seconds.to_string()).unwrap_or_default());
     args.push(command.cwd.clone().unwrap_or_default());
     args.push(command.user.clone().unwrap_or_default());
     args.push(if stdin_by_file { "file" } else { "" }.to_string());
@@ -204,7 +214,7 @@ fn arguments(command: &Command, id: &str, stdin_by_file: bool) -> Vec<String> {
         args.extend(command.env.iter().map(|(key, value)| format!("{key}={value}")));
     }
     match &command.line {
-        CommandLine::Shell(line) => args.extend(["/bin/sh", "-c", line].map(str::to_string)),
+        CommandLine::Shell(line) => args.extend([SHELL, "-c", line].map(str::to_string)),
         CommandLine::Argv(argv) => args.extend(argv.iter().cloned()),
     }
     args
@@ -227,6 +237,7 @@ fn split_header(stdout: &[u8]) -> (Option<&str>, &[u8]) {
     match &stdout[..end] {
         b"inline" => (Some("inline"), &stdout[end + 1..]),
         b"files" => (Some("files"), &stdout[end + 1..]),
+        b"late" => (Some("late"), &stdout[end + 1..]),
         _ => (None, stdout),
     }
 }

@@ -97,26 +97,41 @@ fn a_short_command_needs_no_files() {
     assert_eq!(stderr, b"oops");
 }
 
-/// The polls of the first 0.3 s vary, so this transport answers by what is asked instead of by order.
+#[test]
+fn a_guest_without_setsid_runs_the_shell_itself() {
+    let missing = (EXEC, refusal("Failed to execute child process \u{201c}setsid\u{201d} (No such file or directory)"));
+    let (exit, stdout, _) = run(&agent([missing, pid(7), exited(0, b"inline\nx", b"")]), &stop());
+    assert_eq!((exit.unwrap(), stdout.as_slice()), (Exit(0), &b"x"[..]));
+}
+
+#[test]
+fn a_command_waits_for_a_clock_that_only_the_agent_can_set() {
+    let set = ("guest-set-time", Ok(json!({})));
+    let agent = agent([pid(7), exited(0, b"late\n", b""), set, pid(8), exited(4, b"inline\n", b"")]);
+    let command = Command { time: Some(1), ..Command::argv(["x"]) };
+    assert_eq!(agent.run(&command, &mut |_, _| {}, &stop()).unwrap(), Exit(4));
+}
+
+/// The polls of the first half second vary, so this transport answers by what is asked instead of by order.
 struct Slow {
     since: std::time::Instant,
     reads: Mutex<VecDeque<&'static [u8]>>,
     end: Value,
 }
 
-const RUN_TIME: Duration = Duration::from_millis(600);
+const RUN_TIME: Duration = Duration::from_millis(900);
 
 impl Transport for Slow {
     fn command(&self, text: &str, _timeout: Duration) -> Result<String, TransportError> {
         let message: Value = serde_json::from_str(text).unwrap();
         let pid = message["arguments"]["pid"].as_i64();
         let answer = match message["execute"].as_str().unwrap() {
-            "guest-exec" if text.contains("/bin/sh") => json!({ "pid": 7 }),
+            "guest-exec" if text.contains("setsid") => json!({ "pid": 7 }),
             "guest-exec" => json!({ "pid": 8 }),
             "guest-exec-status" if pid == Some(8) => json!({ "exited": true, "exitcode": 0 }),
             "guest-exec-status" if self.since.elapsed() < RUN_TIME => json!({ "exited": false }),
             "guest-exec-status" => self.end.clone(),
-            "guest-file-open" if text.contains("/err") => json!(2),
+            "guest-file-open" if text.contains(".err") => json!(2),
             "guest-file-open" => json!(1),
             "guest-file-read" if message["arguments"]["handle"] == 1 => {
                 // The last piece comes when the command has ended.
@@ -172,7 +187,7 @@ fn a_time_limit_kills_the_command_and_removes_its_files() {
         ("guest-exec-status", Ok(json!({ "exited": true, "signal": 9 }))),
         opened(1),
         data(b"so far", true),
-        (OPEN, refusal("failed to open file '/run/snaptree/x/err' (mode: 'r'): No such file or directory")),
+        (OPEN, refusal("failed to open file '/run/snaptree-x.err' (mode: 'r'): No such file or directory")),
         closed(),
         pid(9), // rm
         exited(0, b"", b""),

@@ -50,22 +50,23 @@ impl Exec {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let input = ui.read_stdin();
         let engine = &session.engine;
+        let options = ForkOptions { runs_one: true, ..ForkOptions::default() };
         let fork = if self.failed {
-            engine.fork_failed(&self.snapshot)?
+            engine.fork_failed(&self.snapshot, options)?
         } else {
-            engine.fork(&self.snapshot, ForkOptions::default())?
+            engine.fork(&self.snapshot, options)?
         };
         let command = Command {
-            line: CommandLine::Argv(self.command.clone()),
             stdin: whole(&input, &session.engine.interrupt)?,
             env: self.environment.iter().cloned().collect(),
             cwd: self.workdir.clone(),
             user: self.user.clone(),
+            ..Command::new(CommandLine::Argv(self.command.clone()))
         };
         let stop = Stop::after(self.timeout, &session.engine.interrupt);
         let mut broken = None;
-        let exit = fork.guest().run(
-            &command,
+        let exit = fork.run(
+            command,
             &mut |stream, bytes| {
                 if let Err(cause) = ui.pass_through(stream, bytes) {
                     // Nobody reads any more: the command is ended as a closed pipe would end it here.

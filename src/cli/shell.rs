@@ -27,7 +27,7 @@ impl Shell {
     pub fn execute(&self, terminal: Terminal, session: Session, ui: &Ui) -> Result<i32> {
         let engine = &session.engine;
         let fork = match &self.target {
-            Target::Snapshot(path) if self.failed => Some(engine.fork_failed(path)?),
+            Target::Snapshot(path) if self.failed => Some(engine.fork_failed(path, ForkOptions::default())?),
             Target::Snapshot(path) => Some(engine.fork(path, ForkOptions::default())?),
             Target::Machine(machine) if self.failed => {
                 return Err(Error::usage(format!("`{machine}` names no snapshot"))

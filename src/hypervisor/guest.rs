@@ -28,11 +28,13 @@ pub struct Command {
     pub cwd: Option<String>,
     /// The user it runs as; root (whoever the guest agent is) without one.
     pub user: Option<String>,
+    /// What the guest's clock is set to before, in seconds since the epoch.
+    pub time: Option<u64>,
 }
 
 impl Command {
     pub fn new(line: CommandLine) -> Self {
-        Self { line, stdin: Vec::new(), env: BTreeMap::new(), cwd: None, user: None }
+        Self { line, stdin: Vec::new(), env: BTreeMap::new(), cwd: None, user: None, time: None }
     }
 
     pub fn argv<const N: usize>(argv: [&str; N]) -> Self {

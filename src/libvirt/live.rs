@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::json;
 use virt::connect::Connect;
 use virt::domain::Domain as VirtDomain;
 use virt::sys;
@@ -86,6 +87,8 @@ pub fn start(
     let started = create(&domain, sys::VIR_DOMAIN_START_PAUSED)?;
     let wake = || {
         let limit = if leaves_ram { DEVICES_LIMIT } else { WHOLE_LIMIT };
+        // Behind user networking no switch has to hear where the guest is now, and its own daemons would wake up for it.
+        monitor::execute(&started, "migrate-set-parameters", &json!({ "announce-rounds": 0 }))?;
         monitor::migrate(&started, "migrate-incoming", &power::path(file)?, leaves_ram, limit)?;
         if paused { Ok(()) } else { power::resume(&started, name) }
     };

@@ -47,7 +47,7 @@ fn read(function: &'static str, options: Value) -> Result<ForkOptions> {
                 .hint("\"new\" gives it a machine id, a host name and SSH host keys of its own"));
         }
     };
-    Ok(ForkOptions { require_live: options.flag("require_live")?, new_identity, is_kept: false })
+    Ok(ForkOptions { require_live: options.flag("require_live")?, new_identity, ..ForkOptions::default() })
 }
 
 impl Fork {

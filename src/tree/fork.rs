@@ -25,6 +25,8 @@ const SYNC_LIMIT: Duration = Duration::from_secs(60);
 pub struct ForkOptions {
     /// It stays until somebody stops it.
     pub is_kept: bool,
+    /// It is for one command, by [`Builder::run`].
+    pub runs_one: bool,
     /// It is an error when its guest would have to boot.
     pub require_live: bool,
     /// Its system gets an identity of its own: the machine id, the host name, the SSH host keys, the DHCP lease.
@@ -49,7 +51,7 @@ impl Engine {
     }
 
     /// Starts a fork of what is left of a branch whose step failed.
-    pub fn fork_failed(&self, path: &SnapshotPath) -> Result<Builder> {
+    pub fn fork_failed(&self, path: &SnapshotPath, options: ForkOptions) -> Result<Builder> {
         self.sweep(&path.machine)?;
         let machine = self.existing(&path.machine)?;
         let failed = machine.failed(&path.snapshot)?;
@@ -59,7 +61,7 @@ impl Engine {
         }
         let (name, ram) = (path.snapshot.clone(), failed.ram);
         let origin = Origin { name, document: failed.document, layers: failed.layers, ram };
-        self.start_fork(&machine, &origin, ForkOptions::default())
+        self.start_fork(&machine, &origin, options)
     }
 
     fn start_fork(&self, machine: &Machine, origin: &Origin, options: ForkOptions) -> Result<Builder> {
@@ -70,7 +72,11 @@ impl Engine {
                 .cause(why)
                 .hint("without the demand for a live one the fork boots from its disks"));
         }
-        let purpose = if options.is_kept { Purpose::KeptFork } else { Purpose::Fork };
+        let purpose = match options {
+            ForkOptions { is_kept: true, .. } => Purpose::KeptFork,
+            ForkOptions { runs_one: true, .. } => Purpose::Command,
+            _ => Purpose::Fork,
+        };
         Builder::start(self, machine, origin, &origin.name, purpose, None)
     }
 

@@ -76,11 +76,11 @@ fn dispatch(
     match &request.operation {
         Operation::Run { command, env, cwd, user, .. } => {
             let command = Command {
-                line: command.clone(),
                 stdin: bytes_of(&request.payload).to_vec(),
                 env: env.clone(),
                 cwd: cwd.clone(),
                 user: user.clone(),
+                ..Command::new(command.clone())
             };
             run(guest, node, &command, request.check, output, heard, stop)
         }
