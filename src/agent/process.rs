@@ -12,14 +12,22 @@ use crate::stop::Stop;
 const WRAPPER: &str = include_str!("wrapper.sh");
 const KILL: &str = include_str!("kill.sh");
 const SHELL: &str = "/bin/sh";
+/// What the wrapper says first when the command has ended; the beginning of its output follows.
+const ENDED: &str = "ended";
+/// What it says when it cannot set the guest's clock, so that the command has not begun.
+const LATE: &str = "late";
+/// The most output, in bytes, that is whole in that beginning; the wrapper has the same number.
+pub const MOST_INLINE: usize = 500_000;
 
 /// The most input that goes along with the command itself.
 const SMALL_INPUT: usize = 64 << 10;
 /// How long a command runs before its output is asked for.
 const SHORT_RUN: Duration = Duration::from_millis(500);
-/// Not shorter: an emulated guest takes about as long to say that it is not done yet.
-const FIRST_PAUSE: Duration = Duration::from_millis(30);
-const LAST_PAUSE: Duration = Duration::from_millis(80);
+/// How long a command is left alone before the guest is asked whether it has ended.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(80);
+/// The same for a small program of ours.
+const SMALL_PAUSE: Duration = Duration::from_millis(30);
 /// How long to wait for what was killed.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,6 +40,8 @@ pub struct Process<'a, T: Transport> {
     /// What the names of its files begin with.
     files: String,
     pid: i64,
+    /// How long the guest took to begin the command, which tells how fast it is.
+    beginning: Duration,
     streams: [Tail<'a, T>; 2],
 }
 
@@ -61,23 +71,30 @@ impl<'a, T: Transport> Process<'a, T> {
             &command.stdin
         };
         let args = arguments(command, id, by_file);
-        // A session of its own, under the process id that the agent knows.
-        let pid = match calls.exec("setsid", &args, stdin) {
-            // There is no such program.
-            Err(TransportError::Agent { .. }) => calls.exec(SHELL, &args[1..], stdin),
-            pid => pid,
+        let started = Instant::now();
+        let pid = match command.time {
+            // What such a command leaves behind goes with its guest.
+            Some(_) => calls.exec(SHELL, &args[1..], stdin),
+            // A session of its own, under the process id that the agent knows.
+            None => match calls.exec("setsid", &args, stdin) {
+                // There is no such program.
+                Err(TransportError::Agent { .. }) => calls.exec(SHELL, &args[1..], stdin),
+                pid => pid,
+            },
         };
         let pid = pid.map_err(refused)?;
         let tail = |stream, name| Tail { stream, path: format!("{files}.{name}"), file: None, offset: 0 };
         let streams = [tail(Stream::Stdout, "out"), tail(Stream::Stderr, "err")];
-        Ok(Self { calls, title, files, pid, streams })
+        Ok(Self { calls, title, files, pid, beginning: started.elapsed(), streams })
     }
 
     /// Waits for the end, handing output over; kills the command when `stop` ends the wait. Nothing comes of a command that
     /// has not begun because the guest's clock could not be set.
     pub fn wait(mut self, output: Output, stop: &Stop) -> Result<Option<Exit>> {
         let started = Instant::now();
-        let mut pause = FIRST_PAUSE;
+        // Each question costs an emulated guest as much as a part of the command does.
+        let mut pause = (self.beginning / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        stop.sleep((self.beginning + pause).min(2 * LONGEST_PAUSE));
         loop {
             if let Err(error) = stop.check(|| format!("`{}` in the guest", self.title)) {
                 self.kill(output);
@@ -90,7 +107,7 @@ impl<'a, T: Transport> Process<'a, T> {
                 Err(error) => return Err(self.lost(&error)),
             }
             stop.sleep(pause);
-            pause = (pause * 6 / 5).min(LAST_PAUSE);
+            pause = (pause * 11 / 10).min(LONGEST_PAUSE);
         }
     }
 
@@ -108,8 +125,8 @@ impl<'a, T: Transport> Process<'a, T> {
 
     fn finish(mut self, status: &Status, output: Output) -> Result<Option<Exit>> {
         match split_header(&status.stdout) {
-            (Some("late"), _) => return Ok(None),
-            (Some("inline"), stdout) => {
+            (Some(LATE), _) => return Ok(None),
+            (Some(ENDED), stdout) if stdout.len().max(status.stderr.len()) <= MOST_INLINE => {
                 for (tail, whole) in self.streams.iter().zip([stdout, &status.stderr]) {
                     if let Some(rest) = whole.get(tail.offset..).filter(|rest| !rest.is_empty()) {
                         output(tail.stream, rest);
@@ -152,8 +169,7 @@ impl<'a, T: Transport> Process<'a, T> {
             tail.file = None;
         }
         // What is left lies in a tmpfs and is small or soon gone; not worth failing a command that ran.
-        let files = ["out", "err", "in"].map(|ending| format!("{}.{ending}", self.files));
-        let _ = finish(self.calls, "rm", &["-f", &files[0], &files[1], &files[2]]);
+        let _ = finish(self.calls, SHELL, &["-c", r#"rm -f "$0".*"#, &self.files]);
     }
 
     fn lost(&self, error: &TransportError) -> Error {
@@ -199,7 +215,7 @@ fn wait_for<T: Transport>(calls: &Calls<T>, pid: i64) -> Result<Status, Transpor
         if status.exited || started.elapsed() > KILL_PATIENCE {
             return Ok(status);
         }
-        std::thread::sleep(FIRST_PAUSE);
+        std::thread::sleep(SMALL_PAUSE);
     }
 }
 
@@ -232,12 +248,11 @@ fn title(line: &CommandLine) -> String {
     if short.len() == text.len() { short } else { format!("{short}...") }
 }
 
-fn split_header(stdout: &[u8]) -> (Option<&str>, &[u8]) {
+/// Splits what the wrapper prints into its own line and what is the command's.
+fn split_header(stdout: &[u8]) -> (Option<&'static str>, &[u8]) {
     let Some(end) = stdout.iter().position(|byte| *byte == b'\n') else { return (None, stdout) };
-    match &stdout[..end] {
-        b"inline" => (Some("inline"), &stdout[end + 1..]),
-        b"files" => (Some("files"), &stdout[end + 1..]),
-        b"late" => (Some("late"), &stdout[end + 1..]),
-        _ => (None, stdout),
+    match [ENDED, LATE].into_iter().find(|header| header.as_bytes() == &stdout[..end]) {
+        Some(header) => (Some(header), &stdout[end + 1..]),
+        None => (None, stdout),
     }
 }

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
+use super::process::MOST_INLINE;
 use super::{Agent, Transport, TransportError};
 use crate::hypervisor::{Command, CommandLine, Exit, FileMode, Guest, Stream, UnitState};
 use crate::stop::{Interrupt, Stop};
@@ -90,7 +91,7 @@ fn run(agent: &Agent<Script>, stop: &Stop) -> (crate::error::Result<Exit>, Vec<u
 
 #[test]
 fn a_short_command_needs_no_files() {
-    let agent = agent([pid(7), running(), exited(3, b"inline\nfiles\n\0\xff", b"oops")]);
+    let agent = agent([pid(7), running(), exited(3, b"ended\nfiles\n\0\xff", b"oops")]);
     let (exit, stdout, stderr) = run(&agent, &stop());
     assert_eq!(exit.unwrap(), Exit(3));
     assert_eq!(stdout, b"files\n\0\xff");
@@ -100,14 +101,14 @@ fn a_short_command_needs_no_files() {
 #[test]
 fn a_guest_without_setsid_runs_the_shell_itself() {
     let missing = (EXEC, refusal("Failed to execute child process \u{201c}setsid\u{201d} (No such file or directory)"));
-    let (exit, stdout, _) = run(&agent([missing, pid(7), exited(0, b"inline\nx", b"")]), &stop());
+    let (exit, stdout, _) = run(&agent([missing, pid(7), exited(0, b"ended\nx", b"")]), &stop());
     assert_eq!((exit.unwrap(), stdout.as_slice()), (Exit(0), &b"x"[..]));
 }
 
 #[test]
 fn a_command_waits_for_a_clock_that_only_the_agent_can_set() {
     let set = ("guest-set-time", Ok(json!({})));
-    let agent = agent([pid(7), exited(0, b"late\n", b""), set, pid(8), exited(4, b"inline\n", b"")]);
+    let agent = agent([pid(7), exited(0, b"late\n", b""), set, pid(8), exited(4, b"ended\n", b"")]);
     let command = Command { time: Some(1), ..Command::argv(["x"]) };
     assert_eq!(agent.run(&command, &mut |_, _| {}, &stop()).unwrap(), Exit(4));
 }
@@ -158,14 +159,15 @@ fn slow(reads: &[&'static [u8]], end: Value) -> (Exit, Vec<u8>) {
 
 #[test]
 fn what_was_streamed_is_not_handed_over_again_at_the_end() {
-    let end = json!({ "exited": true, "exitcode": 0, "out-data": BASE64.encode("inline\none two three") });
+    let end = json!({ "exited": true, "exitcode": 0, "out-data": BASE64.encode("ended\none two three") });
     let (exit, stdout) = slow(&[b"one ", b"two "], end);
     assert_eq!((exit, stdout.as_slice()), (Exit(0), &b"one two three"[..]));
 }
 
 #[test]
 fn much_output_is_read_from_the_files_to_its_end() {
-    let end = json!({ "exited": true, "exitcode": 1, "out-data": BASE64.encode("files\n") });
+    let beginning = format!("ended\n{}", "x".repeat(MOST_INLINE + 1));
+    let end = json!({ "exited": true, "exitcode": 1, "out-data": BASE64.encode(beginning) });
     let (exit, stdout) = slow(&[b"one ", b"two"], end);
     assert_eq!((exit, stdout.as_slice()), (Exit(1), &b"one two"[..]));
 }
@@ -235,14 +237,14 @@ fn a_written_file_gets_its_mode_before_its_contents() {
     let mode = FileMode { mode: Some(0o600), owner: None };
     let written = ("guest-file-write", Ok(json!({ "count": 1 })));
     let again = ("guest-file-write", Ok(json!({ "count": 2 })));
-    let agent = agent([opened(5), pid(7), exited(0, b"inline\n", b""), written, again, closed()]);
+    let agent = agent([opened(5), pid(7), exited(0, b"ended\n", b""), written, again, closed()]);
     assert_eq!(agent.write("/f", &mut &b"abc"[..], &mode, &stop()).unwrap(), 3);
 }
 
 #[test]
 fn a_unit_is_asked_about_with_systemctl() {
     let state = |code, stdout: &[u8], stderr: &[u8]| {
-        agent([pid(7), exited(code, &[b"inline\n", stdout].concat(), stderr)]).unit_state("mariadb", &stop())
+        agent([pid(7), exited(code, &[b"ended\n", stdout].concat(), stderr)]).unit_state("mariadb", &stop())
     };
     assert_eq!(state(0, b"active\n", b"").unwrap(), UnitState::Active);
     assert_eq!(state(3, b"failed\n", b"").unwrap(), UnitState::Failed);
@@ -259,7 +261,7 @@ fn a_reboot_is_over_when_the_boot_id_has_changed() {
     let [g, h, i] = read(b"two");
     let unanswered = ("guest-shutdown", Err(TransportError::NotConnected("timed out".to_string())));
     let away = (OPEN, Err(TransportError::NotConnected("not connected".to_string())));
-    let no_systemd = [(EXEC, Ok(json!({ "pid": 7 }))), exited(127, b"inline\n", b"systemctl: not found\n")];
+    let no_systemd = [(EXEC, Ok(json!({ "pid": 7 }))), exited(127, b"ended\n", b"systemctl: not found\n")];
     let [j, k] = no_systemd;
     agent([a, b, c, unanswered, d, e, f, away, g, h, i, j, k]).reboot(&stop()).unwrap();
 }

@@ -1,9 +1,10 @@
 # Runs one command for snaptree: sh wrapper ID TIME DIRECTORY USER STDIN COMMAND ARGUMENT...
-# Output goes into files, which the host can read while the command runs. When there is little of it, it is printed
-# at the end instead, after a line that says so, and the files are gone again. Other programs are asked for as little as
-# can be, since each takes an emulated guest longer than most commands do.
+# Output goes into files, which the host can read while the command runs. At the end their beginnings are printed, after a
+# line that says so; where that is all there is of them, they are gone again. Other programs and processes are asked for as
+# little as can be, since each takes an emulated guest longer than most commands do.
 files=/run/snaptree-$1 time=$2 cwd=$3 user=$4 stdin=$5
 shift 5
+most=500000
 : "${HOME:=/root}" "${PATH:=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}"
 export HOME PATH
 if [ -n "$time" ] && ! date -u -s "@$time" >/dev/null 2>&1; then
@@ -12,11 +13,14 @@ if [ -n "$time" ] && ! date -u -s "@$time" >/dev/null 2>&1; then
 fi
 refuse() {
     rm -f "$files".*
-    echo inline
+    echo ended
     echo "cannot enter \`$cwd\`$1" >&2
     exit 126
 }
-(umask 077 && : >>"$files.out" >>"$files.err") || exit 126
+umask >"$files.mask" && read -r mask <"$files.mask" || exit 126
+umask 077
+: >>"$files.out" >>"$files.err" || exit 126
+umask "$mask"
 if [ -n "$cwd" ]; then
     [ -d "$cwd" ] || refuse ': no such directory'
     cd -- "$cwd" 2>/dev/null || refuse ''
@@ -32,18 +36,18 @@ else
     (exec "$@") >>"$files.out" 2>>"$files.err"
 fi
 status=$?
-size=0
-if [ -s "$files.out" ] || [ -s "$files.err" ]; then
-    size=$(wc -c <"$files.out")
-    [ ! -s "$files.err" ] || size=$((size + $(wc -c <"$files.err")))
-fi
-if [ "$size" -gt 1000000 ]; then
-    echo files
-    exit $status
-fi
-echo inline
-[ ! -s "$files.out" ] || cat "$files.out"
-[ ! -s "$files.err" ] || cat "$files.err" >&2
-# Beside the answer, which nobody needs to wait for this with.
-rm -f "$files.out" "$files.err" "$files.in" </dev/null >/dev/null 2>&1 &
+echo ended
+[ ! -s "$files.out" ] || head -c $((most + 1)) "$files.out"
+[ ! -s "$files.err" ] || head -c $((most + 1)) "$files.err" >&2
+clean() {
+    if [ -s "$files.out" ] || [ -s "$files.err" ]; then
+        # Two lines of a size and a name, and their sum.
+        # shellcheck disable=SC2046
+        set -- $(wc -c "$files.out" "$files.err")
+        [ "$1" -le $most ] && [ "$3" -le $most ] || return
+    fi
+    rm -f "$files".*
+}
+# Beside the answer, which nobody needs to wait for this with. A guest that was told the time goes with its files.
+[ -n "$time" ] || clean </dev/null >/dev/null 2>&1 &
 exit $status

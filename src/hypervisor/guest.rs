@@ -28,7 +28,8 @@ pub struct Command {
     pub cwd: Option<String>,
     /// The user it runs as; root (whoever the guest agent is) without one.
     pub user: Option<String>,
-    /// What the guest's clock is set to before, in seconds since the epoch.
+    /// What the guest's clock is set to before, in seconds since the epoch. Only for the one command of a clone that ends
+    /// with it, and with whatever that leaves running.
     pub time: Option<u64>,
 }
 
