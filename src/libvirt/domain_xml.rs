@@ -106,6 +106,10 @@ fn devices(spec: &DomainSpec) -> Result<Element> {
         .child(Element::new("target").with("dev", "vda").with("bus", "virtio"));
     let agent = Element::new("target").with("type", "virtio").with("name", "org.qemu.guest_agent.0");
     let random = Element::new("backend").with("model", "random").text("/dev/urandom");
+    // QEMU has an event descriptor for each queue of all 31 ports that it would have, and every start waits for them.
+    let is_serial = |device: &Element| device.name == "controller" && device.get("type") == Some("virtio-serial");
+    let ports = of_type("controller", "virtio-serial").with("index", "0").with("ports", "8");
+    let ports = (!extra.iter().any(is_serial)).then_some(ports);
     let fixed = [
         of_type("serial", "pty"),
         of_type("console", "pty"),
@@ -113,7 +117,7 @@ fn devices(spec: &DomainSpec) -> Result<Element> {
         Element::new("rng").with("model", "virtio").child(random),
         Element::new("memballoon").with("model", "none"),
     ];
-    Ok(Element::new("devices").child(disk).children(interface(spec)).children(fixed).children(extra))
+    Ok(Element::new("devices").child(disk).children(interface(spec)).children(ports).children(fixed).children(extra))
 }
 
 fn interface(spec: &DomainSpec) -> Option<Element> {
