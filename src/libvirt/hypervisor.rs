@@ -21,7 +21,8 @@ use crate::libvirt::stream_console::StreamConsole;
 use crate::libvirt::transport::Channel;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{
-    block_job, domains, embed, fault, kvm, live, live_trial, live_xml, power, qcow2, qemu_img, snapshot_xml, snapshots,
+    block_job, domains, embed, fault, kvm, live, live_trial, live_xml, overlay, power, qcow2, qemu_img, snapshot_xml,
+    snapshots,
 };
 use crate::paths::Paths;
 use crate::stop::Stop;
@@ -388,7 +389,7 @@ impl Hypervisor for Libvirt {
     }
 
     fn create_overlay(&self, overlay: &Path, backing: &Path) -> Result<()> {
-        qemu_img::create(overlay, backing)
+        overlay::create(overlay, backing)
     }
 
     fn copy_image(&self, from: &Path, to: &Path, size: Option<u64>) -> Result<()> {

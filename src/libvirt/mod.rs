@@ -17,6 +17,7 @@ mod live_trial;
 mod live_xml;
 mod metadata_xml;
 mod monitor;
+mod overlay;
 mod power;
 mod qcow2;
 mod qemu_img;

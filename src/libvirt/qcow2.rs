@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::libvirt::qemu_img;
 
-const MAGIC: &[u8] = b"QFI\xfb";
+pub const MAGIC: &[u8] = b"QFI\xfb";
 /// The header, its extensions and the name of the backing file are at the beginning of the first cluster, of which this
 /// is the usual size.
 const HEAD: u64 = 64 << 10;
 const LENGTH_OF_VERSION_2: u32 = 72;
-const BACKING_FORMAT: u32 = 0xe279_2aca;
+/// The kind of the extension with the backing file's format.
+pub const BACKING_FORMAT: u32 = 0xe279_2aca;
 
 /// What an image says it stands on.
 #[derive(Debug, PartialEq, Eq)]
@@ -108,7 +109,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_be_bytes)
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..at.checked_add(8)?)?.try_into().ok().map(u64::from_be_bytes)
 }
 

@@ -11,16 +11,6 @@ use serde::Deserialize;
 
 use crate::error::{Because, Error, Result};
 
-/// Creates an empty qcow2 `overlay` on `backing` for its owner only.
-pub fn create(overlay: &Path, backing: &Path) -> Result<()> {
-    let failed = || format!("cannot create the overlay `{}`", overlay.display());
-    let backing = std::path::absolute(backing).because(failed)?;
-    let format = format_of(&backing, &failed)?;
-    let arguments = ["create", "-q", "-f", "qcow2", "-F", format, "-b"].map(OsStr::new);
-    run(&[&arguments[..], &[backing.as_os_str(), overlay.as_os_str()]].concat(), &failed)?;
-    restrict(overlay, &failed)
-}
-
 /// Copies an image into a qcow2 file of its own, for its owner only.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     let failed = || format!("cannot copy the image `{}`", from.display());
@@ -129,12 +119,5 @@ mod tests {
     #[test]
     fn an_internal_snapshot_is_named_whatever_its_name_is() {
         assert_eq!(internal("a,b=c"), "snapshot.name=a,,b=c");
-    }
-
-    #[test]
-    fn a_missing_backing_file_is_named() {
-        let error = create(Path::new("/tmp/o.qcow2"), Path::new("/nope/base.qcow2")).unwrap_err().to_string();
-        let expected = "cannot create the overlay `/tmp/o.qcow2`: `/nope/base.qcow2`: No such file or directory";
-        assert_eq!(error, expected);
     }
 }
