@@ -89,7 +89,7 @@ pub fn start(
         let limit = if leaves_ram { DEVICES_LIMIT } else { WHOLE_LIMIT };
         // Behind user networking no switch has to hear where the guest is now, and its own daemons would wake up for it.
         monitor::execute(&started, "migrate-set-parameters", &json!({ "announce-rounds": 0 }))?;
-        monitor::migrate(&started, "migrate-incoming", &power::path(file)?, leaves_ram, limit)?;
+        monitor::read_state(&started, &power::path(file)?, leaves_ram, limit)?;
         if paused { Ok(()) } else { power::resume(&started, name) }
     };
     wake().map_err(|error: Error| {
@@ -108,7 +108,7 @@ pub fn freeze(domain: &VirtDomain, name: &str, state: &Frozen, owner: Option<Own
     };
     let limit = if leaves_ram { DEVICES_LIMIT } else { WHOLE_LIMIT };
     make(file, 0, owner)?;
-    monitor::migrate(domain, "migrate", &power::path(file)?, leaves_ram, limit)
+    monitor::write_state(domain, &power::path(file)?, leaves_ram, limit)
         .map_err(|error| Error::failed(format!("the guest of `{name}` cannot be frozen")).caused_by(error))
 }
 

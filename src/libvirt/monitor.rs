@@ -34,9 +34,23 @@ pub fn human(domain: &VirtDomain, line: &str) -> Result<String> {
     domain.qemu_monitor_command(line, HUMAN).map(|answer| answer.trim().to_string()).map_err(failed)
 }
 
-/// Moves a guest's state into a file or out of one (`migrate`, `migrate-incoming`), without the RAM that it has in a
-/// file where `leaves_ram`, and waits for the end.
-pub fn migrate(domain: &VirtDomain, command: &str, file: &str, leaves_ram: bool, limit: Duration) -> Result<()> {
+/// Writes a guest's state into a file (`migrate`), without the RAM that it has in a file where `leaves_ram`.
+pub fn write_state(domain: &VirtDomain, file: &str, leaves_ram: bool, limit: Duration) -> Result<()> {
+    migrate(domain, "migrate", file, leaves_ram, limit)?;
+    // The state is whole a moment before QEMU is ready to go on.
+    while execute(domain, "query-status", &json!({}))?["status"] == "finish-migrate" {
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+/// Lets a guest that waits for it have the state in a file (`migrate-incoming`).
+pub fn read_state(domain: &VirtDomain, file: &str, leaves_ram: bool, limit: Duration) -> Result<()> {
+    migrate(domain, "migrate-incoming", file, leaves_ram, limit)
+}
+
+/// Moves a guest's state and waits for the end.
+fn migrate(domain: &VirtDomain, command: &str, file: &str, leaves_ram: bool, limit: Duration) -> Result<()> {
     let ignore = |state: bool| {
         let capability = json!({ "capability": IGNORE_SHARED, "state": state });
         execute(domain, "migrate-set-capabilities", &json!({ "capabilities": [capability] }))

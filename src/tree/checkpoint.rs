@@ -153,10 +153,14 @@ impl Running {
         self.disks().get_or_insert_default().made.extend(ram.files());
         let layers = match (&ram.memory, &self.keeps) {
             (Memory::Mapped(MappedMemory { ram, devices }), Keeps::Mapped(own)) => self.standing_still(|| {
-                let layers = self.switch(name, overlays, None)?;
-                self.hypervisor.freeze(&self.domain, &Frozen::Devices(devices.clone()))?;
-                self.hypervisor.copy_ram(own, ram)?;
-                Ok(layers)
+                std::thread::scope(|scope| {
+                    // Nobody writes to the RAM either, so its copy need not wait for the disks.
+                    let copy = scope.spawn(|| self.hypervisor.copy_ram(own, ram));
+                    let layers = self.switch(name, overlays, None)?;
+                    self.hypervisor.freeze(&self.domain, &Frozen::Devices(devices.clone()))?;
+                    copy.join().unwrap_or_else(|_| Err(Error::bug("the copy of a guest's RAM broke")))?;
+                    Ok(layers)
+                })
             })?,
             (Memory::External(image), _) => self.switch(name, overlays, Some(image.clone()))?,
             _ => self.switch(name, overlays, None)?,
