@@ -1,6 +1,6 @@
 //! Removing: the debris of runs that were killed, and whole machines.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::builder::CloneMark;
 use super::chain::is_ram;
@@ -27,13 +27,15 @@ impl Engine {
             let abandoned = self.store.abandoned(&self.note_of(name));
             return abandoned.iter().try_for_each(|directory| remove_directory(directory));
         };
-        for clone in self.clones(&machine)? {
-            if !self.is_wanted(&clone) {
-                self.hypervisor.destroy(&clone.domain)?;
-                self.events.note(format!("removed `{}`, left by a run that was killed", clone.domain));
-            }
+        // Before anything is listed that may refer to them: who is gone by now refers to nothing new.
+        let debris = self.store.debris(&machine.directory, &machine.referred());
+        let (wanted, left): (Vec<RunningClone>, _) =
+            self.clones(&machine)?.into_iter().partition(|clone| self.is_wanted(clone));
+        for clone in left {
+            self.hypervisor.destroy(&clone.domain)?;
+            self.events.note(format!("removed `{}`, left by a run that was killed", clone.domain));
         }
-        self.remove_debris(&machine)?;
+        self.remove_debris(name, debris, &wanted)?;
         if machine.nodes.iter().any(|node| machine.is_orphan(node)) {
             self.claim(name)?;
             self.prune(name)?;
@@ -41,18 +43,19 @@ impl Engine {
         Ok(())
     }
 
-    fn remove_debris(&self, machine: &Machine) -> Result<()> {
-        let mut referred = machine.referred();
-        for clone in self.clones(machine)?.iter().filter(|clone| clone.mark.is_kept) {
-            referred.extend(self.hypervisor.disk_files(&clone.domain)?);
-        }
-        let mut debris = self.store.debris(&machine.directory, &referred);
+    /// Removes those of the files that still nothing refers to.
+    fn remove_debris(&self, name: &MachineName, mut debris: Vec<PathBuf>, clones: &[RunningClone]) -> Result<()> {
         debris.retain(|file| {
             is_ram(file) || file.extension().is_some_and(|ending| ending == "qcow2" || ending == draft::ENDING)
         });
         if debris.is_empty() {
             return Ok(());
         }
+        let mut referred = self.existing_now(name)?.referred();
+        for clone in clones.iter().filter(|clone| clone.mark.is_kept) {
+            referred.extend(self.hypervisor.disk_files(&clone.domain)?);
+        }
+        debris.retain(|file| !referred.contains(file));
         // A layer whose snapshot somebody deleted may still be what another one stands on. Where that cannot be
         // found out, everything stays.
         for image in referred.iter().filter(|image| image.exists()) {
