@@ -45,6 +45,11 @@ demo: build ## Build the tree of databases on Debian, ask both for their version
 	$(SNAPTREE) run scripts/databases.lua
 	$(SNAPTREE) exec $(MACHINE)/mariadb_$(MACHINE) -- mariadb -e 'select version()'
 	$(SNAPTREE) exec $(MACHINE)/postgresql_$(MACHINE) -- su postgres -c 'psql -c "select version()"'
+	@echo 'Asking two forks from the host:'
+	@$(SNAPTREE) fork $(MACHINE)/mariadb_$(MACHINE) -n 2 --forward 3306 | while read -r fork address; do \
+	  mariadb -h 127.0.0.1 -P "$${address#*:}" -u demo -pdemo -N -B -e "select concat('$$fork answers as ', version())" </dev/null; \
+	done | tee /dev/stderr | [ "$$(grep -c 'answers as 1')" = 2 ]
+	$(SNAPTREE) stop $(MACHINE)
 	virsh snapshot-list $(MACHINE) --tree
 	@diff -u <(printf '%s\n' "$$DEMO_TREE") <(virsh snapshot-list $(MACHINE) --tree | sed 's/ *$$//; /^$$/d')
 

@@ -4,6 +4,8 @@
 --   installed, started and asked for its version.
 -- How: snaptree run scripts/databases.lua
 --   then: snaptree exec kvm_debian12/mariadb_kvm_debian12 -- mariadb -e "select version()"
+--   or from the host: snaptree fork kvm_debian12/mariadb_kvm_debian12 --forward 3306
+--     and mariadb --host 127.0.0.1 --port PORT --user demo --password=demo
 -- The tree:
 --   sn01_kvm_debian12
 --     |
@@ -28,7 +30,8 @@ end, { comment = "with apt's package lists" })
 
 sn02:branches {
   mariadb_kvm_debian12 = function(guest)
-    mariadb.install(guest)
+    mariadb.install(guest, { bind_address = "0.0.0.0" })
+    mariadb.create_user(guest, "demo", { password = "demo" })
   end,
   postgresql_kvm_debian12 = function(guest)
     postgresql.install(guest)

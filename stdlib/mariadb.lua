@@ -4,7 +4,11 @@
 ---   local mariadb = require "mariadb"
 ---   sn01:branch("mariadb", function(guest) mariadb.install(guest) end)
 ---
---- What not: no users, passwords or settings; root of the guest is root of the server, over its socket.
+--- To be reached from the host, through a port that a fork forwards:
+---   mariadb.install(guest, { bind_address = "0.0.0.0" })
+---   mariadb.create_user(guest, "app", { password = "secret" })
+---
+--- What not: no other settings; root of the guest is root of the server, over its socket.
 
 local apt = require "apt"
 local check_options = require("snaptree").check_options
@@ -15,14 +19,23 @@ local M, H = {}, {}
 --- Options:
 ---   version   (string)           what the version must begin with, such as "10.11"; the suite's own without it
 ---   packages  (list of strings)  packages to install besides, such as { "mariadb-backup" }
+---   bind_address (string)        where it listens, such as "0.0.0.0"; 127.0.0.1 of the guest without it
 function M.install(guest, options)
   options = options or {}
-  check_options("mariadb.install", options, { version = "string", packages = "table" })
+  check_options("mariadb.install", options, {
+    version = "string",
+    packages = "table",
+    bind_address = "string",
+  })
   if options.version then
     H.check_version(options.version, apt.candidate(guest, "mariadb-server"))
   end
   local packages = { "mariadb-server" }
   apt.install(guest, table.move(options.packages or {}, 1, #(options.packages or {}), 2, packages))
+  if options.bind_address then
+    guest:write(H.settings, ("[mysqld]\nbind-address = %s\nskip-name-resolve\n"):format(options.bind_address))
+    guest:run({ "systemctl", "restart", "mariadb.service" }, { timeout = "5m" })
+  end
   guest:run({ "systemctl", "enable", "--now", "mariadb.service" }, { timeout = "5m" })
   guest:wait_for_unit("mariadb.service", { timeout = "5m" })
   guest:wait_until_succeeds("mariadb -e 'select 1'", { timeout = "5m" })
@@ -35,7 +48,32 @@ function M.version(guest)
   return (answer.stdout:gsub("%s+$", ""))
 end
 
+--- Makes a user who may do everything, from everywhere, or gives the one of that name this password.
+--- Options: `password` (string).
+function M.create_user(guest, name, options)
+  options = options or {}
+  check_options("mariadb.create_user", options, { password = "string" })
+  if not options.password then
+    error("mariadb.create_user: there is no password\nhint: mariadb.create_user(guest, name, { password = ... })", 2)
+  end
+  local user = H.quote(name) .. "@'%'"
+  guest:run({ "mariadb" }, {
+    stdin = ("create or replace user %s identified by %s; grant all privileges on *.* to %s;\n"):format(
+      user,
+      H.quote(options.password),
+      user
+    ),
+    timeout = "2m",
+  })
+end
+
 -- Helpers -----------------------------------------------------------------------------------------------------------
+
+H.settings = "/etc/mysql/mariadb.conf.d/90-snaptree.cnf"
+
+function H.quote(text)
+  return "'" .. text:gsub("\\", "\\\\"):gsub("'", "''") .. "'"
+end
 
 function H.check_version(wanted, candidate)
   -- 1:10.11.6-0+deb12u1
