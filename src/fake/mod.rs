@@ -179,6 +179,14 @@ impl Hypervisor for Fake {
         Ok(live::fingerprint(&document::Document::parse(document)?))
     }
 
+    fn has_generation_id(&self, _: &Document) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn own_memory(&self, _: &str) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     fn start_clone(&self, clone: &Clone) -> Result<()> {
         self.store.change(|state| state.start_clone(clone))
     }
@@ -193,6 +201,16 @@ impl Hypervisor for Fake {
 
     fn copy_ram(&self, from: &Path, to: &Path) -> Result<()> {
         std::fs::copy(from, to).map(drop).because(|| format!("cannot copy `{}`", from.display()))
+    }
+
+    fn freeze_running(&self, name: &str, file: &Path, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        self.suspend(name)?;
+        meanwhile()?;
+        self.freeze(name, &Frozen::Whole(file.to_path_buf()))
+    }
+
+    fn update_ram(&self, original: &Path, copy: &Path) -> Result<()> {
+        self.copy_ram(original, copy)
     }
 
     fn forward(&self, name: &str, guest_port: u16) -> Result<u16> {

@@ -114,6 +114,13 @@ pub trait Hypervisor: Send + Sync {
     /// Says what the state of a guest in the domain in `document` fits, were it frozen now.
     fn fingerprint(&self, document: &Document) -> Result<Fingerprint>;
 
+    /// Says whether each clone of the domain in `document` gets a generation id of its own (`<genid>`).
+    fn has_generation_id(&self, document: &Document) -> Result<bool>;
+
+    /// Says how much of the host's memory a running domain does not share with others, in bytes: what its QEMU has
+    /// written to, apart from files. Nothing is known of another host's.
+    fn own_memory(&self, name: &str) -> Result<Option<u64>>;
+
     /// Starts a transient domain made from another one's document (`virDomainCreateXML`), whose guest boots or goes on
     /// from a frozen state.
     fn start_clone(&self, clone: &Clone) -> Result<()>;
@@ -125,8 +132,16 @@ pub trait Hypervisor: Send + Sync {
     /// after which the domain is gone).
     fn freeze(&self, name: &str, state: &Frozen) -> Result<()>;
 
+    /// Writes the whole state of a running clone into a file, most of it while its guest runs on. `meanwhile` is done when
+    /// the processors stand still, before the rest is written (QMP `migrate` with `pause-before-switchover`); then they
+    /// wait for `resume`.
+    fn freeze_running(&self, name: &str, file: &Path, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()>;
+
     /// Copies a file with a guest's RAM, sharing blocks where the file system can and leaving holes where it cannot.
     fn copy_ram(&self, from: &Path, to: &Path) -> Result<()>;
+
+    /// Makes a copy of a guest's RAM the same again, after the guest ran on.
+    fn update_ram(&self, original: &Path, copy: &Path) -> Result<()>;
 
     /// Lets a port of 127.0.0.1 lead to a TCP port of the guest, for as long as the domain is there (`hostfwd_add`).
     /// Returns the host's port.

@@ -149,9 +149,7 @@ pub fn build_clone(clone: &Clone, domain_type: DomainType) -> Result<Element> {
     clean(&mut domain);
     forget_firmware(&mut domain);
     identify(&mut domain, &clone.name, &clone.uuid);
-    if let Some(id) = domain.find_mut("genid") {
-        id.text = clone.uuid.clone();
-    }
+    set_generation_id(&mut domain, &clone.uuid);
     let overlay = |(target, file): (&String, &PathBuf)| qcow2(target, file);
     replace_disks(&mut domain, &clone.disks.iter().map(overlay).collect::<Vec<_>>())?;
     metadata_xml::put(&mut domain, &clone.metadata)?;
@@ -163,6 +161,13 @@ pub fn build_clone(clone: &Clone, domain_type: DomainType) -> Result<Element> {
         }
     }
     Ok(domain)
+}
+
+/// Tells a guest that it is another one than before, where its domain has a device for that.
+pub fn set_generation_id(domain: &mut Element, id: &str) {
+    if let Some(generation) = domain.find_mut("genid") {
+        generation.text = id.to_string();
+    }
 }
 
 /// Builds the `<domain>` that gives a domain, of which `current` is the description now, the state of `document` and

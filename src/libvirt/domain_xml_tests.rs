@@ -105,7 +105,7 @@ fn the_users_own_devices_come_last_or_are_refused_as_malformed() {
     let names: Vec<&str> = domain.find("devices").unwrap().children.iter().map(|c| c.name.as_str()).collect();
     assert!(names.ends_with(&["memballoon", "sound", "watchdog"]));
     let ports = with("<controller type='virtio-serial' index='0' ports='31'/>").unwrap();
-    assert_eq!(ports.find("devices").unwrap().all("controller").len(), 1);
+    assert_eq!(ports.find("devices").unwrap().all("controller").count(), 1);
     for xml in ["<sound", "<a></b>", "</devices>", "sound"] {
         let error = with(xml).unwrap_err();
         assert_eq!(error.message, "`extra_xml` of the machine `vm & <'x'> \"日本\"` is malformed", "{xml}");

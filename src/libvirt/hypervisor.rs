@@ -21,8 +21,8 @@ use crate::libvirt::stream_console::StreamConsole;
 use crate::libvirt::transport::Channel;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{
-    block_job, domains, embed, fault, kvm, live, live_trial, live_xml, overlay, power, qcow2, qemu_img, snapshot_xml,
-    snapshots,
+    block_job, domains, embed, fault, kvm, live, live_trial, live_xml, overlay, power, process, qcow2, qemu_img,
+    snapshot_xml, snapshots, sparse,
 };
 use crate::paths::Paths;
 use crate::stop::Stop;
@@ -300,8 +300,17 @@ impl Hypervisor for Libvirt {
         Ok(fingerprint)
     }
 
+    fn has_generation_id(&self, document: &Document) -> Result<bool> {
+        Ok(domain_xml::parse(document)?.find("genid").is_some())
+    }
+
+    fn own_memory(&self, name: &str) -> Result<Option<u64>> {
+        Ok(self.find(name)?.and_then(|_| process::own_memory(name)))
+    }
+
     fn wake(&self, name: &str, ram: &Ram, from: &Frozen, paused: bool) -> Result<()> {
-        let domain = domain_xml::parse(&domains::next_document(&self.must_find(name)?, name)?)?;
+        let mut domain = domain_xml::parse(&domains::next_document(&self.must_find(name)?, name)?)?;
+        domain_xml::set_generation_id(&mut domain, &uuid::Uuid::new_v4().to_string());
         live::start(&self.connect(), name, domain, ram, Some(from), paused, self.owner())
     }
 
@@ -309,8 +318,16 @@ impl Hypervisor for Libvirt {
         live::freeze(&self.must_find(name)?, name, state, self.owner())
     }
 
+    fn freeze_running(&self, name: &str, file: &Path, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        live::freeze_running(&self.must_find(name)?, name, file, self.owner(), meanwhile)
+    }
+
     fn copy_ram(&self, from: &Path, to: &Path) -> Result<()> {
         live::copy_ram(from, to, self.owner())
+    }
+
+    fn update_ram(&self, original: &Path, copy: &Path) -> Result<()> {
+        sparse::update(original, copy)
     }
 
     fn forward(&self, name: &str, guest_port: u16) -> Result<u16> {

@@ -112,6 +112,19 @@ pub fn freeze(domain: &VirtDomain, name: &str, state: &Frozen, owner: Option<Own
         .map_err(|error| Error::failed(format!("the guest of `{name}` cannot be frozen")).caused_by(error))
 }
 
+/// Writes the whole state of a running guest into a file, and does something while it stands still for the rest.
+pub fn freeze_running(
+    domain: &VirtDomain,
+    name: &str,
+    file: &Path,
+    owner: Option<Owner>,
+    meanwhile: &mut dyn FnMut() -> Result<()>,
+) -> Result<()> {
+    make(file, 0, owner)?;
+    monitor::write_running_state(domain, &power::path(file)?, WHOLE_LIMIT, meanwhile)
+        .map_err(|error| Error::failed(format!("the guest of `{name}` cannot be frozen")).caused_by(error))
+}
+
 /// Lets a port of 127.0.0.1 lead to a port of the guest.
 pub fn forward(domain: &VirtDomain, name: &str, guest_port: u16) -> Result<u16> {
     const TRIES: usize = 10;

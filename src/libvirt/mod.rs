@@ -19,6 +19,7 @@ mod metadata_xml;
 mod monitor;
 mod overlay;
 mod power;
+mod process;
 mod qcow2;
 mod qemu_img;
 mod raw;

@@ -10,11 +10,13 @@ use crate::libvirt::fault;
 
 /// The flag of libvirt's call for a line as a person would type it.
 const HUMAN: u32 = 1;
-const POLL: Duration = Duration::from_millis(3);
+const POLL: Duration = Duration::from_millis(1);
 /// No bound, where QEMU has 128 MiB/s unless told.
 const BANDWIDTH: u64 = 1 << 40;
 /// Without it QEMU writes the RAM too, or waits for it.
 const IGNORE_SHARED: &str = "x-ignore-shared";
+/// With it QEMU waits between stopping the guest and writing what is left of its state.
+const PAUSE: &str = "pause-before-switchover";
 
 /// Carries out a QMP command and gives what it returns.
 pub fn execute(domain: &VirtDomain, command: &str, arguments: &Value) -> Result<Value> {
@@ -37,11 +39,57 @@ pub fn human(domain: &VirtDomain, line: &str) -> Result<String> {
 /// Writes a guest's state into a file (`migrate`), without the RAM that it has in a file where `leaves_ram`.
 pub fn write_state(domain: &VirtDomain, file: &str, leaves_ram: bool, limit: Duration) -> Result<()> {
     migrate(domain, "migrate", file, leaves_ram, limit)?;
-    // The state is whole a moment before QEMU is ready to go on.
+    wait_until_ready(domain)
+}
+
+/// A state is whole a moment before QEMU is ready to go on.
+fn wait_until_ready(domain: &VirtDomain) -> Result<()> {
     while execute(domain, "query-status", &json!({}))?["status"] == "finish-migrate" {
         std::thread::sleep(POLL);
     }
     Ok(())
+}
+
+/// Writes the whole state of a running guest into a file, most of it while the guest runs on. `meanwhile` is done when it
+/// stands still, before the rest is written (`pause-before-switchover`).
+pub fn write_running_state(
+    domain: &VirtDomain,
+    file: &str,
+    limit: Duration,
+    meanwhile: &mut dyn FnMut() -> Result<()>,
+) -> Result<()> {
+    /// How long the guest may stand still for the rest of its RAM, in milliseconds.
+    const DOWNTIME: u64 = 5;
+    /// After this long a guest that writes faster than its RAM can be saved stands still for as long as it takes.
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const ANY_DOWNTIME: u64 = 2_000_000;
+    capability(domain, PAUSE, true)?;
+    let parameters = json!({ "max-bandwidth": BANDWIDTH, "downtime-limit": DOWNTIME });
+    execute(domain, "migrate-set-parameters", &parameters)?;
+    execute(domain, "migrate", &json!({ "uri": format!("file:{file}") }))?;
+    // At the first close of a file that was cut to nothing, as QEMU does when it opens it, ext4 finds places for all of its
+    // blocks. This close comes before there are many, and QEMU's own finds the guest waiting for it.
+    drop(std::fs::File::open(file));
+    let started = Instant::now();
+    let mut is_patient = true;
+    wait_for(domain, "pre-switchover", limit, || {
+        if is_patient && started.elapsed() > PATIENCE {
+            is_patient = false;
+            execute(domain, "migrate-set-parameters", &json!({ "downtime-limit": ANY_DOWNTIME }))?;
+        }
+        Ok(())
+    })?;
+    let done = meanwhile();
+    if done.is_ok() {
+        execute(domain, "migrate-continue", &json!({ "state": "pre-switchover" }))?;
+        wait_for(domain, "completed", limit, || Ok(()))?;
+        wait_until_ready(domain)?;
+    } else {
+        execute(domain, "migrate_cancel", &json!({}))?;
+        wait_for(domain, "cancelled", limit, || Ok(()))?;
+    }
+    capability(domain, PAUSE, false)?;
+    done
 }
 
 /// Lets a guest that waits for it have the state in a file (`migrate-incoming`).
@@ -51,21 +99,32 @@ pub fn read_state(domain: &VirtDomain, file: &str, leaves_ram: bool, limit: Dura
 
 /// Moves a guest's state and waits for the end.
 fn migrate(domain: &VirtDomain, command: &str, file: &str, leaves_ram: bool, limit: Duration) -> Result<()> {
-    let ignore = |state: bool| {
-        let capability = json!({ "capability": IGNORE_SHARED, "state": state });
-        execute(domain, "migrate-set-capabilities", &json!({ "capabilities": [capability] }))
-    };
     if leaves_ram {
-        ignore(true)?;
+        capability(domain, IGNORE_SHARED, true)?;
     } else {
         execute(domain, "migrate-set-parameters", &json!({ "max-bandwidth": BANDWIDTH }))?;
     }
     execute(domain, command, &json!({ "uri": format!("file:{file}") }))?;
+    wait_for(domain, "completed", limit, || Ok(()))?;
+    if leaves_ram {
+        // What libvirt does later with this guest is to have all of it.
+        capability(domain, IGNORE_SHARED, false)?;
+    }
+    Ok(())
+}
+
+fn capability(domain: &VirtDomain, name: &str, state: bool) -> Result<()> {
+    let capability = json!({ "capability": name, "state": state });
+    execute(domain, "migrate-set-capabilities", &json!({ "capabilities": [capability] })).map(drop)
+}
+
+/// Waits until the move of a guest's state has come to where it `wanted`; `look` is called now and then.
+fn wait_for(domain: &VirtDomain, wanted: &str, limit: Duration, mut look: impl FnMut() -> Result<()>) -> Result<()> {
     let started = Instant::now();
     loop {
         let status = execute(domain, "query-migrate", &json!({}))?;
         match status["status"].as_str() {
-            Some("completed") => break,
+            Some(status) if status == wanted => return Ok(()),
             Some("failed") => {
                 let cause = status["error-desc"].as_str().unwrap_or("QEMU does not say why");
                 return Err(Error::failed("QEMU cannot move the guest's state").cause(cause));
@@ -78,10 +137,6 @@ fn migrate(domain: &VirtDomain, command: &str, file: &str, leaves_ram: bool, lim
             }
             _ => std::thread::sleep(POLL),
         }
+        look()?;
     }
-    if leaves_ram {
-        // What libvirt does later with this guest is to have all of it.
-        ignore(false)?;
-    }
-    Ok(())
 }
