@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::agent::calls::{Calls, PATIENT, QUICK};
-use crate::agent::process::{self, Process};
+use crate::agent::process::Process;
 use crate::agent::transport::{Transport, TransportError};
-use crate::agent::{file, sockets};
+use crate::agent::{file, sockets, wake};
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{Command, Exit, FileMode, Guest, Stream, UnitState};
 use crate::stop::Stop;
@@ -23,12 +24,14 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 pub struct Agent<T> {
     calls: Calls<T>,
     domain: String,
+    /// Whether the program that wakes the guest is in its memory.
+    can_be_woken: AtomicBool,
 }
 
 impl<T: Transport> Agent<T> {
     /// Makes the guest of `domain`; sends nothing yet.
     pub fn new(transport: T, domain: &str) -> Self {
-        Self { calls: Calls(transport), domain: domain.to_string() }
+        Self { calls: Calls(transport), domain: domain.to_string(), can_be_woken: AtomicBool::new(false) }
     }
 
     /// Runs one of our own commands and returns its status, standard output and standard error.
@@ -190,6 +193,7 @@ impl<T: Transport> Guest for Agent<T> {
         let before = self.poll("the guest agent", stop, || self.boot_id().map(Some))?;
         self.send_shutdown("reboot")?;
         self.poll("the restart", stop, || Ok(Some(self.boot_id()?).filter(|now| *now != before)))?;
+        self.can_be_woken.store(false, Ordering::Relaxed);
         self.wait_until_booted(stop)
     }
 
@@ -201,6 +205,15 @@ impl<T: Transport> Guest for Agent<T> {
         self.must(["sync"], "cannot sync the guest's disks", stop)
     }
 
+    fn settle(&self, stop: &Stop) -> Result<()> {
+        self.sync(stop)?;
+        if !self.can_be_woken.swap(true, Ordering::Relaxed) {
+            // Where it cannot be, `date` wakes the guest.
+            let _ = wake::install(&self.calls);
+        }
+        Ok(())
+    }
+
     fn time(&self, _stop: &Stop) -> Result<f64> {
         let failed = |error| file::failure("cannot read the guest's clock", &error);
         let answer = self.calls.call("guest-get-time", json!({}), QUICK).map_err(failed)?;
@@ -208,16 +221,12 @@ impl<T: Transport> Guest for Agent<T> {
         Ok(nanoseconds as f64 / 1e9)
     }
 
-    fn set_time(&self, seconds: u64, stop: &Stop) -> Result<()> {
-        let seconds_since = format!("@{seconds}");
-        let date = self.poll("the guest agent", stop, || {
-            match process::finish(&self.calls, "date", &["-u", "-s", &seconds_since]) {
-                // There is no such program, or none that can do that.
-                Err(TransportError::Agent { .. }) => Ok(Some(None)),
-                status => status.map(|status| Some(status.exit_code)),
-            }
+    fn wake(&self, seconds: u64, stop: &Stop) -> Result<()> {
+        let is_awake = self.poll("the guest agent", stop, || match wake::wake(&self.calls, seconds) {
+            Err(TransportError::Agent { .. }) => Ok(Some(false)),
+            is_awake => is_awake.map(Some),
         })?;
-        if date == Some(0) { Ok(()) } else { self.set_both_clocks(seconds) }
+        if is_awake { Ok(()) } else { self.set_both_clocks(seconds) }
     }
 
     fn info(&self, stop: &Stop) -> Result<BTreeMap<String, String>> {

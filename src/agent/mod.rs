@@ -10,6 +10,7 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod wake;
 
 pub use agent::Agent;
 pub use transport::{Transport, TransportError};

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::agent::calls::{Calls, Status};
 use crate::agent::file::{self, File};
 use crate::agent::transport::{Transport, TransportError};
+use crate::agent::wake;
 use crate::error::{Error, Result};
 use crate::hypervisor::{Command, CommandLine, Exit, Stream};
 use crate::stop::Stop;
@@ -203,8 +204,18 @@ impl<'a, T: Transport> Tail<'a, T> {
 
 /// Runs a small program of ours to its end.
 pub fn finish<T: Transport>(calls: &Calls<T>, path: &str, args: &[&str]) -> Result<Status, TransportError> {
+    finish_with_input(calls, path, args, &[])
+}
+
+/// Runs a small program of ours that reads `input` to its end.
+pub fn finish_with_input<T: Transport>(
+    calls: &Calls<T>,
+    path: &str,
+    args: &[&str],
+    input: &[u8],
+) -> Result<Status, TransportError> {
     let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
-    let pid = calls.exec(path, &args, &[])?;
+    let pid = calls.exec(path, &args, input)?;
     wait_for(calls, pid)
 }
 
@@ -221,7 +232,8 @@ fn wait_for<T: Transport>(calls: &Calls<T>, pid: i64) -> Result<Status, Transpor
 
 fn arguments(command: &Command, id: &str, stdin_by_file: bool) -> Vec<String> {
     let mut args: Vec<String> = [SHELL, "-c", WRAPPER, "sh", id].map(str::to_string).to_vec();
-    args.push(command.time.map(|seconds| seconds.to_string()).unwrap_or_default());
+    let time = command.time.map(|seconds| [seconds.to_string(), wake::seed()]);
+    args.extend(time.unwrap_or_default());
     args.push(command.cwd.clone().unwrap_or_default());
     args.push(command.user.clone().unwrap_or_default());
     args.push(if stdin_by_file { "file" } else { "" }.to_string());

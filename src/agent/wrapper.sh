@@ -1,15 +1,18 @@
-# Runs one command for snaptree: sh wrapper ID TIME DIRECTORY USER STDIN COMMAND ARGUMENT...
+# Runs one command for snaptree: sh wrapper ID TIME SEED DIRECTORY USER STDIN COMMAND ARGUMENT...
 # Output goes into files, which the host can read while the command runs. At the end their beginnings are printed, after a
 # line that says so; where that is all there is of them, they are gone again. Other programs and processes are asked for as
 # little as can be, since each takes an emulated guest longer than most commands do.
-files=/run/snaptree-$1 time=$2 cwd=$3 user=$4 stdin=$5
-shift 5
+files=/run/snaptree-$1 time=$2 seed=$3 cwd=$4 user=$5 stdin=$6
+shift 6
 most=500000
 : "${HOME:=/root}" "${PATH:=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}"
 export HOME PATH
-if [ -n "$time" ] && ! date -u -s "@$time" >/dev/null 2>&1; then
-    echo late
-    exit
+if [ -n "$time" ]; then
+    # What it needs for that was put there before it was frozen.
+    /run/snaptree-wake "$time" "$seed" 2>/dev/null || date -u -s "@$time" >/dev/null 2>&1 || {
+        echo late
+        exit
+    }
 fi
 refuse() {
     rm -f "$files".*

@@ -28,7 +28,7 @@ pub struct Command {
     pub cwd: Option<String>,
     /// The user it runs as; root (whoever the guest agent is) without one.
     pub user: Option<String>,
-    /// What the guest's clock is set to before, in seconds since the epoch. Only for the one command of a clone that ends
+    /// With what time the guest is woken before, in seconds since the epoch. Only for the one command of a clone that ends
     /// with it, and with whatever that leaves running.
     pub time: Option<u64>,
 }
@@ -108,11 +108,18 @@ pub trait Guest: Send + Sync {
     /// Writes what the guest holds in memory to its disks.
     fn sync(&self, stop: &Stop) -> Result<()>;
 
+    /// Does what a guest needs before it is frozen: writes what it holds in memory to its disks, and prepares it to be
+    /// woken.
+    fn settle(&self, stop: &Stop) -> Result<()> {
+        self.sync(stop)
+    }
+
     /// Reads the guest's clock, in seconds since the epoch.
     fn time(&self, stop: &Stop) -> Result<f64>;
 
-    /// Sets the guest's clock, in seconds since the epoch.
-    fn set_time(&self, seconds: u64, stop: &Stop) -> Result<()>;
+    /// Tells a guest that goes on from a frozen state the time, in seconds since the epoch, and lets its kernel make other
+    /// random numbers than the next guest's that goes on from there.
+    fn wake(&self, seconds: u64, stop: &Stop) -> Result<()>;
 
     /// Describes the guest's operating system: `id`, `name`, `version`, `kernel`, `machine`, ... as it reports them.
     fn info(&self, stop: &Stop) -> Result<BTreeMap<String, String>>;
