@@ -151,7 +151,7 @@ fn forks_that_stay_are_stopped_by_name_or_with_all_of_the_machine() {
     let json = ran.again().args(["fork", "lab/child", "--json"]).any_stdout().any_stderr().run().stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let third = json[0]["name"].as_str().unwrap();
-    assert_eq!(json, serde_json::json!([{ "name": third, "forwards": [] }]));
+    assert_eq!(json, serde_json::json!([{ "name": third, "forwards": [], "memory": null }]));
 
     let in_use = ran.again().args(["delete", "lab", "--yes"]).status(1).any_stderr().run();
     assert!(in_use.stderr.starts_with("error: machine `lab` is in use: `lab.fork-"), "{}", in_use.stderr);

@@ -37,6 +37,8 @@ struct ForkView {
     /// Its domain's name.
     name: String,
     forwards: Vec<Forwarded>,
+    /// What it adds to the memory in use, in bytes, where that can be seen.
+    memory: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -62,7 +64,10 @@ impl Fork {
                 forwards.push(Forwarded { guest: *guest, address: format!("127.0.0.1:{port}") });
             }
             let name = fork.domain().to_string();
-            forks.push((fork, ForkView { name, forwards }));
+            forks.push((fork, ForkView { name, forwards, memory: None }));
+        }
+        for (fork, view) in &mut forks {
+            view.memory = engine.own_memory(fork)?;
         }
         // None stays where one of them could not be started.
         let views = forks.into_iter().map(|(fork, view)| {
@@ -70,6 +75,10 @@ impl Fork {
             view
         });
         let views: Vec<ForkView> = views.collect();
+        if let Some(memory) = views.iter().map(|view| view.memory).sum::<Option<u64>>() {
+            let each = bytesize::ByteSize(memory / views.len() as u64).display().iec();
+            engine.events.note(format!("each fork adds {each} to the memory in use"));
+        }
         if self.json {
             return ui.json(&views).map(|()| 0);
         }

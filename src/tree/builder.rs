@@ -154,7 +154,7 @@ impl Builder {
         let is_late = goes_on && purpose == Purpose::Command;
         let answers = match goes_on {
             true if is_late => guest.wait_until_ready(&stop),
-            true => guest.set_time(super::now(), &stop),
+            true => guest.wake(super::now(), &stop),
             false => guest.wait_until_ready(&stop).and_then(|()| guest.wait_until_booted(&stop)),
         };
         answers.map_err(|error| match error.kind {
@@ -163,6 +163,10 @@ impl Builder {
                 .cause(error.message)
                 .hint("the image needs the QEMU guest agent; images.debian and images.tiny have it"),
         })?;
+        if goes_on && let Some(node) = machine.node(origin.name.as_str()).filter(|node| node.ram() == origin.ram) {
+            let generation = engine.hypervisor.has_generation_id(&origin.document)?;
+            engine.count_restore(machine, node, |restores| restores.add(true, generation));
+        }
         let subject = match purpose {
             Purpose::Build => Subject::node(&machine.name, node),
             Purpose::Fork | Purpose::Command | Purpose::KeptFork | Purpose::Work => {
@@ -226,7 +230,7 @@ impl Builder {
         let stop = Stop::after(SHUTDOWN_LIMIT, &engine.interrupt);
         if matches!(self.running.keeps, Keeps::Mapped(_) | Keeps::Saved) {
             // The disks alone are a state to start from, too.
-            self.guest.sync(&stop)?;
+            self.guest.settle(&stop)?;
             match self.running.keep_ram(engine, machine) {
                 Ok(ram) => return self.running.remains(ram, true),
                 Err(error) if live == Some(true) || error.kind == Kind::Interrupted => return Err(error),
@@ -245,7 +249,7 @@ impl Builder {
     /// Stops the guest where it is and keeps its overlays as immutable layers, with its RAM where that can be.
     pub fn keep(self, engine: &Engine, machine: &Machine) -> Result<Remains> {
         // Without it the last seconds are missing, as after a power cut.
-        let synced = self.guest.sync(&Stop::after(SYNC_LIMIT, &engine.interrupt));
+        let synced = self.guest.settle(&Stop::after(SYNC_LIMIT, &engine.interrupt));
         // A guest that hangs is looked at all the better by its disks.
         let ram = self.running.keep_ram(engine, machine).unwrap_or_default();
         self.running.hypervisor.destroy(&self.running.domain)?;

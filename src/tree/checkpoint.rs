@@ -137,7 +137,7 @@ fn take(
     if running.disks().as_ref().is_none_or(is_last) {
         return Ok(());
     }
-    guest.sync(stop)?;
+    guest.settle(stop)?;
     let (layers, ram) = running.leave_behind(&format!("checkpoint-{operations}"), overlays)?;
     if let Some(disks) = running.disks().as_mut() {
         disks.checkpoints.push(Checkpoint { operations, layers, ram });
@@ -152,25 +152,29 @@ impl Running {
         let ram = KeptRam { memory: self.keeps.beside(overlays.values().next()), fits: self.fits.clone() };
         self.disks().get_or_insert_default().made.extend(ram.files());
         let layers = match (&ram.memory, &self.keeps) {
-            (Memory::Mapped(MappedMemory { ram, devices }), Keeps::Mapped(own)) => self.standing_still(|| {
-                std::thread::scope(|scope| {
-                    // Nobody writes to the RAM either, so its copy need not wait for the disks.
-                    let copy = scope.spawn(|| self.hypervisor.copy_ram(own, ram));
-                    let layers = self.switch(name, overlays, None)?;
-                    self.hypervisor.freeze(&self.domain, &Frozen::Devices(devices.clone()))?;
-                    copy.join().unwrap_or_else(|_| Err(Error::bug("the copy of a guest's RAM broke")))?;
-                    Ok(layers)
-                })
-            })?,
+            (Memory::Mapped(MappedMemory { ram, devices }), Keeps::Mapped(own)) => {
+                // Most of it while the guest runs, and what that wrote meanwhile when it stands still.
+                self.hypervisor.copy_ram(own, ram)?;
+                self.standing_still(|| {
+                    std::thread::scope(|scope| {
+                        let copy = scope.spawn(|| self.hypervisor.update_ram(own, ram));
+                        let layers = self.switch(name, overlays, None)?;
+                        self.hypervisor.freeze(&self.domain, &Frozen::Devices(devices.clone()))?;
+                        copy.join().unwrap_or_else(|_| Err(Error::bug("the copy of a guest's RAM broke")))?;
+                        Ok(layers)
+                    })
+                })?
+            }
             (Memory::External(image), _) => self.switch(name, overlays, Some(image.clone()))?,
             _ => self.switch(name, overlays, None)?,
         };
+        self.forget_switch(name)?;
         ram.files().iter().try_for_each(|file| seal(file))?;
         Ok((disk_files(layers), ram))
     }
 
     /// Lets the guest write to new overlays; returns the ones that it leaves, which never change again. libvirt saves its
-    /// RAM into `image` meanwhile.
+    /// RAM into `image` meanwhile, and remembers a snapshot of this name, until that is forgotten.
     pub fn switch(
         &self,
         name: &str,
@@ -180,6 +184,12 @@ impl Running {
         let mut disks = self.disks();
         let Some(disks) = disks.as_mut() else { return Err(Error::bug("a builder ended before it was kept")) };
         disks.made.extend(overlays.values().cloned());
+        let is_reused = image.is_none();
+        if is_reused {
+            // A guest that stands still waits for less than when QEMU makes them.
+            let backed = overlays.iter().filter_map(|(target, overlay)| Some((overlay, disks.overlays.get(target)?)));
+            backed.into_iter().try_for_each(|(overlay, on)| self.hypervisor.create_overlay(overlay, on))?;
+        }
         self.hypervisor.create_snapshot(
             &self.domain,
             &SnapshotRequest {
@@ -187,14 +197,22 @@ impl Running {
                 comment: String::new(),
                 kind: SnapshotKind::External,
                 disks: overlays.iter().map(|(target, overlay)| (target.clone(), Some(overlay.clone()))).collect(),
-                flags: SnapshotFlags { disk_only: image.is_none(), atomic: true, ..SnapshotFlags::default() },
+                flags: SnapshotFlags {
+                    disk_only: image.is_none(),
+                    atomic: true,
+                    reuse_external: is_reused,
+                    ..SnapshotFlags::default()
+                },
                 memory: image,
             },
         )?;
         let layers = std::mem::replace(&mut disks.overlays, overlays);
         layers.values().try_for_each(|layer| seal(layer))?;
-        self.hypervisor.delete_snapshot_metadata(&self.domain, name)?;
         Ok(layers)
+    }
+
+    pub fn forget_switch(&self, name: &str) -> Result<()> {
+        self.hypervisor.delete_snapshot_metadata(&self.domain, name)
     }
 
     /// Stops the guest's processors while something is done, and lets them go on whatever came of it.

@@ -88,8 +88,17 @@ impl Engine {
         let session = Session::live(subject, fork.guest(), self.events.clone(), self.interrupt.clone());
         if options.new_identity {
             session.run(NEW_IDENTITY, LIMIT)?;
+            let machine = self.existing(&of.machine)?;
+            if let Some(node) = machine.node(of.snapshot.as_str()).filter(|_| fork.goes_on) {
+                self.count_restore(&machine, node, |restores| restores.identities += 1);
+            }
         }
         Ok(session)
+    }
+
+    /// Says what a fork adds to the memory in use, in bytes, where that can be seen.
+    pub fn own_memory(&self, fork: &Builder) -> Result<Option<u64>> {
+        self.hypervisor.own_memory(fork.domain())
     }
 
     /// Lets a port of 127.0.0.1 lead to a port of a fork; returns the host's.
@@ -107,7 +116,7 @@ impl Engine {
             return Err(Error::failed(format!("there is a snapshot `{name}` in `{}` already", machine.name))
                 .hint("delete it first, or choose another name"));
         }
-        fork.guest().sync(&Stop::after(SYNC_LIMIT, &self.interrupt))?;
+        fork.guest().settle(&Stop::after(SYNC_LIMIT, &self.interrupt))?;
         let running = fork.running();
         let targets: Vec<String> = running.disks().iter().flat_map(|disks| disks.overlays.keys().cloned()).collect();
         let next = targets.into_iter().map(|target| Ok((target, self.new_file(&machine, name, "qcow2")?)));
@@ -115,11 +124,15 @@ impl Engine {
         let (layers, ram) = match running.keeps {
             Keeps::Whole => {
                 let whole = self.new_file(&machine, name, "ram")?;
-                let layers = running.standing_still(|| {
-                    let layers = running.switch(name.as_str(), next, None)?;
-                    self.hypervisor.freeze(&running.domain, &Frozen::Whole(whole.clone()))?;
-                    Ok(disk_files(layers))
-                })?;
+                let mut next = Some(next);
+                let mut layers = Vec::new();
+                let frozen = self.hypervisor.freeze_running(&running.domain, &whole, &mut || {
+                    layers = disk_files(running.switch(name.as_str(), next.take().unwrap_or_default(), None)?);
+                    Ok(())
+                });
+                let resumed = self.hypervisor.resume(&running.domain);
+                frozen.and(resumed)?;
+                running.forget_switch(name.as_str())?;
                 let memory = self.map_anew(&machine, &document, &layers, name, &whole);
                 let _ = std::fs::remove_file(&whole);
                 (layers, KeptRam { memory: Memory::Mapped(memory?), fits: running.fits.clone() })

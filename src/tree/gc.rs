@@ -6,6 +6,7 @@ use super::aside::Aside;
 use super::checkpoint::Trail;
 use super::engine::{Engine, Machine};
 use super::failed::Failed;
+use super::restores::Restored;
 use super::shelf::Shelf;
 use crate::error::Result;
 use crate::name::MachineName;
@@ -52,6 +53,9 @@ impl Engine {
         let trails = drawer.all();
         trails.iter().for_each(|trail| drop(drawer.take(&trail.name)));
         let of_failed = failed.iter().flat_map(Failed::files).chain(trails.iter().flat_map(Trail::files));
+        let drawer = Restored::drawer(&machine.directory);
+        let gone = |of: &Restored| machine.node(of.name.as_str()).is_none();
+        drawer.all().iter().filter(|of| gone(of)).for_each(|of| drop(drawer.take(&of.name)));
         let files: Vec<PathBuf> =
             nodes.iter().flat_map(|node| node.snapshot.files()).map(Path::to_path_buf).chain(of_failed).collect();
         freed += self.collect(name, files.into_iter().filter(|file| machine.came_from_snapshots(file)).collect())?;

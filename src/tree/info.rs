@@ -9,6 +9,8 @@ use super::engine::{Engine, Machine};
 use super::failed::{Failed, FailedLog, FailedView};
 use super::journal::{Journal, NamedInputs};
 use super::node::Node;
+use super::restores::Restores;
+use super::sweep::RunningClone;
 use super::undo::UndoView;
 use super::view::SnapshotView;
 use crate::error::Result;
@@ -42,6 +44,21 @@ pub struct MachineInfo {
     pub undo: Vec<UndoView>,
     /// What is left of branches whose step failed.
     pub failed: Vec<FailedView>,
+    /// The forks of its snapshots that run.
+    pub forks: Vec<ForkInfo>,
+}
+
+/// A fork that runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct ForkInfo {
+    /// Its domain's name.
+    pub name: String,
+    /// The snapshot that it is of.
+    pub of: String,
+    /// Whether it stays until somebody stops it.
+    pub kept: bool,
+    /// What it adds to the memory in use, in bytes, where that can be seen.
+    pub memory: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -77,6 +94,8 @@ pub struct SnapshotInfo {
     pub size: u64,
     /// The file with the RAM of an external snapshot.
     pub memory: Option<PathBuf>,
+    /// What was done to guests that went on from it.
+    pub restores: Restores,
     pub disks: Vec<SnapshotDiskInfo>,
 }
 
@@ -160,7 +179,17 @@ impl Engine {
             disks: disks.collect(),
             undo: self.undo_entries(name)?,
             failed: Failed::drawer(&machine.directory).all().iter().map(Failed::view).collect(),
+            forks: self.forks(&machine)?,
         })
+    }
+
+    fn forks(&self, machine: &Machine) -> Result<Vec<ForkInfo>> {
+        let forks = self.clones(machine)?.into_iter().filter(|clone| clone.mark.is_fork);
+        let view = |RunningClone { domain, mark }: RunningClone| {
+            let memory = self.hypervisor.own_memory(&domain)?;
+            Ok(ForkInfo { name: domain, of: mark.node, kept: mark.is_kept, memory })
+        };
+        forks.map(view).collect()
     }
 
     pub fn snapshot_info(&self, path: &SnapshotPath) -> Result<SnapshotInfo> {
@@ -187,6 +216,7 @@ impl Engine {
             descendants: machine.descendants(node.name()).len(),
             size: node.size(),
             memory: snapshot.memory_files().next().map(Path::to_path_buf),
+            restores: machine.restores(node),
             disks,
         })
     }

@@ -195,15 +195,16 @@ impl Engine {
         })
     }
 
-    /// Sets the clock of a guest that has slept; one without an agent keeps the time that it has.
-    pub(super) fn set_clock(&self, domain: &str) {
+    /// Sets the clock of a guest that has slept; one without an agent keeps the time that it has. Says whether it did.
+    pub(super) fn set_clock(&self, domain: &str) -> bool {
         const LIMIT: Duration = Duration::from_secs(10);
         let stop = Stop::after(LIMIT, &self.interrupt);
         let guest = self.hypervisor.guest(domain);
-        let _ = guest.and_then(|guest| {
+        let set = guest.and_then(|guest| {
             guest.wait_until_ready(&stop)?;
-            guest.set_time(super::now(), &stop)
+            guest.wake(super::now(), &stop)
         });
+        set.is_ok()
     }
 
     /// Returns the RAM that a clone can go on with. Where there is some that is of no use, that is said once.

@@ -35,6 +35,7 @@ mod plan;
 mod power;
 mod preflight;
 mod reason;
+mod restores;
 mod resume;
 mod revert;
 mod root;
@@ -59,7 +60,9 @@ pub use erase::Scope;
 pub use event::{Event, Events, Subject};
 pub use failed::{FailedLog, FailedOperation, FailedView};
 pub use fork::ForkOptions;
-pub use info::{DiskInfo, FileInfo, Log, LoggedOperation, MachineInfo, MachineView, SnapshotDiskInfo, SnapshotInfo};
+pub use info::{
+    DiskInfo, FileInfo, ForkInfo, Log, LoggedOperation, MachineInfo, MachineView, SnapshotDiskInfo, SnapshotInfo,
+};
 pub use journal::{Journal, NamedInputs};
 pub use key::Definition;
 pub use live::Forced;
@@ -67,6 +70,7 @@ pub use node::Node;
 pub use operation::{Content, Operation, Outcome, Payload, Request};
 pub use plan::{MachinePlan, NotPlanned, Plan, PlannedNode, Standing, Status};
 pub use reason::{ASKED_FOR, Reason};
+pub use restores::Restores;
 pub use resume::{Foothold, Resume};
 pub use root::Found;
 pub use seat::Seat;

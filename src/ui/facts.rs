@@ -1,7 +1,7 @@
 //! One machine or one snapshot in full, a fact on each line, as `virsh snapshot-info` prints them.
 
 use super::words::{or_dash, size, time, yes_or_no};
-use crate::tree::{Checkup, DiskInfo, FileInfo, MachineInfo, SnapshotDiskInfo, SnapshotInfo};
+use crate::tree::{Checkup, DiskInfo, FileInfo, MachineInfo, Restores, SnapshotDiskInfo, SnapshotInfo};
 
 /// Where the values begin.
 const COLUMN: usize = 16;
@@ -81,6 +81,10 @@ pub fn machine(info: &MachineInfo) -> String {
     for failed in &info.failed {
         facts.add("Failed", format!("{}, {}\n{}", failed.name, time(failed.when), failed.error));
     }
+    for fork in &info.forks {
+        let memory = fork.memory.map(|memory| format!(", {} of its own", size(memory))).unwrap_or_default();
+        facts.add("Fork", format!("{}\nof {}{memory}", fork.name, fork.of));
+    }
     facts.0
 }
 
@@ -109,6 +113,9 @@ pub fn snapshot(info: &SnapshotInfo) -> String {
     facts.add("Key", or_dash(info.snapshot.key.as_deref()));
     facts.add("Size", size(info.size));
     facts.add("RAM", ram(info));
+    if info.restores.guests > 0 {
+        facts.add("Resumed", resumed(&info.restores));
+    }
     info.disks.iter().for_each(|disk| add_snapshot_disk(&mut facts, disk));
     facts.0
 }
@@ -128,6 +135,11 @@ fn ram(info: &SnapshotInfo) -> String {
     }
 }
 
+fn resumed(restores: &Restores) -> String {
+    let Restores { guests, clocks, generations, identities } = restores;
+    format!("{guests} (clock set {clocks}, generation id renewed {generations}, identity renewed {identities})")
+}
+
 fn add_snapshot_disk(facts: &mut Facts, disk: &SnapshotDiskInfo) {
     let kind = disk.kind.map_or("left out", |kind| kind.as_str());
     facts.add(&format!("Disk {}", disk.target), kind);
@@ -142,7 +154,7 @@ mod tests {
     use super::*;
     use crate::hypervisor::SnapshotKind;
     use crate::tree::SnapshotView;
-    use crate::tree::{FailedView, MachineView, UndoView};
+    use crate::tree::{FailedView, ForkInfo, MachineView, UndoView};
 
     fn file(path: &str, size: Option<u64>) -> FileInfo {
         FileInfo { path: path.into(), size }
@@ -176,6 +188,7 @@ mod tests {
             ],
             undo: vec![UndoView { number: 3, created: 0, what: "delete sn03".into(), effect: String::new() }],
             failed: vec![FailedView { name: "web".into(), when: 0, error: "it broke".into() }],
+            forks: vec![ForkInfo { name: "db.fork-1".into(), of: "web".into(), kept: true, memory: Some(3 << 20) }],
         };
         assert_eq!(
             machine(&info),
@@ -198,6 +211,8 @@ Disk sda:       cdrom, qcow2, read-only
 Undo 3:         delete sn03, {}
 Failed:         web, {}
                 it broke
+Fork:           db.fork-1
+                of web, 3.0 MiB of its own
 ",
                 time(0),
                 time(0)
@@ -226,6 +241,7 @@ Failed:         web, {}
             descendants: 3,
             size: 2048,
             memory: None,
+            restores: Restores::default(),
             disks: vec![SnapshotDiskInfo {
                 target: "vda".into(),
                 kind: Some(SnapshotKind::External),
@@ -258,8 +274,11 @@ Disk vda:       external
         );
         assert_eq!(snapshot(&info), expected);
         (info.snapshot.live, info.children, info.disks[0].kind) = (true, Vec::new(), None);
+        info.restores = Restores { guests: 12, clocks: 12, generations: 11, identities: 1 };
         let text = snapshot(&info);
         assert!(text.contains("Children:       0\n"), "{text}");
+        let resumed = "Resumed:        12 (clock set 12, generation id renewed 11, identity renewed 1)\n";
+        assert!(text.contains(resumed), "{text}");
         assert!(text.contains("RAM:            internal\n"), "{text}");
         assert!(text.contains("Disk vda:       left out\n"), "{text}");
     }

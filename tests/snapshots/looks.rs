@@ -56,6 +56,7 @@ fn a_machine_is_shown_with_its_chain() {
             ],
             "undo": [],
             "failed": [],
+            "forks": [],
         })
     );
 }
@@ -114,6 +115,7 @@ Disk vda:       external
             "size": null,
             "key": null,
             "memory": "[DIR]/vm/web.sn02.ram",
+            "restores": { "guests": 0, "clocks": 0, "generations": 0, "identities": 0 },
             "disks": [{
                 "target": "vda",
                 "kind": "external",
