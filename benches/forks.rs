@@ -9,39 +9,23 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Machine, median, run, snaptree, timed, virsh};
+use support::{ASK, Machine, NONCE, build_live, median, run, snaptree, timed, virsh};
 
 const ROUNDS: usize = 7;
-const FORKS: usize = 20;
-const NONCE: &str = "nonce-4711";
-/// Asks the process for its nonce.
-const ASK: &str = "echo >/run/ask; until [ -s /run/told ]; do sleep 0.01; done; cat /run/told";
 
 fn main() {
     let (one, two) = (Machine::new(), Machine::named("twice"));
-    for (machine, memory) in [(&one, "1GiB"), (&two, "2GiB")] {
-        build(&machine.name, memory);
-    }
+    build_live(&one.name, "1GiB");
+    build_live(&two.name, "2GiB");
     let vm = one.name.as_str();
     let live = format!("{vm}/live");
     println!("medians of {ROUNDS}, in turns");
 
     // What libvirt has for it: a snapshot with RAM of the same guest, running.
     run(snaptree(&["revert", &live, "--yes"]));
-    let directory =
-        tempfile::tempdir_in("/var/lib/snaptree-test").or_else(|_| tempfile::tempdir()).expect("a directory");
-    let ram = directory.path().join("native.ram");
-    let memspec = format!("file={},snapshot=external", ram.display());
-    let save = timed(virsh(&[
-        "snapshot-create-as",
-        vm,
-        "native",
-        "--memspec",
-        &memspec,
-        "--diskspec",
-        "vda,snapshot=external",
-    ]));
-    println!("virsh snapshot-create-as --memspec: {save:.2?}");
+    let directory = tempfile::tempdir_in("/var/lib/snaptree").or_else(|_| tempfile::tempdir()).expect("a directory");
+    let memspec = format!("file={},snapshot=external", directory.path().join("native.ram").display());
+    run(virsh(&["snapshot-create-as", vm, "native", "--memspec", &memspec, "--diskspec", "vda,snapshot=external"]));
     let clone = directory.path().join("clone.xml");
 
     let mut taken: [Vec<Duration>; 5] = Default::default();
@@ -59,22 +43,6 @@ fn main() {
     println!("  virsh snapshot-revert to a snapshot with RAM: {revert:.2?}, ratio {:.2}", ratio(revert));
     println!("  virsh create --paused: {create:.2?}, ratio {:.2}", ratio(create));
     println!("  a fork with twice the RAM: {twice:.2?}, ratio {:.2}", 1.0 / ratio(twice));
-    idle(&live);
-}
-
-fn build(machine: &str, memory: &str) {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let script = directory.path().join("bench.lua");
-    let lines = format!(
-        r#"
-        local root = machine("{machine}", {{ image = require "images.debian" {{}}, memory = "{memory}" }}):root "base"
-        root:branch("live", function(guest)
-          guest:run "mkfifo /run/ask; setsid sh -c 'nonce={NONCE}; while read -r x; do echo $nonce >/run/told; done <>/run/ask' </dev/null >/dev/null 2>&1 &"
-        end)
-        "#
-    );
-    std::fs::write(&script, lines).expect("a script");
-    run(snaptree(&["run", script.to_str().expect("UTF-8")]));
 }
 
 /// Starts a fork and waits until its process says its nonce; the end of the fork is not counted.
@@ -125,34 +93,4 @@ fn created(vm: &str, file: &std::path::Path) -> Duration {
     let took = timed(virsh(&["create", "--paused", file.to_str().expect("UTF-8")]));
     run(virsh(&["destroy", &name]));
     took
-}
-
-/// Says what each further fork that does nothing adds to the memory that is in use.
-fn idle(live: &str) {
-    let (machine, _) = live.split_once('/').expect("a snapshot");
-    let before = available();
-    let touched = snaptree(&["-q", "exec", live, "--", "sh", "-c", "grep -E 'MemTotal|MemFree' /proc/meminfo"]);
-    let guest: Vec<u64> = run(touched).lines().map(kibibytes).collect();
-    let started = Instant::now();
-    run(snaptree(&["-q", "fork", live, "-n", &FORKS.to_string()]));
-    let took = started.elapsed();
-    std::thread::sleep(Duration::from_secs(10));
-    let each = before.saturating_sub(available()) / FORKS as u64;
-    let touched = guest[0] - guest[1];
-    println!(
-        "{FORKS} forks, one after the other: {took:.1?}; each adds {} MiB, which is {:.0} % of the {} MiB that its guest has touched",
-        each / 1024,
-        100.0 * each as f64 / touched as f64,
-        touched / 1024
-    );
-    run(snaptree(&["-q", "stop", machine]));
-}
-
-fn available() -> u64 {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").expect("meminfo");
-    meminfo.lines().find(|line| line.starts_with("MemAvailable")).map(kibibytes).expect("MemAvailable")
-}
-
-fn kibibytes(line: &str) -> u64 {
-    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
 }

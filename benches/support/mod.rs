@@ -69,3 +69,30 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
 }
+
+/// What a process in the guest of [`build_live`] has in its memory alone.
+pub const NONCE: &str = "nonce-4711";
+/// Asks that process for it; no other program is started.
+pub const ASK: &str = "echo >/run/ask; read -r told </run/told; echo $told";
+
+/// Builds a Debian machine with a disk snapshot `base` and a live one on it, `live`, whose guest had come to rest.
+pub fn build_live(machine: &str, memory: &str) {
+    build(&format!(
+        r#"
+        local root = machine("{machine}", {{ image = require "images.debian" {{}}, memory = "{memory}" }}):root "base"
+        root:branch("live", function(guest)
+          guest:run "mkfifo /run/ask /run/told"
+          guest:run "setsid sh -c 'nonce={NONCE}; while read -r x; do echo $nonce >/run/told; done <>/run/ask' </dev/null >/dev/null 2>&1 &"
+          guest:run "sleep 10"
+        end)
+        "#
+    ));
+}
+
+/// Runs a script.
+pub fn build(lines: &str) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let script = directory.path().join("bench.lua");
+    std::fs::write(&script, lines).expect("a script");
+    run(snaptree(&["run", script.to_str().expect("UTF-8")]));
+}
