@@ -311,3 +311,23 @@ fn a_busy_loop_can_be_interrupted_even_under_pcall() {
     std::thread::sleep(std::time::Duration::from_millis(500));
     ran.signal("INT").finish();
 }
+
+#[test]
+fn a_users_name_and_password_are_quoted_for_the_database() {
+    let script = r#"
+        local mariadb = require "mariadb"
+        local guest = { run = function(_, argv, options) print(argv[1] .. ": " .. options.stdin:sub(1, -2)) end }
+        mariadb.create_user(guest, "o'hara", { password = [[a\b'c]] })
+        print(select(2, pcall(mariadb.create_user, guest, "o'hara")))
+    "#;
+    Test::new()
+        .script(script)
+        .args(["run", "script.lua"])
+        .stdout(
+            "mariadb: create or replace user 'o''hara'@'%' identified by 'a\\\\b''c'; \
+             grant all privileges on *.* to 'o''hara'@'%';\n\
+             mariadb.create_user: there is no password\n\
+             hint: mariadb.create_user(guest, name, { password = ... })\n",
+        )
+        .run();
+}
