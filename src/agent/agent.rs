@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -18,40 +17,47 @@ use crate::stop::Stop;
 const FIRST_POLL: Duration = Duration::from_millis(10);
 const LAST_POLL: Duration = Duration::from_millis(100);
 const PING: Duration = Duration::from_secs(1);
+const CANNOT_SYNC: &str = "cannot sync the guest's disks";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// A guest operated through its QEMU guest agent.
 pub struct Agent<T> {
     calls: Calls<T>,
     domain: String,
-    /// Whether the program that wakes the guest is in its memory.
-    can_be_woken: AtomicBool,
 }
 
 impl<T: Transport> Agent<T> {
     /// Makes the guest of `domain`; sends nothing yet.
     pub fn new(transport: T, domain: &str) -> Self {
-        Self { calls: Calls(transport), domain: domain.to_string(), can_be_woken: AtomicBool::new(false) }
+        Self { calls: Calls(transport), domain: domain.to_string() }
     }
 
     /// Runs one of our own commands and returns its status, standard output and standard error.
     fn ask<const N: usize>(&self, argv: [&str; N], stop: &Stop) -> Result<(Exit, String, String)> {
+        self.ask_by(&Command::argv(argv), stop)
+    }
+
+    fn ask_by(&self, command: &Command, stop: &Stop) -> Result<(Exit, String, String)> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut keep = |stream, data: &[u8]| match stream {
             Stream::Stdout => stdout.extend_from_slice(data),
             Stream::Stderr => stderr.extend_from_slice(data),
         };
-        let exit = self.run(&Command::argv(argv), &mut keep, stop)?;
+        let exit = self.run(command, &mut keep, stop)?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_string();
         Ok((exit, text(stdout), text(stderr)))
     }
 
     /// Runs one of our own commands that has to succeed.
     fn must<const N: usize>(&self, argv: [&str; N], failed: &str, stop: &Stop) -> Result<()> {
-        match self.ask(argv, stop)? {
+        self.must_by(&Command::argv(argv), argv[0], failed, stop)
+    }
+
+    fn must_by(&self, command: &Command, name: &str, failed: &str, stop: &Stop) -> Result<()> {
+        match self.ask_by(command, stop)? {
             (Exit(0), ..) => Ok(()),
             (Exit(status), _, stderr) if stderr.is_empty() => {
-                Err(Error::failed(failed).cause(format!("`{}` ended with status {status}", argv[0])))
+                Err(Error::failed(failed).cause(format!("`{name}` ended with status {status}")))
             }
             (_, _, stderr) => Err(Error::failed(failed).cause(stderr)),
         }
@@ -193,7 +199,6 @@ impl<T: Transport> Guest for Agent<T> {
         let before = self.poll("the guest agent", stop, || self.boot_id().map(Some))?;
         self.send_shutdown("reboot")?;
         self.poll("the restart", stop, || Ok(Some(self.boot_id()?).filter(|now| *now != before)))?;
-        self.can_be_woken.store(false, Ordering::Relaxed);
         self.wait_until_booted(stop)
     }
 
@@ -202,16 +207,11 @@ impl<T: Transport> Guest for Agent<T> {
     }
 
     fn sync(&self, stop: &Stop) -> Result<()> {
-        self.must(["sync"], "cannot sync the guest's disks", stop)
+        self.must(["sync"], CANNOT_SYNC, stop)
     }
 
     fn settle(&self, stop: &Stop) -> Result<()> {
-        self.sync(stop)?;
-        if !self.can_be_woken.swap(true, Ordering::Relaxed) {
-            // Where it cannot be, `date` wakes the guest.
-            let _ = wake::install(&self.calls);
-        }
-        Ok(())
+        self.must_by(&wake::settle(), "sync", CANNOT_SYNC, stop)
     }
 
     fn time(&self, _stop: &Stop) -> Result<f64> {

@@ -204,18 +204,8 @@ impl<'a, T: Transport> Tail<'a, T> {
 
 /// Runs a small program of ours to its end.
 pub fn finish<T: Transport>(calls: &Calls<T>, path: &str, args: &[&str]) -> Result<Status, TransportError> {
-    finish_with_input(calls, path, args, &[])
-}
-
-/// Runs a small program of ours that reads `input` to its end.
-pub fn finish_with_input<T: Transport>(
-    calls: &Calls<T>,
-    path: &str,
-    args: &[&str],
-    input: &[u8],
-) -> Result<Status, TransportError> {
     let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
-    let pid = calls.exec(path, &args, input)?;
+    let pid = calls.exec(path, &args, &[])?;
     wait_for(calls, pid)
 }
 

@@ -1,23 +1,26 @@
 //! Waking a guest that goes on from a frozen state.
 
 use crate::agent::calls::Calls;
-use crate::agent::process::{finish, finish_with_input};
+use crate::agent::process::finish;
 use crate::agent::transport::{Transport, TransportError};
+use crate::hypervisor::Command;
 
 /// The program itself, from `wake.c`; empty where there is none.
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wake"));
-const INSTALL: &str = r#"umask 077; cat >"$0" && chmod 700 "$0""#;
 /// Where it lies in the guest: in its memory, and so in nobody's disk.
 const FILE: &str = "/run/snaptree-wake";
+/// Syncs the disks, and puts the program there. A guest that has no room for it is woken by `date`.
+const SETTLE: &str =
+    r#"sync || exit; [ -x "$0" ] || { umask 077; cat >"$0" && chmod 700 "$0" || rm -f "$0"; } 2>/dev/null; exit 0"#;
 /// The wrapper of commands has the same line.
 const WAKE: &str = r#"/run/snaptree-wake "$1" "$2" 2>/dev/null || date -u -s "@$1""#;
 
-/// Puts the program into the guest's memory.
-pub fn install<T: Transport>(calls: &Calls<T>) -> Result<(), TransportError> {
-    if PROGRAM.is_empty() {
-        return Ok(());
+/// Returns what prepares a guest for being frozen.
+pub fn settle() -> Command {
+    match PROGRAM {
+        [] => Command::argv(["sync"]),
+        _ => Command { stdin: PROGRAM.to_vec(), ..Command::argv(["/bin/sh", "-c", SETTLE, FILE]) },
     }
-    finish_with_input(calls, "/bin/sh", &["-c", INSTALL, FILE], PROGRAM).map(drop)
 }
 
 /// Wakes the guest; says whether it could.

@@ -58,12 +58,23 @@ pub fn write_running_state(
     limit: Duration,
     meanwhile: &mut dyn FnMut() -> Result<()>,
 ) -> Result<()> {
+    capability(domain, PAUSE, true)?;
+    let written = write_in_two_parts(domain, file, limit, meanwhile);
+    // Whoever writes a state after this does not wait for anything in between.
+    written.and(capability(domain, PAUSE, false))
+}
+
+fn write_in_two_parts(
+    domain: &VirtDomain,
+    file: &str,
+    limit: Duration,
+    meanwhile: &mut dyn FnMut() -> Result<()>,
+) -> Result<()> {
     /// How long the guest may stand still for the rest of its RAM, in milliseconds.
     const DOWNTIME: u64 = 5;
     /// After this long a guest that writes faster than its RAM can be saved stands still for as long as it takes.
     const PATIENCE: Duration = Duration::from_secs(10);
     const ANY_DOWNTIME: u64 = 2_000_000;
-    capability(domain, PAUSE, true)?;
     let parameters = json!({ "max-bandwidth": BANDWIDTH, "downtime-limit": DOWNTIME });
     execute(domain, "migrate-set-parameters", &parameters)?;
     execute(domain, "migrate", &json!({ "uri": format!("file:{file}") }))?;
@@ -79,17 +90,14 @@ pub fn write_running_state(
         }
         Ok(())
     })?;
-    let done = meanwhile();
-    if done.is_ok() {
-        execute(domain, "migrate-continue", &json!({ "state": "pre-switchover" }))?;
-        wait_for(domain, "completed", limit, || Ok(()))?;
-        wait_until_ready(domain)?;
-    } else {
+    if let Err(error) = meanwhile() {
         execute(domain, "migrate_cancel", &json!({}))?;
         wait_for(domain, "cancelled", limit, || Ok(()))?;
+        return Err(error);
     }
-    capability(domain, PAUSE, false)?;
-    done
+    execute(domain, "migrate-continue", &json!({ "state": "pre-switchover" }))?;
+    wait_for(domain, "completed", limit, || Ok(()))?;
+    wait_until_ready(domain)
 }
 
 /// Lets a guest that waits for it have the state in a file (`migrate-incoming`).
