@@ -294,6 +294,8 @@ fn left_over(foreign: &Foreign) -> BTreeSet<PathBuf> {
     for file in needed.clone().iter().filter(|file| file.extension().is_none_or(|it| it != "ram" && it != "boot")) {
         needed.extend(chain(file));
     }
-    let others = |file: &&PathBuf| file.parent().unwrap().ends_with("undo") || file.parent().unwrap().ends_with("run");
+    // Of snapshots that are gone, the counts of what was done to their guests stay until `gc`.
+    let is_in = |file: &PathBuf, directory: &str| file.parent().unwrap().ends_with(directory);
+    let others = |file: &&PathBuf| ["undo", "run", "restores"].iter().any(|directory| is_in(file, directory));
     files.iter().filter(|file| !needed.contains(*file) && !others(file)).cloned().collect()
 }
