@@ -224,3 +224,28 @@ fn doctor_says_what_the_host_can_do() {
         assert!(ran.stdout.starts_with(&expected), "{}", ran.stdout);
     }
 }
+
+#[test]
+fn what_guests_were_told_is_counted_while_the_snapshot_is_there() {
+    let ran = run("local forks = { child:fork(), child:fork { identity = 'new' } }").run();
+    ran.again().args(["exec", "lab/child", "--", "true"]).any_stderr().run();
+    let resumed = |of: &str| {
+        let info = ran.again().args(["info", of]).any_stdout().run().stdout;
+        info.lines().find_map(|line| line.strip_prefix("Resumed:        ")).map(str::to_string)
+    };
+    let counted = "3 (clock set 3, generation id renewed 0, identity renewed 1)";
+    assert_eq!((resumed("lab/child").as_deref(), resumed("lab/base")), (Some(counted), None));
+    let counts = || {
+        let machine = std::fs::read_dir(ran.path().join("store/machines")).unwrap().next().unwrap().unwrap().path();
+        let files = std::fs::read_dir(machine.join("restores")).unwrap().flatten();
+        files.filter(|file| file.path().extension().is_some_and(|ending| ending == "json")).count()
+    };
+    // A deletion can be undone; what is given up is not counted any more.
+    ran.again().args(["delete", "lab/child", "--yes"]).any_stderr().run();
+    ran.again().args(["undo", "lab", "--yes"]).any_stdout().any_stderr().run();
+    assert_eq!(resumed("lab/child").as_deref(), Some(counted));
+    ran.again().args(["delete", "lab/child", "--yes"]).any_stderr().run();
+    assert_eq!(counts(), 1);
+    ran.again().args(["gc", "lab", "--yes"]).any_stderr().run();
+    assert_eq!(counts(), 0);
+}
