@@ -48,13 +48,13 @@ demo: build ## Build the tree of databases on Debian, ask both for their version
 	@echo 'Asking two forks from the host:'
 	@$(SNAPTREE) fork $(MACHINE)/mariadb_$(MACHINE) -n 2 --forward 3306 | while read -r fork address; do \
 	  mariadb -h 127.0.0.1 -P "$${address#*:}" -u demo -pdemo -N -B -e "select concat('$$fork answers as ', version())" </dev/null; \
-	done | tee /dev/stderr | [ "$$(grep -c 'answers as 1')" = 2 ]
+	done | tee -a /dev/stderr | [ "$$(grep -c 'answers as 1')" = 2 ]
 	$(SNAPTREE) stop $(MACHINE)
 	virsh snapshot-list $(MACHINE) --tree
 	@diff -u <(printf '%s\n' "$$DEMO_TREE") <(virsh snapshot-list $(MACHINE) --tree | sed 's/ *$$//; /^$$/d')
 
 test-full: test demo ## Everything: the tests, then the demo, run again and deleted
-	@$(SNAPTREE) run scripts/databases.lua 2>&1 | tee /dev/stderr | { ! grep -q -e building -e booted; }
+	@$(SNAPTREE) run scripts/databases.lua 2>&1 | tee -a /dev/stderr | { ! grep -q -e building -e booted; }
 	$(SNAPTREE) delete $(MACHINE) --yes
 
 lint: ## Check the format and the lints of everything, with the tools that are installed

@@ -221,7 +221,7 @@ fn wait_for<T: Transport>(calls: &Calls<T>, pid: i64) -> Result<Status, Transpor
 }
 
 fn arguments(command: &Command, id: &str, stdin_by_file: bool) -> Vec<String> {
-    let mut args: Vec<String> = [SHELL, "-c", WRAPPER, "sh", id].map(str::to_string).to_vec();
+    let mut args: Vec<String> = [SHELL, "-c", &wrapper(), "sh", id].map(str::to_string).to_vec();
     let time = command.time.map(|seconds| [seconds.to_string(), wake::seed()]);
     args.extend(time.unwrap_or_default());
     args.push(command.cwd.clone().unwrap_or_default());
@@ -236,6 +236,12 @@ fn arguments(command: &Command, id: &str, stdin_by_file: bool) -> Vec<String> {
         CommandLine::Argv(argv) => args.extend(argv.iter().cloned()),
     }
     args
+}
+
+/// The wrapper without what is for its readers: the guest takes it letter by letter, and its agent logs it.
+fn wrapper() -> String {
+    let lines = WRAPPER.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));
+    lines.fold(String::new(), |text, line| text + line + "\n")
 }
 
 /// The command as errors name it: its first line, and not too much of that.
