@@ -29,19 +29,23 @@ fn main() {
     run(virsh(&["destroy", vm]));
     let clone = directory.path().join("clone.xml");
 
-    let mut taken: [Vec<Duration>; 5] = Default::default();
+    let mut taken: [Vec<Duration>; 6] = Default::default();
     for _ in 0..ROUNDS {
         taken[0].push(answered(&live));
         taken[1].push(answered(&format!("{}/live", two.name)));
         taken[2].push(reverted(vm));
-        taken[3].push(created(vm, &clone));
-        taken[4].push(booted(&format!("{vm}/base")));
+        taken[3].push(reverted(vm));
+        // So that nothing else runs while the others are measured.
+        run(virsh(&["destroy", vm]));
+        taken[4].push(created(vm, &clone));
+        taken[5].push(booted(&format!("{vm}/base")));
     }
-    let [fork, twice, revert, create, boot] = taken.map(median);
+    let [fork, twice, enter, revert, create, boot] = taken.map(median);
     let ratio = |other: Duration| fork.as_secs_f64() / other.as_secs_f64();
     println!("fork of a live snapshot, until a process in it answered: {fork:.2?}");
     println!("  a fork that boots: {boot:.2?}, ratio {:.3}", ratio(boot));
-    println!("  virsh snapshot-revert to a snapshot with RAM: {revert:.2?}, ratio {:.2}", ratio(revert));
+    println!("  virsh snapshot-revert to a snapshot with RAM, running: {revert:.2?}, ratio {:.2}", ratio(revert));
+    println!("  the same, shut off: {enter:.2?}, ratio {:.2}", ratio(enter));
     println!("  virsh create --paused: {create:.2?}, ratio {:.2}", ratio(create));
     println!("  a fork with twice the RAM: {twice:.2?}, ratio {:.2}", 1.0 / ratio(twice));
 }
@@ -73,10 +77,7 @@ fn reverted(vm: &str) -> Duration {
     run(virsh(&["snapshot-revert", vm, "native"]));
     let ping = || virsh(&["qemu-agent-command", vm, r#"{"execute":"guest-ping"}"#]).output();
     while !ping().is_ok_and(|answer| answer.status.success()) {}
-    let took = started.elapsed();
-    // So that nothing else runs while the others are measured.
-    run(virsh(&["destroy", vm]));
-    took
+    started.elapsed()
 }
 
 /// Creates the same domain under another name, paused, and on no disk of its own, since it never runs.

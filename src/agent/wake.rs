@@ -9,9 +9,13 @@ use crate::hypervisor::Command;
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wake"));
 /// Where it lies in the guest: in its memory, and so in nobody's disk.
 const FILE: &str = "/run/snaptree-wake";
-/// Syncs the disks, and puts the program there. A guest that has no room for it is woken by `date`.
-const SETTLE: &str =
-    r#"sync || exit; [ -x "$0" ] || { umask 077; cat >"$0" && chmod 700 "$0" || rm -f "$0"; } 2>/dev/null; exit 0"#;
+/// Syncs the disks, and puts the program there. A guest that has no room for it is woken by `date`. What the wrapper of
+/// commands runs is in the guest's memory then as well, and not read from the disk by everyone who goes on.
+const SETTLE: &str = r#"
+sync || exit
+head -c 1 </dev/null
+[ -x "$0" ] || { umask 077; cat >"$0" && chmod 700 "$0" || rm -f "$0"; } 2>/dev/null
+exit 0"#;
 /// The wrapper of commands has the same line.
 const WAKE: &str = r#"/run/snaptree-wake "$1" "$2" 2>/dev/null || date -u -s "@$1""#;
 
