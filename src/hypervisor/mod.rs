@@ -187,7 +187,7 @@ pub trait Hypervisor: Send + Sync {
     /// Lists the files that `image` stands on, without itself (`qemu-img info --backing-chain`).
     fn backing_chain(&self, image: &Path) -> Result<Vec<PathBuf>>;
 
-    /// Creates an empty qcow2 `overlay` on the image `backing` (`qemu-img create -b`).
+    /// Creates an empty qcow2 `overlay` on the image `backing`, as `qemu-img create -b` does.
     fn create_overlay(&self, overlay: &Path, backing: &Path) -> Result<()>;
 
     /// Copies an image, qcow2 or raw, into a qcow2 file of its own (`qemu-img convert`), which the guest sees with

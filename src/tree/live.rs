@@ -195,8 +195,8 @@ impl Engine {
         })
     }
 
-    /// Sets the clock of a guest that has slept; one without an agent keeps the time that it has. Says whether it did.
-    pub(super) fn set_clock(&self, domain: &str) -> bool {
+    /// Wakes the guest of a machine that went on; one without an agent keeps the time that it has. Says whether it did.
+    pub(super) fn wake_guest(&self, domain: &str) -> bool {
         const LIMIT: Duration = Duration::from_secs(10);
         let stop = Stop::after(LIMIT, &self.interrupt);
         let guest = self.hypervisor.guest(domain);

@@ -18,7 +18,7 @@ pub struct Restores {
     pub guests: u64,
     /// How many of them were told the time.
     pub clocks: u64,
-    /// How many got a generation id of their own (`<genid>`), after which a kernel makes other random numbers.
+    /// How many got a generation id of their own (`<genid>`), for kernels that look at it.
     pub generations: u64,
     /// How many got a machine id, a host name, SSH host keys and a DHCP lease of their own.
     pub identities: u64,

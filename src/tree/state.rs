@@ -152,7 +152,7 @@ impl Engine {
             Then::Wake { memory: MappedMemory { ram, devices }, paused } => {
                 let (ram, from) = (Ram::Private(ram.clone()), Frozen::Devices(devices.clone()));
                 self.hypervisor.wake(name, &ram, &from, *paused)?;
-                let clock = !*paused && self.set_clock(name);
+                let clock = !*paused && self.wake_guest(name);
                 if let Some(node) = target.current.as_deref().and_then(|current| machine.node(current)) {
                     let generation = self.hypervisor.has_generation_id(&target.document)?;
                     self.count_restore(machine, node, |restores| restores.add(clock, generation));
