@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-const SOURCE: &str = "src/agent/wake.c";
+const SOURCE: &str = "src/agent/waker.c";
 
 fn main() {
     println!("cargo::rerun-if-changed={SOURCE}");
     println!("cargo::rerun-if-env-changed=CC");
-    let program = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it")).join("wake");
+    let program = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it")).join("waker");
     if std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("x86_64") {
         // Guests are of this kind; elsewhere they are told the time by `date` alone.
         std::fs::write(program, []).expect("a file can be written");

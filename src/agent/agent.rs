@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,7 +10,8 @@ use serde_json::{Value, json};
 use crate::agent::calls::{Calls, PATIENT, QUICK};
 use crate::agent::process::Process;
 use crate::agent::transport::{Transport, TransportError};
-use crate::agent::{file, sockets, wake};
+use crate::agent::waker::{self, Waker};
+use crate::agent::{file, sockets};
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{Command, Exit, FileMode, Guest, Stream, UnitState};
 use crate::stop::Stop;
@@ -24,12 +26,14 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 pub struct Agent<T> {
     calls: Calls<T>,
     domain: String,
+    /// What woke the guest, where it has that.
+    waker: Mutex<Option<Waker>>,
 }
 
 impl<T: Transport> Agent<T> {
     /// Makes the guest of `domain`; sends nothing yet.
     pub fn new(transport: T, domain: &str) -> Self {
-        Self { calls: Calls(transport), domain: domain.to_string() }
+        Self { calls: Calls(transport), domain: domain.to_string(), waker: Mutex::default() }
     }
 
     /// Runs one of our own commands and returns its status, standard output and standard error.
@@ -145,14 +149,14 @@ impl<T: Transport> Guest for Agent<T> {
 
     fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
         let id = uuid::Uuid::new_v4().simple().to_string();
-        let ended = Process::start(&self.calls, command, &id)?.wait(output, stop)?;
-        match (ended, command.time) {
-            (Some(exit), _) => Ok(exit),
-            (None, None) => Err(Error::bug("a command in the guest did not begin")),
-            (None, Some(seconds)) => {
-                self.set_both_clocks(seconds)?;
-                self.run(&Command { time: None, ..command.clone() }, output, stop)
-            }
+        Process::start(&self.calls, command, &id)?.wait(output, stop)
+    }
+
+    fn run_last(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match waker.filter(|_| Waker::takes(command)) {
+            Some(mut waker) => waker.run(command, output, stop),
+            None => self.run(command, output, stop),
         }
     }
 
@@ -211,7 +215,7 @@ impl<T: Transport> Guest for Agent<T> {
     }
 
     fn settle(&self, stop: &Stop) -> Result<()> {
-        self.must_by(&wake::settle(), "sync", CANNOT_SYNC, stop)
+        self.must_by(&waker::settle(), "sync", CANNOT_SYNC, stop)
     }
 
     fn time(&self, _stop: &Stop) -> Result<f64> {
@@ -222,10 +226,21 @@ impl<T: Transport> Guest for Agent<T> {
     }
 
     fn wake(&self, seconds: u64, stop: &Stop) -> Result<()> {
-        let is_awake = self.poll("the guest agent", stop, || match wake::wake(&self.calls, seconds) {
-            Err(TransportError::Agent { .. }) => Ok(Some(false)),
-            is_awake => is_awake.map(Some),
-        })?;
+        let is_awake = match self.calls.0.port(waker::PORT) {
+            Ok(Some(port)) => {
+                let mut waker = Waker::new(port);
+                let is_awake = waker.wake(seconds, stop)?;
+                *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = is_awake.then_some(waker);
+                is_awake
+            }
+            // Nothing waits there, or nobody can be told: every guest of ours has an agent.
+            Ok(None) | Err(_) => {
+                self.poll("the guest agent", stop, || match waker::wake_by_agent(&self.calls, seconds) {
+                    Err(TransportError::Agent { .. }) => Ok(Some(false)),
+                    is_awake => is_awake.map(Some),
+                })?
+            }
+        };
         if is_awake { Ok(()) } else { self.set_both_clocks(seconds) }
     }
 

@@ -9,8 +9,11 @@ mod process;
 mod sockets;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_waker;
 mod transport;
-mod wake;
+mod waker;
 
 pub use agent::Agent;
-pub use transport::{Transport, TransportError};
+pub use transport::{Port, Transport, TransportError};
+pub use waker::PORT;

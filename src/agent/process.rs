@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use crate::agent::calls::{Calls, Status};
 use crate::agent::file::{self, File};
 use crate::agent::transport::{Transport, TransportError};
-use crate::agent::wake;
 use crate::error::{Error, Result};
 use crate::hypervisor::{Command, CommandLine, Exit, Stream};
 use crate::stop::Stop;
@@ -15,13 +14,11 @@ const KILL: &str = include_str!("kill.sh");
 const SHELL: &str = "/bin/sh";
 /// What the wrapper says first when the command has ended; the beginning of its output follows.
 const ENDED: &str = "ended";
-/// What it says when it cannot set the guest's clock, so that the command has not begun.
-const LATE: &str = "late";
 /// The most output, in bytes, that is whole in that beginning; the wrapper has the same number.
 pub const MOST_INLINE: usize = 500_000;
 
-/// The most input that goes along with the command itself.
-const SMALL_INPUT: usize = 64 << 10;
+/// The most input that goes along with the command itself: as much as a pipe holds.
+pub const SMALL_INPUT: usize = 64 << 10;
 /// How long a command runs before its output is asked for.
 const SHORT_RUN: Duration = Duration::from_millis(500);
 /// How long a command is left alone before the guest is asked whether it has ended.
@@ -73,15 +70,11 @@ impl<'a, T: Transport> Process<'a, T> {
         };
         let args = arguments(command, id, by_file);
         let started = Instant::now();
-        let pid = match command.time {
-            // What such a command leaves behind goes with its guest.
-            Some(_) => calls.exec(SHELL, &args[1..], stdin),
-            // A session of its own, under the process id that the agent knows.
-            None => match calls.exec("setsid", &args, stdin) {
-                // There is no such program.
-                Err(TransportError::Agent { .. }) => calls.exec(SHELL, &args[1..], stdin),
-                pid => pid,
-            },
+        // A session of its own, under the process id that the agent knows.
+        let pid = match calls.exec("setsid", &args, stdin) {
+            // There is no such program.
+            Err(TransportError::Agent { .. }) => calls.exec(SHELL, &args[1..], stdin),
+            pid => pid,
         };
         let pid = pid.map_err(refused)?;
         let tail = |stream, name| Tail { stream, path: format!("{files}.{name}"), file: None, offset: 0 };
@@ -89,9 +82,8 @@ impl<'a, T: Transport> Process<'a, T> {
         Ok(Self { calls, title, files, pid, beginning: started.elapsed(), streams })
     }
 
-    /// Waits for the end, handing output over; kills the command when `stop` ends the wait. Nothing comes of a command that
-    /// has not begun because the guest's clock could not be set.
-    pub fn wait(mut self, output: Output, stop: &Stop) -> Result<Option<Exit>> {
+    /// Waits for the end, handing output over; kills the command when `stop` ends the wait.
+    pub fn wait(mut self, output: Output, stop: &Stop) -> Result<Exit> {
         let started = Instant::now();
         // Each question costs an emulated guest as much as a part of the command does.
         let mut pause = (self.beginning / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
@@ -124,33 +116,33 @@ impl<'a, T: Transport> Process<'a, T> {
         Ok(())
     }
 
-    fn finish(mut self, status: &Status, output: Output) -> Result<Option<Exit>> {
-        match split_header(&status.stdout) {
-            (Some(LATE), _) => return Ok(None),
-            (Some(ENDED), stdout) if stdout.len().max(status.stderr.len()) <= MOST_INLINE => {
+    fn finish(mut self, status: &Status, output: Output) -> Result<Exit> {
+        let beginning = split_header(&status.stdout);
+        match beginning {
+            Some(stdout) if stdout.len().max(status.stderr.len()) <= MOST_INLINE => {
                 for (tail, whole) in self.streams.iter().zip([stdout, &status.stderr]) {
                     if let Some(rest) = whole.get(tail.offset..).filter(|rest| !rest.is_empty()) {
                         output(tail.stream, rest);
                     }
                 }
             }
-            (header, _) => {
+            _ => {
                 // Either the output is in the files because there is much of it, or the wrapper came to no good end.
                 for tail in &mut self.streams {
                     let result = tail.advance(self.calls, output);
-                    if header.is_some() {
+                    if beginning.is_some() {
                         result.map_err(|error| {
                             file::failure(&format!("cannot read the output of `{}`", self.title), &error)
                         })?;
                     }
                 }
-                if header.is_none() && !status.stderr.is_empty() {
+                if beginning.is_none() && !status.stderr.is_empty() {
                     output(Stream::Stderr, &status.stderr);
                 }
                 self.remove_files();
             }
         }
-        Ok(Some(Exit(status.exit_code.unwrap_or_else(|| 128 + status.signal.unwrap_or_default()))))
+        Ok(Exit(status.exit_code.unwrap_or_else(|| 128 + status.signal.unwrap_or_default())))
     }
 
     /// Ends the command and everything that it started; hands over what it printed until then.
@@ -222,20 +214,25 @@ fn wait_for<T: Transport>(calls: &Calls<T>, pid: i64) -> Result<Status, Transpor
 
 fn arguments(command: &Command, id: &str, stdin_by_file: bool) -> Vec<String> {
     let mut args: Vec<String> = [SHELL, "-c", &wrapper(), "sh", id].map(str::to_string).to_vec();
-    let time = command.time.map(|seconds| [seconds.to_string(), wake::seed()]);
-    args.extend(time.unwrap_or_default());
     args.push(command.cwd.clone().unwrap_or_default());
     args.push(command.user.clone().unwrap_or_default());
     args.push(if stdin_by_file { "file" } else { "" }.to_string());
+    args.extend(words(command));
+    args
+}
+
+/// Returns what is run for a command: a program and its arguments.
+pub fn words(command: &Command) -> Vec<String> {
+    let mut words = Vec::new();
     if !command.env.is_empty() {
-        args.push("env".to_string());
-        args.extend(command.env.iter().map(|(key, value)| format!("{key}={value}")));
+        words.push("env".to_string());
+        words.extend(command.env.iter().map(|(key, value)| format!("{key}={value}")));
     }
     match &command.line {
-        CommandLine::Shell(line) => args.extend([SHELL, "-c", line].map(str::to_string)),
-        CommandLine::Argv(argv) => args.extend(argv.iter().cloned()),
+        CommandLine::Shell(line) => words.extend([SHELL, "-c", line].map(str::to_string)),
+        CommandLine::Argv(argv) => words.extend(argv.iter().cloned()),
     }
-    args
+    words
 }
 
 /// The wrapper without what is for its readers: the guest takes it letter by letter, and its agent logs it.
@@ -245,7 +242,7 @@ fn wrapper() -> String {
 }
 
 /// The command as errors name it: its first line, and not too much of that.
-fn title(line: &CommandLine) -> String {
+pub fn title(line: &CommandLine) -> String {
     const LONGEST: usize = 60;
     let text = match line {
         CommandLine::Shell(line) => line.trim().to_string(),
@@ -256,11 +253,7 @@ fn title(line: &CommandLine) -> String {
     if short.len() == text.len() { short } else { format!("{short}...") }
 }
 
-/// Splits what the wrapper prints into its own line and what is the command's.
-fn split_header(stdout: &[u8]) -> (Option<&'static str>, &[u8]) {
-    let Some(end) = stdout.iter().position(|byte| *byte == b'\n') else { return (None, stdout) };
-    match [ENDED, LATE].into_iter().find(|header| header.as_bytes() == &stdout[..end]) {
-        Some(header) => (Some(header), &stdout[end + 1..]),
-        None => (None, stdout),
-    }
+/// Returns what the wrapper prints after its own line; nothing where it came to no good end.
+fn split_header(stdout: &[u8]) -> Option<&[u8]> {
+    stdout.strip_prefix(ENDED.as_bytes())?.strip_prefix(b"\n")
 }

@@ -13,10 +13,10 @@ use super::{Agent, Transport, TransportError};
 use crate::hypervisor::{Command, CommandLine, Exit, FileMode, Guest, Stream, UnitState};
 use crate::stop::{Interrupt, Stop};
 
-type Answer = Result<Value, TransportError>;
+pub type Answer = Result<Value, TransportError>;
 
 /// Answers commands as written down, and insists on their order.
-struct Script(Mutex<VecDeque<(&'static str, Answer)>>);
+pub struct Script(pub Mutex<VecDeque<(&'static str, Answer)>>);
 
 impl Transport for Script {
     fn command(&self, text: &str, _timeout: Duration) -> Result<String, TransportError> {
@@ -41,7 +41,7 @@ fn agent<const N: usize>(script: [(&'static str, Answer); N]) -> Agent<Script> {
     Agent::new(Script(Mutex::new(script.into())), "vm")
 }
 
-fn stop() -> Stop {
+pub fn stop() -> Stop {
     Stop::after(Duration::from_secs(20), &Interrupt::default())
 }
 
@@ -53,7 +53,7 @@ fn running() -> (&'static str, Answer) {
     ("guest-exec-status", Ok(json!({ "exited": false })))
 }
 
-fn exited(code: i32, stdout: &[u8], stderr: &[u8]) -> (&'static str, Answer) {
+pub fn exited(code: i32, stdout: &[u8], stderr: &[u8]) -> (&'static str, Answer) {
     let (stdout, stderr) = (BASE64.encode(stdout), BASE64.encode(stderr));
     ("guest-exec-status", Ok(json!({ "exited": true, "exitcode": code, "out-data": stdout, "err-data": stderr })))
 }
@@ -62,11 +62,11 @@ fn data(bytes: &[u8], eof: bool) -> (&'static str, Answer) {
     ("guest-file-read", Ok(json!({ "count": bytes.len(), "buf-b64": BASE64.encode(bytes), "eof": eof })))
 }
 
-const EXEC: &str = "guest-exec";
+pub const EXEC: &str = "guest-exec";
 const OPEN: &str = "guest-file-open";
 const CLOSE: &str = "guest-file-close";
 
-fn pid(pid: i64) -> (&'static str, Answer) {
+pub fn pid(pid: i64) -> (&'static str, Answer) {
     (EXEC, Ok(json!({ "pid": pid })))
 }
 
@@ -103,14 +103,6 @@ fn a_guest_without_setsid_runs_the_shell_itself() {
     let missing = (EXEC, refusal("Failed to execute child process \u{201c}setsid\u{201d} (No such file or directory)"));
     let (exit, stdout, _) = run(&agent([missing, pid(7), exited(0, b"ended\nx", b"")]), &stop());
     assert_eq!((exit.unwrap(), stdout.as_slice()), (Exit(0), &b"x"[..]));
-}
-
-#[test]
-fn a_command_waits_for_a_clock_that_only_the_agent_can_set() {
-    let set = ("guest-set-time", Ok(json!({})));
-    let agent = agent([pid(7), exited(0, b"late\n", b""), set, pid(8), exited(4, b"ended\n", b"")]);
-    let command = Command { time: Some(1), ..Command::argv(["x"]) };
-    assert_eq!(agent.run(&command, &mut |_, _| {}, &stop()).unwrap(), Exit(4));
 }
 
 /// The polls of the first half second vary, so this transport answers by what is asked instead of by order.

@@ -8,6 +8,20 @@ pub trait Transport: Send + Sync {
     /// Sends `json` and returns the agent's whole answer, at most `timeout` later.
     /// Messages stay below 4 MiB in both directions.
     fn command(&self, json: &str, timeout: Duration) -> Result<String, TransportError>;
+
+    /// Opens another port of the guest's by its name, where the domain has it and a process in the guest waits there.
+    fn port(&self, _name: &str) -> Result<Option<Box<dyn Port>>, TransportError> {
+        Ok(None)
+    }
+}
+
+/// A line of bytes to a process in a guest; whoever lets it go hangs up.
+pub trait Port: Send {
+    /// Sends all of `bytes`.
+    fn send(&mut self, bytes: &[u8]) -> Result<(), TransportError>;
+
+    /// Takes some of what has come, without waiting for it; 0 bytes at the end of the line.
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, TransportError>;
 }
 
 /// Why a message got no proper answer.

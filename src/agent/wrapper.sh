@@ -1,19 +1,12 @@
-# Runs one command for snaptree: sh wrapper ID TIME SEED DIRECTORY USER STDIN COMMAND ARGUMENT...
+# Runs one command for snaptree: sh wrapper ID DIRECTORY USER STDIN COMMAND ARGUMENT...
 # Output goes into files, which the host can read while the command runs. At the end their beginnings are printed, after a
 # line that says so; where that is all there is of them, they are gone again. Other programs and processes are asked for as
 # little as can be, since each takes an emulated guest longer than most commands do.
-files=/run/snaptree-$1 time=$2 seed=$3 cwd=$4 user=$5 stdin=$6
-shift 6
+files=/run/snaptree-$1 cwd=$2 user=$3 stdin=$4
+shift 4
 most=500000
 : "${HOME:=/root}" "${PATH:=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}"
 export HOME PATH
-if [ -n "$time" ]; then
-    # What it needs for that was put there before it was frozen.
-    /run/snaptree-wake "$time" "$seed" 2>/dev/null || date -u -s "@$time" >/dev/null 2>&1 || {
-        echo late
-        exit
-    }
-fi
 refuse() {
     rm -f "$files".*
     echo ended
@@ -51,6 +44,6 @@ clean() {
     fi
     rm -f "$files".*
 }
-# Beside the answer, which nobody needs to wait for this with. A guest that was told the time goes with its files.
-[ -n "$time" ] || clean </dev/null >/dev/null 2>&1 &
+# Beside the answer, which nobody needs to wait for this with.
+clean </dev/null >/dev/null 2>&1 &
 exit $status

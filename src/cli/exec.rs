@@ -50,7 +50,7 @@ impl Exec {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let input = ui.read_stdin();
         let engine = &session.engine;
-        let options = ForkOptions { runs_one: true, ..ForkOptions::default() };
+        let options = ForkOptions::default();
         let fork = if self.failed {
             engine.fork_failed(&self.snapshot, options)?
         } else {
@@ -65,8 +65,8 @@ impl Exec {
         };
         let stop = Stop::after(self.timeout, &session.engine.interrupt);
         let mut broken = None;
-        let exit = fork.run(
-            command,
+        let exit = fork.run_last(
+            &command,
             &mut |stream, bytes| {
                 if let Err(cause) = ui.pass_through(stream, bytes) {
                     // Nobody reads any more: the command is ended as a closed pipe would end it here.

@@ -53,7 +53,7 @@ impl Fork {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let engine = &session.engine;
         let Self { require_live, new_identity, .. } = *self;
-        let options = ForkOptions { is_kept: true, require_live, new_identity, ..ForkOptions::default() };
+        let options = ForkOptions { is_kept: true, require_live, new_identity };
         let mut forks: Vec<(Builder, ForkView)> = Vec::new();
         for _ in 0..self.n {
             let fork = engine.fork(&self.snapshot, options)?;

@@ -28,14 +28,11 @@ pub struct Command {
     pub cwd: Option<String>,
     /// The user it runs as; root (whoever the guest agent is) without one.
     pub user: Option<String>,
-    /// With what time the guest is woken before, in seconds since the epoch. Only for the one command of a clone that ends
-    /// with it, and with whatever that leaves running.
-    pub time: Option<u64>,
 }
 
 impl Command {
     pub fn new(line: CommandLine) -> Self {
-        Self { line, stdin: Vec::new(), env: BTreeMap::new(), cwd: None, user: None, time: None }
+        Self { line, stdin: Vec::new(), env: BTreeMap::new(), cwd: None, user: None }
     }
 
     pub fn argv<const N: usize>(argv: [&str; N]) -> Self {
@@ -83,6 +80,12 @@ pub trait Guest: Send + Sync {
     /// Runs a command, handing its output over while it runs. A status other than 0 is not an error here.
     /// When `stop` ends it, the command is killed in the guest.
     fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit>;
+
+    /// Runs the last command of a clone that ends with it. It may be quicker than any other, and what it leaves running,
+    /// or what `stop` has ended the wait for, goes with the clone.
+    fn run_last(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
+        self.run(command, output, stop)
+    }
 
     /// Reads a whole file of any size into `sink`; returns its length in bytes.
     fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64>;

@@ -70,6 +70,17 @@ pub fn console_device(domain: &Element) -> Option<String> {
     }
 }
 
+/// Returns what QEMU calls the host's end of a port, by the name that the guest knows the port by, while the domain runs.
+pub fn port_device(domain: &Element, name: &str) -> Option<String> {
+    let port = devices(domain).find(|device| device.name == "channel" && is_port(device, name))?;
+    Some(format!("char{}", port.find("alias")?.get("name")?))
+}
+
+/// Says whether a channel is the port of this name.
+pub fn is_port(channel: &Element, name: &str) -> bool {
+    channel.find("target").is_some_and(|target| target.get("name") == Some(name))
+}
+
 /// Says whether the guest has devices of the host.
 pub fn has_host_devices(domain: &Element) -> bool {
     devices(domain)

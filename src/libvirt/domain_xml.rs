@@ -4,10 +4,15 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::agent::PORT;
 use crate::error::{Error, Result};
 use crate::hypervisor::{Clone, DiskFile, Document, DomainSpec, Firmware, Network};
+use crate::libvirt::domain_facts::is_port;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{live_xml, metadata_xml};
+
+/// The port that the guest agent waits at.
+const AGENT: &str = "org.qemu.guest_agent.0";
 
 /// What runs the domains of a connection, as `<domain type='...'>` says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +109,8 @@ fn devices(spec: &DomainSpec) -> Result<Element> {
         .child(Element::new("driver").with("name", "qemu").with("type", "qcow2").with("discard", "unmap"))
         .child(Element::new("source").with("file", utf8(&spec.disk)))
         .child(Element::new("target").with("dev", "vda").with("bus", "virtio"));
-    let agent = Element::new("target").with("type", "virtio").with("name", "org.qemu.guest_agent.0");
+    let port =
+        |name: &str| of_type("channel", "unix").child(Element::new("target").with("type", "virtio").with("name", name));
     let random = Element::new("backend").with("model", "random").text("/dev/urandom");
     // QEMU has an event descriptor for each queue of all 31 ports that it would have, and every start waits for them.
     let is_serial = |device: &Element| device.name == "controller" && device.get("type") == Some("virtio-serial");
@@ -113,7 +119,8 @@ fn devices(spec: &DomainSpec) -> Result<Element> {
     let fixed = [
         of_type("serial", "pty"),
         of_type("console", "pty"),
-        of_type("channel", "unix").child(agent),
+        port(AGENT),
+        port(PORT),
         Element::new("rng").with("model", "virtio").child(random),
         Element::new("memballoon").with("model", "none"),
     ];
@@ -310,14 +317,11 @@ pub fn clean(domain: &mut Element) {
     }
 }
 
-/// Gives the guest agent's channel a socket of a path that is shorter than libvirt's own choice.
-pub fn place_agent(domain: &mut Element, socket: &Path) {
-    let is_agent = |device: &Element| {
-        device.name == "channel"
-            && device.find("target").is_some_and(|target| target.get("name") == Some("org.qemu.guest_agent.0"))
-    };
-    for channel in devices_of(domain).filter(|device| is_agent(device)) {
-        channel.put(Element::new("source").with("mode", "bind").with("path", utf8(socket)));
+/// Gives each port that the host talks to the guest through a socket of a path that is shorter than libvirt's own choice.
+pub fn place_ports(domain: &mut Element, socket: impl Fn(usize) -> PathBuf) {
+    let is_ours = |device: &Element| device.name == "channel" && [AGENT, PORT].iter().any(|name| is_port(device, name));
+    for (number, channel) in devices_of(domain).filter(|device| is_ours(device)).enumerate() {
+        channel.put(Element::new("source").with("mode", "bind").with("path", utf8(&socket(number))));
     }
 }
 

@@ -60,6 +60,9 @@ fn a_machine_has_what_snaptree_needs_of_it() {
     <channel type='unix'>
       <target type='virtio' name='org.qemu.guest_agent.0'/>
     </channel>
+    <channel type='unix'>
+      <target type='virtio' name='org.snaptree.waker.0'/>
+    </channel>
     <rng model='virtio'>
       <backend model='random'>/dev/urandom</backend>
     </rng>
@@ -289,4 +292,16 @@ fn a_disk_stands_alone_when_its_chain_ends_at_once() {
     assert!(stands_alone(&domain, "vda").unwrap());
     assert!(!stands_alone(&domain, "vdb").unwrap());
     assert_eq!(stands_alone(&domain, "vdc").unwrap_err().message, "the domain has no disk `vdc`");
+}
+
+#[test]
+fn the_ports_that_the_host_uses_can_have_sockets_elsewhere() {
+    let mut domain = build(&spec(), DomainType::Kvm).unwrap();
+    let own = "<channel type='unix'><target type='virtio' name='mine'/></channel>";
+    domain.find_mut("devices").unwrap().children.push(Element::parse(own).unwrap());
+    place_ports(&mut domain, |port| PathBuf::from(format!("/s/{port}")));
+    let channels: Vec<&Element> = domain.find("devices").unwrap().all("channel").collect();
+    let path = |channel: &Element| channel.find("source").and_then(|it| it.get("path")).map(str::to_string);
+    let paths: Vec<Option<String>> = channels.into_iter().map(path).collect();
+    assert_eq!(paths, [Some("/s/0".to_string()), Some("/s/1".to_string()), None]);
 }

@@ -39,9 +39,9 @@ pub fn root_of(uri: &str) -> Option<PathBuf> {
     String::from_utf8(bytes).ok().map(PathBuf::from)
 }
 
-/// Returns a short path for the guest agent's socket of a domain; libvirt's own would not fit below most roots.
-pub fn agent_socket(root: &Path, uuid: &str) -> PathBuf {
-    root.join("agent").join(uuid.get(..8).unwrap_or(uuid))
+/// Returns a short path for the socket of a domain's port; libvirt's own would not fit below most roots.
+pub fn socket(root: &Path, uuid: &str, port: usize) -> PathBuf {
+    root.join("agent").join(format!("{}{port}", uuid.get(..8).unwrap_or(uuid)))
 }
 
 /// Makes the root ready. Has to happen before the first call of libvirt, for the sake of its log.

@@ -249,7 +249,7 @@ impl Hypervisor for Libvirt {
     fn start_clone(&self, clone: &Clone) -> Result<()> {
         let mut domain = domain_xml::build_clone(clone, self.domain_type()?)?;
         if let Some(root) = embed::root_of(&self.uri) {
-            domain_xml::place_agent(&mut domain, &embed::agent_socket(&root, &clone.uuid));
+            domain_xml::place_ports(&mut domain, |port| embed::socket(&root, &clone.uuid, port));
         }
         // Where nothing of QEMU's own may be in a domain, the RAM is left to libvirt.
         if clone.ram != Ram::Default {

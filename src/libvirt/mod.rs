@@ -12,6 +12,7 @@ mod embed;
 mod fault;
 mod hypervisor;
 mod kvm;
+mod line;
 mod live;
 mod live_trial;
 mod live_xml;

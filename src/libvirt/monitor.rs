@@ -36,6 +36,13 @@ pub fn human(domain: &VirtDomain, line: &str) -> Result<String> {
     domain.qemu_monitor_command(line, HUMAN).map(|answer| answer.trim().to_string()).map_err(failed)
 }
 
+/// Says whether a process in the guest waits at the other end of a character device (`query-chardev`).
+pub fn is_waited_at(domain: &VirtDomain, device: &str) -> Result<bool> {
+    let devices = execute(domain, "query-chardev", &json!({}))?;
+    let mut devices = devices.as_array().into_iter().flatten();
+    Ok(devices.any(|found| found["label"] == device && found["frontend-open"] == true))
+}
+
 /// Writes a guest's state into a file (`migrate`), without the RAM that it has in a file where `leaves_ram`.
 pub fn write_state(domain: &VirtDomain, file: &str, leaves_ram: bool, limit: Duration) -> Result<()> {
     migrate(domain, "migrate", file, leaves_ram, limit)?;

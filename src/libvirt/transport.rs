@@ -1,4 +1,4 @@
-//! The guest agent's messages through libvirt.
+//! What is said to a guest, through libvirt: its agent's messages, and the bytes of another port.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,8 +7,13 @@ use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::error::{Error as VirtError, ErrorNumber};
 
-use crate::agent::{Transport, TransportError};
-use crate::libvirt::fault;
+use crate::agent::{Port, Transport, TransportError};
+use crate::libvirt::line::{Line, Moved};
+use crate::libvirt::xml::Element;
+use crate::libvirt::{domain_facts, fault, monitor};
+
+/// How long to wait when a line takes no more.
+const FULL: Duration = Duration::from_millis(5);
 
 /// The agent's channel of one domain, on a connection of its own: a connection carries five calls at a time, and these
 /// may take long.
@@ -53,6 +58,40 @@ impl Transport for Channel {
         let seconds = i32::try_from(timeout.as_secs().max(1)).unwrap_or(i32::MAX);
         let domain = self.domain().map_err(|error| explain(&error))?;
         domain.qemu_agent_command(json, seconds, 0).map_err(|error| explain(&error))
+    }
+
+    fn port(&self, name: &str) -> Result<Option<Box<dyn Port>>, TransportError> {
+        let failed = |error: VirtError| explain(&error);
+        let domain = self.domain().map_err(failed)?;
+        let document = Element::parse(&domain.xml_desc(0).map_err(failed)?).map_err(TransportError::Other)?;
+        let Some(device) = domain_facts::port_device(&document, name) else { return Ok(None) };
+        let is_waited_at = monitor::is_waited_at(&domain, &device);
+        if !is_waited_at.map_err(|error| TransportError::Other(error.message))? {
+            return Ok(None);
+        }
+        let line = Line::open(&self.uri, &self.name, |domain, stream| domain.open_channel(Some(name), stream, 0));
+        Ok(Some(Box::new(line.map_err(failed)?)))
+    }
+}
+
+impl Port for Line {
+    fn send(&mut self, mut bytes: &[u8]) -> Result<(), TransportError> {
+        while !bytes.is_empty() {
+            match Line::send(self, bytes).map_err(|error| explain(&error))? {
+                Moved::Bytes(length) => bytes = &bytes[length..],
+                Moved::NothingYet => std::thread::sleep(FULL),
+                Moved::Ended => return Err(TransportError::Gone("the line to the guest has ended".to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, TransportError> {
+        Ok(match Line::receive(self, buffer).map_err(|error| explain(&error))? {
+            Moved::Bytes(length) => Some(length),
+            Moved::NothingYet => None,
+            Moved::Ended => Some(0),
+        })
     }
 }
 

@@ -31,8 +31,6 @@ const FLATTEN_LIMIT: Duration = Duration::from_secs(3600);
 pub enum Purpose {
     Build,
     Fork,
-    /// A fork for one command, which tells its guest the time on the way.
-    Command,
     /// A fork that stays when the process ends that made it, until somebody stops it.
     KeptFork,
     /// A fork in which one can go back, and which keeps its RAM as a builder does.
@@ -43,7 +41,7 @@ impl Purpose {
     pub fn word(self) -> &'static str {
         match self {
             Self::Build => "build",
-            Self::Fork | Self::Command | Self::KeptFork | Self::Work => "fork",
+            Self::Fork | Self::KeptFork | Self::Work => "fork",
         }
     }
 
@@ -59,8 +57,6 @@ pub struct Builder {
     guest: Arc<dyn Guest>,
     /// Whether the guest goes on from another one's state, and has not booted.
     pub(super) goes_on: bool,
-    /// Whether the guest's clock still stands where it was frozen.
-    is_late: bool,
     /// Copies a chain that got too deep into the builder's own overlay while the step runs.
     flattening: Option<JoinHandle<Result<()>>>,
     /// The overlays that check-points may begin.
@@ -151,11 +147,10 @@ impl Builder {
         let flattening = (!deep.is_empty()).then(|| flatten(engine, &running.domain, deep));
         let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
         let stop = Stop::after(BOOT_LIMIT, &engine.interrupt);
-        let is_late = goes_on && purpose == Purpose::Command;
-        let answers = match goes_on {
-            true if is_late => guest.wait_until_ready(&stop),
-            true => guest.wake(super::now(), &stop),
-            false => guest.wait_until_ready(&stop).and_then(|()| guest.wait_until_booted(&stop)),
+        let answers = if goes_on {
+            guest.wake(super::now(), &stop)
+        } else {
+            guest.wait_until_ready(&stop).and_then(|()| guest.wait_until_booted(&stop))
         };
         answers.map_err(|error| match error.kind {
             Kind::Interrupted => error,
@@ -169,12 +164,10 @@ impl Builder {
         }
         let subject = match purpose {
             Purpose::Build => Subject::node(&machine.name, node),
-            Purpose::Fork | Purpose::Command | Purpose::KeptFork | Purpose::Work => {
-                Subject::fork(&machine.name, node, &running.domain)
-            }
+            Purpose::Fork | Purpose::KeptFork | Purpose::Work => Subject::fork(&machine.name, node, &running.domain),
         };
         engine.events.emit(Event::BuilderReady { subject, goes_on, took: started.elapsed() });
-        Ok(Self { running: Arc::new(running), guest, goes_on, is_late, flattening, spare })
+        Ok(Self { running: Arc::new(running), guest, goes_on, flattening, spare })
     }
 
     /// Returns what takes check-points while the step runs, after the ones that it goes on from.
@@ -199,10 +192,9 @@ impl Builder {
         overlays_to_come(engine, machine, node, &now, DEEPEST.saturating_sub(deepest))
     }
 
-    /// Runs a command in the guest, handing its output over.
-    pub fn run(&self, command: Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
-        let time = self.is_late.then(super::now);
-        self.guest.run(&Command { time, ..command }, output, stop)
+    /// Runs the last command in the guest, handing its output over.
+    pub fn run_last(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
+        self.guest.run_last(command, output, stop)
     }
 
     pub fn guest(&self) -> Arc<dyn Guest> {

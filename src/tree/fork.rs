@@ -25,8 +25,6 @@ const SYNC_LIMIT: Duration = Duration::from_secs(60);
 pub struct ForkOptions {
     /// It stays until somebody stops it.
     pub is_kept: bool,
-    /// It is for one command, by [`Builder::run`].
-    pub runs_one: bool,
     /// It is an error when its guest would have to boot.
     pub require_live: bool,
     /// Its system gets an identity of its own: the machine id, the host name, the SSH host keys, the DHCP lease.
@@ -72,11 +70,7 @@ impl Engine {
                 .cause(why)
                 .hint("without the demand for a live one the fork boots from its disks"));
         }
-        let purpose = match options {
-            ForkOptions { is_kept: true, .. } => Purpose::KeptFork,
-            ForkOptions { runs_one: true, .. } => Purpose::Command,
-            _ => Purpose::Fork,
-        };
+        let purpose = if options.is_kept { Purpose::KeptFork } else { Purpose::Fork };
         Builder::start(self, machine, origin, &origin.name, purpose, None)
     }
 

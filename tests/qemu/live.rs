@@ -129,6 +129,56 @@ fn guests_go_on_in_branches_in_forks_and_in_the_machine_itself() {
 
 #[test]
 #[ignore = "needs QEMU"]
+fn the_command_of_a_fork_is_run_by_what_waited_in_its_memory() {
+    let lab = Lab::new("waker");
+    let deaf = r#"
+        one:branch("deaf", function(guest)
+          guest:run "killall snaptree-waker; rm /run/snaptree-waker; mkdir /run/snaptree-waker"
+        end)
+        one:branch("deeper", function(guest) guest:run "echo deeper >/run/deeper" end)
+    "#;
+    let ran = script(&lab, deaf).run();
+    assert!(resumed(&ran, "deaf") && resumed(&ran, "deeper"));
+    let parent = "cat /proc/$PPID/comm";
+    // Of a guest that booted, of one that was woken itself, and of one in which nothing waits.
+    for (snapshot, expected) in [("one", "snaptree-waker"), ("deeper", "snaptree-waker"), ("deaf", "sh")] {
+        let before = now();
+        let said = lab.exec(snapshot, &["sh", "-c", &format!("{parent}; date +%s")]).any_stdout().any_stderr().run();
+        let (name, time) = said.stdout.trim_end().split_once('\n').unwrap();
+        assert_eq!(name, expected);
+        assert!((before - 2..=now() + 2).contains(&time.parse::<u64>().unwrap()), "{time} is not about {before}");
+    }
+
+    let all = ["sh", "-c", "cat; pwd; echo \"$A\"; echo wrong >&2; exit 7"];
+    let path = format!("{}/one", lab.machine);
+    let options = ["exec", &path, "--workdir", "/srv", "--env", "A=b  c", "--"];
+    let missing = lab.snaptree(&[&options[..], &all].concat()).status(126).any_stderr().run();
+    assert!(missing.stderr.ends_with("cannot enter `/srv`: no such directory\n"), "{}", missing.stderr);
+    let options = ["exec", &path, "--workdir", "/dev/shm", "--env", "A=b  c", "--"];
+    let ran = lab.snaptree(&[&options[..], &all].concat()).stdin("in\n").status(7);
+    let ran = ran.stdout("in\n/dev/shm\nb  c\n").any_stderr().run();
+    assert!(ran.stderr.ends_with("wrong\n"), "{}", ran.stderr);
+    let much = ["sh", "-c", "wc -c; yes | head -c 2000000"];
+    for input in [65_536, 65_537] {
+        let expected = format!("{input}\n{}", "y\n".repeat(1_000_000));
+        lab.exec("one", &much).stdin("x".repeat(input)).stdout(&expected).any_stderr().run();
+    }
+    let ran = lab.exec("one", &["no-such-program"]).status(127).any_stderr().run();
+    assert!(ran.stderr.ends_with("no-such-program: not found\n"), "{}", ran.stderr);
+    let of_user = ["exec", &path, "--user", "nobody", "--", "id", "-un"];
+    lab.snaptree(&of_user).stdout("nobody\n").any_stderr().run();
+    let endless = ["exec", &path, "--timeout", "2s", "--", "sleep", "600"];
+    let ran = lab.snaptree(&endless).status(124).any_stderr().run();
+    assert!(ran.stderr.ends_with("error: `sleep 600` in the guest timed out after 2s\n"), "{}", ran.stderr);
+    lab.assert_no_clone_is_left();
+}
+
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+#[test]
+#[ignore = "needs QEMU"]
 fn forks_one_after_the_other_leave_nothing_behind() {
     let count = std::env::var("SNAPTREE_TEST_FORKS").map_or(5, |count| count.parse().unwrap());
     println!("{count} forks: SNAPTREE_TEST_FORKS chooses another number");

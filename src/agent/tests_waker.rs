@@ -1,0 +1,266 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::tests::{Answer, EXEC, Script, exited, pid, stop};
+use super::transport::Port;
+use super::waker::PORT;
+use super::{Agent, Transport, TransportError};
+use crate::hypervisor::{Command, Exit, Guest, Stream};
+
+/// A guest whose agent answers as written down, and perhaps a port.
+struct Ported {
+    agent: Script,
+    port: Mutex<Option<Box<dyn Port>>>,
+}
+
+impl Transport for Ported {
+    fn command(&self, text: &str, timeout: Duration) -> Result<String, TransportError> {
+        self.agent.command(text, timeout)
+    }
+
+    fn port(&self, name: &str) -> Result<Option<Box<dyn Port>>, TransportError> {
+        assert_eq!(name, PORT);
+        Ok(self.port.lock().unwrap().take())
+    }
+}
+
+/// Says what was written down, a piece at a time, and remembers what it was told.
+struct Said {
+    pieces: VecDeque<Vec<u8>>,
+    told: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Port for Said {
+    fn send(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
+        self.told.lock().unwrap().extend(bytes);
+        Ok(())
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, TransportError> {
+        let Some(piece) = self.pieces.pop_front() else { return Ok(Some(0)) };
+        buffer[..piece.len()].copy_from_slice(&piece);
+        Ok(if piece.is_empty() { None } else { Some(piece.len()) })
+    }
+}
+
+fn guest<const N: usize>(agent: [(&'static str, Answer); N], pieces: &[&[u8]]) -> (Agent<Ported>, Arc<Mutex<Vec<u8>>>) {
+    let told = Arc::default();
+    let said = Said { pieces: pieces.iter().map(|piece| piece.to_vec()).collect(), told: Arc::clone(&told) };
+    let port: Option<Box<dyn Port>> = if pieces.is_empty() { None } else { Some(Box::new(said)) };
+    let ported = Ported { agent: Script(Mutex::new(agent.into())), port: Mutex::new(port) };
+    (Agent::new(ported, "vm"), told)
+}
+
+fn run_last(guest: &dyn Guest, command: &Command) -> (crate::error::Result<Exit>, Vec<(Stream, String)>) {
+    let mut output = Vec::new();
+    let mut keep = |stream, data: &[u8]| output.push((stream, String::from_utf8_lossy(data).into_owned()));
+    let exit = guest.run_last(command, &mut keep, &stop());
+    (exit, output)
+}
+
+#[test]
+fn a_guest_is_woken_through_its_port_and_runs_its_last_command_there() {
+    // Frames come as they like: in pieces, or several at once.
+    let pieces: [&[u8]; 7] = [
+        b"h\0\0\0",
+        b"",
+        b"\0w\x01\0\0\0\x01h\0\0\0\0",
+        b"o\x03\0\0\0on",
+        b"eo\x01\0\0\0.e\x04\0\0\0oops",
+        b"x\x04\0\0\0\x03\0",
+        b"\0\0",
+    ];
+    let (guest, told) = guest([], &pieces);
+    guest.wake(0x0102_0304, &stop()).unwrap();
+    let woken = std::mem::take(&mut *told.lock().unwrap());
+    assert_eq!(&woken[..13], b"W\x48\0\0\0\x04\x03\x02\x01\0\0\0\0");
+    assert!(woken.len() == 13 + 64 && woken[13..].iter().all(u8::is_ascii_hexdigit), "{woken:?}");
+
+    let command = Command {
+        stdin: b"in".to_vec(),
+        env: [("A".to_string(), "b c".to_string())].into(),
+        cwd: Some("/srv".to_string()),
+        ..Command::argv(["ls", "-l"])
+    };
+    let (exit, output) = run_last(&guest, &command);
+    assert_eq!(exit.unwrap(), Exit(3));
+    let said = |stream, text: &str| (stream, text.to_string());
+    assert_eq!(output, [said(Stream::Stdout, "one"), said(Stream::Stdout, "."), said(Stream::Stderr, "oops")]);
+    let expected = b"R\x1f\0\0\0\x02\0\0\0\x04\0\0\0/srv\0env\0A=b c\0ls\0-l\0in";
+    assert_eq!(told.lock().unwrap().as_slice(), expected);
+}
+
+#[test]
+fn a_clock_that_the_waker_cannot_set_is_set_by_the_agent() {
+    let set = ("guest-set-time", Ok(json!({})));
+    guest([set], &[b"w\x01\0\0\0\0"]).0.wake(1, &stop()).unwrap();
+    let set = ("guest-set-time", Ok(json!({})));
+    guest([set], &[b"u\0\0\0\0"]).0.wake(1, &stop()).unwrap();
+}
+
+#[test]
+fn a_guest_without_the_port_is_woken_by_its_agent() {
+    guest([pid(7), exited(0, b"", b"")], &[]).0.wake(1, &stop()).unwrap();
+    let set = ("guest-set-time", Ok(json!({})));
+    guest([pid(7), exited(1, b"", b""), set], &[]).0.wake(1, &stop()).unwrap();
+    let away = || (EXEC, Err(TransportError::NotConnected("not connected".to_string())));
+    guest([away(), away(), pid(7), exited(0, b"", b"")], &[]).0.wake(1, &stop()).unwrap();
+}
+
+#[test]
+fn what_the_waker_does_not_take_is_run_by_the_agent() {
+    let (of_user, told) = guest([pid(7), exited(4, b"ended\n", b"")], &[b"w\x01\0\0\0\x01"]);
+    of_user.wake(1, &stop()).unwrap();
+    told.lock().unwrap().clear();
+    let command = Command { user: Some("nobody".to_string()), ..Command::argv(["id"]) };
+    assert_eq!(run_last(&of_user, &command).0.unwrap(), Exit(4));
+    assert!(told.lock().unwrap().is_empty());
+
+    let by_file = [
+        pid(6),
+        exited(0, b"", b""),
+        ("guest-file-open", Ok(json!(1))),
+        ("guest-file-write", Ok(json!({ "count": 65_536 }))),
+        ("guest-file-write", Ok(json!({ "count": 1 }))),
+        ("guest-file-close", Ok(json!({}))),
+        pid(7),
+        exited(4, b"ended\n", b""),
+    ];
+    let (much_input, _) = guest(by_file, &[b"w\x01\0\0\0\x01"]);
+    much_input.wake(1, &stop()).unwrap();
+    let command = Command { stdin: vec![b'x'; 65_537], ..Command::argv(["wc"]) };
+    assert_eq!(run_last(&much_input, &command).0.unwrap(), Exit(4));
+}
+
+#[test]
+fn a_line_that_ends_is_told_with_what_it_was_for() {
+    let error = guest([], &[b"h\0\0\0\0"]).0.wake(1, &stop()).unwrap_err().to_string();
+    assert_eq!(error, "cannot wake the guest: the guest's end of the line is gone");
+    let (guest, _) = guest([], &[b"w\x01\0\0\0\x01"]);
+    guest.wake(1, &stop()).unwrap();
+    let error = run_last(&guest, &Command::argv(["ls", "-l"])).0.unwrap_err().to_string();
+    assert_eq!(error, "cannot run `ls -l` in the guest: the guest's end of the line is gone");
+}
+
+/// The program itself, which waits at a pseudo terminal here.
+#[cfg(target_arch = "x86_64")]
+mod program {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::fs::PermissionsExt;
+
+    use rustix::fs::{OFlags, fcntl_setfl};
+    use rustix::io::Errno;
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    use super::super::waker::{PROGRAM, Waker};
+    use super::*;
+
+    struct Terminal(OwnedFd);
+
+    impl Port for Terminal {
+        fn send(&mut self, mut bytes: &[u8]) -> Result<(), TransportError> {
+            while !bytes.is_empty() {
+                match rustix::io::write(&self.0, bytes) {
+                    Ok(length) => bytes = &bytes[length..],
+                    Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(1)),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            Ok(())
+        }
+
+        fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, TransportError> {
+            match rustix::io::read(&self.0, buffer) {
+                Ok(length) => Ok(Some(length)),
+                Err(Errno::AGAIN) => Ok(None),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Starts the program; it ends when what is returned is dropped.
+    fn waker() -> Waker {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        fcntl_setfl(&terminal, OFlags::NONBLOCK).unwrap();
+        let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+        let raw = std::process::Command::new("stty").args(["-F", &name, "raw", "-echo"]).status();
+        assert!(raw.unwrap().success());
+
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("waker");
+        std::fs::write(&file, PROGRAM).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o700)).unwrap();
+        let started = loop {
+            // A child that another test is about to start may still have the file open for writing.
+            match std::process::Command::new(&file).arg(&name).env("PATH", "/usr/bin:/bin").status() {
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
+                started => break started.unwrap(),
+            }
+        };
+        assert!(started.success());
+        Waker::new(Box::new(Terminal(terminal)))
+    }
+
+    fn ran(waker: &mut Waker, command: &Command) -> (i32, String, String) {
+        let mut streams = [String::new(), String::new()];
+        let mut keep = |stream, data: &[u8]| streams[stream as usize].push_str(std::str::from_utf8(data).unwrap());
+        let exit = waker.run(command, &mut keep, &stop()).unwrap();
+        let [stdout, stderr] = streams;
+        (exit.0, stdout, stderr)
+    }
+
+    #[test]
+    fn it_runs_one_command_after_the_other() {
+        let waker = &mut waker();
+        let shell = |line: &str| Command::argv(["sh", "-c", line]);
+        let said = |status, stdout: &str, stderr: &str| (status, stdout.to_string(), stderr.to_string());
+        let in_tmp = Command { cwd: Some("/tmp".to_string()), ..shell("pwd; echo no >&2; exit 3") };
+        assert_eq!(ran(waker, &in_tmp), said(3, "/tmp\n", "no\n"));
+        let with_input = Command { stdin: vec![b'x'; 65_536], ..Command::argv(["wc", "-c"]) };
+        assert_eq!(ran(waker, &with_input), said(0, "65536\n", ""));
+        let env = Command { env: [("A".to_string(), "b  c".to_string())].into(), ..shell("echo \"$A\"") };
+        assert_eq!(ran(waker, &env), said(0, "b  c\n", ""));
+        assert_eq!(ran(waker, &shell("kill -9 $$")), said(137, "", ""));
+        let (status, stdout, _) = ran(waker, &shell("yes | head -c 300000"));
+        assert_eq!((status, stdout.len()), (0, 300_000));
+        // What is left running is not waited for, also when it prints on and on.
+        assert_eq!(ran(waker, &shell("sleep 1 & echo started")), said(0, "started\n", ""));
+        assert_eq!(ran(waker, &shell("yes & exit 4")).0, 4);
+        let parent = ran(waker, &shell("cat /proc/$PPID/comm")).1;
+        assert_eq!(parent, "waker\n");
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_said_as_a_shell_does() {
+        let waker = &mut waker();
+        let mut fails = |command: &Command| {
+            let (status, stdout, stderr) = ran(waker, command);
+            assert_eq!(stdout, "");
+            (status, stderr)
+        };
+        let said = |status, stderr: &str| (status, stderr.to_string());
+        assert_eq!(fails(&Command::argv(["nope"])), said(127, "nope: not found\n"));
+        assert_eq!(fails(&Command::argv(["/no/such/program", "x"])), said(127, "/no/such/program: not found\n"));
+        assert_eq!(fails(&Command::argv([""])), said(127, ": not found\n"));
+        assert_eq!(fails(&Command::argv(["/tmp"])), said(126, "/tmp: cannot be run\n"));
+        let nowhere = Command { cwd: Some("/no/where".to_string()), ..Command::argv(["true"]) };
+        assert_eq!(fails(&nowhere), said(126, "cannot enter `/no/where`: no such directory\n"));
+    }
+
+    #[test]
+    fn a_script_that_names_no_shell_is_one_of_the_shell() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("script");
+        std::fs::write(&file, "echo \"$1\" \"$#\"\n").unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        let command = Command::argv([file.to_str().unwrap(), "a b", "c"]);
+        assert_eq!(ran(&mut waker(), &command), (0, "a b 2\n".to_string(), String::new()));
+    }
+}

@@ -1,0 +1,152 @@
+//! Waking a guest that goes on from a frozen state.
+
+use std::time::Duration;
+
+use crate::agent::calls::Calls;
+use crate::agent::file;
+use crate::agent::process::{SMALL_INPUT, finish, title, words};
+use crate::agent::transport::{Port, Transport, TransportError};
+use crate::error::Result;
+use crate::hypervisor::{Command, Exit, Stream};
+use crate::stop::Stop;
+
+/// The name of the port that the program waits at in the guest.
+pub const PORT: &str = "org.snaptree.waker.0";
+/// The program itself, from `waker.c`; empty where there is none.
+pub const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/waker"));
+/// Where it lies in the guest: in its memory, and so in nobody's disk.
+const FILE: &str = "/run/snaptree-waker";
+/// Syncs the disks, puts the program there, and lets it wait at its port, where the domain has that. A guest that has no
+/// room for it is woken by `date`. What the wrapper of commands runs is in the guest's memory then as well, and not read
+/// from the disk by everyone who goes on.
+const SETTLE: &str = r#"
+sync || exit
+head -c 1 </dev/null
+[ -x "$0" ] || (umask 077; cat >"$0" && chmod 700 "$0" || rm -f "$0") 2>/dev/null
+for port in /sys/class/virtio-ports/*; do
+    read -r name <"$port/name" && [ "$name" = "$1" ] && "$0" "/dev/${port##*/}"
+done 2>/dev/null
+exit 0"#;
+const WAKE: &str = r#"/run/snaptree-waker "$1" "$2" 2>/dev/null || date -u -s "@$1""#;
+
+const HEADER: usize = 5;
+const POLL: Duration = Duration::from_millis(1);
+
+/// Returns what prepares a guest for being frozen.
+pub fn settle() -> Command {
+    match PROGRAM {
+        [] => Command::argv(["sync"]),
+        _ => Command { stdin: PROGRAM.to_vec(), ..Command::argv(["/bin/sh", "-c", SETTLE, FILE, PORT]) },
+    }
+}
+
+/// Wakes a guest in which nothing waits at the port; says whether it could.
+pub fn wake_by_agent<T: Transport>(calls: &Calls<T>, seconds: u64) -> Result<bool, TransportError> {
+    let arguments = ["-c", WAKE, "sh", &seconds.to_string(), &seed()];
+    finish(calls, "/bin/sh", &arguments).map(|status| status.exit_code == Some(0))
+}
+
+/// Makes what a guest's random numbers begin with.
+fn seed() -> String {
+    let half = || uuid::Uuid::new_v4().simple().to_string();
+    half() + &half()
+}
+
+/// The program that waits in a guest, at the other end of its port.
+pub struct Waker {
+    port: Box<dyn Port>,
+    /// What has come of the next frame.
+    received: Vec<u8>,
+}
+
+impl Waker {
+    pub fn new(port: Box<dyn Port>) -> Self {
+        Self { port, received: Vec::new() }
+    }
+
+    /// Wakes the guest; says whether its clock could be set.
+    pub fn wake(&mut self, seconds: u64, stop: &Stop) -> Result<bool> {
+        let failed = |error| file::failure("cannot wake the guest", &error);
+        let mut request = seconds.to_le_bytes().to_vec();
+        request.extend(seed().bytes());
+        self.port.send(&frame(b'W', &request)).map_err(failed)?;
+        loop {
+            stop.check(|| "waiting for the guest".to_string())?;
+            match self.receive().map_err(failed)? {
+                Some((b'w', answer)) => return Ok(answer == [1]),
+                // One that an older snaptree put there.
+                Some((b'u', _)) => return Ok(false),
+                _ => {}
+            }
+        }
+    }
+
+    /// Says whether a command can be run here: its input has to fit into a pipe, and what another user prints goes into
+    /// files that belong to them.
+    pub fn takes(command: &Command) -> bool {
+        command.stdin.len() <= SMALL_INPUT && command.user.is_none()
+    }
+
+    /// Runs a command, handing its output over as it comes. Where `stop` ends the wait, it is left alone.
+    pub fn run(&mut self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
+        let title = title(&command.line);
+        let failed = |error| file::failure(&format!("cannot run `{title}` in the guest"), &error);
+        self.port.send(&frame(b'R', &request(command))).map_err(failed)?;
+        loop {
+            stop.check(|| format!("`{title}` in the guest"))?;
+            match self.receive().map_err(failed)? {
+                Some((b'o', bytes)) => output(Stream::Stdout, &bytes),
+                Some((b'e', bytes)) => output(Stream::Stderr, &bytes),
+                Some((b'x', status)) => {
+                    let status = status.first_chunk().copied().unwrap_or_default();
+                    return Ok(Exit(i32::from_le_bytes(status)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits a moment for the next frame: its letter and what it carries.
+    fn receive(&mut self) -> Result<Option<(u8, Vec<u8>)>, TransportError> {
+        let mut buffer = [0; 16 << 10];
+        loop {
+            if let Some(frame) = self.take_frame() {
+                return Ok(Some(frame));
+            }
+            match self.port.receive(&mut buffer)? {
+                Some(0) => return Err(TransportError::Gone("the guest's end of the line is gone".to_string())),
+                Some(length) => self.received.extend(&buffer[..length]),
+                None => {
+                    std::thread::sleep(POLL);
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    fn take_frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let (letter, length) = (*self.received.first()?, self.received.get(1..HEADER)?.first_chunk()?);
+        let end = HEADER + u32::from_le_bytes(*length) as usize;
+        let content = self.received.get(HEADER..end)?.to_vec();
+        self.received.drain(..end);
+        Some((letter, content))
+    }
+}
+
+fn request(command: &Command) -> Vec<u8> {
+    let words = words(command);
+    let mut request = [number(command.stdin.len()), number(words.len())].concat();
+    for word in [command.cwd.as_deref().unwrap_or_default()].into_iter().chain(words.iter().map(String::as_str)) {
+        request.extend(word.bytes().chain([0]));
+    }
+    request.extend(&command.stdin);
+    request
+}
+
+fn number(number: usize) -> [u8; 4] {
+    u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+fn frame(letter: u8, content: &[u8]) -> Vec<u8> {
+    [&[letter], &number(content.len())[..], content].concat()
+}
