@@ -225,6 +225,12 @@ static void pass_on_the_rest(long port, int *from, char letter)
         CALL(close, *from, 0, 0);
 }
 
+static int say_status(long port, unsigned status)
+{
+    put_number(frame + HEADER, status);
+    return say(port, 'x', 4);
+}
+
 static int run(long port, char *request, char **environment)
 {
     unsigned input = number_at(request), count = number_at(request + 4);
@@ -240,7 +246,7 @@ static int run(long port, char *request, char **environment)
     }
     words[count + 1] = 0;
     if (count == 0 || CALL(pipe2, in, O_CLOEXEC, 0) || CALL(pipe2, out, O_CLOEXEC, 0) || CALL(pipe2, err, O_CLOEXEC, 0))
-        return 0;
+        return say_status(port, CANNOT_RUN);
     write_all(in[1], next, input);
     CALL(close, in[1], 0, 0);
 
@@ -254,6 +260,8 @@ static int run(long port, char *request, char **environment)
         CALL(dup2, err[1], STDERR, 0);
         begin_command(directory, words + 1, environment);
     }
+    if (child < 0)
+        is_running = 0, status = CANNOT_RUN << 8;
     CALL(close, in[0], 0, 0);
     CALL(close, out[1], 0, 0);
     CALL(close, err[1], 0, 0);
@@ -272,8 +280,7 @@ static int run(long port, char *request, char **environment)
     pass_on_the_rest(port, &out[0], 'o');
     pass_on_the_rest(port, &err[0], 'e');
     CALL(close, ended, 0, 0);
-    put_number(frame + HEADER, status & 0x7f ? 128 + (status & 0x7f) : status >> 8 & 0xff);
-    return say(port, 'x', 4);
+    return say_status(port, status & 0x7f ? 128 + (status & 0x7f) : status >> 8 & 0xff);
 }
 
 /* Answers one request. Says whether all of it came; nobody may have had one. */

@@ -30,7 +30,9 @@ exit 0"#;
 const WAKE: &str = r#"/run/snaptree-waker "$1" "$2" 2>/dev/null || date -u -s "@$1""#;
 
 const HEADER: usize = 5;
-const POLL: Duration = Duration::from_millis(1);
+/// How long to wait when nothing has come: a little longer each time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Returns what prepares a guest for being frozen.
 pub fn settle() -> Command {
@@ -57,11 +59,12 @@ pub struct Waker {
     port: Box<dyn Port>,
     /// What has come of the next frame.
     received: Vec<u8>,
+    pause: Duration,
 }
 
 impl Waker {
     pub fn new(port: Box<dyn Port>) -> Self {
-        Self { port, received: Vec::new() }
+        Self { port, received: Vec::new(), pause: SHORTEST_PAUSE }
     }
 
     /// Wakes the guest; says whether its clock could be set.
@@ -115,9 +118,13 @@ impl Waker {
             }
             match self.port.receive(&mut buffer)? {
                 Some(0) => return Err(TransportError::Gone("the guest's end of the line is gone".to_string())),
-                Some(length) => self.received.extend(&buffer[..length]),
+                Some(length) => {
+                    self.received.extend(&buffer[..length]);
+                    self.pause = SHORTEST_PAUSE;
+                }
                 None => {
-                    std::thread::sleep(POLL);
+                    std::thread::sleep(self.pause);
+                    self.pause = (self.pause * 51 / 50).min(LONGEST_PAUSE);
                     return Ok(None);
                 }
             }
