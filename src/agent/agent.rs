@@ -88,10 +88,10 @@ impl<T: Transport> Agent<T> {
 
     /// Sets the clock in the agent's own way, where there is no other: it sets the hardware clock too, which QEMU keeps
     /// right and which takes until the next second.
-    fn set_both_clocks(&self, seconds: u64) -> Result<()> {
-        let time = json!({ "time": seconds * 1_000_000_000 });
+    fn set_both_clocks(&self) -> Result<()> {
         let failed = |error| file::failure("cannot set the guest's clock", &error);
-        self.calls.call("guest-set-time", time, QUICK).map(drop).map_err(failed)
+        let nanoseconds = u64::try_from(waker::time().as_nanos()).unwrap_or_default();
+        self.calls.call("guest-set-time", json!({ "time": nanoseconds }), QUICK).map(drop).map_err(failed)
     }
 
     /// Sends a shutdown, which a guest that obeys leaves unanswered.
@@ -225,23 +225,21 @@ impl<T: Transport> Guest for Agent<T> {
         Ok(nanoseconds as f64 / 1e9)
     }
 
-    fn wake(&self, seconds: u64, stop: &Stop) -> Result<()> {
+    fn wake(&self, stop: &Stop) -> Result<()> {
         let is_awake = match self.calls.0.port(waker::PORT) {
             Ok(Some(port)) => {
                 let mut waker = Waker::new(port);
-                let is_awake = waker.wake(seconds, stop)?;
+                let is_awake = waker.wake(stop)?;
                 *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = is_awake.then_some(waker);
                 is_awake
             }
             // Nothing waits there, or nobody can be told: every guest of ours has an agent.
-            Ok(None) | Err(_) => {
-                self.poll("the guest agent", stop, || match waker::wake_by_agent(&self.calls, seconds) {
-                    Err(TransportError::Agent { .. }) => Ok(Some(false)),
-                    is_awake => is_awake.map(Some),
-                })?
-            }
+            Ok(None) | Err(_) => self.poll("the guest agent", stop, || match waker::wake_by_agent(&self.calls) {
+                Err(TransportError::Agent { .. }) => Ok(Some(false)),
+                is_awake => is_awake.map(Some),
+            })?,
         };
-        if is_awake { Ok(()) } else { self.set_both_clocks(seconds) }
+        if is_awake { Ok(()) } else { self.set_both_clocks() }
     }
 
     fn info(&self, stop: &Stop) -> Result<BTreeMap<String, String>> {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
@@ -76,10 +76,15 @@ fn a_guest_is_woken_through_its_port_and_runs_its_last_command_there() {
         b"\0\0",
     ];
     let (guest, told) = guest([], &pieces);
-    guest.wake(0x0102_0304, &stop()).unwrap();
+    guest.wake(&stop()).unwrap();
     let woken = std::mem::take(&mut *told.lock().unwrap());
-    assert_eq!(&woken[..13], b"W\x48\0\0\0\x04\x03\x02\x01\0\0\0\0");
-    assert!(woken.len() == 13 + 64 && woken[13..].iter().all(u8::is_ascii_hexdigit), "{woken:?}");
+    let (time, seed) = woken.strip_prefix(b"W\x4c\0\0\0").unwrap().split_at(12);
+    let (seconds, nanoseconds) = time.split_at(8);
+    let seconds = u64::from_le_bytes(seconds.try_into().unwrap());
+    let time = Duration::new(seconds, u32::from_le_bytes(nanoseconds.try_into().unwrap()));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    assert!(time <= now && now - time < Duration::from_secs(10), "{time:?} is not about {now:?}");
+    assert!(seed.len() == 64 && seed.iter().all(u8::is_ascii_hexdigit), "{seed:?}");
 
     let command = Command {
         stdin: b"in".to_vec(),
@@ -98,24 +103,24 @@ fn a_guest_is_woken_through_its_port_and_runs_its_last_command_there() {
 #[test]
 fn a_clock_that_the_waker_cannot_set_is_set_by_the_agent() {
     let set = ("guest-set-time", Ok(json!({})));
-    guest([set], &[b"w\x01\0\0\0\0"]).0.wake(1, &stop()).unwrap();
+    guest([set], &[b"w\x01\0\0\0\0"]).0.wake(&stop()).unwrap();
     let set = ("guest-set-time", Ok(json!({})));
-    guest([set], &[b"u\0\0\0\0"]).0.wake(1, &stop()).unwrap();
+    guest([set], &[b"u\0\0\0\0"]).0.wake(&stop()).unwrap();
 }
 
 #[test]
 fn a_guest_without_the_port_is_woken_by_its_agent() {
-    guest([pid(7), exited(0, b"", b"")], &[]).0.wake(1, &stop()).unwrap();
+    guest([pid(7), exited(0, b"", b"")], &[]).0.wake(&stop()).unwrap();
     let set = ("guest-set-time", Ok(json!({})));
-    guest([pid(7), exited(1, b"", b""), set], &[]).0.wake(1, &stop()).unwrap();
+    guest([pid(7), exited(1, b"", b""), set], &[]).0.wake(&stop()).unwrap();
     let away = || (EXEC, Err(TransportError::NotConnected("not connected".to_string())));
-    guest([away(), away(), pid(7), exited(0, b"", b"")], &[]).0.wake(1, &stop()).unwrap();
+    guest([away(), away(), pid(7), exited(0, b"", b"")], &[]).0.wake(&stop()).unwrap();
 }
 
 #[test]
 fn what_the_waker_does_not_take_is_run_by_the_agent() {
     let (of_user, told) = guest([pid(7), exited(4, b"ended\n", b"")], &[b"w\x01\0\0\0\x01"]);
-    of_user.wake(1, &stop()).unwrap();
+    of_user.wake(&stop()).unwrap();
     told.lock().unwrap().clear();
     let command = Command { user: Some("nobody".to_string()), ..Command::argv(["id"]) };
     assert_eq!(run_last(&of_user, &command).0.unwrap(), Exit(4));
@@ -132,17 +137,17 @@ fn what_the_waker_does_not_take_is_run_by_the_agent() {
         exited(4, b"ended\n", b""),
     ];
     let (much_input, _) = guest(by_file, &[b"w\x01\0\0\0\x01"]);
-    much_input.wake(1, &stop()).unwrap();
+    much_input.wake(&stop()).unwrap();
     let command = Command { stdin: vec![b'x'; 65_537], ..Command::argv(["wc"]) };
     assert_eq!(run_last(&much_input, &command).0.unwrap(), Exit(4));
 }
 
 #[test]
 fn a_line_that_ends_is_told_with_what_it_was_for() {
-    let error = guest([], &[b"h\0\0\0\0"]).0.wake(1, &stop()).unwrap_err().to_string();
+    let error = guest([], &[b"h\0\0\0\0"]).0.wake(&stop()).unwrap_err().to_string();
     assert_eq!(error, "cannot wake the guest: the guest's end of the line is gone");
     let (guest, _) = guest([], &[b"w\x01\0\0\0\x01"]);
-    guest.wake(1, &stop()).unwrap();
+    guest.wake(&stop()).unwrap();
     let error = run_last(&guest, &Command::argv(["ls", "-l"])).0.unwrap_err().to_string();
     assert_eq!(error, "cannot run `ls -l` in the guest: the guest's end of the line is gone");
 }

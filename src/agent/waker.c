@@ -7,7 +7,8 @@
  *
  * Both ends of the port speak in frames: a letter, a length in four bytes (little endian), and as many bytes.
  *
- *   W  seconds (8 bytes), seed   Wake: set the clock and let the kernel begin its random numbers anew, since another guest
+ *   W  seconds (8 bytes), nanoseconds (4 bytes), seed
+ *                                Wake: set the clock and let the kernel begin its random numbers anew, since another guest
  *                                may go on from the same state. Answered by
  *   w  1 byte                    whether the clock was set.
  *   R  length of the input, number of words (4 bytes each), directory, words, each ended by a 0, input
@@ -123,9 +124,9 @@ static int say(long port, char letter, long length)
     return write_all(port, frame, HEADER + length);
 }
 
-static int wake(long seconds, const char *seed, long length)
+static int wake(long seconds, long nanoseconds, const char *seed, long length)
 {
-    long time[2] = { seconds, 0 };
+    long time[2] = { seconds, nanoseconds };
     long random = CALL(open, "/dev/urandom", O_WRONLY | O_CLOEXEC, 0);
     CALL(write, random, seed, length);
     /* What was written counts from now on, and not from some time within a minute. */
@@ -301,10 +302,12 @@ static int answer(long port, char **environment)
         return 0;
     if (read_all(port, request, length))
         switch (header[0]) {
-        case 'W':
-            frame[HEADER] = (char)wake((long)number_at(request) | (long)number_at(request + 4) << 32, request + 8, length - 8);
+        case 'W': {
+            long seconds = (long)number_at(request) | (long)number_at(request + 4) << 32;
+            frame[HEADER] = (char)wake(seconds, number_at(request + 8), request + 12, (long)length - 12);
             is_whole = say(port, 'w', 1);
             break;
+        }
         case 'R':
             is_whole = run(port, request, environment);
             break;
@@ -355,7 +358,7 @@ __attribute__((used)) static void begin(long *stack)
         end(1);
     for (char *digit = arguments[1]; *digit; digit++)
         seconds = seconds * 10 + (*digit - '0');
-    end(!wake(seconds, arguments[2], length_of(arguments[2])));
+    end(!wake(seconds, 0, arguments[2], length_of(arguments[2])));
 }
 
 __asm__(".globl _start\n_start:\n    mov %rsp, %rdi\n    call begin\n");

@@ -1,6 +1,6 @@
 //! Waking a guest that goes on from a frozen state.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::agent::calls::Calls;
 use crate::agent::file;
@@ -43,9 +43,14 @@ pub fn settle() -> Command {
 }
 
 /// Wakes a guest in which nothing waits at the port; says whether it could.
-pub fn wake_by_agent<T: Transport>(calls: &Calls<T>, seconds: u64) -> Result<bool, TransportError> {
-    let arguments = ["-c", WAKE, "sh", &seconds.to_string(), &seed()];
+pub fn wake_by_agent<T: Transport>(calls: &Calls<T>) -> Result<bool, TransportError> {
+    let arguments = ["-c", WAKE, "sh", &time().as_secs().to_string(), &seed()];
     finish(calls, "/bin/sh", &arguments).map(|status| status.exit_code == Some(0))
+}
+
+/// Returns how long the epoch was ago.
+pub fn time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Makes what a guest's random numbers begin with.
@@ -68,10 +73,11 @@ impl Waker {
     }
 
     /// Wakes the guest; says whether its clock could be set.
-    pub fn wake(&mut self, seconds: u64, stop: &Stop) -> Result<bool> {
+    pub fn wake(&mut self, stop: &Stop) -> Result<bool> {
         let failed = |error| file::failure("cannot wake the guest", &error);
-        let mut request = seconds.to_le_bytes().to_vec();
-        request.extend(seed().bytes());
+        let time = time();
+        let request =
+            [&time.as_secs().to_le_bytes()[..], &time.subsec_nanos().to_le_bytes(), seed().as_bytes()].concat();
         self.port.send(&frame(b'W', &request)).map_err(failed)?;
         loop {
             stop.check(|| "waiting for the guest".to_string())?;

@@ -205,7 +205,7 @@ impl Guest for FakeGuest {
         self.look(stop, || "reading the guest's clock".to_string(), |_| TIME)
     }
 
-    fn wake(&self, _: u64, _: &Stop) -> Result<()> {
+    fn wake(&self, _: &Stop) -> Result<()> {
         self.store.look(|state| state.running(&self.domain).map(drop))
     }
 

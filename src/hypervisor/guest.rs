@@ -120,9 +120,9 @@ pub trait Guest: Send + Sync {
     /// Reads the guest's clock, in seconds since the epoch.
     fn time(&self, stop: &Stop) -> Result<f64>;
 
-    /// Tells a guest that goes on from a frozen state the time, in seconds since the epoch, and lets its kernel make other
-    /// random numbers than the next guest's that goes on from there.
-    fn wake(&self, seconds: u64, stop: &Stop) -> Result<()>;
+    /// Tells a guest that goes on from a frozen state what time it is, and lets its kernel make other random numbers than
+    /// the next guest's that goes on from there.
+    fn wake(&self, stop: &Stop) -> Result<()>;
 
     /// Describes the guest's operating system: `id`, `name`, `version`, `kernel`, `machine`, ... as it reports them.
     fn info(&self, stop: &Stop) -> Result<BTreeMap<String, String>>;

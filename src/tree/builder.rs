@@ -148,7 +148,7 @@ impl Builder {
         let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
         let stop = Stop::after(BOOT_LIMIT, &engine.interrupt);
         let answers = if goes_on {
-            guest.wake(super::now(), &stop)
+            guest.wake(&stop)
         } else {
             guest.wait_until_ready(&stop).and_then(|()| guest.wait_until_booted(&stop))
         };

@@ -200,7 +200,7 @@ impl Engine {
         const LIMIT: Duration = Duration::from_secs(10);
         let stop = Stop::after(LIMIT, &self.interrupt);
         let guest = self.hypervisor.guest(domain);
-        guest.and_then(|guest| guest.wake(super::now(), &stop)).is_ok()
+        guest.and_then(|guest| guest.wake(&stop)).is_ok()
     }
 
     /// Returns the RAM that a clone can go on with. Where there is some that is of no use, that is said once.
