@@ -285,7 +285,9 @@ impl Hypervisor for Libvirt {
             versions: self.versions()?,
             directory: directory.to_path_buf(),
         };
-        let liveness = live_trial::liveness(&self.connect(), question, &self.cache, self.owner(), self.domain_type()?)?;
+        let (connect, owner, kind) = (self.connect(), self.owner(), self.domain_type()?);
+        let forget = |name: &str| self.remove_log(name);
+        let liveness = live_trial::liveness(&connect, question, &self.cache, owner, kind, &forget)?;
         known.push((directory.to_path_buf(), liveness.clone()));
         Ok(liveness)
     }

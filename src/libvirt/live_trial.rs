@@ -33,20 +33,22 @@ struct Answer {
     liveness: Liveness,
 }
 
-/// Says how guests can have their RAM kept in `directory`; the answer is kept in `cache`.
+/// Says how guests can have their RAM kept in `directory`; the answer is kept in `cache`. `forget` is called with the names
+/// of domains that are gone for good.
 pub fn liveness(
     connect: &Connect,
     question: Question,
     cache: &Path,
     owner: Option<Owner>,
     kind: DomainType,
+    forget: &dyn Fn(&str),
 ) -> Result<Liveness> {
     let file = cache.join("live.json");
     let known = fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Answer>(&text).ok());
     if let Some(known) = known.filter(|known| known.question == question) {
         return Ok(known.liveness);
     }
-    let liveness = match attempt(connect, &question, owner, kind) {
+    let liveness = match attempt(connect, &question, owner, kind, forget) {
         Ok(()) => Liveness::Mapped,
         Err(error) => {
             let error = error.causes.last().cloned().unwrap_or(error.message);
@@ -59,7 +61,13 @@ pub fn liveness(
 }
 
 /// Freezes a domain and lets another one go on from that.
-fn attempt(connect: &Connect, question: &Question, owner: Option<Owner>, kind: DomainType) -> Result<()> {
+fn attempt(
+    connect: &Connect,
+    question: &Question,
+    owner: Option<Owner>,
+    kind: DomainType,
+    forget: &dyn Fn(&str),
+) -> Result<()> {
     let cannot = || format!("cannot make files in `{}`", question.directory.display());
     let id = uuid::Uuid::new_v4();
     let directory = question.directory.join(format!("trial-{id}"));
@@ -71,7 +79,7 @@ fn attempt(connect: &Connect, question: &Question, owner: Option<Owner>, kind: D
         live::start(connect, name, domain(name, &question.emulator, kind), &ram, from, true, owner)?;
         connect.lookup_domain_by_name(name).map_err(|error| fault::failed("the trial's domain is gone", &error))
     };
-    let [first, second] = ["a", "b"].map(|which| format!("snaptree-trial-{id}-{which}"));
+    let [first, second] = ["a", "b"].map(|which| format!("snaptree-trial-{}-{id}-{which}", std::process::id()));
     let state = Frozen::Devices(devices);
     let tried = begin(&first, Ram::Shared(ram.clone()), None).and_then(|domain| {
         let frozen = live::freeze(&domain, &first, &state, owner);
@@ -79,6 +87,7 @@ fn attempt(connect: &Connect, question: &Question, owner: Option<Owner>, kind: D
     });
     let tried = tried.and_then(|()| begin(&second, Ram::Private(ram), Some(&state)));
     let tried = tried.and_then(|domain| power::destroy(&domain, &second));
+    [&first, &second].into_iter().for_each(|name| forget(name));
     // What stays behind says nothing about the question.
     let _ = fs::remove_dir_all(&directory);
     tried

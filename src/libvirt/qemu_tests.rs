@@ -379,6 +379,24 @@ fn saved_ram_goes_on_with_other_disks() {
 
 #[test]
 #[ignore = "needs QEMU"]
+fn a_trial_of_what_can_be_done_with_ram_leaves_nothing_but_its_answer() {
+    let vm = Vm::new();
+    assert_eq!(vm.libvirt.liveness(None, &vm.directory).unwrap(), Liveness::Mapped);
+    let names = |directory: &Path| {
+        let entries = fs::read_dir(directory).unwrap().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+    };
+    let mut files = names(&vm.directory);
+    files.sort();
+    assert_eq!(files, ["disk.qcow2", "live.json"]);
+    let is_of_trial = |name: &String| name.starts_with(&format!("snaptree-trial-{}-", std::process::id()));
+    assert_eq!(names(Path::new("/var/log/libvirt/qemu")).into_iter().find(is_of_trial), None);
+    let domains = vm.libvirt.domains().unwrap();
+    assert_eq!(domains.into_iter().map(|domain| domain.name).find(is_of_trial), None);
+}
+
+#[test]
+#[ignore = "needs QEMU"]
 fn a_disk_is_made_to_stand_alone_while_it_is_used_or_not() {
     let vm = Vm::new();
     fill(&vm.file("disk"), 7);
