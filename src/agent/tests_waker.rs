@@ -157,6 +157,7 @@ fn a_line_that_ends_is_told_with_what_it_was_for() {
 mod program {
     use std::os::fd::OwnedFd;
     use std::os::unix::fs::PermissionsExt;
+    use std::path::{Path, PathBuf};
 
     use rustix::fs::{OFlags, fcntl_setfl};
     use rustix::io::Errno;
@@ -190,7 +191,12 @@ mod program {
 
     /// Starts the program; it ends when what is returned is dropped.
     fn waker() -> Waker {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        start().0
+    }
+
+    /// The same, with where the program lies.
+    fn start() -> (Waker, PathBuf) {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&terminal).unwrap();
         unlockpt(&terminal).unwrap();
         fcntl_setfl(&terminal, OFlags::NONBLOCK).unwrap();
@@ -210,7 +216,26 @@ mod program {
             }
         };
         assert!(started.success());
-        Waker::new(Box::new(Terminal(terminal)))
+        (Waker::new(Box::new(Terminal(terminal))), file)
+    }
+
+    fn runs(file: &Path) -> bool {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+        lines.into_iter().any(|line| line.starts_with(file.as_os_str().as_encoded_bytes()))
+    }
+
+    #[test]
+    fn it_waits_until_its_port_is_gone() {
+        let (mut waker, file) = start();
+        assert_eq!(ran(&mut waker, &Command::argv(["echo", "there"])).1, "there\n");
+        assert!(runs(&file));
+        drop(waker);
+        let stop = stop();
+        while runs(&file) {
+            stop.check(|| "the end of the program".to_string()).unwrap();
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn ran(waker: &mut Waker, command: &Command) -> (i32, String, String) {

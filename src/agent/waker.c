@@ -336,10 +336,10 @@ static void __attribute__((noreturn)) wait_at(const char *name, char **environme
         CALL(dup2, nothing, file, 0);
     if (nothing > STDERR)
         CALL(close, nothing, 0, 0);
-    while (port >= 0) {
-        /* Writing waits until somebody is at the other end; reading does not. */
-        while (say(port, 'h', 0) && answer(port, environment))
-            ;
+    /* Writing waits until somebody is at the other end; reading does not. It fails when the port is gone. */
+    while (say(port, 'h', 0)) {
+        if (answer(port, environment))
+            continue;
         /* What came of half a request is not the beginning of the next one. */
         CALL(close, port, 0, 0);
         port = CALL(open, name, O_RDWR | O_CLOEXEC, 0);
