@@ -1,17 +1,21 @@
-//! What a fork of a live snapshot takes, beside a boot and beside what virsh can do with the same guest.
+//! What a fork of a live snapshot takes, in time and in memory, beside a boot and beside what virsh can do with the same
+//! guest: a Debian of 1 GiB with a warm MariaDB.
 //!
-//! `cargo bench --bench forks` builds a Debian machine of its own and deletes it in the end. The end of each measurement
-//! is what a process in the guest says that only its memory knows, or for virsh's verbs the agent's answer.
+//! `cargo bench --bench forks` builds two machines of its own, for which it takes some ten minutes, and deletes them in the
+//! end. The end of each measurement is what a process in the guest says that only its memory knows, or for virsh's verbs
+//! the agent's answer.
 
 mod support;
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::{ASK, Machine, NONCE, build_live, median, run, snaptree, timed, virsh};
 
 const ROUNDS: usize = 7;
+const AT_ONCE: u64 = 20;
 
 fn main() {
     let (one, two) = (Machine::new(), Machine::named("twice"));
@@ -31,9 +35,9 @@ fn main() {
 
     let mut taken: [Vec<Duration>; 6] = Default::default();
     for _ in 0..ROUNDS {
-        // Each of the two comes after the other and after something else.
+        // Each of the two comes after the other and after something else, and often: they are as good as equal.
         let twice = format!("{}/live", two.name);
-        for (which, snapshot) in [(0, &live), (1, &twice), (1, &twice), (0, &live)] {
+        for (which, snapshot) in [(0, &live), (1, &twice), (1, &twice), (0, &live)].repeat(2) {
             taken[which].push(answered(snapshot));
         }
         taken[2].push(reverted(vm));
@@ -41,7 +45,7 @@ fn main() {
         // So that nothing else runs while the others are measured.
         run(virsh(&["destroy", vm]));
         taken[4].push(created(vm, &clone));
-        taken[5].push(booted(&format!("{vm}/base")));
+        taken[5].push(booted(&format!("{vm}/down")));
     }
     let [fork, twice, enter, revert, create, boot] = taken.map(median);
     let ratio = |other: Duration| fork.as_secs_f64() / other.as_secs_f64();
@@ -51,6 +55,44 @@ fn main() {
     println!("  the same, shut off: {enter:.2?}, ratio {:.2}", ratio(enter));
     println!("  virsh create --paused: {create:.2?}, ratio {:.2}", ratio(create));
     println!("  a fork with twice the RAM: {twice:.2?}, ratio {:.2}", 1.0 / ratio(twice));
+    for (snapshot, what) in [("live", "that guest"), ("booted", "a guest that just booted")] {
+        measure_memory(vm, snapshot, what);
+    }
+}
+
+/// Starts many forks at once, whose guests do nothing, and prints what they add to the memory in use.
+fn measure_memory(machine: &str, snapshot: &str, what: &str) {
+    const MIB: u64 = 1 << 20;
+    let live = format!("{machine}/{snapshot}");
+    let ram = std::fs::metadata(json(&["info", &live, "--json"])["memory"].as_str().expect("a live snapshot"));
+    let touched = ram.expect("its RAM").blocks() * 512;
+
+    let before = available();
+    let started = Instant::now();
+    run(snaptree(&["-q", "fork", &live, "-n", &AT_ONCE.to_string()]));
+    let took = started.elapsed();
+    std::thread::sleep(Duration::from_secs(10));
+    let each = before.saturating_sub(available()) / AT_ONCE;
+    let forks = json(&["info", machine, "--json"])["forks"].as_array().expect("forks").clone();
+    assert_eq!(forks.len() as u64, AT_ONCE);
+    let own: u64 = forks.iter().filter_map(|fork| fork["memory"].as_u64()).sum();
+    run(snaptree(&["-q", "stop", machine]));
+
+    println!("{AT_ONCE} forks at once of {what}, which has touched {} MiB of its 1 GiB: {took:.1?}", touched / MIB);
+    let percent = 100.0 * each as f64 / touched as f64;
+    println!("  each adds {} MiB to the memory in use, {percent:.1} % of that", each / MIB);
+    println!("  of its own it has {} MiB, by `snaptree info`", own / AT_ONCE / MIB);
+}
+
+fn json(args: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&run(snaptree(args))).expect("JSON")
+}
+
+/// What could be had without swapping, in bytes.
+fn available() -> u64 {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").expect("meminfo");
+    let line = meminfo.lines().find(|line| line.starts_with("MemAvailable")).expect("MemAvailable");
+    line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).expect("a number") * 1024
 }
 
 /// Starts a fork and waits until its process says its nonce; the end of the fork is not counted.

@@ -75,16 +75,20 @@ pub const NONCE: &str = "nonce-4711";
 /// Asks that process for it; no other program is started.
 pub const ASK: &str = "echo >/run/ask; read -r told </run/told; echo $told";
 
-/// Builds a Debian machine with a disk snapshot `base` and a live one on it, `live`, whose guest had come to rest.
+/// Builds a Debian machine: `live` is of a guest with a warm MariaDB that had come to rest, `down` is the same guest shut
+/// down, and `booted` one on the bare image that had booted and come to rest. Takes some minutes for `apt-get`.
 pub fn build_live(machine: &str, memory: &str) {
     build(&format!(
         r#"
         local root = machine("{machine}", {{ image = require "images.debian" {{}}, memory = "{memory}" }}):root "base"
-        root:branch("live", function(guest)
+        root:branch("booted", function(guest) guest:run "sleep 10" end)
+        local live = root:branch("live", function(guest)
+          require("mariadb").install(guest)
           guest:run "mkfifo /run/ask /run/told"
           guest:run "setsid sh -c 'nonce={NONCE}; while read -r x; do echo $nonce >/run/told; done <>/run/ask' </dev/null >/dev/null 2>&1 &"
           guest:run "sleep 10"
         end)
+        live:branch("down", function(guest) guest:run "true" end, {{ live = false }})
         "#
     ));
 }
