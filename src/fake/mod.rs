@@ -36,8 +36,8 @@ use store::Store;
 
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{
-    Accelerator, Clone, Console, DiskFile, Document, Domain, DomainDetails, DomainSpec, Fingerprint, Frozen, Guest,
-    Hypervisor, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
+    Accelerator, CatchUp, Clone, Console, DiskFile, Document, Domain, DomainDetails, DomainSpec, Fingerprint, Frozen,
+    Guest, Hypervisor, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
 };
 use crate::stop::Stop;
 
@@ -68,6 +68,10 @@ fn read_answers(path: &Path) -> Result<Vec<Answer>> {
     serde_json::from_str(&text)
         .because(failed)
         .map_err(|error| error.hint(format!("${ANSWERS_VARIABLE} names a JSON file with a list of answers")))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::copy(from, to).map(drop).because(|| format!("cannot copy `{}`", from.display()))
 }
 
 struct Fake {
@@ -200,7 +204,7 @@ impl Hypervisor for Fake {
     }
 
     fn copy_ram(&self, from: &Path, to: &Path) -> Result<()> {
-        std::fs::copy(from, to).map(drop).because(|| format!("cannot copy `{}`", from.display()))
+        copy(from, to)
     }
 
     fn freeze_running(&self, name: &str, file: &Path, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
@@ -209,8 +213,10 @@ impl Hypervisor for Fake {
         self.freeze(name, &Frozen::Whole(file.to_path_buf()))
     }
 
-    fn update_ram(&self, original: &Path, copy: &Path) -> Result<()> {
-        self.copy_ram(original, copy)
+    fn follow_ram(&self, from: &Path, to: &Path) -> Result<CatchUp> {
+        self.copy_ram(from, to)?;
+        let (from, to) = (from.to_path_buf(), to.to_path_buf());
+        Ok(Box::new(move || copy(&from, &to)))
     }
 
     fn forward(&self, name: &str, guest_port: u16) -> Result<u16> {

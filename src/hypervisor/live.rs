@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Result;
+
 /// How the RAM of a running guest can be kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -41,6 +43,9 @@ pub enum Frozen {
     /// The file that libvirt saved it to.
     Saved(PathBuf),
 }
+
+/// Makes a copy of a guest's RAM the same again, while the guest stands still.
+pub type CatchUp = Box<dyn Fn() -> Result<()> + Send + Sync>;
 
 /// What a frozen state fits, by name, such as the version of QEMU: two guests with equal ones can go on from each
 /// other's states.

@@ -17,7 +17,7 @@ pub use domain::{
     Metadata, Network, Source, Start, Version,
 };
 pub use guest::{Command, CommandLine, Exit, FileMode, Guest, Stream, UnitState};
-pub use live::{Fingerprint, Frozen, Liveness, Ram};
+pub use live::{CatchUp, Fingerprint, Frozen, Liveness, Ram};
 pub use snapshot::{
     DiskState, MappedMemory, Memory, RevertFlags, Snapshot, SnapshotDisk, SnapshotFlags, SnapshotKind, SnapshotRequest,
     SnapshotSpec,
@@ -140,8 +140,8 @@ pub trait Hypervisor: Send + Sync {
     /// Copies a file with a guest's RAM, sharing blocks where the file system can and leaving holes where it cannot.
     fn copy_ram(&self, from: &Path, to: &Path) -> Result<()>;
 
-    /// Makes a copy of a guest's RAM the same again, after the guest ran on.
-    fn update_ram(&self, original: &Path, copy: &Path) -> Result<()>;
+    /// Copies the file in which a running guest has its RAM; the copy is to catch up when the guest stands still.
+    fn follow_ram(&self, from: &Path, to: &Path) -> Result<CatchUp>;
 
     /// Lets a port of 127.0.0.1 lead to a TCP port of the guest, for as long as the domain is there (`hostfwd_add`).
     /// Returns the host's port.

@@ -11,8 +11,8 @@ use virt::sys;
 use crate::agent::Agent;
 use crate::error::{Error, Result};
 use crate::hypervisor::{
-    Accelerator, Clone, Console, DiskFile, Document, Domain, DomainDetails, DomainSpec, Fingerprint, Frozen, Guest,
-    Hypervisor, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
+    Accelerator, CatchUp, Clone, Console, DiskFile, Document, Domain, DomainDetails, DomainSpec, Fingerprint, Frozen,
+    Guest, Hypervisor, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
 };
 use crate::libvirt::domain_xml::{self, DomainType};
 use crate::libvirt::live::Owner;
@@ -22,7 +22,7 @@ use crate::libvirt::transport::Channel;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{
     block_job, domains, embed, fault, kvm, live, live_trial, live_xml, overlay, power, process, qcow2, qemu_img,
-    snapshot_xml, snapshots, sparse,
+    snapshot_xml, snapshots,
 };
 use crate::paths::Paths;
 use crate::stop::Stop;
@@ -328,8 +328,9 @@ impl Hypervisor for Libvirt {
         live::copy_ram(from, to, self.owner())
     }
 
-    fn update_ram(&self, original: &Path, copy: &Path) -> Result<()> {
-        sparse::update(original, copy)
+    fn follow_ram(&self, from: &Path, to: &Path) -> Result<CatchUp> {
+        let following = live::follow_ram(from, to, self.owner())?;
+        Ok(Box::new(move || following.catch_up()))
     }
 
     fn forward(&self, name: &str, guest_port: u16) -> Result<u16> {

@@ -14,8 +14,9 @@ use virt::sys;
 
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Frozen, Ram};
+use crate::libvirt::sparse::{self, Following};
 use crate::libvirt::xml::Element;
-use crate::libvirt::{domain_facts, fault, live_xml, monitor, power, save_image, sparse};
+use crate::libvirt::{domain_facts, fault, live_xml, monitor, power, save_image};
 
 const DEVICES_LIMIT: Duration = Duration::from_secs(60);
 const WHOLE_LIMIT: Duration = Duration::from_secs(1800);
@@ -54,9 +55,20 @@ fn give(file: &Path, owner: Option<Owner>) -> std::io::Result<()> {
 
 /// Copies a file with a guest's RAM.
 pub fn copy_ram(from: &Path, to: &Path, owner: Option<Owner>) -> Result<()> {
-    let failed = || format!("cannot give `{}` to QEMU", to.display());
     sparse::copy(from, to)?;
-    fs::set_permissions(to, Permissions::from_mode(0o600)).and_then(|()| give(to, owner)).because(failed)
+    keep_for_qemu(to, owner)
+}
+
+/// Copies the file in which a running guest has its RAM; the copy can catch up with it when the guest stands still.
+pub fn follow_ram(from: &Path, to: &Path, owner: Option<Owner>) -> Result<Following> {
+    let following = Following::start(from, to)?;
+    keep_for_qemu(to, owner)?;
+    Ok(following)
+}
+
+fn keep_for_qemu(file: &Path, owner: Option<Owner>) -> Result<()> {
+    let failed = || format!("cannot give `{}` to QEMU", file.display());
+    fs::set_permissions(file, Permissions::from_mode(0o600)).and_then(|()| give(file, owner)).because(failed)
 }
 
 /// Starts a transient domain, whose guest goes on from a state where one is given.

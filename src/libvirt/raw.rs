@@ -2,9 +2,12 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::ptr;
 
+use memmap2::Mmap;
 use virt::domain::Domain;
 use virt::error::Error as VirtError;
 use virt::sys;
@@ -20,6 +23,13 @@ pub fn log_to(file: &Path) {
     // SAFETY: connecting is among the first things a run does, before it starts threads that read the environment by
     // other means than the standard library, which locks it.
     unsafe { std::env::set_var(VARIABLE, value) };
+}
+
+/// Maps a file into memory, to be read.
+pub fn map(file: &File) -> io::Result<Mmap> {
+    // SAFETY: it is a file of the store, which nobody cuts shorter. What is in it is looked at while the guest that writes
+    // to it stands still, and each page of a copy before it is written anew.
+    unsafe { Mmap::map(file) }
 }
 
 /// Writes a domain's RAM into a file and stops it (`virDomainSaveFlags`).

@@ -154,10 +154,10 @@ impl Running {
         let layers = match (&ram.memory, &self.keeps) {
             (Memory::Mapped(MappedMemory { ram, devices }), Keeps::Mapped(own)) => {
                 // Most of it while the guest runs, and what that wrote meanwhile when it stands still.
-                self.hypervisor.copy_ram(own, ram)?;
+                let catch_up = self.hypervisor.follow_ram(own, ram)?;
                 self.standing_still(|| {
                     std::thread::scope(|scope| {
-                        let copy = scope.spawn(|| self.hypervisor.update_ram(own, ram));
+                        let copy = scope.spawn(&catch_up);
                         let layers = self.switch(name, overlays, None)?;
                         self.hypervisor.freeze(&self.domain, &Frozen::Devices(devices.clone()))?;
                         copy.join().unwrap_or_else(|_| Err(Error::bug("the copy of a guest's RAM broke")))?;
