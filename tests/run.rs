@@ -174,6 +174,21 @@ fn arguments_reach_the_script() {
 }
 
 #[test]
+fn what_a_script_writes_and_prints_comes_in_one_order() {
+    let script = r#"
+        io.write "written, "
+        print "printed"
+        io.write("written", " again\n")
+        print "and printed"
+    "#;
+    Test::new()
+        .script(script)
+        .args(["run", "script.lua"])
+        .stdout("written, printed\nwritten again\nand printed\n")
+        .run();
+}
+
+#[test]
 fn modules_beside_the_script_may_wait_for_guests_while_they_load() {
     Test::new()
         .file(

@@ -1,5 +1,8 @@
--- Fits two of Lua's own libraries to functions that wait for guests, and to errors that come from Rust.
+-- Fits Lua's own libraries to functions that wait for guests, and to errors and lines that come from Rust.
 local is_pending, caught = ...
+
+-- What a script writes and what it prints come in one order, also where they go into a pipe.
+io.stdout:setvbuf "no"
 
 -- A coroutine of the script's own may call what waits for a guest: what such a call yields while it waits is not
 -- meant for the script, and is passed on to the one who runs the script.
