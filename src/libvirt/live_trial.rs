@@ -3,7 +3,7 @@
 //! libvirt may refuse arguments for QEMU, a security driver may forbid the file, and QEMU may lack what it takes. So a
 //! domain without a system is frozen, and another one goes on from its state.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -69,9 +69,17 @@ fn attempt(
     forget: &dyn Fn(&str),
 ) -> Result<()> {
     let cannot = || format!("cannot make files in `{}`", question.directory.display());
-    let id = uuid::Uuid::new_v4();
-    let directory = question.directory.join(format!("trial-{id}"));
-    fs::create_dir_all(&directory).because(cannot)?;
+    fs::create_dir_all(&question.directory).because(cannot)?;
+    // It ends with this process, so what is found now is of one that was killed.
+    let turn = File::open(&question.directory).because(cannot)?;
+    turn.lock().because(cannot)?;
+    let names = names(&question.directory);
+    for name in &names {
+        let _ = connect.lookup_domain_by_name(name).map(|left| power::destroy(&left, name));
+    }
+    let directory = question.directory.join("trial");
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir(&directory).because(cannot)?;
     let reachable = std::os::unix::fs::PermissionsExt::from_mode(0o711);
     fs::set_permissions(&directory, reachable).because(cannot)?;
     let (ram, devices) = (directory.join("ram"), directory.join("devices"));
@@ -79,18 +87,24 @@ fn attempt(
         live::start(connect, name, domain(name, &question.emulator, kind), &ram, from, true, owner)?;
         connect.lookup_domain_by_name(name).map_err(|error| fault::failed("the trial's domain is gone", &error))
     };
-    let [first, second] = ["a", "b"].map(|which| format!("snaptree-trial-{}-{id}-{which}", std::process::id()));
+    let [first, second] = &names;
     let state = Frozen::Devices(devices);
-    let tried = begin(&first, Ram::Shared(ram.clone()), None).and_then(|domain| {
-        let frozen = live::freeze(&domain, &first, &state, owner);
-        power::destroy(&domain, &first).and(frozen)
+    let tried = begin(first, Ram::Shared(ram.clone()), None).and_then(|domain| {
+        let frozen = live::freeze(&domain, first, &state, owner);
+        power::destroy(&domain, first).and(frozen)
     });
-    let tried = tried.and_then(|()| begin(&second, Ram::Private(ram), Some(&state)));
-    let tried = tried.and_then(|domain| power::destroy(&domain, &second));
-    [&first, &second].into_iter().for_each(|name| forget(name));
+    let tried = tried.and_then(|()| begin(second, Ram::Private(ram), Some(&state)));
+    let tried = tried.and_then(|domain| power::destroy(&domain, second));
+    names.iter().for_each(|name| forget(name));
     // What stays behind says nothing about the question.
     let _ = fs::remove_dir_all(&directory);
     tried
+}
+
+/// Names the domains of a trial in a directory; the next one there knows by these what is left of one that was killed.
+pub fn names(directory: &Path) -> [String; 2] {
+    let digest = blake3::hash(directory.as_os_str().as_encoded_bytes()).to_hex();
+    ["a", "b"].map(|which| format!("snaptree-trial-{}-{which}", &digest[..12]))
 }
 
 fn domain(name: &str, emulator: &str, kind: DomainType) -> Element {

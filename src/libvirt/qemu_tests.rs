@@ -389,7 +389,8 @@ fn a_trial_of_what_can_be_done_with_ram_leaves_nothing_but_its_answer() {
     let mut files = names(&vm.directory);
     files.sort();
     assert_eq!(files, ["disk.qcow2", "live.json"]);
-    let is_of_trial = |name: &String| name.starts_with(&format!("snaptree-trial-{}-", std::process::id()));
+    let of_trial = live_trial::names(&vm.directory);
+    let is_of_trial = |name: &String| of_trial.iter().any(|of_trial| name.starts_with(of_trial));
     assert_eq!(names(Path::new("/var/log/libvirt/qemu")).into_iter().find(is_of_trial), None);
     let domains = vm.libvirt.domains().unwrap();
     assert_eq!(domains.into_iter().map(|domain| domain.name).find(is_of_trial), None);

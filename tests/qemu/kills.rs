@@ -113,3 +113,20 @@ fn kill_9_at_random_moments_leaves_complete_nodes_only() {
     }
     println!("{killed} runs were killed in {:?}", started.elapsed());
 }
+
+#[test]
+#[ignore = "needs QEMU"]
+fn what_is_left_of_a_trial_that_was_killed_goes_with_the_next() {
+    let lab = Lab::new("trial");
+    let doctor = || lab.snaptree(&["doctor"]).any_stdout().any_stderr();
+    let running = doctor().any_status().start();
+    let limit = Instant::now() + Duration::from_secs(60);
+    while lab.processes().is_empty() {
+        assert!(Instant::now() < limit, "no trial began");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(running.signal("KILL").finish().status, KILLED);
+    assert!(doctor().run().stdout.contains("Live snapshots: mapped"));
+    assert_eq!(lab.processes(), Vec::<String>::new());
+    assert!(!lab.store.join("trial").exists());
+}

@@ -81,6 +81,14 @@ impl Lab {
         assert_eq!(self.domains(), std::slice::from_ref(&self.machine));
     }
 
+    /// The processes that have the test's machine or its store in their command line.
+    pub fn processes(&self) -> Vec<String> {
+        let line = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).ok();
+        let lines = std::fs::read_dir("/proc").unwrap().flatten().filter_map(line);
+        let lines = lines.map(|line| String::from_utf8_lossy(&line).into_owned());
+        lines.filter(|line| line.contains(&self.machine)).collect()
+    }
+
     /// Every file in the store.
     pub fn files(&self) -> Vec<PathBuf> {
         let (mut files, mut directories) = (Vec::new(), vec![self.store.clone()]);
@@ -100,6 +108,12 @@ impl Drop for Lab {
         for domain in self.domains() {
             self.try_virsh(&["destroy", &domain]);
             self.try_virsh(&["undefine", &domain, "--snapshots-metadata"]);
+        }
+        // A trial's domain has no name of ours.
+        for process in self.processes() {
+            if let Some(domain) = super::foreign::between(&process, "guest=", ",") {
+                self.try_virsh(&["destroy", domain]);
+            }
         }
         std::fs::remove_dir_all(&self.store).unwrap();
         let log = PathBuf::from("/var/log/libvirt/qemu");

@@ -201,14 +201,7 @@ fn forks_one_after_the_other_leave_nothing_behind() {
     assert!(ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_err()), "a port is left");
     lab.assert_no_clone_is_left();
     assert_eq!((lab.files(), digests(&lab)), (files, before));
-    assert_eq!(processes(&lab), Vec::<String>::new());
-}
-
-/// The processes that have the test's machine in their command line.
-fn processes(lab: &Lab) -> Vec<String> {
-    let line = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).ok();
-    let lines = std::fs::read_dir("/proc").unwrap().flatten().filter_map(line);
-    lines.map(|line| String::from_utf8_lossy(&line).into_owned()).filter(|line| line.contains(&lab.machine)).collect()
+    assert_eq!(lab.processes(), Vec::<String>::new());
 }
 
 #[test]
