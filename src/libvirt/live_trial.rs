@@ -70,7 +70,7 @@ fn attempt(
 ) -> Result<()> {
     let cannot = || format!("cannot make files in `{}`", question.directory.display());
     fs::create_dir_all(&question.directory).because(cannot)?;
-    // It ends with this process, so what is found now is of one that was killed.
+    // The lock ends with its process, so what is found now is of one that was killed.
     let turn = File::open(&question.directory).because(cannot)?;
     turn.lock().because(cannot)?;
     let names = names(&question.directory);
