@@ -2,13 +2,11 @@
 set -eu
 new=$(cut -c1-8 /proc/sys/kernel/random/uuid)
 
-rm -f /var/lib/dbus/machine-id
-if command -v systemd-machine-id-setup >/dev/null; then
-  : >/etc/machine-id
-  systemd-machine-id-setup >/dev/null 2>&1
-elif [ -e /etc/machine-id ]; then
+# systemd-machine-id-setup would make it of the virtual machine's uuid, which all who go on from one state have in memory.
+if [ -e /etc/machine-id ]; then
   tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
 fi
+[ -L /var/lib/dbus/machine-id ] || rm -f /var/lib/dbus/machine-id
 
 name="$(cat /proc/sys/kernel/hostname)-$new"
 echo "$name" >/proc/sys/kernel/hostname

@@ -206,6 +206,26 @@ fn forks_one_after_the_other_leave_nothing_behind() {
 
 #[test]
 #[ignore = "needs QEMU"]
+fn a_new_identity_is_another_one_also_where_systemd_would_make_the_same() {
+    let lab = Lab::new("identity");
+    let script = r#"
+        local one = machine(MACHINE, { image = tiny {}, memory = "128MiB" }):root("base"):branch("one", function(guest)
+          guest:run [[echo same >/etc/machine-id]]
+          guest:run [[printf '#!/bin/sh\necho same >/etc/machine-id\n' >/usr/bin/systemd-machine-id-setup]]
+          guest:run [[chmod +x /usr/bin/systemd-machine-id-setup]]
+        end)
+        for _, fork in ipairs(one:forks(2, { identity = "new" })) do
+          io.write(fork:read "/etc/machine-id")
+        end
+    "#;
+    let told = lab.script(script).any_stdout().any_stderr().run().stdout;
+    let ids: Vec<&str> = told.lines().collect();
+    assert!(ids.len() == 2 && ids[0] != ids[1], "{told}");
+    assert!(ids.iter().all(|id| id.len() == 32 && id.chars().all(|digit| digit.is_ascii_hexdigit())), "{told}");
+}
+
+#[test]
+#[ignore = "needs QEMU"]
 fn a_fork_worth_keeping_becomes_a_branch() {
     let lab = Lab::new("kept");
     let keep = r#"
