@@ -1,12 +1,12 @@
 //! What libvirt does to domains, done to the state.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::document::Document;
 use super::state::{DomainRecord, Ram, State};
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{
-    Clone, Disk, DiskFile, Document as HypervisorDocument, Domain, DomainDetails, DomainSpec, DomainState,
+    Clone, Disk, DiskFile, Document as HypervisorDocument, Domain, DomainDetails, DomainSpec, DomainState, Image,
 };
 
 impl State {
@@ -31,17 +31,17 @@ impl State {
         }))
     }
 
-    /// Lists the files that a domain has now and will have, each once.
-    pub fn disk_files(&self, name: &str) -> Result<Vec<PathBuf>> {
+    /// Lists the images that a domain has now and will have, each once.
+    pub fn disk_images(&self, name: &str) -> Result<Vec<Image>> {
         let record = self.record(name)?;
         let disks = [record.now(), &record.document].into_iter().flat_map(Document::describe_disks);
-        let mut files = Vec::new();
-        for file in disks.filter_map(|disk: Disk| disk.file().map(Path::to_path_buf)) {
-            if !files.contains(&file) {
-                files.push(file);
+        let mut images = Vec::new();
+        for image in disks.filter_map(|disk: Disk| disk.image()) {
+            if !images.contains(&image) {
+                images.push(image);
             }
         }
-        Ok(files)
+        Ok(images)
     }
 
     pub fn define(&mut self, spec: &DomainSpec) -> Result<()> {

@@ -37,7 +37,7 @@ use store::Store;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{
     Accelerator, CatchUp, Clone, Console, DiskFile, Document, Domain, DomainDetails, DomainSpec, Fingerprint, Frozen,
-    Guest, Hypervisor, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
+    Guest, Hypervisor, Image, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
 };
 use crate::stop::Stop;
 
@@ -119,8 +119,8 @@ impl Hypervisor for Fake {
         self.store.look(|state| state.record(name)?.now().print())
     }
 
-    fn disk_files(&self, name: &str) -> Result<Vec<PathBuf>> {
-        self.store.look(|state| state.disk_files(name))
+    fn disk_images(&self, name: &str) -> Result<Vec<Image>> {
+        self.store.look(|state| state.disk_images(name))
     }
 
     fn define(&self, spec: &DomainSpec) -> Result<()> {
@@ -284,16 +284,21 @@ impl Hypervisor for Fake {
         Ok(())
     }
 
-    fn backing_chain(&self, image: &Path) -> Result<Vec<PathBuf>> {
-        self.store.look(|state| Ok(state.backing_chain(image)))
+    fn backing_chain(&self, image: &Image) -> Result<Vec<Image>> {
+        // Which format an image has makes no difference here.
+        self.store.look(|state| Ok(state.backing_chain(&image.file).into_iter().map(Image::qcow2).collect()))
     }
 
-    fn create_overlay(&self, overlay: &Path, backing: &Path) -> Result<()> {
-        self.store.change(|state| state.create_overlay(overlay, backing))
+    fn data_file(&self, _: &Image) -> Result<Option<PathBuf>> {
+        Ok(None)
     }
 
-    fn copy_image(&self, from: &Path, to: &Path, _: Option<u64>) -> Result<()> {
-        self.store.change(|state| state.copy_image(from, to))
+    fn create_overlay(&self, overlay: &Path, backing: &Image) -> Result<()> {
+        self.store.change(|state| state.create_overlay(overlay, &backing.file))
+    }
+
+    fn copy_image(&self, from: &Image, to: &Path, _: Option<u64>) -> Result<()> {
+        self.store.change(|state| state.copy_image(&from.file, to))
     }
 
     fn copy_internal(&self, image: &Path, snapshot: &str, to: &Path) -> Result<()> {

@@ -61,7 +61,7 @@ fn graft(fake: &dyn Hypervisor, name: &str, parent: Option<&str>) -> Result<()> 
 
 /// Starts a clone of `m` on the layer `name`, an overlay of the layer `backing`.
 fn start(fake: &dyn Hypervisor, name: &str, backing: &str) -> Box<dyn Guest> {
-    fake.create_overlay(&layer(name), &layer(backing)).unwrap();
+    fake.create_overlay(&layer(name), &Image::qcow2(layer(backing))).unwrap();
     fake.start_clone(&clone(fake, name)).unwrap();
     fake.guest(name).unwrap()
 }
@@ -222,7 +222,7 @@ fn an_overlay_has_a_real_file_where_there_is_a_directory_for_it() {
     let directory = tempfile::tempdir().unwrap();
     let fake = with_machine();
     let overlay = directory.path().join("o.qcow2");
-    fake.create_overlay(&overlay, Path::new("/nowhere/image")).unwrap();
+    fake.create_overlay(&overlay, &Image::qcow2("/nowhere/image")).unwrap();
     assert_eq!(std::fs::metadata(&overlay).unwrap().len(), 0);
 
     std::fs::remove_file(&overlay).unwrap();
@@ -303,7 +303,7 @@ fn the_file_tells_what_was_started_and_executed() {
     let fake = connect(&uri).unwrap();
     fake.define(&spec("m", "u")).unwrap();
     graft(&*fake, "a", None).unwrap();
-    fake.create_overlay(&layer("a"), &layer("m")).unwrap();
+    fake.create_overlay(&layer("a"), &Image::qcow2(layer("m"))).unwrap();
     let guest = start(&*fake, "c", "a");
     assert_eq!(shell(&*guest, "apt-get update"), (100, String::new(), "E: no\n".to_string()));
     run(&*guest, &Command { user: Some("postgres".into()), ..Command::argv(["id", "-u"]) }, &soon()).unwrap();

@@ -106,7 +106,7 @@ fn an_image_that_lost_the_snapshot_does_not_bring_it_back() {
     }
     let fake = with_machine();
     fake.create_snapshot("m", &request("a")).unwrap();
-    fake.copy_image(Path::new("/no/image"), Path::new("/nowhere/m.qcow2"), None).unwrap();
+    fake.copy_image(&Image::qcow2("/no/image"), Path::new("/nowhere/m.qcow2"), None).unwrap();
     let error = revert(&*fake, "m", "a", RevertFlags::default()).unwrap_err();
     assert_eq!(error, "Could not apply snapshot 'a': Can't find snapshot in `/nowhere/m.qcow2`");
 }
@@ -141,7 +141,7 @@ fn a_copied_internal_snapshot_is_what_the_guest_saw() {
     let document = fake.live_document("web").unwrap();
     let guest = |name: &str| {
         fake.copy_internal(web, name, copy).unwrap();
-        assert_eq!(fake.backing_chain(copy).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(fake.backing_chain(&Image::qcow2(copy)).unwrap(), []);
         fake.redefine(
             "web",
             &document,

@@ -87,19 +87,19 @@ fn a_saved_domain_goes_on_where_it_was() {
     assert_eq!(state(&*fake), DomainState::Shutoff);
     assert!(std::fs::metadata(&ram).unwrap().len() > 0);
 
-    fake.create_overlay(Path::new("/no/over"), Path::new("/nowhere/m.qcow2")).unwrap();
+    fake.create_overlay(Path::new("/no/over"), &Image::qcow2("/nowhere/m.qcow2")).unwrap();
     fake.restore(&ram, &[disk("/no/over")], true).unwrap();
     assert_eq!(state(&*fake), DomainState::Paused);
     assert_eq!(cause(fake.restore(&ram, &[], false)), "domain is already active as 'm'");
     fake.resume("m").unwrap();
     assert!(guest.exists("/run/a", &soon()).unwrap());
     write(&*guest, "/etc/b", "new");
-    let files: Vec<PathBuf> = vec!["/no/over".into(), "/nowhere/m.qcow2".into()];
-    assert_eq!(fake.disk_files("m").unwrap(), files, "it will start with the disk that it is defined with");
+    let images = ["/no/over", "/nowhere/m.qcow2"].map(Image::qcow2);
+    assert_eq!(fake.disk_images("m").unwrap(), images, "it will start with the disk that it is defined with");
     assert!(fake.live_document("m").unwrap().0.contains("/no/over"));
 
     fake.destroy("m").unwrap();
-    assert_eq!(fake.disk_files("m").unwrap(), files[1..]);
+    assert_eq!(fake.disk_images("m").unwrap(), images[1..]);
     fake.restore(&ram, &[], false).unwrap();
     assert_eq!(state(&*fake), DomainState::Running);
     assert!(guest.exists("/run/a", &soon()).unwrap() && !guest.exists("/etc/b", &soon()).unwrap());
@@ -154,7 +154,7 @@ fn a_domain_does_not_start_without_its_disks() {
     let directory = tempfile::tempdir().unwrap();
     let fake = running();
     let over = directory.path().join("o.qcow2");
-    fake.create_overlay(&over, Path::new("/nowhere/m.qcow2")).unwrap();
+    fake.create_overlay(&over, &Image::qcow2("/nowhere/m.qcow2")).unwrap();
     fake.destroy("m").unwrap();
     let document = fake.live_document("m").unwrap();
     fake.redefine("m", &document, &[disk(over.to_str().unwrap())]).unwrap();
@@ -203,11 +203,11 @@ fn a_transient_domain_is_not_redefined() {
 #[test]
 fn a_pulled_disk_stands_alone() {
     let (_directory, fake) = by_hand(FOREIGN);
-    let (web, base) = (Path::new("/vm/web.qcow2"), PathBuf::from("/vm/web.base"));
-    assert_eq!(fake.backing_chain(web).unwrap(), [base]);
+    let (web, base) = (Path::new("/vm/web.qcow2"), Image::qcow2("/vm/web.base"));
+    assert_eq!(fake.backing_chain(&Image::qcow2(web)).unwrap(), [base]);
     assert_eq!(cause(fake.flatten(web)), "Failed to get \"write\" lock");
     fake.pull("web", "vda", &soon()).unwrap();
-    assert_eq!(fake.backing_chain(web).unwrap(), Vec::<PathBuf>::new());
+    assert_eq!(fake.backing_chain(&Image::qcow2(web)).unwrap(), []);
     assert_eq!(cause(fake.pull("web", "vdz", &soon())), "no disk named 'vdz'");
 }
 
@@ -217,9 +217,9 @@ fn a_flattened_image_shows_what_it_showed() {
     let guest = fake.guest("m").unwrap();
     write(&*guest, "/etc/a", "here");
     fake.destroy("m").unwrap();
-    fake.create_overlay(Path::new("/no/over"), Path::new("/nowhere/m.qcow2")).unwrap();
+    fake.create_overlay(Path::new("/no/over"), &Image::qcow2("/nowhere/m.qcow2")).unwrap();
     fake.flatten(Path::new("/no/over")).unwrap();
-    assert_eq!(fake.backing_chain(Path::new("/no/over")).unwrap(), Vec::<PathBuf>::new());
+    assert_eq!(fake.backing_chain(&Image::qcow2("/no/over")).unwrap(), []);
     let document = fake.live_document("m").unwrap();
     fake.redefine("m", &document, &[disk("/no/over")]).unwrap();
     fake.start("m", Start::default()).unwrap();

@@ -56,8 +56,8 @@ fn an_external_snapshot_moves_the_domain_to_its_overlay() {
     assert_eq!(snapshot.comment, "about a");
     assert_eq!(snapshot.layers()[0].file, Path::new("/nowhere/m.qcow2"));
     assert_eq!(snapshot.overlays().collect::<Vec<_>>(), [overlay.as_path()]);
-    assert_eq!(fake.disk_files("m").unwrap(), vec![overlay.clone()]);
-    assert_eq!(fake.backing_chain(&overlay).unwrap(), [PathBuf::from("/nowhere/m.qcow2")]);
+    assert_eq!(fake.disk_images("m").unwrap(), [Image::qcow2(&overlay)]);
+    assert_eq!(fake.backing_chain(&Image::qcow2(&overlay)).unwrap(), [Image::qcow2("/nowhere/m.qcow2")]);
 
     fake.create_snapshot("m", &external("b")).unwrap();
     let second = find(&*fake, "b");
@@ -77,7 +77,7 @@ fn a_running_guest_writes_to_the_overlay_and_not_to_the_layer() {
     fake.destroy("m").unwrap();
     // What a revert does: the definition of then on a new overlay.
     let snapshot = find(&*fake, "a");
-    fake.create_overlay(Path::new("/no/again"), &snapshot.layers()[0].file).unwrap();
+    fake.create_overlay(Path::new("/no/again"), &snapshot.layers()[0].image()).unwrap();
     let disk = DiskFile { file: "/no/again".into(), ..snapshot.layers().remove(0) };
     fake.redefine("m", &snapshot.document, &[disk]).unwrap();
     fake.start("m", Start::default()).unwrap();
@@ -95,7 +95,7 @@ fn a_snapshot_with_ram_is_resumed() {
     let snapshot = find(&*fake, "a");
     assert_eq!((snapshot.state.as_str(), snapshot.memory_file()), ("running", Some(Path::new("/no/a.ram"))));
     fake.destroy("m").unwrap();
-    fake.create_overlay(Path::new("/no/again"), &snapshot.layers()[0].file).unwrap();
+    fake.create_overlay(Path::new("/no/again"), &snapshot.layers()[0].image()).unwrap();
     let disk = DiskFile { file: "/no/again".into(), ..snapshot.layers().remove(0) };
     fake.restore(Path::new("/no/a.ram"), &[disk], false).unwrap();
     assert!(guest.exists("/run/a", &soon()).unwrap());
@@ -211,10 +211,10 @@ fn the_kind_of_disk_decides_how_it_is_held() {
 #[test]
 fn an_overlay_that_is_there_is_reused_on_demand() {
     let fake = with_machine();
-    fake.create_overlay(Path::new("/no/a+"), Path::new("/nowhere/m.qcow2")).unwrap();
+    fake.create_overlay(Path::new("/no/a+"), &Image::qcow2("/nowhere/m.qcow2")).unwrap();
     let flags = SnapshotFlags { reuse_external: true, ..Default::default() };
     fake.create_snapshot("m", &SnapshotRequest { flags, ..external("a") }).unwrap();
-    assert_eq!(fake.disk_files("m").unwrap(), [PathBuf::from("/no/a+")]);
+    assert_eq!(fake.disk_images("m").unwrap(), [Image::qcow2("/no/a+")]);
 }
 
 #[test]
@@ -290,8 +290,8 @@ fn an_external_snapshot_of_some_disks_leaves_the_others_alone() {
     let (_directory, fake) = by_hand(FOREIGN);
     let request = SnapshotRequest { flags: DISK_ONLY, ..external("a") };
     fake.create_snapshot("web", &request).unwrap();
-    let files: Vec<PathBuf> = ["/iso/seed.iso", "/no/a+", "/vm/data.qcow2"].map(PathBuf::from).into();
-    assert_eq!(fake.disk_files("web").unwrap(), files);
+    let files = ["/iso/seed.iso", "/no/a+", "/vm/data.qcow2"].map(PathBuf::from);
+    assert_eq!(fake.disk_images("web").unwrap().into_iter().map(|image| image.file).collect::<Vec<_>>(), files);
     let snapshot = fake.snapshots("web").unwrap().into_iter().find(|it| it.name == "a").unwrap();
     assert_eq!(snapshot.members().map(|disk| disk.target.as_str()).collect::<Vec<_>>(), ["vda"]);
     assert_eq!((snapshot.parent.as_deref(), snapshot.created), (Some("newest"), 1_700_000_000));

@@ -142,8 +142,8 @@ fn a_second_disk_is_mounted_under_its_name() {
     let guest = fake.guest("web").unwrap();
     super::tests::write(&*guest, "/mnt/vdb/table", "rows");
     assert!(guest.exists("/mnt/vdb/table", &soon()).unwrap());
-    fake.copy_image(Path::new("/vm/data.qcow2"), Path::new("/vm/copy.qcow2"), None).unwrap();
-    fake.copy_image(Path::new("/vm/web.qcow2"), Path::new("/vm/other.qcow2"), None).unwrap();
+    fake.copy_image(&Image::qcow2("/vm/data.qcow2"), Path::new("/vm/copy.qcow2"), None).unwrap();
+    fake.copy_image(&Image::qcow2("/vm/web.qcow2"), Path::new("/vm/other.qcow2"), None).unwrap();
     let disk = DiskFile { target: "vdb".into(), file: "/vm/other.qcow2".into(), format: "qcow2".into() };
     let document = fake.domain("web").unwrap().unwrap().document;
     fake.redefine("web", &document, &[disk]).unwrap();

@@ -150,6 +150,10 @@ impl Disk {
         }
     }
 
+    pub fn image(&self) -> Option<Image> {
+        self.file().map(|file| Image::new(file, &self.format))
+    }
+
     /// Says whether a guest may write to it.
     pub fn is_written(&self) -> bool {
         matches!(self.device.as_str(), "disk" | "lun") && !self.is_read_only && self.source != Source::None
@@ -168,6 +172,31 @@ pub struct DiskFile {
     pub file: PathBuf,
     /// `qcow2`, `raw`, ...
     pub format: String,
+}
+
+impl DiskFile {
+    pub fn image(&self) -> Image {
+        Image { file: self.file.clone(), format: self.format.clone() }
+    }
+}
+
+/// A disk image and its format, which whoever uses it says. It is never told by the content: a guest writes that.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Image {
+    pub file: PathBuf,
+    /// QEMU's name of it: `qcow2`, `raw`, ...
+    pub format: String,
+}
+
+impl Image {
+    pub fn new(file: impl Into<PathBuf>, format: impl Into<String>) -> Self {
+        Self { file: file.into(), format: format.into() }
+    }
+
+    /// An image of the only format that snaptree makes.
+    pub fn qcow2(file: impl Into<PathBuf>) -> Self {
+        Self::new(file, "qcow2")
+    }
 }
 
 /// How a domain is to be started.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 pub use console::Console;
 pub use domain::{
     Accelerator, Boot, Clone, Disk, DiskFile, Document, Domain, DomainDetails, DomainSpec, DomainState, Firmware,
-    Metadata, Network, Source, Start, Version,
+    Image, Metadata, Network, Source, Start, Version,
 };
 pub use guest::{Command, CommandLine, Exit, FileMode, Guest, Stream, UnitState};
 pub use live::{CatchUp, Fingerprint, Frozen, Liveness, Ram};
@@ -54,8 +54,8 @@ pub trait Hypervisor: Send + Sync {
     /// Returns a domain's description as `virsh dumpxml` prints it: while it runs, with all that belongs to this run.
     fn live_document(&self, name: &str) -> Result<Document>;
 
-    /// Lists the files of a domain's disks, the ones that it has now and the ones that it will start with.
-    fn disk_files(&self, name: &str) -> Result<Vec<PathBuf>>;
+    /// Lists the images of a domain's disks, the ones that it has now and the ones that it will start with.
+    fn disk_images(&self, name: &str) -> Result<Vec<Image>>;
 
     /// Defines a persistent domain, or defines it anew under its uuid (`virDomainDefineXMLFlags`).
     fn define(&self, spec: &DomainSpec) -> Result<()>;
@@ -184,15 +184,18 @@ pub trait Hypervisor: Send + Sync {
     /// Waits until a transient domain has gone, after its guest was told to shut down.
     fn wait_until_gone(&self, domain: &str, stop: &Stop) -> Result<()>;
 
-    /// Lists the files that `image` stands on, without itself (`qemu-img info --backing-chain`).
-    fn backing_chain(&self, image: &Path) -> Result<Vec<PathBuf>>;
+    /// Lists the backing images of `image`, without itself (`qemu-img info --backing-chain`).
+    fn backing_chain(&self, image: &Image) -> Result<Vec<Image>>;
 
-    /// Creates an empty qcow2 `overlay` on the image `backing`, as `qemu-img create -b` does.
-    fn create_overlay(&self, overlay: &Path, backing: &Path) -> Result<()>;
+    /// Returns the file beside a qcow2 image that has its data (`data_file`).
+    fn data_file(&self, image: &Image) -> Result<Option<PathBuf>>;
 
-    /// Copies an image, qcow2 or raw, into a qcow2 file of its own (`qemu-img convert`), which the guest sees with
-    /// `size` bytes where that is given (`qemu-img resize`).
-    fn copy_image(&self, from: &Path, to: &Path, size: Option<u64>) -> Result<()>;
+    /// Creates an empty qcow2 `overlay` on the image `backing` (`qemu-img create -b -F`).
+    fn create_overlay(&self, overlay: &Path, backing: &Image) -> Result<()>;
+
+    /// Copies an image into a qcow2 file of its own (`qemu-img convert -f`), which the guest sees with `size` bytes where
+    /// that is given (`qemu-img resize`).
+    fn copy_image(&self, from: &Image, to: &Path, size: Option<u64>) -> Result<()>;
 
     /// Copies the disk as an internal snapshot holds it into a qcow2 file of its own (`qemu-img convert -l`).
     fn copy_internal(&self, image: &Path, snapshot: &str, to: &Path) -> Result<()>;

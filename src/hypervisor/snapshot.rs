@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DiskFile, Document, Metadata};
+use super::{DiskFile, Document, Image, Metadata};
 
 /// Where a snapshot keeps its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +104,12 @@ impl Snapshot {
     /// Lists the overlays that the domain went on writing to.
     pub fn overlays(&self) -> impl Iterator<Item = &Path> {
         self.disks.iter().filter_map(|disk| disk.overlay.as_deref())
+    }
+
+    /// Lists the images that belong to the snapshot: layers and overlays.
+    pub fn images(&self) -> Vec<Image> {
+        let layers = self.layers().into_iter().map(|layer| layer.image());
+        layers.chain(self.overlays().map(Image::qcow2)).collect()
     }
 
     /// Lists every file that belongs to the snapshot: layers, overlays and RAM.

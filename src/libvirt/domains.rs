@@ -1,7 +1,5 @@
 //! Calls that look at domains, define and undefine them.
 
-use std::path::PathBuf;
-
 use virt::connect::Connect;
 use virt::domain::{Domain as VirtDomain, DomainState as VirtState};
 use virt::enumutil::Enum;
@@ -9,7 +7,7 @@ use virt::error::Error as VirtError;
 use virt::sys;
 
 use crate::error::Result;
-use crate::hypervisor::{DiskFile, Document, Domain, DomainDetails, DomainState};
+use crate::hypervisor::{Disk, DiskFile, Document, Domain, DomainDetails, DomainState, Image};
 use crate::libvirt::{domain_facts, domain_xml, fault, metadata_xml};
 
 const INACTIVE: u32 = sys::VIR_DOMAIN_XML_SECURE | sys::VIR_DOMAIN_XML_INACTIVE;
@@ -91,16 +89,16 @@ fn document(domain: &VirtDomain, name: &str, flags: u32) -> Result<Document> {
     domain.xml_desc(flags).map(Document).map_err(failed)
 }
 
-/// Lists the files of the disks, now and at the next start.
-pub fn disk_files(domain: &VirtDomain, name: &str) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
+/// Lists the images of the disks, now and at the next start.
+pub fn disk_images(domain: &VirtDomain, name: &str) -> Result<Vec<Image>> {
+    let mut images = Vec::new();
     for flags in [sys::VIR_DOMAIN_XML_SECURE, INACTIVE] {
         let element = domain_xml::parse(&document(domain, name, flags)?)?;
-        files.extend(domain_facts::disks(&element).iter().filter_map(|disk| disk.file().map(PathBuf::from)));
+        images.extend(domain_facts::disks(&element).iter().filter_map(Disk::image));
     }
-    files.sort();
-    files.dedup();
-    Ok(files)
+    images.sort();
+    images.dedup();
+    Ok(images)
 }
 
 /// Defines a domain anew after another document.

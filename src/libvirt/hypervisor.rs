@@ -12,7 +12,7 @@ use crate::agent::Agent;
 use crate::error::{Error, Result};
 use crate::hypervisor::{
     Accelerator, CatchUp, Clone, Console, DiskFile, Document, Domain, DomainDetails, DomainSpec, Fingerprint, Frozen,
-    Guest, Hypervisor, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
+    Guest, Hypervisor, Image, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
 };
 use crate::libvirt::domain_xml::{self, DomainType};
 use crate::libvirt::live::Owner;
@@ -175,8 +175,8 @@ impl Hypervisor for Libvirt {
         domains::live_document(&self.must_find(name)?, name)
     }
 
-    fn disk_files(&self, name: &str) -> Result<Vec<PathBuf>> {
-        domains::disk_files(&self.must_find(name)?, name)
+    fn disk_images(&self, name: &str) -> Result<Vec<Image>> {
+        domains::disk_images(&self.must_find(name)?, name)
     }
 
     fn define(&self, spec: &DomainSpec) -> Result<()> {
@@ -404,15 +404,19 @@ impl Hypervisor for Libvirt {
         Ok(())
     }
 
-    fn backing_chain(&self, image: &Path) -> Result<Vec<PathBuf>> {
+    fn backing_chain(&self, image: &Image) -> Result<Vec<Image>> {
         qcow2::backing_chain(image)
     }
 
-    fn create_overlay(&self, overlay: &Path, backing: &Path) -> Result<()> {
+    fn data_file(&self, image: &Image) -> Result<Option<PathBuf>> {
+        qcow2::data_file(image)
+    }
+
+    fn create_overlay(&self, overlay: &Path, backing: &Image) -> Result<()> {
         overlay::create(overlay, backing)
     }
 
-    fn copy_image(&self, from: &Path, to: &Path, size: Option<u64>) -> Result<()> {
+    fn copy_image(&self, from: &Image, to: &Path, size: Option<u64>) -> Result<()> {
         qemu_img::copy(from, to)?;
         size.map_or(Ok(()), |size| qemu_img::resize(to, size))
     }

@@ -206,7 +206,7 @@ fn a_domain_is_started_paused_saved_and_shut_down() {
     hypervisor.save(name, &ram).unwrap();
     assert_eq!(state(), DomainState::Shutoff);
     hypervisor.start(name, Start::default()).unwrap();
-    assert_eq!(hypervisor.disk_files(name).unwrap(), [PathBuf::from("/s/disk.qcow2")]);
+    assert_eq!(hypervisor.disk_images(name).unwrap(), [Image::qcow2("/s/disk.qcow2")]);
     assert!(hypervisor.live_document(name).unwrap().0.contains(" id='"));
     hypervisor.shutdown(name).unwrap();
     assert_eq!(state(), DomainState::Shutoff);

@@ -9,7 +9,9 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::error::{Because, Error, Result};
+use crate::hypervisor::Image;
 use crate::libvirt::qcow2::{BACKING_FORMAT, MAGIC, u64_at};
+use crate::libvirt::qemu_img;
 
 const CLUSTER_BITS: u32 = 16;
 const CLUSTER: u64 = 1 << CLUSTER_BITS;
@@ -25,27 +27,35 @@ const LONGEST_NAME: usize = 1023;
 const SECTOR: u64 = 512;
 
 /// Creates an empty qcow2 `overlay` on `backing` for its owner only, as `qemu-img create -b` does.
-pub fn create(overlay: &Path, backing: &Path) -> Result<()> {
+pub fn create(overlay: &Path, backing: &Image) -> Result<()> {
     let failed = || format!("cannot create the overlay `{}`", overlay.display());
-    let backing = std::path::absolute(backing).because(failed)?;
-    let unreadable = |cause| Error::failed(failed()).cause(format!("`{}`", backing.display())).cause(cause);
-    let (size, format) = look(&backing).map_err(unreadable)?;
-    if backing.as_os_str().len() > LONGEST_NAME {
+    let Image { file, format } = backing;
+    let file = std::path::absolute(file).because(failed)?;
+    let unreadable = |cause| Error::failed(failed()).cause(format!("`{}`", file.display())).cause(cause);
+    let size = size(&file, format).map_err(unreadable)?;
+    if file.as_os_str().len() > LONGEST_NAME {
         let why = format!("the path of what it stands on has more than {LONGEST_NAME} bytes");
         return Err(Error::failed(failed()).cause(why).hint("a shorter path to the store may help"));
     }
-    write(overlay, &backing, size, format).because(failed)
+    match size {
+        Some(size) => write(overlay, &file, size, format).because(failed),
+        None => qemu_img::create_overlay(overlay, &Image::new(file, format)),
+    }
 }
 
-/// Returns the size that a guest sees of an image, and its format, which is told by its first bytes.
-fn look(image: &Path) -> io::Result<(u64, &'static str)> {
+/// Returns the size that a guest sees of an image; nothing where the format is one that only QEMU reads.
+fn size(image: &Path, format: &str) -> io::Result<Option<u64>> {
     let mut file = File::open(image)?;
     let mut head = Vec::new();
-    file.by_ref().take(32).read_to_end(&mut head)?;
-    match u64_at(&head, 24) {
-        Some(size) if head.starts_with(MAGIC) => Ok((size, "qcow2")),
+    match format {
+        "qcow2" => {
+            file.by_ref().take(32).read_to_end(&mut head)?;
+            let size = u64_at(&head, 24).filter(|_| head.starts_with(MAGIC));
+            size.map(Some).ok_or_else(|| io::Error::other("it is not a qcow2 image"))
+        }
         // A block device tells its size in this way too.
-        _ => Ok((file.seek(SeekFrom::End(0))?.next_multiple_of(SECTOR), "raw")),
+        "raw" => Ok(Some(file.seek(SeekFrom::End(0))?.next_multiple_of(SECTOR))),
+        _ => Ok(None),
     }
 }
 
@@ -106,14 +116,29 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::write(path("raw:1"), [7; 700]).unwrap();
-        create(&path("one"), &path("raw:1")).unwrap();
-        create(&path("two"), &path("one")).unwrap();
-        assert_eq!(backing_chain(&path("two")).unwrap(), [path("one"), path("raw:1")]);
-        assert_eq!(look(&path("two")).unwrap(), (1024, "qcow2"));
+        let raw = Image::new(path("raw:1"), "raw");
+        create(&path("one"), &raw).unwrap();
+        create(&path("two"), &Image::qcow2(path("one"))).unwrap();
+        assert_eq!(backing_chain(&Image::qcow2(path("two"))).unwrap(), [Image::qcow2(path("one")), raw]);
+        assert_eq!(size(&path("two"), "qcow2").unwrap(), Some(1024));
         // What was there before is gone.
         fs::write(path("two"), [1; 1 << 20]).unwrap();
-        create(&path("two"), &path("one")).unwrap();
+        create(&path("two"), &Image::qcow2(path("one"))).unwrap();
         assert_eq!(fs::metadata(path("two")).unwrap().len(), 4 * CLUSTER);
+    }
+
+    #[test]
+    fn what_a_guest_wrote_to_a_raw_disk_is_no_header() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("base"), [0; 4096]).unwrap();
+        create(&path("raw"), &Image::new(path("base"), "raw")).unwrap();
+        let raw = Image::new(path("raw"), "raw");
+        create(&path("overlay"), &raw).unwrap();
+        assert_eq!(backing_chain(&Image::qcow2(path("overlay"))).unwrap(), std::slice::from_ref(&raw));
+        assert_eq!(size(&path("overlay"), "qcow2").unwrap(), Some(fs::metadata(path("raw")).unwrap().len()));
+        let error = create(&path("overlay"), &Image::qcow2(path("base"))).unwrap_err();
+        assert_eq!(error.causes[1], "it is not a qcow2 image");
     }
 
     #[test]
@@ -123,7 +148,7 @@ mod tests {
         let overlay = directory.path().join("overlay");
         let clusters = |size: u64| {
             File::create(&raw).unwrap().set_len(size).unwrap();
-            create(&overlay, &raw).unwrap();
+            create(&overlay, &Image::new(&raw, "raw")).unwrap();
             fs::metadata(&overlay).unwrap().len() / CLUSTER
         };
         assert_eq!([0, 1 << 30, 4 << 40, (4 << 40) + 1].map(clusters), [4, 4, 4, 5]);
@@ -131,7 +156,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_stood_on_is_named() {
-        let create = |backing: &str| create(Path::new("/nowhere/o"), Path::new(backing)).unwrap_err().to_string();
+        let create =
+            |backing: &str| create(Path::new("/nowhere/o"), &Image::new(backing, "raw")).unwrap_err().to_string();
         let expected = "cannot create the overlay `/nowhere/o`: `/nope/base`: No such file or directory";
         assert_eq!(create("/nope/base"), expected);
         let long = format!("/{}dev/null", "dev/../".repeat(200));

@@ -3,12 +3,15 @@
 //! It is asked for so often that starting `qemu-img` each time would be felt; what is not told by plain headers and
 //! paths is left to it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Because, Error, Result};
+use crate::hypervisor::Image;
 use crate::libvirt::qemu_img;
 
 pub const MAGIC: &[u8] = b"QFI\xfb";
@@ -18,52 +21,72 @@ const HEAD: u64 = 64 << 10;
 const LENGTH_OF_VERSION_2: u32 = 72;
 /// The kind of the extension with the backing file's format.
 pub const BACKING_FORMAT: u32 = 0xe279_2aca;
+/// The kind of the extension with the name of the data file.
+const DATA_FILE: u32 = 0x4441_5441;
 
-/// What an image says it stands on.
+/// What an image says of its backing image.
 #[derive(Debug, PartialEq, Eq)]
 enum Backing {
     None,
-    Qcow2(PathBuf),
-    Raw(PathBuf),
+    Image(Image),
     /// Something that is not for us to tell.
     Unclear,
 }
 
-/// Lists the files that an image stands on, also while a guest uses it.
-pub fn backing_chain(image: &Path) -> Result<Vec<PathBuf>> {
-    let failed = || Error::failed(format!("cannot read the backing chain of `{}`", image.display()));
-    let unreadable = |image: &Path, error| failed().cause(format!("`{}`", image.display())).cause(error);
-    let mut chain: Vec<PathBuf> = Vec::new();
+/// Lists the backing images of an image, also while a guest uses it.
+pub fn backing_chain(image: &Image) -> Result<Vec<Image>> {
+    let failed = || Error::failed(format!("cannot read the backing chain of `{}`", image.file.display()));
+    let unreadable = |image: &Image, error| failed().cause(format!("`{}`", image.file.display())).cause(error);
+    let mut chain: Vec<Image> = Vec::new();
     let mut seen = Vec::new();
     loop {
-        let top = chain.last().map_or(image, PathBuf::as_path);
+        let top = chain.last().unwrap_or(image);
         let (id, backing) = look(top).map_err(|error| unreadable(top, error))?;
         if seen.contains(&id) {
-            return Err(failed().cause(format!("`{}` stands on itself", top.display())));
+            return Err(failed().cause(format!("`{}` stands on itself", top.file.display())));
         }
         seen.push(id);
         match backing {
             Backing::None => return Ok(chain),
-            Backing::Qcow2(backing) => chain.push(backing),
-            Backing::Raw(backing) => {
-                // Whatever a guest wrote to its beginning, a raw image stands on nothing.
-                File::open(&backing).map_err(|error| unreadable(&backing, error))?;
-                chain.push(backing);
-                return Ok(chain);
-            }
+            Backing::Image(backing) => chain.push(backing),
             Backing::Unclear => return qemu_img::backing_chain(image),
         }
     }
 }
 
-/// Returns what makes the file of an image unique, and what it stands on.
-fn look(image: &Path) -> io::Result<((u64, u64), Backing)> {
-    let file = File::open(image)?;
+/// Returns the file that has the data of a qcow2 image.
+pub fn data_file(image: &Image) -> Result<Option<PathBuf>> {
+    if image.format != "qcow2" {
+        return Ok(None);
+    }
+    let head = head(&image.file).because(|| format!("cannot read the image `{}`", image.file.display()))?.1;
+    let end = usize::try_from(u64_at(&head, 8).unwrap_or_default()).unwrap_or_default();
+    let name = extension(&head, if end == 0 { head.len() } else { end }, DATA_FILE);
+    Ok(name.map(|name| directory_of(&image.file).join(OsStr::from_bytes(name))))
+}
+
+/// Returns what makes the file of an image unique, and its backing image.
+fn look(image: &Image) -> io::Result<((u64, u64), Backing)> {
+    let (id, head) = head(&image.file)?;
+    let backing = match image.format.as_str() {
+        // Whatever a guest wrote to its beginning, a raw image has no backing image.
+        "raw" => Backing::None,
+        "qcow2" => backing(&head, directory_of(&image.file)).unwrap_or(Backing::Unclear),
+        _ => Backing::Unclear,
+    };
+    Ok((id, backing))
+}
+
+fn head(file: &Path) -> io::Result<((u64, u64), Vec<u8>)> {
+    let file = File::open(file)?;
     let metadata = file.metadata()?;
     let mut head = Vec::new();
     file.take(HEAD).read_to_end(&mut head)?;
-    let directory = image.parent().unwrap_or(Path::new(""));
-    Ok(((metadata.dev(), metadata.ino()), backing(&head, directory).unwrap_or(Backing::Unclear)))
+    Ok(((metadata.dev(), metadata.ino()), head))
+}
+
+fn directory_of(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
 }
 
 /// Reads the beginning of an image in this directory; nothing when it is damaged or holds more than expected.
@@ -76,21 +99,18 @@ fn backing(head: &[u8], directory: &Path) -> Option<Backing> {
         return Some(Backing::None);
     }
     let length = usize::try_from(u32_at(head, 16)?).ok()?;
-    let name = std::str::from_utf8(head.get(offset..offset.checked_add(length)?)?).ok()?;
-    let is_path = name.find(':').is_none_or(|colon| name[..colon].contains('/'));
+    let name = head.get(offset..offset.checked_add(length)?)?;
+    let is_path = name.iter().position(|byte| *byte == b':').is_none_or(|colon| name[..colon].contains(&b'/'));
     if name.is_empty() || !is_path {
         return None;
     }
-    let path = directory.join(name);
-    match backing_format(head, offset)? {
-        b"qcow2" => Some(Backing::Qcow2(path)),
-        b"raw" => Some(Backing::Raw(path)),
-        _ => None,
-    }
+    let path = directory.join(OsStr::from_bytes(name));
+    let format = std::str::from_utf8(extension(head, offset, BACKING_FORMAT)?).ok()?;
+    matches!(format, "qcow2" | "raw").then(|| Backing::Image(Image::new(path, format)))
 }
 
-/// Finds the format of the backing file among the extensions of the header, which end before the file's name.
-fn backing_format(head: &[u8], end: usize) -> Option<&[u8]> {
+/// Finds an extension of this kind among those of the header, which end before the backing file's name.
+fn extension(head: &[u8], end: usize, wanted: u32) -> Option<&[u8]> {
     let length = if u32_at(head, 4)? == 2 { LENGTH_OF_VERSION_2 } else { u32_at(head, 100)? };
     let mut at = usize::try_from(length).ok()?;
     while at < end {
@@ -98,7 +118,7 @@ fn backing_format(head: &[u8], end: usize) -> Option<&[u8]> {
         let data = head.get(at + 8..(at + 8).checked_add(length)?)?;
         match kind {
             0 => return None,
-            BACKING_FORMAT => return Some(data),
+            kind if kind == wanted => return Some(data),
             _ => at += 8 + length.next_multiple_of(8),
         }
     }
@@ -151,9 +171,9 @@ mod tests {
     #[test]
     fn a_header_names_what_an_image_stands_on() {
         assert_eq!(read(&image("", None)), Some(Backing::None));
-        assert_eq!(read(&image("a b.qcow2", Some("qcow2"))), Some(Backing::Qcow2("/d/a b.qcow2".into())));
-        assert_eq!(read(&image("../c", Some("raw"))), Some(Backing::Raw("/d/../c".into())));
-        assert_eq!(read(&image("/x/日本:1", Some("qcow2"))), Some(Backing::Qcow2("/x/日本:1".into())));
+        assert_eq!(read(&image("a b.qcow2", Some("qcow2"))), Some(Backing::Image(Image::qcow2("/d/a b.qcow2"))));
+        assert_eq!(read(&image("../c", Some("raw"))), Some(Backing::Image(Image::new("/d/../c", "raw"))));
+        assert_eq!(read(&image("/x/日本:1", Some("qcow2"))), Some(Backing::Image(Image::qcow2("/x/日本:1"))));
     }
 
     #[test]
@@ -188,8 +208,11 @@ mod tests {
         fs::write(path("middle"), image(path("raw").to_str().unwrap(), Some("raw"))).unwrap();
         // A guest may write anything to a raw disk, also what looks like an image on somebody else's file.
         fs::write(path("raw"), image("/etc/passwd", Some("raw"))).unwrap();
-        assert_eq!(backing_chain(&path("sub/top")).unwrap(), [path("sub/../middle"), path("raw")]);
-        assert_eq!(backing_chain(&path("middle")).unwrap(), [path("raw")]);
+        let raw = Image::new(path("raw"), "raw");
+        let chain = |name: &str| backing_chain(&Image::qcow2(path(name))).unwrap();
+        assert_eq!(chain("sub/top"), [Image::qcow2(path("sub/../middle")), raw.clone()]);
+        assert_eq!(chain("middle"), std::slice::from_ref(&raw));
+        assert_eq!(backing_chain(&raw).unwrap(), []);
     }
 
     #[test]
@@ -198,16 +221,16 @@ mod tests {
         let path = |name: &str| directory.path().join(name);
         let shown = |name: &str| path(name).display().to_string();
         fs::write(path("top"), image("gone", Some("qcow2"))).unwrap();
-        let error = backing_chain(&path("top")).unwrap_err();
+        let error = backing_chain(&Image::qcow2(path("top"))).unwrap_err();
         assert_eq!(error.message, format!("cannot read the backing chain of `{}`", shown("top")));
         assert_eq!(error.causes, [format!("`{}`", shown("gone")), "No such file or directory".to_string()]);
-        assert!(backing_chain(&path("nothing")).is_err());
+        assert!(backing_chain(&Image::qcow2(path("nothing"))).is_err());
         fs::write(path("on-raw"), image("gone", Some("raw"))).unwrap();
-        assert!(backing_chain(&path("on-raw")).is_err());
+        assert!(backing_chain(&Image::qcow2(path("on-raw"))).is_err());
 
         fs::write(path("a"), image("b", Some("qcow2"))).unwrap();
         fs::write(path("b"), image("./././a", Some("qcow2"))).unwrap();
-        let error = backing_chain(&path("a")).unwrap_err();
+        let error = backing_chain(&Image::qcow2(path("a"))).unwrap_err();
         assert_eq!(error.causes, [format!("`{}` stands on itself", shown("./././a"))]);
     }
 }

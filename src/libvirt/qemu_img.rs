@@ -1,8 +1,8 @@
 //! Disk images, made by `qemu-img`.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Permissions};
-use std::io::{ErrorKind, Read};
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,15 +10,23 @@ use std::process::{Command, Stdio};
 use serde::Deserialize;
 
 use crate::error::{Because, Error, Result};
+use crate::hypervisor::Image;
 
 /// Copies an image into a qcow2 file of its own, for its owner only.
-pub fn copy(from: &Path, to: &Path) -> Result<()> {
-    let failed = || format!("cannot copy the image `{}`", from.display());
-    let from = std::path::absolute(from).because(failed)?;
-    let format = format_of(&from, &failed)?;
-    let arguments = ["convert", "-q", "-O", "qcow2", "-f", format].map(OsStr::new);
-    run(&[&arguments[..], &[from.as_os_str(), to.as_os_str()]].concat(), &failed)?;
+pub fn copy(from: &Image, to: &Path) -> Result<()> {
+    let failed = || format!("cannot copy the image `{}`", from.file.display());
+    let file = std::path::absolute(&from.file).because(failed)?;
+    let arguments = ["convert", "-q", "-O", "qcow2", "-f", &from.format].map(OsStr::new);
+    run(&[&arguments[..], &[file.as_os_str(), to.as_os_str()]].concat(), &failed)?;
     restrict(to, &failed)
+}
+
+/// Creates an empty qcow2 `overlay` on an image, for its owner only.
+pub fn create_overlay(overlay: &Path, backing: &Image) -> Result<()> {
+    let failed = || format!("cannot create the overlay `{}`", overlay.display());
+    let arguments = ["create", "-q", "-f", "qcow2", "-F", &backing.format, "-b"].map(OsStr::new);
+    run(&[&arguments[..], &[backing.file.as_os_str(), overlay.as_os_str()]].concat(), &failed)?;
+    restrict(overlay, &failed)
 }
 
 /// Copies the disk as an internal snapshot holds it into a qcow2 file of its own, for its owner only; also while a guest
@@ -56,17 +64,18 @@ pub fn resize(image: &Path, size: u64) -> Result<()> {
     }
 }
 
-/// Lists the files that an image stands on, also while a guest uses it.
-pub fn backing_chain(image: &Path) -> Result<Vec<PathBuf>> {
+/// Lists the backing images of an image, also while a guest uses it.
+pub fn backing_chain(image: &Image) -> Result<Vec<Image>> {
     #[derive(Deserialize)]
-    struct Image {
+    struct Info {
         filename: PathBuf,
+        format: String,
     }
-    let failed = || format!("cannot read the backing chain of `{}`", image.display());
-    let arguments = ["info", "-U", "--backing-chain", "--output=json"].map(OsStr::new);
-    let json = run(&[&arguments[..], &[image.as_os_str()]].concat(), &failed)?;
-    let chain: Vec<Image> = serde_json::from_slice(&json).because(failed)?;
-    Ok(chain.into_iter().skip(1).map(|image| image.filename).collect())
+    let failed = || format!("cannot read the backing chain of `{}`", image.file.display());
+    let arguments = ["info", "-U", "--backing-chain", "--output=json", "-f", &image.format].map(OsStr::new);
+    let json = run(&[&arguments[..], &[image.file.as_os_str()]].concat(), &failed)?;
+    let chain: Vec<Info> = serde_json::from_slice(&json).because(failed)?;
+    Ok(chain.into_iter().skip(1).map(|info| Image::new(info.filename, info.format)).collect())
 }
 
 fn restrict(image: &Path, failed: &impl Fn() -> String) -> Result<()> {
@@ -90,31 +99,10 @@ fn run(arguments: &[&OsStr], failed: &impl Fn() -> String) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-fn format_of(image: &Path, failed: &impl Fn() -> String) -> Result<&'static str> {
-    format(image).map_err(|error| Error::failed(failed()).cause(format!("`{}`", image.display())).cause(error))
-}
-
-/// Tells qcow2 from raw by the first bytes.
-fn format(image: &Path) -> std::io::Result<&'static str> {
-    let mut magic = Vec::new();
-    File::open(image)?.take(4).read_to_end(&mut magic)?;
-    Ok(if magic == *b"QFI\xfb" { "qcow2" } else { "raw" })
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_format_is_told_by_the_magic() {
-        let directory = tempfile::tempdir().unwrap();
-        let image = directory.path().join("image");
-        fs::write(&image, b"QFI\xfb\0\0\0\x03").unwrap();
-        assert_eq!(format(&image).unwrap(), "qcow2");
-        fs::write(&image, b"QF").unwrap();
-        assert_eq!(format(&image).unwrap(), "raw");
-    }
 
     #[test]
     fn an_internal_snapshot_is_named_whatever_its_name_is() {

@@ -156,8 +156,12 @@ impl Vm {
         }
     }
 
+    fn image(&self, name: &str) -> Image {
+        Image::qcow2(self.file(name))
+    }
+
     fn overlay(&self, name: &str, backing: &str) -> DiskFile {
-        self.libvirt.create_overlay(&self.file(name), &self.file(backing)).unwrap();
+        self.libvirt.create_overlay(&self.file(name), &self.image(backing)).unwrap();
         domain_xml::qcow2("vda", &self.file(name))
     }
 }
@@ -237,7 +241,7 @@ fn internal_snapshots_of_a_running_domain_hold_its_ram() {
     vm.put_all_again();
 
     vm.libvirt.copy_internal(&vm.file("disk"), "first", &vm.file("copy")).unwrap();
-    assert_eq!((vm.libvirt.backing_chain(&vm.file("copy")).unwrap().len(), mode(&vm.file("copy"))), (0, 0o600));
+    assert_eq!((vm.libvirt.backing_chain(&vm.image("copy")).unwrap().len(), mode(&vm.file("copy"))), (0, 0o600));
     assert!(vm.libvirt.copy_internal(&vm.file("disk"), "1", &vm.file("copy")).is_err());
 
     let paused = RevertFlags { paused: true, ..RevertFlags::default() };
@@ -288,9 +292,9 @@ fn external_snapshots_leave_the_file_and_go_on_in_an_overlay() {
     let disks = vm.take("disks", SnapshotKind::External, false, disk_only).unwrap();
     assert_eq!((disks.state.as_str(), disks.memory), ("disk-snapshot", Memory::No));
     assert_eq!((vm.disk(), mode(&vm.file("disks"))), (vm.file("disks"), 0o600));
-    let chain = ["ram", "off", "disk"].map(|name| vm.file(name));
-    assert_eq!(vm.libvirt.backing_chain(&vm.file("disks")).unwrap(), chain);
-    assert_eq!(qemu_img::backing_chain(&vm.file("disks")).unwrap(), chain);
+    let chain = ["ram", "off", "disk"].map(|name| vm.image(name));
+    assert_eq!(vm.libvirt.backing_chain(&vm.image("disks")).unwrap(), chain);
+    assert_eq!(qemu_img::backing_chain(&vm.image("disks")).unwrap(), chain);
     for (name, layer, overlay) in [("off", "disk", "off"), ("ram", "off", "ram"), ("disks", "ram", "disks")] {
         let snapshot = vm.snapshot(name);
         assert_eq!(snapshot.layers(), [domain_xml::qcow2("vda", &vm.file(layer))]);
@@ -339,11 +343,11 @@ fn a_domain_is_defined_anew_on_an_overlay_and_keeps_what_is_remembered() {
     vm.libvirt.redefine(&vm.name, &before.document, &[overlay]).unwrap();
     let details = vm.details();
     assert_eq!((vm.disk(), details.metadata), (vm.file("again"), Some(metadata("mine"))));
-    assert_eq!(vm.libvirt.backing_chain(&vm.file("again")).unwrap(), [vm.file("disk")]);
+    assert_eq!(vm.libvirt.backing_chain(&vm.image("again")).unwrap(), [vm.image("disk")]);
     assert_eq!(vm.snapshots().len(), 1);
     vm.libvirt.start(&vm.name, Start::default()).unwrap();
     vm.libvirt.redefine(&vm.name, &before.document, &[domain_xml::qcow2("vda", &vm.file("s"))]).unwrap();
-    assert_eq!(vm.libvirt.disk_files(&vm.name).unwrap(), [vm.file("again"), vm.file("s")]);
+    assert_eq!(vm.libvirt.disk_images(&vm.name).unwrap(), [vm.image("again"), vm.image("s")]);
     let Document(live) = vm.libvirt.live_document(&vm.name).unwrap();
     assert!(live.contains(" id='") && live.contains("again.qcow2"), "{live}");
     // A description of a run is as good as one of a snapshot.
@@ -361,7 +365,7 @@ fn saved_ram_goes_on_with_other_disks() {
     assert!(fs::read(&file).unwrap().starts_with(b"LibvirtQemudSave\x02\0\0\0"));
     vm.libvirt.restore(&file, &[vm.overlay("one", "disk")], true).unwrap();
     assert_eq!((vm.state(), file.exists()), (DomainState::Paused, true));
-    assert_eq!(vm.libvirt.disk_files(&vm.name).unwrap(), [vm.file("disk"), vm.file("one")]);
+    assert_eq!(vm.libvirt.disk_images(&vm.name).unwrap(), [vm.image("disk"), vm.image("one")]);
     vm.libvirt.destroy(&vm.name).unwrap();
 
     vm.libvirt.start(&vm.name, Start::default()).unwrap();
@@ -373,7 +377,7 @@ fn saved_ram_goes_on_with_other_disks() {
     vm.libvirt.destroy(&vm.name).unwrap();
     vm.libvirt.restore(snapshot.memory_file().unwrap(), &[vm.overlay("two", "disk")], false).unwrap();
     assert_eq!((vm.state(), snapshot.memory_file().unwrap().exists()), (DomainState::Running, true));
-    assert!(vm.libvirt.disk_files(&vm.name).unwrap().contains(&vm.file("two")));
+    assert!(vm.libvirt.disk_images(&vm.name).unwrap().contains(&vm.image("two")));
     assert!(vm.libvirt.restore(&vm.directory.join("nothing"), &[], false).is_err());
 }
 
@@ -404,14 +408,14 @@ fn a_disk_is_made_to_stand_alone_while_it_is_used_or_not() {
     let other = vm.overlay("other", "disk");
     vm.libvirt.redefine(&vm.name, &vm.details().document, &[vm.overlay("used", "disk")]).unwrap();
     vm.libvirt.flatten(&other.file).unwrap();
-    assert!(vm.libvirt.backing_chain(&other.file).unwrap().is_empty() && is_filled(&other.file, 7));
+    assert!(vm.libvirt.backing_chain(&other.image()).unwrap().is_empty() && is_filled(&other.file, 7));
 
     let error = vm.libvirt.pull(&vm.name, "vda", &soon()).unwrap_err();
     assert!(error.causes[0].contains("not running"), "{error}");
     vm.libvirt.start(&vm.name, Start::default()).unwrap();
     vm.libvirt.pull(&vm.name, "vda", &soon()).unwrap();
     vm.libvirt.pull(&vm.name, "vda", &soon()).unwrap();
-    assert!(vm.libvirt.backing_chain(&vm.file("used")).unwrap().is_empty());
+    assert!(vm.libvirt.backing_chain(&vm.image("used")).unwrap().is_empty());
     assert!(vm.libvirt.pull(&vm.name, "vdz", &soon()).is_err());
     vm.libvirt.destroy(&vm.name).unwrap();
     assert!(is_filled(&vm.file("used"), 7));
@@ -421,8 +425,8 @@ fn a_disk_is_made_to_stand_alone_while_it_is_used_or_not() {
 #[ignore = "needs QEMU"]
 fn a_copy_that_is_stopped_leaves_the_chain_as_it_was() {
     let vm = Vm::new();
-    let base = vm.directory.join("base.raw");
-    fs::write(&base, vec![0xaa; 256 << 20]).unwrap();
+    let base = Image::new(vm.directory.join("base.raw"), "raw");
+    fs::write(&base.file, vec![0xaa; 256 << 20]).unwrap();
     vm.libvirt.create_overlay(&vm.file("used"), &base).unwrap();
     let used = domain_xml::qcow2("vda", &vm.file("used"));
     vm.libvirt.redefine(&vm.name, &vm.details().document, &[used]).unwrap();
@@ -432,9 +436,9 @@ fn a_copy_that_is_stopped_leaves_the_chain_as_it_was() {
     let stop = Stop::after(Duration::from_secs(60), &interrupt);
     let error = vm.libvirt.pull(&vm.name, "vda", &stop).unwrap_err();
     assert_eq!(error.kind, crate::error::Kind::Interrupted);
-    assert_eq!(vm.libvirt.backing_chain(&vm.file("used")).unwrap(), [base]);
+    assert_eq!(vm.libvirt.backing_chain(&vm.image("used")).unwrap(), [base]);
     vm.libvirt.pull(&vm.name, "vda", &soon()).unwrap();
-    assert!(vm.libvirt.backing_chain(&vm.file("used")).unwrap().is_empty());
+    assert!(vm.libvirt.backing_chain(&vm.image("used")).unwrap().is_empty());
 }
 
 #[test]

@@ -135,7 +135,7 @@ impl Engine {
         let mut disks = Vec::new();
         for disk in machine.written_disks() {
             let layer = self.store.new_file(&machine.directory, &name.slug(), "qcow2")?;
-            self.hypervisor.copy_image(&disk.file, &layer, None)?;
+            self.hypervisor.copy_image(&disk.image(), &layer, None)?;
             seal(&layer)?;
             disks.push(DiskState { target: disk.target, overlay: layer.with_extension("next"), layer });
         }

@@ -14,7 +14,7 @@ use super::live::{Beginning, Keeps, KeptRam, Origin};
 use super::store::seal;
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{
-    Accelerator, Clone, Command, DiskFile, Exit, Fingerprint, Frozen, Guest, Hypervisor, MappedMemory, Memory,
+    Accelerator, Clone, Command, DiskFile, Exit, Fingerprint, Frozen, Guest, Hypervisor, Image, MappedMemory, Memory,
     Metadata, Stream,
 };
 use crate::name::SnapshotName;
@@ -122,8 +122,8 @@ impl Builder {
         for layer in &origin.layers {
             let overlay = new_overlay()?;
             running.disks().get_or_insert_default().made.push(overlay.clone());
-            running.hypervisor.create_overlay(&overlay, &layer.file)?;
-            let depth = engine.depth(&overlay)?;
+            running.hypervisor.create_overlay(&overlay, &layer.image())?;
+            let depth = engine.depth(&Image::qcow2(&overlay))?;
             room = room.min(DEEPEST.saturating_sub(depth));
             if purpose.keeps_states() && depth > DEEPEST {
                 deep.push(layer.target.clone());
@@ -187,7 +187,7 @@ impl Builder {
         node: &SnapshotName,
     ) -> Result<Vec<BTreeMap<String, PathBuf>>> {
         let now = self.running.disks().as_ref().map(|disks| disks.overlays.clone()).unwrap_or_default();
-        let depths = now.values().map(|overlay| engine.depth(overlay)).collect::<Result<Vec<_>>>()?;
+        let depths = now.values().map(|overlay| engine.depth(&Image::qcow2(overlay))).collect::<Result<Vec<_>>>()?;
         let deepest = depths.into_iter().max().unwrap_or_default();
         overlays_to_come(engine, machine, node, &now, DEEPEST.saturating_sub(deepest))
     }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::aside::Aside;
-use super::checkpoint::Trail;
+use super::checkpoint::{Checkpoint, Trail};
 use super::engine::{Engine, Machine};
 use super::failed::Failed;
 use super::shelf::Shelf;
 use super::store::maker;
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{DiskFile, SnapshotKind};
+use crate::hypervisor::{DiskFile, Image, SnapshotKind};
 use crate::name::MachineName;
 
 /// The most images in a chain. Reads get slower with each, and libvirt 11.3 does not start a domain with more than 25.
@@ -18,12 +18,12 @@ pub const DEEPEST: usize = 16;
 
 impl Engine {
     /// Counts the images in a chain, the first one included.
-    pub(super) fn depth(&self, image: &Path) -> Result<usize> {
+    pub(super) fn depth(&self, image: &Image) -> Result<usize> {
         Ok(1 + self.hypervisor.backing_chain(image)?.len())
     }
 
     /// Makes a file that begins as a copy of `layer`: an overlay, or a full copy where the chain would get too deep.
-    pub(super) fn stand_on(&self, layer: &Path, file: &Path) -> Result<()> {
+    pub(super) fn stand_on(&self, layer: &Image, file: &Path) -> Result<()> {
         if self.depth(layer)? < DEEPEST {
             self.hypervisor.create_overlay(file, layer)
         } else {
@@ -34,7 +34,7 @@ impl Engine {
     /// Makes a machine's own disks stand alone where a snapshot would make their chain too deep.
     pub(super) fn shorten(&self, machine: &Machine, disks: &[DiskFile]) -> Result<()> {
         for disk in disks {
-            if self.depth(&disk.file)? < DEEPEST {
+            if self.depth(&disk.image())? < DEEPEST {
                 continue;
             }
             if let Some(holder) = machine.holder_of(&disk.file) {
@@ -68,7 +68,9 @@ impl Engine {
         files.retain(|file| file.exists());
         if !files.is_empty() {
             let needed = self.needed(&machine)?;
-            let below = files.iter().filter(|file| is_image(file)).flat_map(|file| self.unnamed_below(&machine, file));
+            // Whatever was an overlay is qcow2.
+            let images = files.iter().filter(|file| is_image(file)).map(Image::qcow2);
+            let below = images.flat_map(|image| self.unnamed_below(&machine, &image));
             let all: BTreeSet<PathBuf> = files.iter().cloned().chain(below).collect();
             for file in all.difference(&needed) {
                 freed += super::info::taken(file).unwrap_or_default();
@@ -82,44 +84,48 @@ impl Engine {
 
     /// Lists the files of ours that an image stands on. Those between two nodes are of check-points, which need not be
     /// known any more.
-    fn unnamed_below(&self, machine: &Machine, image: &Path) -> Vec<PathBuf> {
-        let chain = self.hypervisor.backing_chain(image).unwrap_or_default();
+    fn unnamed_below(&self, machine: &Machine, image: &Image) -> Vec<PathBuf> {
+        let chain = self.hypervisor.backing_chain(image).unwrap_or_default().into_iter().map(|image| image.file);
         let is_ours = |file: &PathBuf| {
             let stem = file.file_stem().and_then(|stem| stem.to_str());
             file.parent() == Some(&machine.directory) && stem.and_then(maker).is_some() && file.exists()
         };
-        chain.into_iter().filter(is_ours).collect()
+        chain.filter(is_ours).collect()
     }
 
     /// Lists what any domain of this connection stands on, with its snapshots, and what is kept for this machine.
     fn needed(&self, machine: &Machine) -> Result<BTreeSet<PathBuf>> {
-        let mut tops: Vec<PathBuf> = machine.kept_files();
+        let mut needed: BTreeSet<PathBuf> = machine.kept_files().into_iter().collect();
+        let mut images = machine.kept_images();
         for domain in self.hypervisor.domains()? {
-            match self.tops_of(&domain.name) {
-                Ok(of_domain) => tops.extend(of_domain),
+            match self.used_by(&domain.name) {
+                Ok((of_domain, memory)) => {
+                    images.extend(of_domain);
+                    needed.extend(memory);
+                }
                 // A transient one that ended meanwhile.
                 Err(_) if self.hypervisor.domain(&domain.name)?.is_none() => {}
                 Err(error) => return Err(error),
             }
         }
-        let mut needed = BTreeSet::new();
-        for top in tops {
+        for image in images {
             // A file that is gone needs nothing; one whose chain cannot be read might need everything.
-            if needed.insert(top.clone()) && is_image(&top) {
-                needed.extend(self.hypervisor.backing_chain(&top)?);
+            if image.file.is_file() {
+                needed.extend(self.hypervisor.backing_chain(&image)?.into_iter().map(|below| below.file));
             }
+            needed.insert(image.file);
         }
         Ok(needed)
     }
 
-    /// Lists the files that a domain and its snapshots name.
-    fn tops_of(&self, domain: &str) -> Result<Vec<PathBuf>> {
-        let mut tops = self.hypervisor.disk_files(domain)?;
+    /// Lists the images and the files with RAM that a domain and its snapshots name.
+    fn used_by(&self, domain: &str) -> Result<(Vec<Image>, Vec<PathBuf>)> {
+        let (mut images, mut memory) = (self.hypervisor.disk_images(domain)?, Vec::new());
         for snapshot in self.hypervisor.snapshots(domain)? {
-            tops.extend(snapshot.layers().into_iter().map(|layer| layer.file));
-            tops.extend(snapshot.memory_files().map(Path::to_path_buf));
+            images.extend(snapshot.layers().iter().map(DiskFile::image));
+            memory.extend(snapshot.memory_files().map(Path::to_path_buf));
         }
-        Ok(tops)
+        Ok((images, memory))
     }
 }
 
@@ -145,6 +151,20 @@ impl Machine {
         let failed = Failed::drawer(&self.directory).all().into_iter().flat_map(|failed| failed.files());
         let trails = Trail::drawer(&self.directory).all().into_iter().flat_map(|trail| trail.files());
         aside.chain(undo).chain(failed).chain(trails).collect()
+    }
+
+    /// Lists the images among them.
+    pub fn kept_images(&self) -> Vec<Image> {
+        let aside = Aside::of(&self.directory).nodes();
+        let undo = Shelf::of(&self.directory).entries();
+        let undo = undo.iter().flat_map(|entry| {
+            let made = entry.unfinished.iter().flat_map(|unfinished| unfinished.made.iter().map(Image::qcow2));
+            entry.images().into_iter().chain(made)
+        });
+        let failed = Failed::drawer(&self.directory).all().into_iter().flat_map(|failed| failed.images());
+        let trails = Trail::drawer(&self.directory).all();
+        let trails = trails.iter().flat_map(|trail| trail.checkpoints.iter().flat_map(Checkpoint::images));
+        aside.iter().flat_map(|node| node.snapshot.images()).chain(undo).chain(failed).chain(trails).collect()
     }
 
     /// Returns the snapshot whose state is inside a file that a guest may be writing to.

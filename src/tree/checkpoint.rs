@@ -14,7 +14,9 @@ use super::live::{Keeps, KeptRam};
 use super::node::Parent;
 use super::store::seal;
 use crate::error::{Error, Result};
-use crate::hypervisor::{DiskFile, Frozen, Guest, MappedMemory, Memory, SnapshotFlags, SnapshotKind, SnapshotRequest};
+use crate::hypervisor::{
+    DiskFile, Frozen, Guest, Image, MappedMemory, Memory, SnapshotFlags, SnapshotKind, SnapshotRequest,
+};
 use crate::name::SnapshotName;
 use crate::stop::{Interrupt, Stop};
 
@@ -38,6 +40,10 @@ pub struct Checkpoint {
 impl Checkpoint {
     pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         self.layers.iter().map(|layer| layer.file.clone()).chain(self.ram.files())
+    }
+
+    pub fn images(&self) -> impl Iterator<Item = Image> {
+        self.layers.iter().map(DiskFile::image)
     }
 }
 
@@ -188,7 +194,9 @@ impl Running {
         if is_reused {
             // A guest that stands still waits for less than when QEMU makes them.
             let backed = overlays.iter().filter_map(|(target, overlay)| Some((overlay, disks.overlays.get(target)?)));
-            backed.into_iter().try_for_each(|(overlay, on)| self.hypervisor.create_overlay(overlay, on))?;
+            backed
+                .into_iter()
+                .try_for_each(|(overlay, on)| self.hypervisor.create_overlay(overlay, &Image::qcow2(on)))?;
         }
         self.hypervisor.create_snapshot(
             &self.domain,

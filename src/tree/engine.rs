@@ -12,7 +12,7 @@ use super::node::{Node, machine_directory};
 use super::session::Session;
 use super::store::Store;
 use crate::error::{Error, Result};
-use crate::hypervisor::{Disk, DomainDetails, Hypervisor};
+use crate::hypervisor::{Disk, DomainDetails, Hypervisor, Image};
 use crate::name::{MachineName, SnapshotName};
 use crate::stop::Interrupt;
 
@@ -289,6 +289,12 @@ impl Machine {
 
     pub fn is_active(&self) -> bool {
         self.details.domain.state.is_active()
+    }
+
+    /// Lists every image among the files that are referred to.
+    pub fn images(&self) -> Vec<Image> {
+        let of_snapshots = self.nodes.iter().flat_map(|node| node.snapshot.images());
+        of_snapshots.chain(self.details.disks.iter().filter_map(Disk::image)).chain(self.kept_images()).collect()
     }
 
     /// Lists every file that the domain, its snapshots, the superseded and failed nodes or what is kept for `undo`

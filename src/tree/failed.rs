@@ -16,7 +16,7 @@ use super::live::KeptRam;
 use super::node::Parent;
 use super::operation::Bytes;
 use crate::error::{Error, Kind, Result};
-use crate::hypervisor::{DiskFile, Document};
+use crate::hypervisor::{DiskFile, Document, Image};
 use crate::name::{MachineName, SnapshotName, SnapshotPath};
 
 /// What is left of the last step that failed on a branch.
@@ -94,6 +94,11 @@ impl Failed {
     pub fn files(&self) -> Vec<PathBuf> {
         let layers = self.layers.iter().map(|layer| layer.file.clone());
         layers.chain(self.ram.files()).chain(checkpoint::files(&self.checkpoints)).collect()
+    }
+
+    pub fn images(&self) -> Vec<Image> {
+        let layers = self.layers.iter().map(DiskFile::image);
+        layers.chain(self.checkpoints.iter().flat_map(Checkpoint::images)).collect()
     }
 
     pub fn view(&self) -> FailedView {

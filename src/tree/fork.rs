@@ -161,7 +161,7 @@ impl Engine {
         let mut disks = BTreeMap::new();
         for layer in layers {
             let overlay = self.new_file(machine, name, "qcow2")?;
-            self.hypervisor.create_overlay(&overlay, &layer.file)?;
+            self.hypervisor.create_overlay(&overlay, &layer.image())?;
             disks.insert(layer.target.clone(), overlay);
         }
         let overlays: Vec<PathBuf> = disks.values().cloned().collect();

@@ -14,7 +14,7 @@ use super::sweep::RunningClone;
 use super::undo::UndoView;
 use super::view::SnapshotView;
 use crate::error::Result;
-use crate::hypervisor::{SnapshotKind, Source};
+use crate::hypervisor::{Image, SnapshotKind, Source};
 use crate::name::{MachineName, SnapshotPath};
 
 /// A machine in a list. This is the schema of `snaptree list --json`.
@@ -170,7 +170,7 @@ impl Engine {
             },
             format: disk.format.clone(),
             read_only: disk.is_read_only,
-            chain: disk.file().map(|file| self.chain(file)).unwrap_or_default(),
+            chain: disk.image().map(|image| self.chain(&image)).unwrap_or_default(),
         });
         Ok(MachineInfo {
             machine: MachineView::of(&machine),
@@ -204,7 +204,7 @@ impl Engine {
                 kind: disk.kind,
                 file: disk.file.clone(),
                 overlay: disk.overlay.clone(),
-                chain: disk.file.as_deref().map(|file| self.chain(file)).unwrap_or_default(),
+                chain: disk.file.as_deref().map(|file| self.chain(&Image::new(file, &disk.format))).unwrap_or_default(),
             })
             .collect();
         let mut children: Vec<String> = machine.children(node.name()).map(|child| child.name().to_string()).collect();
@@ -254,9 +254,10 @@ impl Engine {
     }
 
     /// Lists an image and what it stands on, as far as that can be found out.
-    fn chain(&self, image: &Path) -> Vec<FileInfo> {
+    fn chain(&self, image: &Image) -> Vec<FileInfo> {
         let below = self.hypervisor.backing_chain(image).unwrap_or_default();
-        std::iter::once(image.to_path_buf()).chain(below).map(|path| FileInfo { size: taken(&path), path }).collect()
+        let files = std::iter::once(image.clone()).chain(below).map(|image| image.file);
+        files.map(|path| FileInfo { size: taken(&path), path }).collect()
     }
 }
 

@@ -115,7 +115,7 @@ impl Engine {
 
     fn can_go_on_from(&self, checkpoint: &Checkpoint) -> bool {
         checkpoint.files().all(|file| file.exists())
-            && checkpoint.layers.iter().all(|layer| self.depth(&layer.file).is_ok_and(|depth| depth < DEEPEST))
+            && checkpoint.layers.iter().all(|layer| self.depth(&layer.image()).is_ok_and(|depth| depth < DEEPEST))
     }
 }
 

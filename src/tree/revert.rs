@@ -12,7 +12,9 @@ use super::shelf::{Kept, Shelf, Unfinished};
 use super::state::{Target, Then};
 use super::undo::remove_all;
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{DiskFile, Memory, RevertFlags, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest, Start};
+use crate::hypervisor::{
+    DiskFile, Image, Memory, RevertFlags, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest, Start,
+};
 use crate::name::SnapshotPath;
 
 /// A file that a machine's disk is to have, and how it comes to be.
@@ -22,7 +24,7 @@ pub struct Made {
 }
 
 enum Origin {
-    Layer(PathBuf),
+    Layer(Image),
     Internal { image: PathBuf, snapshot: String },
 }
 
@@ -62,7 +64,7 @@ impl Engine {
 
     fn revert_external(&self, machine: &Machine, node: &Node, what: String, flags: RevertFlags) -> Result<()> {
         let snapshot = &node.snapshot;
-        let origin = |layer: &DiskFile| Origin::Layer(layer.file.clone());
+        let origin = |layer: &DiskFile| Origin::Layer(layer.image());
         let (disks, made) = self.new_disks(machine, snapshot, origin)?;
         let paused = (snapshot.state == "paused" || flags.paused) && !flags.running;
         let then = match &snapshot.memory {
@@ -245,11 +247,13 @@ impl Engine {
         if let Some(node) = machine.nodes.iter().find(is_layer) {
             return Ok(Some(format!("snapshot `{}`", node.name())));
         }
-        let others = machine.written_disks().into_iter().map(|disk| disk.file);
-        let layers = machine.nodes.iter().flat_map(|node| node.snapshot.layers()).map(|layer| layer.file);
-        for image in others.chain(layers).chain(machine.kept_files()).filter(|image| image.exists()) {
-            if self.hypervisor.backing_chain(&image).unwrap_or_default().iter().any(|below| files.contains(below)) {
-                return Ok(Some(format!("`{}`", image.display())));
+        let others = machine.written_disks().into_iter();
+        let layers = machine.nodes.iter().flat_map(|node| node.snapshot.layers());
+        let images = others.chain(layers).map(|disk| disk.image()).chain(machine.kept_images());
+        for image in images.filter(|image| image.file.exists()) {
+            let chain = self.hypervisor.backing_chain(&image).unwrap_or_default();
+            if chain.iter().any(|below| files.contains(&below.file)) {
+                return Ok(Some(format!("`{}`", image.file.display())));
             }
         }
         Ok(None)

@@ -12,8 +12,8 @@ use super::node::{Node, Record, machine_metadata};
 use super::reason::Reason;
 use super::shelf::{Entry, Kept, Unfinished};
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{Boot, DiskState, DomainSpec, Memory, SnapshotSpec};
-use crate::image::Ready;
+use crate::hypervisor::{Boot, DiskState, DomainSpec, Image, Memory, SnapshotSpec};
+use crate::image::{Format, Ready};
 use crate::name::{MachineName, SnapshotName};
 
 /// The disk of every machine that snaptree defines.
@@ -90,11 +90,15 @@ impl Engine {
         }
 
         let layer = draft.add(self.store.new_file(&directory, &root.slug(), "qcow2")?);
-        self.hypervisor.copy_image(&image.disk, &layer, definition.disk)?;
+        self.hypervisor.copy_image(
+            &Image::new(&image.disk, Format::of(&image.disk)?.as_str()),
+            &layer,
+            definition.disk,
+        )?;
         super::store::seal(&layer)?;
         let boot = image.boot.as_ref().map(|boot| self.copy_boot(boot, &mut draft)).transpose()?;
         let disk = draft.add(self.store.new_file(&directory, "disk", "qcow2")?);
-        self.hypervisor.create_overlay(&disk, &layer)?;
+        self.hypervisor.create_overlay(&disk, &Image::qcow2(&layer))?;
 
         let key = RootKey { schema: SCHEMA, machine: definition }.digest();
         let node = self.new_root(name, root, key)?;

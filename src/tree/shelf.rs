@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::state::State;
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::Snapshot;
+use crate::hypervisor::{DiskFile, Image, Snapshot};
 
 /// One change that can be taken back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -161,6 +161,16 @@ impl Entry {
             Kept::Deleted(deleted) => {
                 deleted.snapshots.iter().flat_map(Snapshot::files).map(Path::to_path_buf).collect()
             }
+            Kept::PutBack { .. } => Vec::new(),
+        }
+    }
+
+    /// Lists the images among them.
+    pub fn images(&self) -> Vec<Image> {
+        match &self.kept {
+            Kept::State(state) => state.disks.iter().map(DiskFile::image).collect(),
+            Kept::Inside { snapshot, .. } => snapshot.images(),
+            Kept::Deleted(deleted) => deleted.snapshots.iter().flat_map(Snapshot::images).collect(),
             Kept::PutBack { .. } => Vec::new(),
         }
     }

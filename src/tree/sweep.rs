@@ -51,16 +51,17 @@ impl Engine {
         if debris.is_empty() {
             return Ok(());
         }
-        let mut referred = self.existing_now(name)?.referred();
+        let machine = self.existing_now(name)?;
+        let (referred, mut images) = (machine.referred(), machine.images());
         for clone in clones.iter().filter(|clone| clone.mark.is_kept) {
-            referred.extend(self.hypervisor.disk_files(&clone.domain)?);
+            images.extend(self.hypervisor.disk_images(&clone.domain)?);
         }
-        debris.retain(|file| !referred.contains(file));
-        // A layer whose snapshot somebody deleted may still be what another one stands on. Where that cannot be
+        debris.retain(|file| !referred.contains(file) && !images.iter().any(|image| image.file == *file));
+        // A layer whose snapshot somebody deleted may still be the backing file of another one. Where that cannot be
         // found out, everything stays.
-        for image in referred.iter().filter(|image| image.exists()) {
+        for image in images.iter().filter(|image| image.file.exists()) {
             let Ok(chain) = self.hypervisor.backing_chain(image) else { return Ok(()) };
-            debris.retain(|file| !chain.contains(file));
+            debris.retain(|file| !chain.iter().any(|below| below.file == *file));
         }
         for file in debris {
             std::fs::remove_file(&file).because(|| format!("cannot remove `{}`", file.display()))?;

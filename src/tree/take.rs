@@ -57,8 +57,8 @@ impl Engine {
 
     /// Removes the new files of a snapshot that came to nothing, unless the domain has them all the same.
     fn remove_unused<'a>(&self, machine: &MachineName, files: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
-        let used = self.hypervisor.disk_files(machine.as_str())?;
-        for file in files.filter(|file| !used.contains(file)) {
+        let used = self.hypervisor.disk_images(machine.as_str())?;
+        for file in files.filter(|file| !used.iter().any(|image| image.file == **file)) {
             // libvirt has probably removed it.
             let _ = std::fs::remove_file(file);
         }

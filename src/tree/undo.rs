@@ -270,7 +270,7 @@ impl Engine {
         let mut written = Vec::new();
         let mut below = Vec::new();
         for disk in machine.written_disks() {
-            below.extend(self.hypervisor.backing_chain(&disk.file)?);
+            below.extend(self.hypervisor.backing_chain(&disk.image())?.into_iter().map(|image| image.file));
             written.push(disk.file);
         }
         let current = machine.current().map(|node| node.name());
