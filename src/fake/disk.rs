@@ -16,7 +16,13 @@ pub(super) struct DiskRecord {
     pub source: Source,
     pub format: String,
     pub read_only: bool,
+    pub shareable: bool,
+    pub transient: bool,
+    /// How it is encrypted.
+    pub encryption: Option<String>,
     pub snapshot: Option<String>,
+    /// Whether a block job works on it.
+    pub block_job: bool,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -46,8 +52,21 @@ struct Whole {
     format: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     read_only: Option<bool>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    shareable: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    transient: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    encryption: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     snapshot: Option<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    block_job: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -64,7 +83,11 @@ impl DiskRecord {
             source: Source::File(file.to_path_buf()),
             format: QCOW2.to_string(),
             read_only: false,
+            shareable: false,
+            transient: false,
+            encryption: None,
             snapshot: None,
+            block_job: false,
         }
     }
 
@@ -87,6 +110,12 @@ impl DiskRecord {
         matches!(self.device.as_str(), "disk" | "lun") && !self.read_only && self.source != Source::None
     }
 
+    /// What libvirt's adapter says of an encrypted disk.
+    pub fn obstacle(&self) -> Option<String> {
+        let encryption = self.encryption.as_ref()?;
+        Some(format!("it is encrypted ({encryption}), and its overlay would not be"))
+    }
+
     pub fn describe(&self, target: &str) -> Disk {
         Disk {
             target: target.to_string(),
@@ -94,7 +123,11 @@ impl DiskRecord {
             source: self.source.clone(),
             format: self.format.clone(),
             is_read_only: self.read_only,
+            is_shareable: self.shareable,
+            is_transient: self.transient,
+            obstacle: self.obstacle(),
             snapshot: self.snapshot.clone(),
+            has_block_job: self.block_job,
         }
     }
 }
@@ -118,7 +151,11 @@ impl From<Stored> for DiskRecord {
             source: source.into_iter().flatten().next().unwrap_or(Source::None),
             format: whole.format.unwrap_or_else(|| if is_cdrom { "raw" } else { QCOW2 }.to_string()),
             read_only: whole.read_only.unwrap_or(is_cdrom),
+            shareable: whole.shareable,
+            transient: whole.transient,
+            encryption: whole.encryption,
             snapshot: whole.snapshot,
+            block_job: whole.block_job,
             device,
         }
     }
@@ -134,7 +171,11 @@ impl From<DiskRecord> for Stored {
             device: Some(disk.device),
             format: Some(disk.format),
             read_only: Some(disk.read_only),
+            shareable: disk.shareable,
+            transient: disk.transient,
+            encryption: disk.encryption,
             snapshot: disk.snapshot,
+            block_job: disk.block_job,
             ..Whole::default()
         };
         match disk.source {

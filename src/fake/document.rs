@@ -9,7 +9,9 @@ use super::bytes::Bytes;
 use super::disk::DiskRecord;
 use super::state::SnapshotRecord;
 use crate::error::{Because, Result};
-use crate::hypervisor::{Boot, Disk, Document as HypervisorDocument, DomainSpec, Firmware, Metadata, Network};
+use crate::hypervisor::{
+    Boot, Disk, DiskChanges, DiskFile, Document as HypervisorDocument, DomainSpec, Firmware, Metadata, Network,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -146,6 +148,20 @@ impl Document {
         let disk = self.disks.get_mut(target).ok_or_else(|| format!("no disk named '{target}'"))?;
         disk.replace(file, format);
         Ok(())
+    }
+
+    /// Changes the disks of a domain, of which `now` is the document now.
+    pub fn change_disks(&mut self, changes: &DiskChanges, now: Option<&Self>) {
+        for target in &changes.as_now {
+            let now = now.and_then(|now| now.disks.get(target));
+            if let (Some(disk), Some(now)) = (self.disks.get_mut(target), now) {
+                *disk = now.clone();
+            }
+        }
+        for DiskFile { target, file, format } in &changes.files {
+            // One that is missing belongs to a running guest alone.
+            let _ = self.replace_disk(target, file, format);
+        }
     }
 
     /// Lists the files and devices behind its disks.

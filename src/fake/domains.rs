@@ -6,7 +6,7 @@ use super::document::Document;
 use super::state::{DomainRecord, Ram, State};
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{
-    Clone, Disk, DiskFile, Document as HypervisorDocument, Domain, DomainDetails, DomainSpec, DomainState, Image,
+    Clone, Disk, DiskChanges, Document as HypervisorDocument, Domain, DomainDetails, DomainSpec, DomainState, Image,
 };
 
 impl State {
@@ -16,13 +16,14 @@ impl State {
 
     pub fn find_domain(&self, name: &str) -> Result<Option<DomainDetails>> {
         let Some(record) = self.domains.get(name) else { return Ok(None) };
-        let document = &record.document;
+        let (document, now) = (&record.document, record.now());
         Ok(Some(DomainDetails {
             domain: describe(record),
             document: document.print()?,
-            memory: document.memory,
-            cpus: document.cpus,
-            disks: document.describe_disks(),
+            memory: now.memory,
+            cpus: now.cpus,
+            disks: now.describe_disks(),
+            next_disks: document.describe_disks(),
             filesystems: document.filesystems.clone(),
             has_host_devices: document.host_devices,
             nvram: document.nvram.clone(),
@@ -63,7 +64,7 @@ impl State {
         Ok(())
     }
 
-    pub fn redefine(&mut self, name: &str, document: &HypervisorDocument, disks: &[DiskFile]) -> Result<()> {
+    pub fn redefine(&mut self, name: &str, document: &HypervisorDocument, disks: &DiskChanges) -> Result<()> {
         let failed = |cause: String| Error::failed(format!("cannot define domain `{name}` anew")).cause(cause);
         let record = self.record_mut(name)?;
         if !record.persistent {
@@ -73,9 +74,7 @@ impl State {
         document.name = record.document.name.clone();
         document.uuid = record.document.uuid.clone();
         document.set_metadata(record.document.metadata().as_ref());
-        for disk in disks {
-            document.replace_disk(&disk.target, &disk.file, &disk.format).map_err(failed)?;
-        }
+        document.change_disks(disks, Some(&record.document));
         record.set_document(document);
         Ok(())
     }

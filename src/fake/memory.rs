@@ -6,7 +6,7 @@ use super::document::Document;
 use super::power::started;
 use super::state::{MemoryFile, Ram, State};
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{DiskFile, DomainState};
+use crate::hypervisor::{DiskChanges, DomainState};
 
 impl State {
     /// Writes a domain's RAM into a file and stops it.
@@ -31,17 +31,15 @@ impl State {
     }
 
     /// Starts the domain whose RAM a file holds: a persistent one for this run only, any other one anew.
-    pub fn restore(&mut self, file: &Path, disks: &[DiskFile], paused: bool) -> Result<()> {
+    pub fn restore(&mut self, file: &Path, disks: &DiskChanges, paused: bool) -> Result<()> {
         let failed =
             |cause: String| Error::failed(format!("cannot restore a domain from `{}`", file.display())).cause(cause);
         let memory = self.memories.get(file).filter(|memory| !memory.has_file || file.exists());
         let memory = memory
             .ok_or_else(|| failed(format!("Failed to open file '{}': No such file or directory", file.display())))?;
         let MemoryFile { mut document, ram, .. } = memory.clone();
-        for disk in disks {
-            document.replace_disk(&disk.target, &disk.file, &disk.format).map_err(failed)?;
-        }
         let name = document.name.clone();
+        document.change_disks(disks, self.domains.get(&name).map(|record| &record.document));
         if let Some(record) = self.domains.get(&name) {
             if record.document.uuid != document.uuid {
                 let uuid = &record.document.uuid;

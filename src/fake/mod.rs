@@ -36,8 +36,9 @@ use store::Store;
 
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{
-    Accelerator, CatchUp, Clone, Console, DiskFile, Document, Domain, DomainDetails, DomainSpec, Fingerprint, Frozen,
-    Guest, Hypervisor, Image, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
+    Accelerator, CatchUp, Clone, Console, DiskChanges, DiskFile, Document, Domain, DomainDetails, DomainSpec,
+    Fingerprint, Frozen, Guest, Hypervisor, Image, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec,
+    Start, Version,
 };
 use crate::stop::Stop;
 
@@ -127,7 +128,7 @@ impl Hypervisor for Fake {
         self.store.change(|state| state.define(spec))
     }
 
-    fn redefine(&self, domain: &str, document: &Document, disks: &[DiskFile]) -> Result<()> {
+    fn redefine(&self, domain: &str, document: &Document, disks: &DiskChanges) -> Result<()> {
         self.store.change(|state| state.redefine(domain, document, disks))
     }
 
@@ -227,6 +228,11 @@ impl Hypervisor for Fake {
         self.store.change(|state| state.start(name, start))
     }
 
+    fn attach(&self, name: &str, _: &Document, disk: &DiskFile) -> Result<()> {
+        // A snapshot here has one description of its domain, so that no disk is a running guest's alone.
+        Err(Error::bug(format!("fake `{name}` starts with disk `{}`", disk.target)))
+    }
+
     fn shutdown(&self, name: &str) -> Result<()> {
         self.store.change(|state| state.shutdown(name))
     }
@@ -243,7 +249,7 @@ impl Hypervisor for Fake {
         self.store.change(|state| state.save(name, file))
     }
 
-    fn restore(&self, file: &Path, disks: &[DiskFile], paused: bool) -> Result<()> {
+    fn restore(&self, file: &Path, disks: &DiskChanges, paused: bool) -> Result<()> {
         self.store.change(|state| state.restore(file, disks, paused))
     }
 

@@ -187,6 +187,8 @@ fn disks(snapshot: &SnapshotRecord) -> Vec<SnapshotDisk> {
         file: disk.describe(target).file().map(|file| file.to_path_buf()),
         format: disk.format.clone(),
         overlay: member(target).and_then(|member| member.overlay.clone()),
+        obstacle: disk.obstacle(),
+        is_running_only: false,
     });
     // A document that asks for a snapshot need not have the domain in it.
     let unknown = snapshot.disks.iter().filter(|(target, _)| !snapshot.document.disks.contains_key(*target));
@@ -197,6 +199,8 @@ fn disks(snapshot: &SnapshotRecord) -> Vec<SnapshotDisk> {
         file: None,
         format: "qcow2".to_string(),
         overlay: member.overlay.clone(),
+        obstacle: None,
+        is_running_only: false,
     });
     of_domain.chain(unknown).collect()
 }

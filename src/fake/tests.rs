@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::error::Kind;
 use crate::hypervisor::{
-    Command, CommandLine, DiskState, Exit, FileMode, Firmware, Memory, Metadata, Network, Ram, Stream,
+    Command, CommandLine, DiskFile, DiskState, Exit, FileMode, Firmware, Memory, Metadata, Network, Ram, Stream,
 };
 use crate::stop::Interrupt;
 

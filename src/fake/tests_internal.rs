@@ -1,7 +1,7 @@
 use super::tests::{shell, soon, with_machine, write};
 use super::tests_state::{FOREIGN, by_hand};
 use super::*;
-use crate::hypervisor::{DomainState, Memory, SnapshotFlags, SnapshotKind};
+use crate::hypervisor::{DiskFile, DomainState, Memory, SnapshotFlags, SnapshotKind};
 
 const RUNNING: RevertFlags = RevertFlags { running: true, paused: false, force: false, reset_nvram: false };
 const PAUSED: RevertFlags = RevertFlags { running: false, paused: true, force: false, reset_nvram: false };
@@ -145,7 +145,7 @@ fn a_copied_internal_snapshot_is_what_the_guest_saw() {
         fake.redefine(
             "web",
             &document,
-            &[DiskFile { target: "vda".into(), file: copy.into(), format: "qcow2".into() }],
+            &[DiskFile { target: "vda".into(), file: copy.into(), format: "qcow2".into() }].into(),
         )
         .unwrap();
         fake.start("web", Start::default()).unwrap();

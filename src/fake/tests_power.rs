@@ -1,7 +1,7 @@
 use super::tests::{soon, with_machine, write};
 use super::tests_state::{FOREIGN, by_hand};
 use super::*;
-use crate::hypervisor::DomainState;
+use crate::hypervisor::{DiskFile, DomainState};
 
 fn state(fake: &dyn Hypervisor) -> DomainState {
     fake.domain("m").unwrap().unwrap().domain.state
@@ -88,9 +88,9 @@ fn a_saved_domain_goes_on_where_it_was() {
     assert!(std::fs::metadata(&ram).unwrap().len() > 0);
 
     fake.create_overlay(Path::new("/no/over"), &Image::qcow2("/nowhere/m.qcow2")).unwrap();
-    fake.restore(&ram, &[disk("/no/over")], true).unwrap();
+    fake.restore(&ram, &[disk("/no/over")].into(), true).unwrap();
     assert_eq!(state(&*fake), DomainState::Paused);
-    assert_eq!(cause(fake.restore(&ram, &[], false)), "domain is already active as 'm'");
+    assert_eq!(cause(fake.restore(&ram, &DiskChanges::default(), false)), "domain is already active as 'm'");
     fake.resume("m").unwrap();
     assert!(guest.exists("/run/a", &soon()).unwrap());
     write(&*guest, "/etc/b", "new");
@@ -100,13 +100,13 @@ fn a_saved_domain_goes_on_where_it_was() {
 
     fake.destroy("m").unwrap();
     assert_eq!(fake.disk_images("m").unwrap(), images[1..]);
-    fake.restore(&ram, &[], false).unwrap();
+    fake.restore(&ram, &DiskChanges::default(), false).unwrap();
     assert_eq!(state(&*fake), DomainState::Running);
     assert!(guest.exists("/run/a", &soon()).unwrap() && !guest.exists("/etc/b", &soon()).unwrap());
 
     fake.destroy("m").unwrap();
     std::fs::remove_file(&ram).unwrap();
-    assert!(cause(fake.restore(&ram, &[], false)).starts_with("Failed to open file '"));
+    assert!(cause(fake.restore(&ram, &DiskChanges::default(), false)).starts_with("Failed to open file '"));
 }
 
 #[test]
@@ -114,11 +114,14 @@ fn a_restored_domain_that_was_undefined_is_transient() {
     let fake = running();
     fake.save("m", Path::new("/no/ram")).unwrap();
     fake.undefine("m").unwrap();
-    fake.restore(Path::new("/no/ram"), &[], false).unwrap();
+    fake.restore(Path::new("/no/ram"), &DiskChanges::default(), false).unwrap();
     assert!(!fake.domain("m").unwrap().unwrap().domain.is_persistent);
     fake.destroy("m").unwrap();
     fake.define(&super::tests::spec("m", "other")).unwrap();
-    assert_eq!(cause(fake.restore(Path::new("/no/ram"), &[], false)), "domain 'm' already exists with uuid other");
+    assert_eq!(
+        cause(fake.restore(Path::new("/no/ram"), &DiskChanges::default(), false)),
+        "domain 'm' already exists with uuid other"
+    );
 }
 
 #[test]
@@ -157,7 +160,7 @@ fn a_domain_does_not_start_without_its_disks() {
     fake.create_overlay(&over, &Image::qcow2("/nowhere/m.qcow2")).unwrap();
     fake.destroy("m").unwrap();
     let document = fake.live_document("m").unwrap();
-    fake.redefine("m", &document, &[disk(over.to_str().unwrap())]).unwrap();
+    fake.redefine("m", &document, &[disk(over.to_str().unwrap())].into()).unwrap();
     std::fs::remove_file(&over).unwrap();
     assert_eq!(cause(fake.start("m", Start::default())), format!("its layer `{}` is gone", over.display()));
 }
@@ -181,13 +184,16 @@ fn redefine_keeps_what_makes_the_domain_ours() {
     fake.define(&spec).unwrap();
     let other = fake.live_document("m").unwrap().0.replace("\"m\"", "\"n\"").replace("\"u\"", "\"v\"");
     let other = Document(other.replace("\"/d\"", "\"/e\"").replace("\"cpus\":1", "\"cpus\":4"));
-    fake.redefine("m", &other, &[disk("/no/x")]).unwrap();
+    fake.redefine("m", &other, &[disk("/no/x")].into()).unwrap();
     let m = fake.domain("m").unwrap().unwrap();
     assert_eq!((m.domain.uuid.as_str(), m.cpus), ("u", 4));
     assert_eq!(m.metadata.unwrap().attributes["directory"], "/d");
     assert_eq!(m.disks[0].file(), Some(Path::new("/no/x")));
-    let unknown = DiskFile { target: "vdz".into(), ..disk("/no/x") };
-    assert_eq!(cause(fake.redefine("m", &other, &[unknown])), "no disk named 'vdz'");
+    let of_a_run = DiskFile { target: "vdz".into(), ..disk("/no/y") };
+    let as_now = DiskChanges { files: vec![of_a_run], as_now: vec!["vda".into()] };
+    fake.redefine("m", &other, &as_now).unwrap();
+    let disks = fake.domain("m").unwrap().unwrap().disks;
+    assert_eq!((disks.len(), disks[0].file()), (1, Some(Path::new("/no/x"))), "it stays what it is");
 }
 
 #[test]
@@ -195,7 +201,7 @@ fn a_transient_domain_is_not_redefined() {
     let (_directory, fake) =
         by_hand(r#"{"domains": {"m": {"state": "running", "persistent": false, "document": {}}}}"#);
     let document = fake.live_document("m").unwrap();
-    assert_eq!(cause(fake.redefine("m", &document, &[])), "domain is transient");
+    assert_eq!(cause(fake.redefine("m", &document, &DiskChanges::default())), "domain is transient");
     fake.shutdown("m").unwrap();
     assert!(fake.domain("m").unwrap().is_none());
 }
@@ -221,7 +227,7 @@ fn a_flattened_image_shows_what_it_showed() {
     fake.flatten(Path::new("/no/over")).unwrap();
     assert_eq!(fake.backing_chain(&Image::qcow2("/no/over")).unwrap(), []);
     let document = fake.live_document("m").unwrap();
-    fake.redefine("m", &document, &[disk("/no/over")]).unwrap();
+    fake.redefine("m", &document, &[disk("/no/over")].into()).unwrap();
     fake.start("m", Start::default()).unwrap();
     assert!(guest.exists("/etc/a", &soon()).unwrap());
 }

@@ -1,7 +1,7 @@
 use super::tests::{soon, with_machine, write};
 use super::tests_state::{FOREIGN, by_hand};
 use super::*;
-use crate::hypervisor::{DomainState, Memory, SnapshotFlags, SnapshotKind};
+use crate::hypervisor::{DiskFile, DomainState, Memory, SnapshotFlags, SnapshotKind};
 
 const DISK_ONLY: SnapshotFlags =
     SnapshotFlags { disk_only: true, atomic: false, quiesce: false, halt: false, live: false, reuse_external: false };
@@ -79,7 +79,7 @@ fn a_running_guest_writes_to_the_overlay_and_not_to_the_layer() {
     let snapshot = find(&*fake, "a");
     fake.create_overlay(Path::new("/no/again"), &snapshot.layers()[0].image()).unwrap();
     let disk = DiskFile { file: "/no/again".into(), ..snapshot.layers().remove(0) };
-    fake.redefine("m", &snapshot.document, &[disk]).unwrap();
+    fake.redefine("m", &snapshot.document, &[disk].into()).unwrap();
     fake.start("m", Start::default()).unwrap();
     assert!(guest.exists("/etc/old", &soon()).unwrap() && !guest.exists("/etc/new", &soon()).unwrap());
 }
@@ -97,7 +97,7 @@ fn a_snapshot_with_ram_is_resumed() {
     fake.destroy("m").unwrap();
     fake.create_overlay(Path::new("/no/again"), &snapshot.layers()[0].image()).unwrap();
     let disk = DiskFile { file: "/no/again".into(), ..snapshot.layers().remove(0) };
-    fake.restore(Path::new("/no/a.ram"), &[disk], false).unwrap();
+    fake.restore(Path::new("/no/a.ram"), &[disk].into(), false).unwrap();
     assert!(guest.exists("/run/a", &soon()).unwrap());
     assert!(!guest.exists("/run/b", &soon()).unwrap() && !guest.exists("/etc/b", &soon()).unwrap());
 

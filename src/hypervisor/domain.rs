@@ -92,10 +92,13 @@ pub struct DomainDetails {
     pub domain: Domain,
     /// As it will be when it is started the next time.
     pub document: Document,
-    /// In bytes.
+    /// In bytes, as it runs.
     pub memory: u64,
     pub cpus: u32,
+    /// As it runs; as it will be started where it is shut off.
     pub disks: Vec<Disk>,
+    /// As it will be started the next time.
+    pub next_disks: Vec<Disk>,
     /// The drivers of host directories that the guest mounts, such as `9p` or `virtiofs`.
     pub filesystems: Vec<String>,
     /// Whether it has devices of the host (`<hostdev>`).
@@ -109,7 +112,7 @@ pub struct DomainDetails {
 }
 
 /// A disk of a domain, as its document has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
     /// Its name in the guest, such as `vda`.
     pub target: String,
@@ -119,12 +122,20 @@ pub struct Disk {
     /// The driver's `type`: `qcow2`, `raw`, ...
     pub format: String,
     pub is_read_only: bool,
+    /// Other domains may write to it at the same time (`<shareable/>`).
+    pub is_shareable: bool,
+    /// What is written to it is discarded when the guest stops (`<transient/>`).
+    pub is_transient: bool,
+    /// What keeps an overlay from taking its place, as in "it is encrypted".
+    pub obstacle: Option<String>,
     /// What `snapshot='...'` says of it, where it is there: `no`, `internal`, `external` or `manual`.
     pub snapshot: Option<String>,
+    /// Whether a block job works on it (`virDomainGetBlockJobInfo`).
+    pub has_block_job: bool,
 }
 
 /// Where a disk's content is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     File(PathBuf),
@@ -139,6 +150,7 @@ pub enum Source {
     /// Anything else, by libvirt's word.
     Other(String),
     /// An empty drive.
+    #[default]
     None,
 }
 
@@ -154,6 +166,12 @@ impl Disk {
         self.file().map(|file| Image::new(file, &self.format))
     }
 
+    /// Returns its file, where it has one.
+    pub fn with_file(&self) -> Option<DiskFile> {
+        let file = self.file()?.to_path_buf();
+        Some(DiskFile { target: self.target.clone(), file, format: self.format.clone() })
+    }
+
     /// Says whether a guest may write to it.
     pub fn is_written(&self) -> bool {
         matches!(self.device.as_str(), "disk" | "lun") && !self.is_read_only && self.source != Source::None
@@ -161,7 +179,22 @@ impl Disk {
 
     /// Says whether a snapshot holds it when nothing else is asked for.
     pub fn takes_part(&self) -> bool {
-        self.is_written() && self.snapshot.as_deref() != Some("no")
+        self.is_written() && self.snapshot.as_deref() != Some("no") && self.left_out().is_none()
+    }
+
+    /// Says why a snapshot leaves out a disk that a guest writes to, unless that is what its domain asks for.
+    pub fn left_out(&self) -> Option<&'static str> {
+        let by_hand = (self.snapshot.as_deref() == Some("manual")).then_some("its snapshots are taken by hand");
+        self.is_used_otherwise().or(by_hand).filter(|_| self.is_written())
+    }
+
+    /// Says why what is on it is not this guest's alone, or not to stay.
+    pub fn is_used_otherwise(&self) -> Option<&'static str> {
+        match (self.is_shareable, self.is_transient) {
+            (true, _) => Some("other domains may write to it (`<shareable/>`)"),
+            (false, true) => Some("what is written to it is discarded when the guest stops (`<transient/>`)"),
+            (false, false) => None,
+        }
     }
 }
 
@@ -172,6 +205,28 @@ pub struct DiskFile {
     pub file: PathBuf,
     /// `qcow2`, `raw`, ...
     pub format: String,
+}
+
+/// What becomes of the disks in a document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskChanges {
+    /// These have other files, and are what the document says otherwise. One that the document does not have belongs to a
+    /// running guest alone.
+    pub files: Vec<DiskFile>,
+    /// The targets of those that have what they have now, whatever the document says.
+    pub as_now: Vec<String>,
+}
+
+impl From<Vec<DiskFile>> for DiskChanges {
+    fn from(files: Vec<DiskFile>) -> Self {
+        Self { files, as_now: Vec::new() }
+    }
+}
+
+impl<const N: usize> From<[DiskFile; N]> for DiskChanges {
+    fn from(files: [DiskFile; N]) -> Self {
+        Vec::from(files).into()
+    }
 }
 
 impl DiskFile {

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 pub use console::Console;
 pub use domain::{
-    Accelerator, Boot, Clone, Disk, DiskFile, Document, Domain, DomainDetails, DomainSpec, DomainState, Firmware,
-    Image, Metadata, Network, Source, Start, Version,
+    Accelerator, Boot, Clone, Disk, DiskChanges, DiskFile, Document, Domain, DomainDetails, DomainSpec, DomainState,
+    Firmware, Image, Metadata, Network, Source, Start, Version,
 };
 pub use guest::{Command, CommandLine, Exit, FileMode, Guest, Stream, UnitState};
 pub use live::{CatchUp, Fingerprint, Frozen, Liveness, Ram};
@@ -60,9 +60,9 @@ pub trait Hypervisor: Send + Sync {
     /// Defines a persistent domain, or defines it anew under its uuid (`virDomainDefineXMLFlags`).
     fn define(&self, spec: &DomainSpec) -> Result<()>;
 
-    /// Defines a domain anew after `document`, which may be one of its snapshots': it keeps its name, its uuid and what
-    /// snaptree remembers in it now, and the disks that are named get these files (`virDomainDefineXMLFlags`).
-    fn redefine(&self, domain: &str, document: &Document, disks: &[DiskFile]) -> Result<()>;
+    /// Defines a domain anew after `document`, which may be one of its snapshots': it keeps its name, its uuid, its title,
+    /// its description and its metadata, and its disks change as `disks` says (`virDomainDefineXMLFlags`).
+    fn redefine(&self, domain: &str, document: &Document, disks: &DiskChanges) -> Result<()>;
 
     /// Stops a domain if it runs and removes it with the metadata of its snapshots (`virDomainUndefineFlags`).
     fn undefine(&self, name: &str) -> Result<()>;
@@ -150,6 +150,10 @@ pub trait Hypervisor: Send + Sync {
     /// Starts a domain that is shut off (`virDomainCreateWithFlags`).
     fn start(&self, name: &str, start: Start) -> Result<()>;
 
+    /// Attaches a disk to a running domain for this run alone: one with this file, otherwise as the running domain in
+    /// `document` had it (`virDomainAttachDeviceFlags`).
+    fn attach(&self, name: &str, document: &Document, disk: &DiskFile) -> Result<()>;
+
     /// Asks the guest to power off cleanly; does not wait for it (`virDomainShutdown`).
     fn shutdown(&self, name: &str) -> Result<()>;
 
@@ -163,7 +167,7 @@ pub trait Hypervisor: Send + Sync {
     fn save(&self, name: &str, file: &Path) -> Result<()>;
 
     /// Starts the domain whose RAM a file holds, on these disks (`virDomainRestoreFlags`). The file stays.
-    fn restore(&self, file: &Path, disks: &[DiskFile], paused: bool) -> Result<()>;
+    fn restore(&self, file: &Path, disks: &DiskChanges, paused: bool) -> Result<()>;
 
     /// Takes a picture of the first screen: its MIME type and its bytes (`virDomainScreenshot`).
     fn screenshot(&self, name: &str) -> Result<(String, Vec<u8>)>;

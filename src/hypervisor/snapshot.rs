@@ -60,6 +60,12 @@ pub struct SnapshotDisk {
     pub format: String,
     /// The file that the domain went on writing to after an external snapshot.
     pub overlay: Option<PathBuf>,
+    /// What keeps an overlay from taking its place, as in "it is encrypted".
+    #[serde(default)]
+    pub obstacle: Option<String>,
+    /// Whether the domain had it only while it ran, and does not start with it.
+    #[serde(default)]
+    pub is_running_only: bool,
 }
 
 /// A snapshot that exists.

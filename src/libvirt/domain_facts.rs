@@ -27,10 +27,25 @@ pub fn disks(domain: &Element) -> Vec<Disk> {
             source: source(disk),
             format: driver.and_then(|driver| driver.get("type")).unwrap_or("raw").to_string(),
             is_read_only: disk.find("readonly").is_some(),
+            is_shareable: disk.find("shareable").is_some(),
+            is_transient: disk.find("transient").is_some(),
+            obstacle: obstacle(disk),
+            has_block_job: disk.find("mirror").is_some(),
             snapshot: disk.get("snapshot").map(str::to_string),
         })
     };
     devices(domain).filter(|device| device.name == "disk").filter_map(describe).collect()
+}
+
+/// Says what keeps an overlay from taking the disk's place.
+fn obstacle(disk: &Element) -> Option<String> {
+    let source = disk.find("source");
+    let of_source = |name: &str| source.and_then(|source| source.find(name));
+    if let Some(encryption) = of_source("encryption").or_else(|| disk.find("encryption")) {
+        let how = encryption.get("format").unwrap_or("default");
+        return Some(format!("it is encrypted ({how}), and its overlay would not be"));
+    }
+    of_source("slices").map(|_| "it is a slice of its file, which an overlay would show whole".to_string())
 }
 
 fn source(disk: &Element) -> Source {
@@ -140,6 +155,7 @@ mod tests {
             format: format.to_string(),
             is_read_only,
             snapshot: snapshot.map(str::to_string),
+            ..Disk::default()
         };
         let expected = [
             disk("vda", "disk", Source::File("/a".into()), "qcow2", false, None),
@@ -150,6 +166,26 @@ mod tests {
             disk("vde", "disk", Source::Other("nvme".into()), "raw", false, None),
         ];
         assert_eq!(disks(&domain), expected);
+    }
+
+    #[test]
+    fn what_keeps_a_disk_from_having_an_overlay_is_told() {
+        let only = |content: &str| {
+            let content = format!("<target dev='vda'/><source file='/a'/>{content}");
+            disks(&domain(&format!("<devices><disk type='file'>{content}</disk></devices>"))).remove(0)
+        };
+        assert_eq!(only(""), Disk { obstacle: None, ..only("") });
+        assert!(only("<shareable/>").is_shareable && only("<transient/>").is_transient);
+        assert!(only("<mirror type='file' job='copy'/>").has_block_job);
+        let inside = |content: &str| {
+            let content = format!("<target dev='vda'/><source file='/a'>{content}</source>");
+            disks(&domain(&format!("<devices><disk type='file'>{content}</disk></devices>"))).remove(0).obstacle
+        };
+        let luks = "it is encrypted (luks), and its overlay would not be";
+        assert_eq!(inside("<encryption format='luks'/>").as_deref(), Some(luks));
+        assert_eq!(only("<encryption format='luks'/>").obstacle.as_deref(), Some(luks));
+        let slice = inside("<slices><slice type='storage' offset='512' size='512'/></slices>");
+        assert_eq!(slice.as_deref(), Some("it is a slice of its file, which an overlay would show whole"));
     }
 
     #[test]

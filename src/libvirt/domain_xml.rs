@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::agent::PORT;
 use crate::error::{Error, Result};
-use crate::hypervisor::{Clone, DiskFile, Document, DomainSpec, Firmware, Network};
+use crate::hypervisor::{Clone, DiskChanges, DiskFile, Document, DomainSpec, Firmware, Network};
 use crate::libvirt::domain_facts::is_port;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{live_xml, metadata_xml};
@@ -159,6 +159,10 @@ pub fn build_clone(clone: &Clone, domain_type: DomainType) -> Result<Element> {
     set_generation_id(&mut domain, &clone.uuid);
     let overlay = |(target, file): (&String, &PathBuf)| qcow2(target, file);
     replace_disks(&mut domain, &clone.disks.iter().map(overlay).collect::<Vec<_>>())?;
+    for source in disks_of(&mut domain).filter_map(|disk| disk.find_mut("source")) {
+        // Who may open the original's files is said there, and not of files that are made for the clone.
+        source.remove(&["seclabel"]);
+    }
     metadata_xml::put(&mut domain, &clone.metadata)?;
     adapt(&mut domain, domain_type);
     for device in devices_of(&mut domain).filter(|device| device.name == "interface") {
@@ -179,7 +183,7 @@ pub fn set_generation_id(domain: &mut Element, id: &str) {
 
 /// Builds the `<domain>` that gives a domain, of which `current` is the description now, the state of `document` and
 /// these files.
-pub fn build_redefinition(document: &Document, current: &Element, disks: &[DiskFile]) -> Result<Element> {
+pub fn build_redefinition(document: &Document, current: &Element, disks: &DiskChanges) -> Result<Element> {
     let mut domain = described(document, &["inactiveDomain", "domain"])?;
     if domain.get("id").is_some() {
         // Elsewhere a socket or a name of a card is the user's choice.
@@ -187,8 +191,13 @@ pub fn build_redefinition(document: &Document, current: &Element, disks: &[DiskF
     }
     let own = |name: &str| current.text_of(name).unwrap_or_default();
     identify(&mut domain, own("name"), own("uuid"));
-    metadata_xml::adopt(&mut domain, current);
-    replace_disks(&mut domain, disks)?;
+    // They say what the domain is to people and to other tools, and are no part of what it was.
+    let labels = ["title", "description", "metadata"];
+    domain.remove(&labels);
+    let after_names = domain.children.iter().position(|child| child.name == "uuid").map_or(0, |uuid| uuid + 1);
+    let labels: Vec<Element> = labels.iter().filter_map(|label| current.find(label)).cloned().collect();
+    domain.children.splice(after_names..after_names, labels);
+    change_disks(&mut domain, disks, current);
     Ok(domain)
 }
 
@@ -219,8 +228,7 @@ fn described(document: &Document, names: &[&str]) -> Result<Element> {
 
 /// Says whether a disk of a running domain stands on no other file.
 pub fn stands_alone(domain: &Element, wanted: &str) -> Result<bool> {
-    let mut disks = domain.find("devices").into_iter().flat_map(|devices| devices.all("disk"));
-    match disks.find(|disk| target(disk) == Some(wanted)) {
+    match find_disk(domain, wanted) {
         Some(disk) => Ok(disk.find("backingStore").is_some_and(|backing| backing.children.is_empty())),
         None => Err(no_disk(wanted)),
     }
@@ -244,24 +252,70 @@ pub fn qcow2(target: &str, file: &Path) -> DiskFile {
 /// Lets each of the disks named by target have another file.
 pub fn replace_disks(domain: &mut Element, files: &[DiskFile]) -> Result<()> {
     let mut missing: Vec<&DiskFile> = files.iter().collect();
-    for disk in devices_of(domain).filter(|device| device.name == "disk") {
+    for disk in disks_of(domain) {
         let Some(position) = missing.iter().position(|file| target(disk) == Some(&file.target)) else { continue };
-        let DiskFile { file, format, .. } = missing.swap_remove(position);
-        disk.set("type", "file");
-        // They describe what the other file stands on.
-        disk.remove(&["backingStore", "mirror"]);
-        disk.put(Element::new("source").with("file", utf8(file)));
-        match disk.find_mut("driver") {
-            Some(driver) => driver.set("type", format),
-            None => {
-                disk.children.insert(0, Element::new("driver").with("name", "qemu").with("type", format));
-            }
-        }
+        give_file(disk, missing.swap_remove(position));
     }
     match missing.first() {
         Some(missing) => Err(no_disk(&missing.target)),
         None => Ok(()),
     }
+}
+
+/// Changes the disks of a domain, of which `now` is the description now.
+pub fn change_disks(domain: &mut Element, changes: &DiskChanges, now: &Element) {
+    for disk in disks_of(domain) {
+        let Some(target) = target(disk) else { continue };
+        if changes.as_now.iter().any(|as_now| as_now == target) {
+            if let Some(now) = find_disk(now, target) {
+                take_content(disk, now);
+            }
+        } else if let Some(file) = changes.files.iter().find(|file| file.target == target) {
+            give_file(disk, file);
+        }
+    }
+}
+
+/// Lets a disk have another file, with all the settings that are not about the one before.
+pub fn give_file(disk: &mut Element, DiskFile { file, format, .. }: &DiskFile) {
+    let (file, old) = (utf8(file), disk.find("source"));
+    let has_it = disk.get("type").unwrap_or("file") == "file" && old.and_then(|old| old.get("file")) == Some(&file);
+    if has_it && disk.find("driver").and_then(|driver| driver.get("type")) == Some(format) {
+        return;
+    }
+    let mut source = Element::new("source").with("file", file);
+    if let Some(old) = old {
+        let policy = old.get("startupPolicy").map(|policy| ("startupPolicy".to_string(), policy.to_string()));
+        source.attributes.extend(policy);
+        source.children.extend(old.all("seclabel").cloned());
+    }
+    disk.set("type", "file");
+    // They describe the backing chain of the other file.
+    disk.remove(&["backingStore", "mirror"]);
+    disk.put(source);
+    match disk.find_mut("driver") {
+        Some(driver) => driver.set("type", format),
+        None => {
+            disk.children.insert(0, Element::new("driver").with("name", "qemu").with("type", format));
+        }
+    }
+}
+
+/// Lets a disk have what another one has.
+fn take_content(disk: &mut Element, other: &Element) {
+    const CONTENT: [&str; 6] = ["driver", "auth", "source", "backingStore", "mirror", "encryption"];
+    disk.set("type", other.get("type").unwrap_or("file"));
+    disk.remove(&CONTENT);
+    let content = other.children.iter().filter(|child| CONTENT.contains(&child.name.as_str()));
+    disk.children.splice(0..0, content.cloned());
+}
+
+pub fn find_disk<'a>(domain: &'a Element, wanted: &str) -> Option<&'a Element> {
+    domain.find("devices")?.all("disk").find(|disk| target(disk) == Some(wanted))
+}
+
+pub fn disks_of(domain: &mut Element) -> impl Iterator<Item = &mut Element> {
+    devices_of(domain).filter(|device| device.name == "disk")
 }
 
 pub fn no_disk(target: &str) -> Error {

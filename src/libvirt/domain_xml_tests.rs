@@ -224,6 +224,7 @@ fn a_redefinition_keeps_the_domains_own_name_metadata_and_firmware() {
 <domain type='kvm'>
   <name>vm</name>
   <uuid>1</uuid>
+  <title>now</title>
   <metadata>
     <other:x xmlns:other='u'/>
     <snaptree:node xmlns:snaptree='https://snaptree.dev/xmlns/1' key='now'/>
@@ -251,23 +252,65 @@ fn a_redefinition_keeps_the_domains_own_name_metadata_and_firmware() {
 </domain>
 ";
     let snapshot = Document(snapshot.to_string());
-    let disks = [qcow2("vda", Path::new("/s/a & b's.qcow2"))];
-    let mut current = Element::parse("<domain><name>vm</name><uuid>1</uuid></domain>").unwrap();
+    // The last one belongs to a running guest alone.
+    let disks = [qcow2("vda", Path::new("/s/a & b's.qcow2")), qcow2("vdz", Path::new("/x"))].into();
+    let current = "<domain><name>vm</name><uuid>1</uuid><title>now</title></domain>";
+    let mut current = Element::parse(current).unwrap();
     let without = build_redefinition(&snapshot, &current, &disks).unwrap();
-    let names: Vec<&str> = without.find("metadata").unwrap().children.iter().map(|child| child.name.as_str()).collect();
-    assert_eq!(names, ["other:x"]);
+    assert_eq!((without.find("metadata"), without.text_of("title")), (None, Some("now")));
     let metadata = Metadata { attributes: [("key".to_string(), "now".to_string())].into(), ..Metadata::default() };
     metadata_xml::put(&mut current, &metadata).unwrap();
+    let theirs = Element::parse("<other:x xmlns:other='u'/>").unwrap();
+    current.find_mut("metadata").unwrap().children.insert(0, theirs);
     assert_eq!(build_redefinition(&snapshot, &current, &disks).unwrap().to_string(), expected);
+}
 
-    let error = build_redefinition(&snapshot, &current, &[qcow2("vdz", Path::new("/x"))]).unwrap_err();
-    assert_eq!(error.message, "the domain has no disk `vdz`");
+fn disk(content: &str) -> Element {
+    Element::parse(content).unwrap()
+}
+
+#[test]
+fn a_disk_with_another_file_keeps_what_is_not_about_the_file_before() {
+    let mut raw = disk(
+        "<disk type='file' device='disk'><driver name='qemu' type='raw' cache='none'/>
+           <source file='/a' startupPolicy='optional' index='1'><seclabel model='dac' relabel='no'/></source>
+           <backingStore type='file'><format type='raw'/><source file='/b'/></backingStore>
+           <target dev='vda' bus='virtio'/><serial>WD-1</serial></disk>",
+    );
+    let before = raw.clone();
+    give_file(&mut raw, &DiskFile { target: "vda".into(), file: "/a".into(), format: "raw".into() });
+    assert_eq!(raw, before, "it has that file");
+    give_file(&mut raw, &qcow2("vda", Path::new("/new")));
+    let expected = disk(
+        "<disk type='file' device='disk'><driver name='qemu' type='qcow2' cache='none'/>
+           <source file='/new' startupPolicy='optional'><seclabel model='dac' relabel='no'/></source>
+           <target dev='vda' bus='virtio'/><serial>WD-1</serial></disk>",
+    );
+    assert_eq!(raw, expected);
+}
+
+#[test]
+fn a_disk_that_was_left_out_has_what_it_has_now() {
+    let domain = |disk: &str| disk_domain(disk);
+    let volume = "<disk type='volume' device='disk'><driver type='qcow2'/><source pool='p' volume='now'/>
+                    <target dev='vdb' bus='virtio'/></disk>";
+    let mut then = domain(
+        "<disk type='file' device='disk'><driver type='raw'/><source file='/then'/><target dev='vdb' bus='sata'/></disk>",
+    );
+    let as_now = DiskChanges { files: Vec::new(), as_now: vec!["vdb".into(), "vdc".into()] };
+    change_disks(&mut then, &as_now, &domain(volume));
+    // Where it is plugged in is the machine's, as it was then.
+    assert_eq!(then, domain(&volume.replace("virtio", "sata")));
+}
+
+fn disk_domain(disk: &str) -> Element {
+    Element::parse(&format!("<domain><devices>{disk}</devices></domain>")).unwrap()
 }
 
 #[test]
 fn a_redefinition_after_a_running_domain_drops_what_belongs_to_the_run() {
     let current = Element::parse("<domain><name>vm</name><uuid>1</uuid></domain>").unwrap();
-    let domain = build_redefinition(&Document(RUNNING.to_string()), &current, &[]).unwrap();
+    let domain = build_redefinition(&Document(RUNNING.to_string()), &current, &DiskChanges::default()).unwrap();
     assert_eq!(domain.get("id"), None);
     assert_eq!(domain.find("os").unwrap().text_of("nvram"), Some("/var/vm_VARS.fd"));
     let channel = domain.find("devices").unwrap().find("channel").unwrap();

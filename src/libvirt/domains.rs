@@ -7,8 +7,8 @@ use virt::error::Error as VirtError;
 use virt::sys;
 
 use crate::error::Result;
-use crate::hypervisor::{Disk, DiskFile, Document, Domain, DomainDetails, DomainState, Image};
-use crate::libvirt::{domain_facts, domain_xml, fault, metadata_xml};
+use crate::hypervisor::{Disk, DiskChanges, Document, Domain, DomainDetails, DomainState, Image};
+use crate::libvirt::{domain_facts, domain_xml, fault, metadata_xml, raw};
 
 const INACTIVE: u32 = sys::VIR_DOMAIN_XML_SECURE | sys::VIR_DOMAIN_XML_INACTIVE;
 
@@ -50,20 +50,34 @@ fn state(domain: &VirtDomain) -> Result<DomainState, VirtError> {
 }
 
 /// Reads all of a domain; nothing when it has gone meanwhile.
-pub fn details(domain: &VirtDomain, name: &str) -> Result<Option<DomainDetails>> {
-    let ask = || Ok((describe(domain)?, domain.xml_desc(INACTIVE)?, domain.has_managed_save(0)));
+pub fn details(virt: &VirtDomain, name: &str) -> Result<Option<DomainDetails>> {
+    let failed = |error| fault::failed(format!("cannot read the domain `{name}`"), &error);
+    let ask = || Ok((describe(virt)?, virt.xml_desc(INACTIVE)?, virt.has_managed_save(0)));
     let (domain, xml, managed_save) = match ask() {
         Ok(found) => found,
         Err(error) if fault::is_missing_domain(&error) => return Ok(None),
-        Err(error) => return Err(fault::failed(format!("cannot read the domain `{name}`"), &error)),
+        Err(error) => return Err(failed(error)),
     };
     let document = Document(xml);
     let element = domain_xml::parse(&document)?;
+    let running = match domain.state.is_active().then(|| virt.xml_desc(sys::VIR_DOMAIN_XML_SECURE)) {
+        Some(Ok(xml)) => Some(domain_xml::parse(&Document(xml))?),
+        Some(Err(error)) if fault::is_missing_domain(&error) => return Ok(None),
+        Some(Err(error)) => return Err(failed(error)),
+        None => None,
+    };
+    let present = running.as_ref().unwrap_or(&element);
+    let mut disks = domain_facts::disks(present);
+    if running.is_some() {
+        // An empty drive can have none, and the guest may have ended meanwhile.
+        disks.iter_mut().for_each(|disk| disk.has_block_job = raw::has_block_job(virt, &disk.target).unwrap_or(false));
+    }
     Ok(Some(DomainDetails {
         domain,
-        memory: domain_facts::memory(&element),
-        cpus: domain_facts::cpus(&element),
-        disks: domain_facts::disks(&element),
+        memory: domain_facts::memory(present),
+        cpus: domain_facts::cpus(present),
+        disks,
+        next_disks: domain_facts::disks(&element),
         filesystems: domain_facts::filesystems(&element),
         has_host_devices: domain_facts::has_host_devices(&element),
         nvram: domain_facts::nvram(&element),
@@ -107,7 +121,7 @@ pub fn redefine(
     domain: &VirtDomain,
     name: &str,
     wanted: &Document,
-    disks: &[DiskFile],
+    disks: &DiskChanges,
 ) -> Result<()> {
     let current = domain_xml::parse(&document(domain, name, INACTIVE)?)?;
     let xml = domain_xml::build_redefinition(wanted, &current, disks)?.to_string();

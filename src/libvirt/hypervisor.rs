@@ -11,8 +11,9 @@ use virt::sys;
 use crate::agent::Agent;
 use crate::error::{Error, Result};
 use crate::hypervisor::{
-    Accelerator, CatchUp, Clone, Console, DiskFile, Document, Domain, DomainDetails, DomainSpec, Fingerprint, Frozen,
-    Guest, Hypervisor, Image, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
+    Accelerator, CatchUp, Clone, Console, DiskChanges, DiskFile, Document, Domain, DomainDetails, DomainSpec,
+    Fingerprint, Frozen, Guest, Hypervisor, Image, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec,
+    Start, Version,
 };
 use crate::libvirt::domain_xml::{self, DomainType};
 use crate::libvirt::live::Owner;
@@ -184,7 +185,7 @@ impl Hypervisor for Libvirt {
         domains::define(&self.connect(), &spec.name, &xml)
     }
 
-    fn redefine(&self, domain: &str, document: &Document, disks: &[DiskFile]) -> Result<()> {
+    fn redefine(&self, domain: &str, document: &Document, disks: &DiskChanges) -> Result<()> {
         domains::redefine(&self.connect(), &self.must_find(domain)?, domain, document, disks)
     }
 
@@ -221,7 +222,7 @@ impl Hypervisor for Libvirt {
     fn create_snapshot(&self, domain: &str, request: &SnapshotRequest) -> Result<()> {
         const KNOWS_VALIDATE: Version = Version::new(5, 6, 0);
         let validate = !self.is_simulated() && self.version()? >= KNOWS_VALIDATE;
-        snapshots::create(&self.must_find(domain)?, domain, request, validate)
+        snapshots::create(&self.connect(), &self.must_find(domain)?, domain, request, validate)
     }
 
     fn revert_internal(&self, domain: &str, snapshot: &str, flags: RevertFlags) -> Result<()> {
@@ -341,6 +342,10 @@ impl Hypervisor for Libvirt {
         power::start(&self.must_find(name)?, name, start)
     }
 
+    fn attach(&self, name: &str, document: &Document, disk: &DiskFile) -> Result<()> {
+        power::attach(&self.must_find(name)?, name, document, disk)
+    }
+
     fn shutdown(&self, name: &str) -> Result<()> {
         power::shutdown(&self.must_find(name)?, name)
     }
@@ -357,7 +362,7 @@ impl Hypervisor for Libvirt {
         power::save(&self.must_find(name)?, name, file)
     }
 
-    fn restore(&self, file: &Path, disks: &[DiskFile], paused: bool) -> Result<()> {
+    fn restore(&self, file: &Path, disks: &DiskChanges, paused: bool) -> Result<()> {
         power::restore(&self.connect(), file, disks, paused)
     }
 

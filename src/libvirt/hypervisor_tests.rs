@@ -6,7 +6,7 @@ use super::*;
 use std::time::Duration;
 
 use crate::hypervisor::{
-    DiskState, DomainState, Firmware, Memory, Metadata, Network, Ram, SnapshotFlags, SnapshotKind,
+    DiskFile, DiskState, DomainState, Firmware, Memory, Metadata, Network, Ram, SnapshotFlags, SnapshotKind,
 };
 use crate::libvirt::connect;
 
@@ -224,7 +224,7 @@ fn a_domain_is_defined_anew_after_a_snapshot() {
     let newer = DomainSpec { cpus: 2, metadata: Metadata { lines: vec!["new".into()], ..Metadata::default() }, ..spec };
     hypervisor.define(&newer).unwrap();
     let disk = DiskFile { target: "vda".into(), file: "/s/raw".into(), format: "raw".into() };
-    hypervisor.redefine("redefined", &before, std::slice::from_ref(&disk)).unwrap();
+    hypervisor.redefine("redefined", &before, &[disk.clone()].into()).unwrap();
     let details = hypervisor.domain("redefined").unwrap().unwrap();
     assert_eq!((details.cpus, details.metadata), (1, Some(newer.metadata)));
     assert_eq!((details.disks[0].file(), details.disks[0].format.as_str()), (Some(disk.file.as_path()), "raw"));

@@ -9,14 +9,28 @@ use virt::stream::Stream;
 use virt::sys;
 
 use crate::error::{Error, Result};
-use crate::hypervisor::{DiskFile, Document, Ram, Start};
-use crate::libvirt::{domain_xml, fault, live_xml, raw};
+use crate::hypervisor::{DiskChanges, DiskFile, Document, Ram, Start};
+use crate::libvirt::xml::Element;
+use crate::libvirt::{domain_xml, domains, fault, live_xml, raw};
 
 /// Starts a domain that is shut off.
 pub fn start(domain: &VirtDomain, name: &str, start: Start) -> Result<()> {
     let flags =
         flags([(start.paused, sys::VIR_DOMAIN_START_PAUSED), (start.reset_nvram, sys::VIR_DOMAIN_START_RESET_NVRAM)]);
     domain.create_with_flags(flags).map_err(|error| fault::failed(format!("cannot start the domain `{name}`"), &error))
+}
+
+/// Attaches a disk that the running domain in `document` had, with another file.
+pub fn attach(domain: &VirtDomain, name: &str, document: &Document, disk: &DiskFile) -> Result<()> {
+    let target = &disk.target;
+    let mut described = domain_xml::parse(document)?;
+    domain_xml::clean(&mut described);
+    let mut element = domain_xml::find_disk(&described, target).cloned().ok_or_else(|| domain_xml::no_disk(target))?;
+    domain_xml::give_file(&mut element, disk);
+    // What the domain starts with now may be plugged in there.
+    element.remove(&["address"]);
+    let attached = domain.attach_device_flags(&element.to_string(), sys::VIR_DOMAIN_AFFECT_LIVE);
+    attached.map(drop).map_err(|error| fault::failed(format!("cannot attach disk `{target}` to `{name}`"), &error))
 }
 
 /// Asks the guest to power off.
@@ -47,16 +61,30 @@ pub fn destroy(domain: &VirtDomain, name: &str) -> Result<()> {
 /// Writes the RAM into a file and stops the domain.
 pub fn save(domain: &VirtDomain, name: &str, file: &Path) -> Result<()> {
     let failed = |error| fault::failed(format!("cannot save the RAM of the domain `{name}`"), &error);
-    raw::save(domain, &path(file)?).map_err(failed)
+    raw::save(domain, &path(file)?).map_err(failed).map_err(|error| {
+        // QEMU lets a guest that was saved while it was paused be saved again only after it ran.
+        if error.causes.iter().any(|cause| cause.contains("paused due to previous migration")) {
+            return error.hint(format!("`virsh resume '{name}'`, then `virsh suspend '{name}'`"));
+        }
+        error
+    })
 }
 
 /// Starts the domain whose RAM `file` holds.
-pub fn restore(connect: &Connect, file: &Path, disks: &[DiskFile], paused: bool) -> Result<()> {
+pub fn restore(connect: &Connect, file: &Path, disks: &DiskChanges, paused: bool) -> Result<()> {
     let failed = |error| fault::failed(format!("cannot restore a domain from `{}`", file.display()), &error);
     let name = path(file)?;
     let xml = connect.save_image_xml_desc(&name, sys::VIR_DOMAIN_SAVE_IMAGE_XML_SECURE).map_err(failed)?;
     let mut domain = domain_xml::parse(&Document(xml))?;
-    domain_xml::replace_disks(&mut domain, disks)?;
+    let now = match domain.text_of("name").map(|name| connect.lookup_domain_by_name(name)) {
+        Some(Ok(now)) => {
+            let name = domain.text_of("name").unwrap_or_default();
+            domain_xml::parse(&domains::next_document(&now, name)?)?
+        }
+        // It was transient, and is started anew.
+        _ => Element::default(),
+    };
+    domain_xml::change_disks(&mut domain, disks, &now);
     if live_xml::forget(&mut domain) {
         // The file may be gone, and what was saved fits RAM of that name wherever it is.
         live_xml::place(&mut domain, &Ram::Anonymous, false);

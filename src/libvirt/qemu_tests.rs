@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::hypervisor::{DomainState, Firmware, Memory, Metadata, Network, SnapshotDisk, SnapshotFlags, SnapshotKind};
+use crate::hypervisor::{
+    DiskFile, DomainState, Firmware, Memory, Metadata, Network, SnapshotDisk, SnapshotFlags, SnapshotKind,
+};
 use crate::stop::Interrupt;
 
 /// QEMU runs as a user of its own, who cannot reach into most temporary directories.
@@ -225,6 +227,8 @@ fn internal_snapshots_of_a_running_domain_hold_its_ram() {
                 file: Some(vm.file("disk")),
                 format: "qcow2".to_string(),
                 overlay: None,
+                obstacle: None,
+                is_running_only: false,
             },
             SnapshotDisk {
                 target: "sda".to_string(),
@@ -233,6 +237,8 @@ fn internal_snapshots_of_a_running_domain_hold_its_ram() {
                 file: None,
                 format: "raw".to_string(),
                 overlay: None,
+                obstacle: None,
+                is_running_only: false,
             },
         ]
     );
@@ -340,18 +346,18 @@ fn a_domain_is_defined_anew_on_an_overlay_and_keeps_what_is_remembered() {
     let before = vm.take("s", SnapshotKind::External, true, atomic()).unwrap();
     vm.libvirt.destroy(&vm.name).unwrap();
     let overlay = vm.overlay("again", "disk");
-    vm.libvirt.redefine(&vm.name, &before.document, &[overlay]).unwrap();
+    vm.libvirt.redefine(&vm.name, &before.document, &[overlay].into()).unwrap();
     let details = vm.details();
     assert_eq!((vm.disk(), details.metadata), (vm.file("again"), Some(metadata("mine"))));
     assert_eq!(vm.libvirt.backing_chain(&vm.image("again")).unwrap(), [vm.image("disk")]);
     assert_eq!(vm.snapshots().len(), 1);
     vm.libvirt.start(&vm.name, Start::default()).unwrap();
-    vm.libvirt.redefine(&vm.name, &before.document, &[domain_xml::qcow2("vda", &vm.file("s"))]).unwrap();
+    vm.libvirt.redefine(&vm.name, &before.document, &[domain_xml::qcow2("vda", &vm.file("s"))].into()).unwrap();
     assert_eq!(vm.libvirt.disk_images(&vm.name).unwrap(), [vm.image("again"), vm.image("s")]);
     let Document(live) = vm.libvirt.live_document(&vm.name).unwrap();
     assert!(live.contains(" id='") && live.contains("again.qcow2"), "{live}");
     // A description of a run is as good as one of a snapshot.
-    vm.libvirt.redefine(&vm.name, &Document(live), &[]).unwrap();
+    vm.libvirt.redefine(&vm.name, &Document(live), &DiskChanges::default()).unwrap();
     assert_eq!(vm.disk(), vm.file("again"));
 }
 
@@ -363,7 +369,7 @@ fn saved_ram_goes_on_with_other_disks() {
     vm.libvirt.save(&vm.name, &file).unwrap();
     assert_eq!((vm.state(), vm.details().has_managed_save), (DomainState::Shutoff, false));
     assert!(fs::read(&file).unwrap().starts_with(b"LibvirtQemudSave\x02\0\0\0"));
-    vm.libvirt.restore(&file, &[vm.overlay("one", "disk")], true).unwrap();
+    vm.libvirt.restore(&file, &[vm.overlay("one", "disk")].into(), true).unwrap();
     assert_eq!((vm.state(), file.exists()), (DomainState::Paused, true));
     assert_eq!(vm.libvirt.disk_images(&vm.name).unwrap(), [vm.image("disk"), vm.image("one")]);
     vm.libvirt.destroy(&vm.name).unwrap();
@@ -372,13 +378,13 @@ fn saved_ram_goes_on_with_other_disks() {
     let snapshot = vm.take("s", SnapshotKind::External, true, atomic()).unwrap();
     vm.libvirt.suspend(&vm.name).unwrap();
     assert_eq!(vm.state(), DomainState::Paused);
-    let error = vm.libvirt.restore(snapshot.memory_file().unwrap(), &[], false).unwrap_err();
+    let error = vm.libvirt.restore(snapshot.memory_file().unwrap(), &DiskChanges::default(), false).unwrap_err();
     assert!(error.message.starts_with("cannot restore a domain from `"), "{error}");
     vm.libvirt.destroy(&vm.name).unwrap();
-    vm.libvirt.restore(snapshot.memory_file().unwrap(), &[vm.overlay("two", "disk")], false).unwrap();
+    vm.libvirt.restore(snapshot.memory_file().unwrap(), &[vm.overlay("two", "disk")].into(), false).unwrap();
     assert_eq!((vm.state(), snapshot.memory_file().unwrap().exists()), (DomainState::Running, true));
     assert!(vm.libvirt.disk_images(&vm.name).unwrap().contains(&vm.image("two")));
-    assert!(vm.libvirt.restore(&vm.directory.join("nothing"), &[], false).is_err());
+    assert!(vm.libvirt.restore(&vm.directory.join("nothing"), &DiskChanges::default(), false).is_err());
 }
 
 #[test]
@@ -406,7 +412,7 @@ fn a_disk_is_made_to_stand_alone_while_it_is_used_or_not() {
     let vm = Vm::new();
     fill(&vm.file("disk"), 7);
     let other = vm.overlay("other", "disk");
-    vm.libvirt.redefine(&vm.name, &vm.details().document, &[vm.overlay("used", "disk")]).unwrap();
+    vm.libvirt.redefine(&vm.name, &vm.details().document, &[vm.overlay("used", "disk")].into()).unwrap();
     vm.libvirt.flatten(&other.file).unwrap();
     assert!(vm.libvirt.backing_chain(&other.image()).unwrap().is_empty() && is_filled(&other.file, 7));
 
@@ -429,7 +435,7 @@ fn a_copy_that_is_stopped_leaves_the_chain_as_it_was() {
     fs::write(&base.file, vec![0xaa; 256 << 20]).unwrap();
     vm.libvirt.create_overlay(&vm.file("used"), &base).unwrap();
     let used = domain_xml::qcow2("vda", &vm.file("used"));
-    vm.libvirt.redefine(&vm.name, &vm.details().document, &[used]).unwrap();
+    vm.libvirt.redefine(&vm.name, &vm.details().document, &[used].into()).unwrap();
     vm.libvirt.start(&vm.name, Start::default()).unwrap();
     let interrupt = Interrupt::default();
     interrupt.raise();

@@ -12,7 +12,7 @@ use virt::connect::Connect;
 use virt::sys;
 
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{DiskFile, Document};
+use crate::hypervisor::{Disk, DiskFile, Document};
 use crate::libvirt::xml::Element;
 use crate::libvirt::{domain_facts, domain_xml, fault, live_xml, metadata_xml, power, sparse};
 
@@ -78,14 +78,8 @@ fn with_domain(header: &mut [u8], data: &[u8], domain: &Element) -> Result<Vec<u
     domain_xml::identify(&mut saved, own("name"), own("uuid"));
     domain.find("genid").into_iter().for_each(|id| saved.put(id.clone()));
     metadata_xml::adopt(&mut saved, domain);
-    let disk = |disk: crate::hypervisor::Disk| {
-        let file = disk.file()?.to_path_buf();
-        Some(DiskFile { target: disk.target, file, format: disk.format })
-    };
-    domain_xml::replace_disks(
-        &mut saved,
-        &domain_facts::disks(domain).into_iter().filter_map(disk).collect::<Vec<_>>(),
-    )?;
+    let files: Vec<DiskFile> = domain_facts::disks(domain).iter().filter_map(Disk::with_file).collect();
+    domain_xml::replace_disks(&mut saved, &files)?;
     let mut renamed = saved.to_string().into_bytes();
     renamed.push(0);
     if !notes.is_empty() {

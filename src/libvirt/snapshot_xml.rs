@@ -157,7 +157,7 @@ pub fn read(document: &Document) -> Result<Snapshot> {
     let parent = snapshot.find("parent").and_then(|parent| parent.text_of("name"));
     let metadata = domain.map_or(Ok(None), metadata_xml::read)?;
     let disks = match (domain, snapshot.find("disks")) {
-        (Some(domain), states) => disks(domain, states),
+        (Some(domain), states) => disks(domain, snapshot.find("inactiveDomain"), states),
         (None, Some(states)) => wanted_disks(states),
         (None, None) => Vec::new(),
     };
@@ -206,6 +206,8 @@ fn wanted_disks(states: &Element) -> Vec<SnapshotDisk> {
             file: None,
             format: String::new(),
             overlay: overlay(state),
+            obstacle: None,
+            is_running_only: false,
         })
     };
     states.all("disk").filter_map(describe).collect()
@@ -224,7 +226,7 @@ fn overlay(state: &Element) -> Option<PathBuf> {
     source.and_then(|source| source.get("file")).map(Into::into)
 }
 
-fn disks(domain: &Element, states: Option<&Element>) -> Vec<SnapshotDisk> {
+fn disks(domain: &Element, next: Option<&Element>, states: Option<&Element>) -> Vec<SnapshotDisk> {
     let describe = |disk: Disk| {
         let is_written =
             matches!(disk.device.as_str(), "disk" | "lun") && !disk.is_read_only && disk.source != Source::None;
@@ -237,10 +239,12 @@ fn disks(domain: &Element, states: Option<&Element>) -> Vec<SnapshotDisk> {
         };
         SnapshotDisk {
             file: disk.file().map(Path::to_path_buf),
+            is_running_only: next.is_some_and(|next| domain_xml::find_disk(next, &disk.target).is_none()),
             target: disk.target,
             kind,
             is_written,
             format: disk.format,
+            obstacle: disk.obstacle,
             overlay: state.and_then(overlay),
         }
     };

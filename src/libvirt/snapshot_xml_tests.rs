@@ -105,6 +105,8 @@ fn what_was_built_is_read_back() {
                 file: Some("/s/l'1.qcow2".into()),
                 format: "qcow2".to_string(),
                 overlay: Some("/s/o1.qcow2".into()),
+                obstacle: None,
+                is_running_only: false,
             },
             SnapshotDisk {
                 target: "sda".to_string(),
@@ -113,6 +115,8 @@ fn what_was_built_is_read_back() {
                 file: Some("/a.iso".into()),
                 format: "raw".to_string(),
                 overlay: None,
+                obstacle: None,
+                is_running_only: false,
             },
         ]
     );

@@ -4,15 +4,19 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use virt::connect::Connect;
 use virt::domain::Domain as VirtDomain;
 use virt::domain_snapshot::DomainSnapshot;
 use virt::error::{Error as VirtError, ErrorNumber};
 use virt::sys;
 
 use crate::error::Result;
-use crate::hypervisor::{Document, Memory, RevertFlags, Snapshot, SnapshotFlags, SnapshotRequest, SnapshotSpec};
+use crate::hypervisor::{
+    Disk, DiskFile, Document, Memory, RevertFlags, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest, SnapshotSpec,
+};
 use crate::libvirt::power::flags;
-use crate::libvirt::{domain_facts, domain_xml, fault, save_image, snapshot_xml};
+use crate::libvirt::xml::Element;
+use crate::libvirt::{domain_facts, domain_xml, domains, fault, save_image, snapshot_xml};
 
 /// Lists the snapshots.
 pub fn list(domain: &VirtDomain, name: &str) -> Result<Vec<Snapshot>> {
@@ -53,7 +57,13 @@ fn current(domain: &VirtDomain) -> Result<Option<String>, VirtError> {
 }
 
 /// Takes a snapshot. `validate` lets libvirt hold our XML against its schema.
-pub fn create(domain: &VirtDomain, name: &str, request: &SnapshotRequest, validate: bool) -> Result<()> {
+pub fn create(
+    connect: &Connect,
+    domain: &VirtDomain,
+    name: &str,
+    request: &SnapshotRequest,
+    validate: bool,
+) -> Result<()> {
     let failed = |error| fault::failed(format!("cannot take the snapshot `{}` of `{name}`", request.name), &error);
     let document = Document(domain.xml_desc(0).map_err(failed)?);
     let xml = snapshot_xml::build_request(request, &domain_xml::parse(&document)?)?.to_string();
@@ -67,9 +77,49 @@ pub fn create(domain: &VirtDomain, name: &str, request: &SnapshotRequest, valida
         (reuse_external, sys::VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT),
         (validate, sys::VIR_DOMAIN_SNAPSHOT_CREATE_VALIDATE),
     ]);
+    // A transient one has no settings beyond this run.
+    let settings = match request.kind {
+        SnapshotKind::External if domain.is_persistent().map_err(failed)? => {
+            Some(domain_xml::parse(&domains::next_document(domain, name)?)?)
+        }
+        _ => None,
+    };
     domain.create_snapshot_xml(&xml, flags).map_err(failed)?;
     if !reuse_external {
         request.disks.iter().filter_map(|(_, overlay)| overlay.as_deref()).for_each(restrict);
+    }
+    settings.map_or(Ok(()), |settings| keep_settings(connect, domain, name, &settings, request))
+}
+
+/// Lets the disks have the settings again that they had before a snapshot: libvirt takes over some of them alone.
+fn keep_settings(
+    connect: &Connect,
+    domain: &VirtDomain,
+    name: &str,
+    before: &Element,
+    request: &SnapshotRequest,
+) -> Result<()> {
+    let after = domain_xml::parse(&domains::next_document(domain, name)?)?;
+    let files: Vec<DiskFile> = domain_facts::disks(&after).iter().filter_map(Disk::with_file).collect();
+    let mut wanted = after.clone();
+    for disk in domain_xml::disks_of(&mut wanted) {
+        let Some(target) = domain_xml::target(disk).filter(|target| request.disks.iter().any(|it| it.0 == *target))
+        else {
+            continue;
+        };
+        let file = files.iter().find(|file| file.target == target);
+        if let (Some(old), Some(file)) = (domain_xml::find_disk(before, target), file) {
+            let mut kept = old.clone();
+            domain_xml::give_file(&mut kept, file);
+            // What libvirt knows of the chain belongs to the new file.
+            kept.children.extend(disk.find("backingStore").cloned());
+            *disk = kept;
+        }
+    }
+    let has_lost = |(wanted, after): (&Element, &Element)| !wanted.is_like(after);
+    let devices = |domain: &Element| domain.find("devices").map(|devices| devices.children.clone()).unwrap_or_default();
+    if devices(&wanted).iter().zip(&devices(&after)).any(has_lost) {
+        domains::define(connect, name, &wanted.to_string())?;
     }
     Ok(())
 }

@@ -84,6 +84,18 @@ impl Element {
         }
     }
 
+    /// Says whether another element says the same, in whichever order.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let mut attributes = [&self.attributes, &other.attributes].map(|attributes| attributes.clone());
+        attributes.iter_mut().for_each(|attributes| attributes.sort());
+        let has_like = |of: &Self, child: &Self| of.children.iter().any(|other| child.is_like(other));
+        (&self.name, self.text.trim()) == (&other.name, other.text.trim())
+            && attributes[0] == attributes[1]
+            && self.children.len() == other.children.len()
+            && self.children.iter().all(|child| has_like(other, child))
+            && other.children.iter().all(|child| has_like(self, child))
+    }
+
     /// Reads a document.
     pub fn parse(document: &str) -> Result<Self, String> {
         let mut elements = Self::parse_all(document)?;

@@ -12,6 +12,7 @@ use super::event::{Event, Subject};
 use super::key::{SCHEMA, digest};
 use super::live::Origin;
 use super::node::{Node, Record};
+use super::preflight;
 use super::reason::Reason;
 use super::root::{Found, not_from_a_script};
 use super::store::seal;
@@ -114,7 +115,7 @@ impl Engine {
             return Err(Error::failed(format!("`{}/{name}` is not the root of an opened machine", machine.name))
                 .hint("give the root another name"));
         };
-        let now = machine.state_key()?;
+        let now = self.state_key(&machine)?;
         if let Some(reason) = was.difference(&now).or_else(|| node.snapshot.missing_file()) {
             return Ok(Found::Needed(Reason::Changed(reason)));
         }
@@ -130,7 +131,9 @@ impl Engine {
             return Err(Error::failed(format!("`{}` is running, and its disks change", machine.name))
                 .hint("shut it down, or take a snapshot of it and branch from that"));
         }
-        let key = machine.state_key()?;
+        preflight::managed_save(&machine)?;
+        preflight::copy(&machine)?;
+        let key = self.state_key(&machine)?;
         self.store.create_directory(&machine.directory)?;
         let mut disks = Vec::new();
         for disk in machine.written_disks() {
@@ -139,7 +142,7 @@ impl Engine {
             seal(&layer)?;
             disks.push(DiskState { target: disk.target, overlay: layer.with_extension("next"), layer });
         }
-        if machine.state_key()? != key {
+        if self.state_key(&machine)? != key {
             return Err(Error::failed(format!("the disks of `{}` changed while they were copied", machine.name)));
         }
         let payload = serde_json::to_vec(&key).map_err(|cause| Error::bug("a state's key").cause(cause))?;
@@ -183,19 +186,27 @@ impl Machine {
             }),
         }
     }
+}
 
-    fn state_key(&self) -> Result<StateKey> {
-        let stamp = |disk: DiskFile| {
-            let cannot = || format!("cannot look at disk `{}` of `{}`", disk.target, self.name);
-            let metadata = std::fs::metadata(&disk.file).because(cannot)?;
-            let written = (metadata.mtime(), metadata.mtime_nsec());
-            Ok(DiskStamp { target: disk.target, file: disk.file, size: metadata.size(), written })
-        };
-        Ok(StateKey {
-            schema: SCHEMA,
-            description: digest(&self.details.document),
-            disks: self.written_disks().into_iter().map(stamp).collect::<Result<_>>()?,
-        })
+impl Engine {
+    /// Tells a domain's state by its description and by when its files were written to: those of the disks, of what they
+    /// are overlays on, and of what has their data.
+    fn state_key(&self, machine: &Machine) -> Result<StateKey> {
+        let mut disks = Vec::new();
+        for disk in machine.written_disks() {
+            let cannot = || format!("cannot look at disk `{}` of `{}`", disk.target, machine.name);
+            let mut images = vec![disk.image()];
+            images.extend(self.hypervisor.backing_chain(&disk.image())?);
+            for image in images {
+                let data = self.hypervisor.data_file(&image)?;
+                for file in std::iter::once(image.file).chain(data) {
+                    let metadata = std::fs::metadata(&file).because(cannot)?;
+                    let written = (metadata.mtime(), metadata.mtime_nsec());
+                    disks.push(DiskStamp { target: disk.target.clone(), file, size: metadata.size(), written });
+                }
+            }
+        }
+        Ok(StateKey { schema: SCHEMA, description: digest(&machine.details.document), disks })
     }
 }
 

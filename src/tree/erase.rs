@@ -32,8 +32,10 @@ impl Engine {
     /// Deletes snapshots. Their files stay until what is kept for `undo` is forgotten, or for good when only the
     /// metadata is to go. Returns their names.
     pub fn erase(&self, path: &SnapshotPath, scope: Scope, metadata_only: bool) -> Result<Vec<SnapshotName>> {
-        let machine = self.to_be_changed(&path.machine)?;
-        preflight::redefine(self)?;
+        let (machine, ()) = self.to_be_changed_if(&path.machine, |machine| {
+            preflight::redefine(self)?;
+            machine.doomed(&path.snapshot, scope).map(drop)
+        })?;
         let doomed = machine.doomed(&path.snapshot, scope)?;
         let deleted = doomed.iter().map(|node| node.name().parse()).collect::<Result<_>>()?;
         self.remove(&machine, format!("delete {}", plain_names(&doomed)), doomed, metadata_only)?;

@@ -19,6 +19,7 @@ pub fn machine(snapshots: &[(&str, Option<&str>)]) -> Machine {
             memory: 1 << 30,
             cpus: 1,
             disks: vec![disk("vda", Source::File("/vm/web.qcow2".into()))],
+            next_disks: vec![disk("vda", Source::File("/vm/web.qcow2".into()))],
             filesystems: Vec::new(),
             has_host_devices: false,
             nvram: None,
@@ -33,8 +34,7 @@ pub fn machine(snapshots: &[(&str, Option<&str>)]) -> Machine {
 }
 
 pub fn disk(target: &str, source: Source) -> Disk {
-    let (device, format) = ("disk".to_string(), "qcow2".to_string());
-    Disk { target: target.into(), device, source, format, is_read_only: false, snapshot: None }
+    Disk { target: target.into(), device: "disk".into(), source, format: "qcow2".into(), ..Disk::default() }
 }
 
 /// Makes an external snapshot of a machine that was shut off, with a layer named after it.
@@ -55,6 +55,8 @@ pub fn snapshot(name: &str, parent: Option<&str>) -> Snapshot {
             file: Some(format!("/vm/{name}.qcow2").into()),
             format: "qcow2".into(),
             overlay: Some(format!("/vm/{name}.next").into()),
+            obstacle: None,
+            is_running_only: false,
         }],
         metadata: None,
     }

@@ -14,7 +14,7 @@ use super::sweep::RunningClone;
 use super::undo::UndoView;
 use super::view::SnapshotView;
 use crate::error::Result;
-use crate::hypervisor::{Image, SnapshotKind, Source};
+use crate::hypervisor::{Disk, Image, SnapshotKind, Source};
 use crate::name::{MachineName, SnapshotPath};
 
 /// A machine in a list. This is the schema of `snaptree list --json`.
@@ -70,8 +70,23 @@ pub struct DiskInfo {
     pub source: Option<String>,
     pub format: String,
     pub read_only: bool,
+    /// When the domain has it, where that is not always.
+    pub only: Option<Only>,
+    /// What it will have at the next start, where that is something else.
+    pub next_source: Option<String>,
+    /// Why a snapshot leaves it out unless it is asked for, of a disk that the guest writes to.
+    pub left_out: Option<String>,
     /// The backing chain, the disk's own file first.
     pub chain: Vec<FileInfo>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Only {
+    /// While it runs now.
+    Running,
+    /// From its next start on.
+    NextStart,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -159,19 +174,14 @@ impl Engine {
 
     pub fn machine_info(&self, name: &MachineName) -> Result<MachineInfo> {
         let machine = self.existing_now(name)?;
-        let disks = machine.details.disks.iter().map(|disk| DiskInfo {
-            target: disk.target.clone(),
-            device: disk.device.clone(),
-            source: match &disk.source {
-                Source::File(path) | Source::Block(path) => Some(path.display().to_string()),
-                Source::Volume { pool, volume } => Some(format!("{pool}/{volume}")),
-                Source::Network(kind) | Source::Other(kind) => Some(kind.clone()),
-                Source::None => None,
-            },
-            format: disk.format.clone(),
-            read_only: disk.is_read_only,
-            chain: disk.image().map(|image| self.chain(&image)).unwrap_or_default(),
+        let running = machine.details.disks.iter().map(|disk| {
+            let next = machine.details.next_disks.iter().find(|next| next.target == disk.target);
+            let next_source = next.map(|next| source(&next.source)).filter(|next| *next != source(&disk.source));
+            let only = next.is_none().then_some(Only::Running);
+            DiskInfo { only, next_source: next_source.map(Option::unwrap_or_default), ..self.disk_info(disk) }
         });
+        let next = machine.next_only().map(|disk| DiskInfo { only: Some(Only::NextStart), ..self.disk_info(disk) });
+        let disks = running.chain(next);
         Ok(MachineInfo {
             machine: MachineView::of(&machine),
             memory: machine.details.memory,
@@ -181,6 +191,20 @@ impl Engine {
             failed: Failed::drawer(&machine.directory).all().iter().map(Failed::view).collect(),
             forks: self.forks(&machine)?,
         })
+    }
+
+    fn disk_info(&self, disk: &Disk) -> DiskInfo {
+        DiskInfo {
+            target: disk.target.clone(),
+            device: disk.device.clone(),
+            source: source(&disk.source),
+            format: disk.format.clone(),
+            read_only: disk.is_read_only,
+            only: None,
+            next_source: None,
+            left_out: disk.left_out().map(str::to_string),
+            chain: disk.image().map(|image| self.chain(&image)).unwrap_or_default(),
+        }
     }
 
     fn forks(&self, machine: &Machine) -> Result<Vec<ForkInfo>> {
@@ -258,6 +282,15 @@ impl Engine {
         let below = self.hypervisor.backing_chain(image).unwrap_or_default();
         let files = std::iter::once(image.clone()).chain(below).map(|image| image.file);
         files.map(|path| FileInfo { size: taken(&path), path }).collect()
+    }
+}
+
+fn source(source: &Source) -> Option<String> {
+    match source {
+        Source::File(path) | Source::Block(path) => Some(path.display().to_string()),
+        Source::Volume { pool, volume } => Some(format!("{pool}/{volume}")),
+        Source::Network(kind) | Source::Other(kind) => Some(kind.clone()),
+        Source::None => None,
     }
 }
 

@@ -61,7 +61,7 @@ pub use event::{Event, Events, Subject};
 pub use failed::{FailedLog, FailedOperation, FailedView};
 pub use fork::ForkOptions;
 pub use info::{
-    DiskInfo, FileInfo, ForkInfo, Log, LoggedOperation, MachineInfo, MachineView, SnapshotDiskInfo, SnapshotInfo,
+    DiskInfo, FileInfo, ForkInfo, Log, LoggedOperation, MachineInfo, MachineView, Only, SnapshotDiskInfo, SnapshotInfo,
 };
 pub use journal::{Journal, NamedInputs};
 pub use key::Definition;

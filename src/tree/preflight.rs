@@ -47,6 +47,17 @@ fn persistent(machine: &Machine, cannot: impl Fn() -> Error) -> Result<()> {
         .hint(format!("`virsh define` makes it persistent: virsh dumpxml '{name}' > x.xml; virsh define x.xml")))
 }
 
+/// Refuses to change disks that libvirt works on.
+fn block_jobs(machine: &Machine, cannot: impl Fn() -> Error) -> Result<()> {
+    let Some(disk) = machine.details.disks.iter().find(|disk| disk.has_block_job) else { return Ok(()) };
+    let target = &disk.target;
+    Err(cannot().cause(format!("a block job works on disk `{target}`")).hint(end_block_job(machine, target)))
+}
+
+fn end_block_job(machine: &Machine, target: &str) -> String {
+    format!("`virsh blockjob '{}' {target}` shows it, with `--abort` it ends", machine.name)
+}
+
 /// Refuses what a revert cannot do.
 pub fn revert(engine: &Engine, machine: &Machine, node: &Node) -> Result<()> {
     let (snapshot, name) = (&node.snapshot, &machine.name);
@@ -57,8 +68,13 @@ pub fn revert(engine: &Engine, machine: &Machine, node: &Node) -> Result<()> {
     if snapshot.members().next().is_none() {
         return Err(cannot().cause("the snapshot holds no disk"));
     }
+    block_jobs(machine, cannot)?;
     if let Some(disk) = snapshot.members().find(|disk| disk.file.is_none()) {
         return Err(cannot().cause(format!("disk `{}` was no file then", disk.target)));
+    }
+    let obstacle = snapshot.members().find_map(|disk| Some((&disk.target, disk.obstacle.as_deref()?)));
+    if let Some((target, why)) = obstacle.filter(|_| snapshot.kind() == SnapshotKind::External) {
+        return Err(cannot().cause(format!("disk `{target}`: {why}")));
     }
     if let Some(missing) = snapshot.missing_file() {
         return Err(cannot()
@@ -67,7 +83,7 @@ pub fn revert(engine: &Engine, machine: &Machine, node: &Node) -> Result<()> {
     }
     let present = machine.written_disks();
     for disk in snapshot.disks.iter().filter(|disk| disk.is_written && disk.kind.is_none()) {
-        if !present.iter().any(|it| it.target == disk.target) {
+        if !machine.details.disks.iter().any(|it| it.target == disk.target) {
             return Err(cannot()
                 .cause(format!("the snapshot left out disk `{}`, which `{name}` does not have now", disk.target))
                 .hint("attach it again first"));
@@ -98,6 +114,7 @@ pub fn undo(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<()> {
     let cannot = || Error::failed(format!("cannot take back `{}`", entry.what));
     managed_save(machine)?;
     persistent(machine, cannot)?;
+    block_jobs(machine, cannot)?;
     if let Some(missing) = entry.files().into_iter().find(|file| !file.exists()) {
         return Err(cannot().cause(format!("`{}`, which it needs, is missing", missing.display())));
     }
@@ -168,38 +185,54 @@ pub fn memory(machine: &Machine) -> Result<()> {
 /// Refuses a disk that a snapshot of this kind cannot hold.
 pub fn disk(machine: &Machine, disk: &Disk, kind: SnapshotKind) -> Result<()> {
     let (name, target) = (&machine.name, &disk.target);
-    let cannot =
-        |why: String| Err(Error::failed(format!("no snapshot can hold disk `{target}` of `{name}`")).cause(why));
-    let leave_out = format!("leave it out: `--diskspec {target},snapshot=no`, in Lua `disks = {{ {target} = false }}`");
-    let refused = match &disk.source {
-        _ if !disk.is_written() => cannot(match (disk.is_read_only, &disk.source) {
-            (_, Source::None) => "it is an empty drive".to_string(),
-            (true, _) => "it is read-only".to_string(),
-            (false, _) => format!("it is a {}", disk.device),
-        }),
-        Source::Volume { pool, volume } => {
-            cannot(format!("it is the volume `{volume}` of the pool `{pool}`")).map_err(|error: Error| {
-                error.hint(format!(
-                    "`virsh vol-path --pool '{pool}' '{volume}'` tells its file, `virsh edit '{name}'` puts that in \
-                     its place; or {leave_out}"
-                ))
-            })
-        }
-        Source::Network(protocol) => {
-            cannot(format!("it is on the network ({protocol})")).map_err(|error: Error| error.hint(leave_out))
-        }
-        Source::Block(device) => cannot(format!("it is the block device `{}`", device.display()))
-            .map_err(|error: Error| error.hint(leave_out)),
-        Source::Other(kind) => {
-            cannot(format!("it is of the type {kind}")).map_err(|error: Error| error.hint(leave_out))
-        }
-        Source::File(_) | Source::None => Ok(()),
-    };
-    refused?;
+    let cannot = |why: &str| Error::failed(format!("no snapshot can hold disk `{target}` of `{name}`")).cause(why);
+    if !disk.is_written() {
+        return Err(match (disk.is_read_only, &disk.source) {
+            (_, Source::None) => cannot("it is an empty drive"),
+            (true, _) => cannot("it is read-only"),
+            (false, _) => cannot(&format!("it is a {}", disk.device)),
+        });
+    }
+    if let Some(why) = not_a_plain_file(disk) {
+        let leave_out =
+            format!("leave it out: `--diskspec {target},snapshot=no`, in Lua `disks = {{ {target} = false }}`");
+        return Err(cannot(&why).hint(match &disk.source {
+            Source::Volume { pool, volume } => format!(
+                "`virsh vol-path --pool '{pool}' '{volume}'` tells its file, `virsh edit '{name}'` puts that in its \
+                 place; or {leave_out}"
+            ),
+            _ if disk.has_block_job => end_block_job(machine, target),
+            _ => leave_out,
+        }));
+    }
     if kind == SnapshotKind::Internal && disk.format != "qcow2" {
-        return cannot(format!("it is {}, and an internal snapshot lives inside a qcow2 file", disk.format)).map_err(
-            |error: Error| error.hint("take an external snapshot: `--external`, in Lua `kind = \"external\"`"),
-        );
+        return Err(cannot(&format!("it is {}, and an internal snapshot lives inside a qcow2 file", disk.format))
+            .hint("take an external snapshot: `--external`, in Lua `kind = \"external\"`"));
+    }
+    Ok(())
+}
+
+/// Says why neither a snapshot can hold a disk that a guest writes to, nor a copy stand for it.
+fn not_a_plain_file(disk: &Disk) -> Option<String> {
+    let why = match &disk.source {
+        Source::Volume { pool, volume } => format!("it is the volume `{volume}` of the pool `{pool}`"),
+        Source::Network(protocol) => format!("it is on the network ({protocol})"),
+        Source::Block(device) => format!("it is the block device `{}`", device.display()),
+        Source::Other(kind) => format!("it is of the type {kind}"),
+        Source::File(_) | Source::None if disk.has_block_job => "a block job works on it".to_string(),
+        Source::File(_) | Source::None => return disk.obstacle.clone().or(disk.is_used_otherwise().map(String::from)),
+    };
+    Some(why)
+}
+
+/// Refuses to copy the disks of a machine where a copy would not be what they are.
+pub fn copy(machine: &Machine) -> Result<()> {
+    for disk in machine.details.disks.iter().filter(|disk| disk.is_written()) {
+        if let Some(why) = not_a_plain_file(disk) {
+            return Err(Error::failed(format!("disk `{}` of `{}` cannot be copied", disk.target, machine.name))
+                .cause(why)
+                .hint("a root stands for all disks that a guest writes to: detach it, or make it a file"));
+        }
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::state::{Target, Then};
 use super::undo::remove_all;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{
-    DiskFile, Image, Memory, RevertFlags, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest, Start,
+    DiskChanges, DiskFile, Image, Memory, RevertFlags, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest, Start,
 };
 use crate::name::SnapshotPath;
 
@@ -44,9 +44,10 @@ impl Engine {
         if flags.running && flags.paused {
             return Err(Error::usage("a guest cannot be both running and paused after a revert"));
         }
-        let machine = self.to_be_changed(&path.machine)?;
+        let (machine, ()) = self.to_be_changed_if(&path.machine, |machine| {
+            preflight::revert(self, machine, machine.existing(&path.snapshot)?)
+        })?;
         let node = machine.existing(&path.snapshot)?;
-        preflight::revert(self, &machine, node)?;
         let what = format!("revert to {}", node.name());
         match node.snapshot.kind() {
             SnapshotKind::External => self.revert_external(&machine, node, what, flags)?,
@@ -65,9 +66,9 @@ impl Engine {
     fn revert_external(&self, machine: &Machine, node: &Node, what: String, flags: RevertFlags) -> Result<()> {
         let snapshot = &node.snapshot;
         let origin = |layer: &DiskFile| Origin::Layer(layer.image());
-        let (disks, made) = self.new_disks(machine, snapshot, origin)?;
+        let (mut disks, mut made) = self.new_disks(machine, snapshot, origin)?;
         let paused = (snapshot.state == "paused" || flags.paused) && !flags.running;
-        let then = match &snapshot.memory {
+        let mut then = match &snapshot.memory {
             Memory::External(memory) => Then::Resume { memory: memory.clone(), paused },
             Memory::Mapped(_) => match self.memory_to_wake(machine, node)? {
                 Some(memory) => Then::Wake { memory, paused },
@@ -75,6 +76,27 @@ impl Engine {
             },
             Memory::No | Memory::Internal => cold(flags),
         };
+        let is_running_only =
+            |file: &DiskFile| snapshot.disks.iter().any(|disk| disk.is_running_only && disk.target == file.target);
+        match &mut then {
+            Then::Boot { attached, .. } => {
+                *attached = disks.files.extract_if(.., |file| is_running_only(file)).collect()
+            }
+            Then::Off => {
+                for file in disks.files.extract_if(.., |file| is_running_only(file)) {
+                    made.retain(|made| made.file != file.file);
+                    let layer = snapshot.disks.iter().find(|disk| disk.target == file.target);
+                    let layer = layer.and_then(|disk| disk.file.as_deref()).unwrap_or(Path::new(""));
+                    self.events.note(format!(
+                        "`{}` does not start with disk `{}`, which was attached while it ran: its layer is `{}`",
+                        machine.name,
+                        file.target,
+                        layer.display()
+                    ));
+                }
+            }
+            Then::Resume { .. } | Then::Wake { .. } => {}
+        }
         let current = Some(node.name().to_string());
         self.go(machine, what, &Target { document: snapshot.document.clone(), disks, current, then }, made)
     }
@@ -99,20 +121,19 @@ impl Engine {
         machine: &Machine,
         snapshot: &Snapshot,
         origin: impl Fn(&DiskFile) -> Origin,
-    ) -> Result<(Vec<DiskFile>, Vec<Made>)> {
+    ) -> Result<(DiskChanges, Vec<Made>)> {
         let present = machine.written_disks();
-        let held = |target: &str| snapshot.members().any(|disk| disk.target == target);
-        let mut disks: Vec<DiskFile> = present.iter().filter(|disk| !held(&disk.target)).cloned().collect();
-        disks.retain(|disk| snapshot.disks.iter().any(|it| it.target == disk.target));
-        let mut made = Vec::new();
+        let left_out = snapshot.disks.iter().filter(|disk| disk.is_written && disk.kind.is_none());
+        let as_now = left_out.map(|disk| disk.target.clone()).collect();
+        let (mut files, mut made) = (Vec::new(), Vec::new());
         for layer in snapshot.layers() {
             let now = present.iter().find(|disk| disk.target == layer.target);
             let directory = machine.directory_for(now.map_or(&layer.file, |disk| &disk.file));
             let file = self.store.new_file(&directory, &crate::name::slug(&snapshot.name), "qcow2")?;
             made.push(Made { file: file.clone(), from: origin(&layer) });
-            disks.push(DiskFile { target: layer.target, file, format: "qcow2".to_string() });
+            files.push(DiskFile { target: layer.target, file, format: "qcow2".to_string() });
         }
-        Ok((disks, made))
+        Ok((DiskChanges { files, as_now }, made))
     }
 
     /// Leaves what a machine is, keeps it, and enters something else. When that fails, the machine is what it was.
@@ -122,7 +143,7 @@ impl Engine {
         let files: Vec<PathBuf> = made.iter().map(|made| made.file.clone()).collect();
         let change = Unfinished {
             made: files.clone(),
-            disks: target.disks.iter().map(|disk| disk.file.clone()).collect(),
+            disks: target.disks.files.iter().map(|disk| disk.file.clone()).collect(),
             current: target.current.clone(),
         };
         let entry = self.remember(machine, what, Kept::State(present.clone()), change)?;
@@ -172,7 +193,7 @@ impl Engine {
         let entry = self.remember(machine, what, Kept::State(present.clone()), change)?;
         let done = self
             .leave(machine, &present)
-            .and_then(|()| self.hypervisor.redefine(name, &snapshot.document, &layers))
+            .and_then(|()| self.hypervisor.redefine(name, &snapshot.document, &layers.clone().into()))
             .and_then(|()| self.hypervisor.revert_internal(name, &snapshot.name, flags));
         let Err(error) = done else { return self.remembered(machine, entry) };
         self.return_to(machine, &present)?;
@@ -263,7 +284,7 @@ impl Engine {
 /// What happens to the guest of a snapshot without RAM.
 fn cold(flags: RevertFlags) -> Then {
     let start = Start { paused: flags.paused, reset_nvram: flags.reset_nvram };
-    if flags.running || flags.paused { Then::Boot(start) } else { Then::Off }
+    if flags.running || flags.paused { Then::Boot { start, attached: Vec::new() } } else { Then::Off }
 }
 
 impl Machine {

@@ -8,7 +8,9 @@ use super::engine::{Engine, Machine};
 use super::node::Node;
 use super::shelf::Shelf;
 use crate::error::{Error, Result};
-use crate::hypervisor::{Disk, DiskFile, Document, DomainState, Frozen, MappedMemory, Ram, Snapshot, Start};
+use crate::hypervisor::{
+    Disk, DiskChanges, DiskFile, Document, DomainState, Frozen, MappedMemory, Ram, Snapshot, Start,
+};
 use crate::name::MachineName;
 
 /// All that a machine was at some moment.
@@ -27,7 +29,7 @@ pub struct State {
 /// What a machine is to become.
 pub struct Target {
     pub document: Document,
-    pub disks: Vec<DiskFile>,
+    pub disks: DiskChanges,
     /// The snapshot that becomes the current one.
     pub current: Option<String>,
     pub then: Then,
@@ -37,7 +39,11 @@ pub struct Target {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Then {
     Off,
-    Boot(Start),
+    Boot {
+        start: Start,
+        /// What is attached to it that it does not start with.
+        attached: Vec<DiskFile>,
+    },
     Resume {
         memory: PathBuf,
         paused: bool,
@@ -59,7 +65,9 @@ impl State {
         let paused = self.state == DomainState::Paused;
         match &self.memory {
             Some(memory) => Then::Resume { memory: memory.clone(), paused },
-            None if self.state.is_active() => Then::Boot(Start { paused, reset_nvram: false }),
+            None if self.state.is_active() => {
+                Then::Boot { start: Start { paused, reset_nvram: false }, attached: Vec::new() }
+            }
             None => Then::Off,
         }
     }
@@ -67,7 +75,7 @@ impl State {
     pub fn target(&self) -> Target {
         Target {
             document: self.document.clone(),
-            disks: self.disks.clone(),
+            disks: self.disks.clone().into(),
             current: self.current.clone(),
             then: self.then(),
         }
@@ -77,11 +85,19 @@ impl State {
 impl Machine {
     /// Lists the disks that a guest writes to and that are files.
     pub fn written_disks(&self) -> Vec<DiskFile> {
-        let file = |disk: &Disk| {
-            let (target, format) = (disk.target.clone(), disk.format.clone());
-            disk.file().map(|file| DiskFile { target, file: file.to_path_buf(), format })
-        };
-        self.details.disks.iter().filter(|disk| disk.is_written()).filter_map(file).collect()
+        self.details.disks.iter().filter(|disk| disk.is_written()).filter_map(Disk::with_file).collect()
+    }
+
+    /// Lists the disks that the machine has only while it runs.
+    pub fn running_only(&self) -> impl Iterator<Item = &Disk> {
+        let has = |target: &str| self.details.next_disks.iter().any(|next| next.target == target);
+        self.details.disks.iter().filter(move |disk| !has(&disk.target))
+    }
+
+    /// Lists the disks that it will only have at its next start.
+    pub fn next_only(&self) -> impl Iterator<Item = &Disk> {
+        let has = |target: &str| self.details.disks.iter().any(|disk| disk.target == target);
+        self.details.next_disks.iter().filter(move |disk| !has(&disk.target))
     }
 
     /// Returns the snapshot of that name, or, where it was deleted, the nearest one above it that is there.
@@ -115,6 +131,13 @@ impl Engine {
             Some(None) => Some(self.store.new_file(&machine.directory, "present", "ram")?),
             Some(Some(why)) => {
                 self.events.note(format!("the RAM of `{}` cannot be kept: {why}", machine.name));
+                for disk in machine.running_only() {
+                    let target = &disk.target;
+                    self.events.note(format!(
+                        "`undo` will not attach disk `{target}` again: `{}` does not start with it",
+                        machine.name
+                    ));
+                }
                 None
             }
             None => None,
@@ -147,7 +170,12 @@ impl Engine {
         }
         match &target.then {
             Then::Off => Ok(()),
-            Then::Boot(start) => self.hypervisor.start(name, *start),
+            Then::Boot { start, attached } if attached.is_empty() => self.hypervisor.start(name, *start),
+            Then::Boot { start, attached } => {
+                self.hypervisor.start(name, Start { paused: true, ..*start })?;
+                attached.iter().try_for_each(|disk| self.hypervisor.attach(name, &target.document, disk))?;
+                if start.paused { Ok(()) } else { self.hypervisor.resume(name) }
+            }
             Then::Resume { memory, paused } => self.hypervisor.restore(memory, &target.disks, *paused),
             Then::Wake { memory: MappedMemory { ram, devices }, paused } => {
                 let (ram, from) = (Ram::Private(ram.clone()), Frozen::Devices(devices.clone()));

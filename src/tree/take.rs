@@ -34,8 +34,14 @@ pub enum DiskChoice {
 impl Engine {
     /// Takes a snapshot, which becomes the current one.
     pub fn take_snapshot(&self, machine: &MachineName, name: &SnapshotName, take: &Take) -> Result<()> {
-        let machine = self.to_be_changed(machine)?;
-        let request = self.plan(&machine, name, take)?;
+        let (machine, request) = self.to_be_changed_if(machine, |machine| self.plan(machine, name, take))?;
+        for disk in &machine.details.disks {
+            let is_asked_for = take.disks.contains_key(&disk.target) || disk.snapshot.as_deref() == Some("no");
+            if let Some(why) = disk.left_out().filter(|_| !is_asked_for) {
+                let target = &disk.target;
+                self.events.note(format!("the snapshot leaves out disk `{target}` of `{}`: {why}", machine.name));
+            }
+        }
         if request.kind == SnapshotKind::Internal {
             self.free_internal_name(&machine, name)?;
         } else if !take.flags.reuse_external {
@@ -159,12 +165,14 @@ impl Engine {
         let document = Document(document.to_string());
         let wanted = self.hypervisor.read_snapshot(&document)?;
         let name = SnapshotName::new(wanted.name.clone())?;
-        let machine = self.to_be_changed(machine)?;
-        preflight::redefine(self)?;
-        if let Some(parent) = wanted.parent.as_deref().filter(|parent| machine.node(parent).is_none()) {
-            return Err(Error::failed(format!("there is no snapshot `{parent}` in `{}`", machine.name))
-                .cause(format!("`{name}` is to be below it")));
-        }
+        let (machine, ()) = self.to_be_changed_if(machine, |machine| {
+            preflight::redefine(self)?;
+            match wanted.parent.as_deref().filter(|parent| machine.node(parent).is_none()) {
+                Some(parent) => Err(Error::failed(format!("there is no snapshot `{parent}` in `{}`", machine.name))
+                    .cause(format!("`{name}` is to be below it"))),
+                None => Ok(()),
+            }
+        })?;
         let old = machine.node(name.as_str());
         let current = current || old.is_some_and(|node| node.snapshot.is_current);
         let snapshot = old.map_or(&wanted, |node| &node.snapshot);
@@ -175,9 +183,10 @@ impl Engine {
 
     /// Changes a snapshot's comment.
     pub fn set_comment(&self, path: &SnapshotPath, comment: &str) -> Result<()> {
-        let machine = self.to_be_changed(&path.machine)?;
-        preflight::redefine(self)?;
-        let snapshot = &machine.existing(&path.snapshot)?.snapshot;
+        let (machine, snapshot) = self.to_be_changed_if(&path.machine, |machine| {
+            preflight::redefine(self)?;
+            Ok(machine.existing(&path.snapshot)?.snapshot.clone())
+        })?;
         let document = self.hypervisor.with_comment(&snapshot.document, comment)?;
         let parent = snapshot.parent.as_deref();
         self.put(&machine, &Snapshot { document, ..snapshot.clone() }, parent, snapshot.is_current)?;

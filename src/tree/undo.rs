@@ -44,26 +44,20 @@ impl Engine {
 
     /// Takes back the newest change, or the one with this number; returns what it was. This can be taken back too.
     pub fn undo(&self, name: &MachineName, number: Option<u64>) -> Result<String> {
-        let machine = self.to_be_changed(name)?;
-        let entries = Shelf::of(&machine.directory).entries();
-        let chosen = match number {
-            Some(number) => entries.into_iter().find(|entry| entry.number == number),
-            None => entries.into_iter().next_back(),
-        };
-        let entry = chosen.ok_or_else(|| match number {
-            Some(number) => Error::failed(format!("nothing with the number {number} can be taken back in `{name}`"))
-                .hint(format!("`snaptree undo {name} --list` lists what can")),
-            None => Error::failed(format!("there is nothing to undo in `{name}`"))
-                .hint("reverts and deletions of snapshots can be taken back"),
+        let (machine, entry) = self.to_be_changed_if(name, |machine| {
+            let entry = machine.undo_entry(number)?;
+            preflight::redefine(self)?;
+            if matches!(entry.kept, Kept::State(_) | Kept::Inside { .. }) {
+                preflight::undo(self, machine, &entry)?;
+            }
+            Ok(entry)
         })?;
         let what = match entry.what.strip_prefix("undo: ") {
             Some(done) => done.to_string(),
             None => format!("undo: {}", entry.what),
         };
-        preflight::redefine(self)?;
         match &entry.kept {
             Kept::State(state) => {
-                preflight::undo(self, &machine, &entry)?;
                 let target = state.target();
                 self.go(&machine, what, &target, Vec::new())?;
                 if let Some(memory) = &state.memory {
@@ -71,7 +65,6 @@ impl Engine {
                 }
             }
             Kept::Inside { snapshot, current } => {
-                preflight::undo(self, &machine, &entry)?;
                 if self.is_sound(&machine, snapshot)? {
                     self.enter_inside(&machine, what, snapshot, current.as_deref())?;
                 } else {
@@ -87,6 +80,23 @@ impl Engine {
         Shelf::of(&machine.directory).remove(&entry)?;
         self.changed(name);
         Ok(entry.what)
+    }
+
+    /// Takes the right to change a machine that `check` lets be changed; what it refuses, it refuses before anything is
+    /// written, unless a change that was killed has to be settled first. Returns what it found out of the machine as it is
+    /// then.
+    pub(super) fn to_be_changed_if<T>(
+        &self,
+        name: &MachineName,
+        check: impl Fn(&Machine) -> Result<T>,
+    ) -> Result<(Arc<Machine>, T)> {
+        let machine = self.existing_now(name)?;
+        if !Shelf::of(&machine.directory).entries().iter().any(|entry| entry.unfinished.is_some()) {
+            check(&machine)?;
+        }
+        let machine = self.to_be_changed(name)?;
+        let found = check(&machine)?;
+        Ok((machine, found))
     }
 
     /// Takes the right to change a machine, finishes or takes back what was killed half-way, and returns the machine
@@ -287,6 +297,24 @@ impl Engine {
         };
         // Parents come first: the last one is the nearest to the machine.
         Ok(deleted.snapshots.iter().rev().find(is_stood_on).map(|snapshot| snapshot.name.as_str()))
+    }
+}
+
+impl Machine {
+    /// Returns the newest change that can be taken back, or the one with this number.
+    fn undo_entry(&self, number: Option<u64>) -> Result<Entry> {
+        let name = &self.name;
+        let entries = Shelf::of(&self.directory).entries();
+        let chosen = match number {
+            Some(number) => entries.into_iter().find(|entry| entry.number == number),
+            None => entries.into_iter().next_back(),
+        };
+        chosen.ok_or_else(|| match number {
+            Some(number) => Error::failed(format!("nothing with the number {number} can be taken back in `{name}`"))
+                .hint(format!("`snaptree undo {name} --list` lists what can")),
+            None => Error::failed(format!("there is nothing to undo in `{name}`"))
+                .hint("reverts and deletions of snapshots can be taken back"),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! One machine or one snapshot in full, a fact on each line, as `virsh snapshot-info` prints them.
 
 use super::words::{or_dash, size, time, yes_or_no};
-use crate::tree::{Checkup, DiskInfo, FileInfo, MachineInfo, Restores, SnapshotDiskInfo, SnapshotInfo};
+use crate::tree::{Checkup, DiskInfo, FileInfo, MachineInfo, Only, Restores, SnapshotDiskInfo, SnapshotInfo};
 
 /// Where the values begin.
 const COLUMN: usize = 16;
@@ -90,11 +90,22 @@ pub fn machine(info: &MachineInfo) -> String {
 
 fn add_disk(facts: &mut Facts, disk: &DiskInfo) {
     let read_only = if disk.read_only { ", read-only" } else { "" };
-    facts.add(&format!("Disk {}", disk.target), format!("{}, {}{read_only}", disk.device, disk.format));
+    let only = match disk.only {
+        Some(Only::Running) => ", until it stops",
+        Some(Only::NextStart) => ", from the next start on",
+        None => "",
+    };
+    facts.add(&format!("Disk {}", disk.target), format!("{}, {}{read_only}{only}", disk.device, disk.format));
     if disk.chain.is_empty() {
         facts.below(disk.source.as_deref().unwrap_or("empty"));
     }
     facts.chain(&disk.chain);
+    if let Some(next) = &disk.next_source {
+        facts.below(&format!("next start: {}", if next.is_empty() { "empty" } else { next }));
+    }
+    if let Some(why) = &disk.left_out {
+        facts.below(&format!("left out of snapshots: {why}"));
+    }
 }
 
 /// Writes a snapshot's facts.
@@ -168,6 +179,9 @@ mod tests {
             source: None,
             format: "qcow2".into(),
             read_only,
+            only: (target == "sda").then_some(Only::Running),
+            next_source: (target == "vda").then(|| "/d".into()),
+            left_out: (target == "vda").then(|| "it is shared".into()),
             chain,
         };
         let info = MachineInfo {
@@ -206,7 +220,9 @@ Current:        -
 Disk vda:       disk, qcow2
                 0  2.0 KiB  /a
                 1  missing  /b
-Disk sda:       cdrom, qcow2, read-only
+                next start: /d
+                left out of snapshots: it is shared
+Disk sda:       cdrom, qcow2, read-only, until it stops
                 empty
 Undo 3:         delete sn03, {}
 Failed:         web, {}

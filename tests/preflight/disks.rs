@@ -48,6 +48,70 @@ fn a_disk_that_is_no_file_has_to_be_left_out() {
 }
 
 #[test]
+fn a_disk_whose_overlay_would_not_be_what_it_is_has_to_be_left_out() {
+    let refuses = |disk, why: &str| {
+        let why = format!("no snapshot can hold disk `vdb` of `web`: {why}");
+        with_vdb(disk)
+            .refuses("snapshot web sn01 --diskspec vdb", &why)
+            .run("snapshot web sn01 --diskspec vdb,snapshot=no")
+            .stderr("Took snapshot `sn01` of `web`.\n")
+            .run();
+    };
+    let data = "[DIR]/vm/data.qcow2";
+    refuses(
+        json!({ "file": data, "encryption": "luks" }),
+        &format!("it is encrypted (luks), and its overlay would not be\nhint: {WITHOUT}"),
+    );
+    refuses(
+        json!({ "file": data, "shareable": true }),
+        &format!("other domains may write to it (`<shareable/>`)\nhint: {WITHOUT}"),
+    );
+    refuses(
+        json!({ "file": data, "transient": true }),
+        &format!("what is written to it is discarded when the guest stops (`<transient/>`)\nhint: {WITHOUT}"),
+    );
+    refuses(
+        json!({ "file": data, "block_job": true }),
+        "a block job works on it\nhint: `virsh blockjob 'web' vdb` shows it, with `--abort` it ends",
+    );
+}
+
+#[test]
+fn a_disk_that_is_not_this_guests_alone_is_left_out_and_said_to_be() {
+    let leaves_out = |disk, why: &str| {
+        let note = format!("the snapshot leaves out disk `vdb` of `web`: {why}\n");
+        let web = with_vdb(disk);
+        web.run("snapshot web sn01").stderr(&format!("{note}Took snapshot `sn01` of `web`.\n")).run();
+        web.run("revert web/sn01 --yes").stderr("Reverted `web` to `sn01`.\n").run();
+        let state = std::fs::read_to_string(web.test.path().join("state.json")).expect("a state");
+        let state: Value = serde_json::from_str(&state).expect("JSON");
+        let file = &state["domains"]["web"]["document"]["disks"]["vdb"]["file"];
+        assert_eq!(*file, json!(web.here("[DIR]/vm/data.qcow2")), "{why}");
+    };
+    let data = "[DIR]/vm/data.qcow2";
+    leaves_out(json!({ "file": data, "shareable": true }), "other domains may write to it (`<shareable/>`)");
+    leaves_out(
+        json!({ "file": data, "transient": true }),
+        "what is written to it is discarded when the guest stops (`<transient/>`)",
+    );
+    leaves_out(json!({ "file": data, "snapshot": "manual" }), "its snapshots are taken by hand");
+}
+
+#[test]
+fn the_root_of_a_domain_stands_for_all_disks_that_its_guest_writes_to() {
+    let root = |disk, why: &str| {
+        let hint = "hint: a root stands for all disks that a guest writes to: detach it, or make it a file";
+        let why = format!("disk `vdb` of `web` cannot be copied: {why}\n{hint}");
+        with_vdb(disk).refuses_statement("web:root('found')", &why);
+    };
+    root(json!({ "network": "rbd" }), "it is on the network (rbd)");
+    root(json!({ "block": "/dev/vg/data", "format": "raw" }), "it is the block device `/dev/vg/data`");
+    let data = "[DIR]/vm/data.qcow2";
+    root(json!({ "file": data, "shareable": true }), "other domains may write to it (`<shareable/>`)");
+    root(json!({ "file": data, "encryption": "luks" }), "it is encrypted (luks), and its overlay would not be");
+}
+
+#[test]
 fn what_no_guest_writes_to_takes_part_in_no_snapshot() {
     let refuses = |disk, why: &str| {
         with_vdb(disk)

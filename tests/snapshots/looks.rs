@@ -46,11 +46,11 @@ fn a_machine_is_shown_with_its_chain() {
             "disks": [
                 {
                     "target": "sda", "device": "cdrom", "source": null, "format": "raw", "read_only": true,
-                    "chain": [],
+                    "only": null, "next_source": null, "left_out": null, "chain": [],
                 },
                 {
                     "target": "vda", "device": "disk", "source": "[DIR]/vm/web.sn01", "format": "qcow2",
-                    "read_only": false,
+                    "read_only": false, "only": null, "next_source": null, "left_out": null,
                     "chain": [file("[DIR]/vm/web.sn01"), file("[DIR]/vm/web.qcow2")],
                 },
             ],

@@ -89,9 +89,11 @@ impl Web {
 
     #[track_caller]
     pub fn refuses_with(self, status: i32, args: &str, stderr: &str) -> Self {
-        let before = contents(self.test.path());
+        let (before, store) = (contents(self.test.path()), self.test.path().join("store"));
+        let had_store = store.exists();
         self.run(args).status(status).stderr(&format!("error: {stderr}\n")).run();
         assert_same(&before, &contents(self.test.path()));
+        assert_eq!(store.exists(), had_store, "the store came to be for a refusal");
         self
     }
 
