@@ -31,8 +31,9 @@ impl Engine {
         }
     }
 
-    /// Makes a machine's own disks stand alone where a snapshot would make their chain too deep.
-    pub(super) fn shorten(&self, machine: &Machine, disks: &[DiskFile]) -> Result<()> {
+    /// Lists the disks whose chain a snapshot would make too deep; refuses one that must not be made to stand alone.
+    pub(super) fn too_deep<'a>(&self, machine: &Machine, disks: &'a [DiskFile]) -> Result<Vec<&'a DiskFile>> {
+        let mut deep = Vec::new();
         for disk in disks {
             if self.depth(&disk.image())? < DEEPEST {
                 continue;
@@ -42,6 +43,14 @@ impl Engine {
                     .cause(format!("it has {DEEPEST} images, and `{holder}` is inside the last one"))
                     .hint(format!("revert to `{holder}` or delete it, or take a snapshot nearer to the root")));
             }
+            deep.push(disk);
+        }
+        Ok(deep)
+    }
+
+    /// Makes a machine's own disks stand alone where a snapshot would make their chain too deep.
+    pub(super) fn shorten(&self, machine: &Machine, disks: &[DiskFile]) -> Result<()> {
+        for disk in self.too_deep(machine, disks)? {
             self.events.note(format!(
                 "the backing chain of `{}` in `{}` has {DEEPEST} images: copying it into one",
                 disk.target, machine.name

@@ -45,12 +45,7 @@ impl Engine {
         if request.kind == SnapshotKind::Internal {
             self.free_internal_name(&machine, name)?;
         } else if !take.flags.reuse_external {
-            let disks = machine.written_disks();
-            let held: Vec<DiskFile> = disks
-                .into_iter()
-                .filter(|disk| request.disks.iter().any(|(target, _)| *target == disk.target))
-                .collect();
-            self.shorten(&machine, &held)?;
+            self.shorten(&machine, &machine.held_by(&request))?;
         }
         let made = self.hypervisor.create_snapshot(machine.name.as_str(), &request);
         if made.is_err() && !take.flags.reuse_external {
@@ -113,7 +108,12 @@ impl Engine {
             preflight::writable(directory, "the file with the RAM goes there")?;
             preflight::room_for_ram(machine, directory, "shut the guest down first, or leave its RAM out")?;
         }
-        Ok(SnapshotRequest { name: name.to_string(), comment: take.comment.clone(), kind, disks, memory, flags })
+        let (name, comment) = (name.to_string(), take.comment.clone());
+        let request = SnapshotRequest { name, comment, kind, disks, memory, flags };
+        if kind == SnapshotKind::External && !flags.reuse_external {
+            self.too_deep(machine, &machine.held_by(&request))?;
+        }
+        Ok(request)
     }
 
     fn checked_flags(&self, machine: &Machine, take: &Take, kind: SnapshotKind) -> Result<SnapshotFlags> {
@@ -221,6 +221,12 @@ impl Take {
 }
 
 impl Machine {
+    /// Lists the disks that a snapshot is to hold.
+    fn held_by(&self, request: &SnapshotRequest) -> Vec<DiskFile> {
+        let is_held = |disk: &DiskFile| request.disks.iter().any(|(target, _)| *target == disk.target);
+        self.written_disks().into_iter().filter(is_held).collect()
+    }
+
     /// Lists the disks that take part: the target, the file, and the overlay that is asked for.
     fn taking_part(&self, take: &Take, kind: SnapshotKind) -> Result<Vec<(String, PathBuf, Option<PathBuf>)>> {
         let targets = || self.details.disks.iter().map(|disk| disk.target.as_str());

@@ -79,7 +79,7 @@ fn a_disk_whose_overlay_would_not_be_what_it_is_has_to_be_left_out() {
 #[test]
 fn a_disk_that_is_not_this_guests_alone_is_left_out_and_said_to_be() {
     let leaves_out = |disk, why: &str| {
-        let note = format!("the snapshot leaves out disk `vdb` of `web`: {why}\n");
+        let note = format!("the snapshot leaves out disk `vdb` of `web`: {why}.\n");
         let web = with_vdb(disk);
         web.run("snapshot web sn01").stderr(&format!("{note}Took snapshot `sn01` of `web`.\n")).run();
         web.run("revert web/sn01 --yes").stderr("Reverted `web` to `sn01`.\n").run();

@@ -91,6 +91,7 @@ fn a_snapshot_that_fails_leaves_no_file() {
     let lost = serde_json::json!({ "[DIR]/vm/web.qcow2": { "backing": "[DIR]/vm/gone" }, "[DIR]/vm/gone": { "has_file": true } });
     Web::new()
         .with("layers", lost)
+        .file("store/made-before")
         .refuses("snapshot web sn01", "cannot take snapshot `sn01` of `web`: `[DIR]/vm/gone` is gone");
 }
 
