@@ -64,17 +64,24 @@ impl State {
         Ok(())
     }
 
-    pub fn redefine(&mut self, name: &str, document: &HypervisorDocument, disks: &DiskChanges) -> Result<()> {
+    pub fn redefine(
+        &mut self,
+        name: &str,
+        document: &HypervisorDocument,
+        now: &HypervisorDocument,
+        disks: &DiskChanges,
+    ) -> Result<()> {
         let failed = |cause: String| Error::failed(format!("cannot define domain `{name}` anew")).cause(cause);
         let record = self.record_mut(name)?;
         if !record.persistent {
             return Err(failed("domain is transient".to_string()));
         }
         let mut document = Document::parse(document)?;
-        document.name = record.document.name.clone();
-        document.uuid = record.document.uuid.clone();
-        document.set_metadata(record.document.metadata().as_ref());
-        document.change_disks(disks, Some(&record.document));
+        let now = Document::parse(now)?;
+        document.name = now.name.clone();
+        document.uuid = now.uuid.clone();
+        document.set_metadata(now.metadata().as_ref());
+        document.change_disks(disks, Some(&now));
         record.set_document(document);
         Ok(())
     }

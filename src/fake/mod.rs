@@ -128,8 +128,8 @@ impl Hypervisor for Fake {
         self.store.change(|state| state.define(spec))
     }
 
-    fn redefine(&self, domain: &str, document: &Document, disks: &DiskChanges) -> Result<()> {
-        self.store.change(|state| state.redefine(domain, document, disks))
+    fn redefine(&self, domain: &str, document: &Document, now: &Document, disks: &DiskChanges) -> Result<()> {
+        self.store.change(|state| state.redefine(domain, document, now, disks))
     }
 
     fn undefine(&self, name: &str) -> Result<()> {

@@ -145,6 +145,7 @@ fn a_copied_internal_snapshot_is_what_the_guest_saw() {
         fake.redefine(
             "web",
             &document,
+            &fake.domain("web").unwrap().unwrap().document,
             &[DiskFile { target: "vda".into(), file: copy.into(), format: "qcow2".into() }].into(),
         )
         .unwrap();

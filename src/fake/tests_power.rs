@@ -160,7 +160,8 @@ fn a_domain_does_not_start_without_its_disks() {
     fake.create_overlay(&over, &Image::qcow2("/nowhere/m.qcow2")).unwrap();
     fake.destroy("m").unwrap();
     let document = fake.live_document("m").unwrap();
-    fake.redefine("m", &document, &[disk(over.to_str().unwrap())].into()).unwrap();
+    fake.redefine("m", &document, &fake.domain("m").unwrap().unwrap().document, &[disk(over.to_str().unwrap())].into())
+        .unwrap();
     std::fs::remove_file(&over).unwrap();
     assert_eq!(cause(fake.start("m", Start::default())), format!("its layer `{}` is gone", over.display()));
 }
@@ -184,14 +185,14 @@ fn redefine_keeps_what_makes_the_domain_ours() {
     fake.define(&spec).unwrap();
     let other = fake.live_document("m").unwrap().0.replace("\"m\"", "\"n\"").replace("\"u\"", "\"v\"");
     let other = Document(other.replace("\"/d\"", "\"/e\"").replace("\"cpus\":1", "\"cpus\":4"));
-    fake.redefine("m", &other, &[disk("/no/x")].into()).unwrap();
+    fake.redefine("m", &other, &fake.domain("m").unwrap().unwrap().document, &[disk("/no/x")].into()).unwrap();
     let m = fake.domain("m").unwrap().unwrap();
     assert_eq!((m.domain.uuid.as_str(), m.cpus), ("u", 4));
     assert_eq!(m.metadata.unwrap().attributes["directory"], "/d");
     assert_eq!(m.disks[0].file(), Some(Path::new("/no/x")));
     let of_a_run = DiskFile { target: "vdz".into(), ..disk("/no/y") };
     let as_now = DiskChanges { files: vec![of_a_run], as_now: vec!["vda".into()] };
-    fake.redefine("m", &other, &as_now).unwrap();
+    fake.redefine("m", &other, &fake.domain("m").unwrap().unwrap().document, &as_now).unwrap();
     let disks = fake.domain("m").unwrap().unwrap().disks;
     assert_eq!((disks.len(), disks[0].file()), (1, Some(Path::new("/no/x"))), "it stays what it is");
 }
@@ -201,7 +202,10 @@ fn a_transient_domain_is_not_redefined() {
     let (_directory, fake) =
         by_hand(r#"{"domains": {"m": {"state": "running", "persistent": false, "document": {}}}}"#);
     let document = fake.live_document("m").unwrap();
-    assert_eq!(cause(fake.redefine("m", &document, &DiskChanges::default())), "domain is transient");
+    assert_eq!(
+        cause(fake.redefine("m", &document, &fake.domain("m").unwrap().unwrap().document, &DiskChanges::default())),
+        "domain is transient"
+    );
     fake.shutdown("m").unwrap();
     assert!(fake.domain("m").unwrap().is_none());
 }
@@ -227,7 +231,7 @@ fn a_flattened_image_shows_what_it_showed() {
     fake.flatten(Path::new("/no/over")).unwrap();
     assert_eq!(fake.backing_chain(&Image::qcow2("/no/over")).unwrap(), []);
     let document = fake.live_document("m").unwrap();
-    fake.redefine("m", &document, &[disk("/no/over")].into()).unwrap();
+    fake.redefine("m", &document, &fake.domain("m").unwrap().unwrap().document, &[disk("/no/over")].into()).unwrap();
     fake.start("m", Start::default()).unwrap();
     assert!(guest.exists("/etc/a", &soon()).unwrap());
 }

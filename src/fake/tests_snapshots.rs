@@ -79,7 +79,7 @@ fn a_running_guest_writes_to_the_overlay_and_not_to_the_layer() {
     let snapshot = find(&*fake, "a");
     fake.create_overlay(Path::new("/no/again"), &snapshot.layers()[0].image()).unwrap();
     let disk = DiskFile { file: "/no/again".into(), ..snapshot.layers().remove(0) };
-    fake.redefine("m", &snapshot.document, &[disk].into()).unwrap();
+    fake.redefine("m", &snapshot.document, &fake.domain("m").unwrap().unwrap().document, &[disk].into()).unwrap();
     fake.start("m", Start::default()).unwrap();
     assert!(guest.exists("/etc/old", &soon()).unwrap() && !guest.exists("/etc/new", &soon()).unwrap());
 }

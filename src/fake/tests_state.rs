@@ -146,7 +146,7 @@ fn a_second_disk_is_mounted_under_its_name() {
     fake.copy_image(&Image::qcow2("/vm/web.qcow2"), Path::new("/vm/other.qcow2"), None).unwrap();
     let disk = DiskFile { target: "vdb".into(), file: "/vm/other.qcow2".into(), format: "qcow2".into() };
     let document = fake.domain("web").unwrap().unwrap().document;
-    fake.redefine("web", &document, &[disk].into()).unwrap();
+    fake.redefine("web", &document, &fake.domain("web").unwrap().unwrap().document, &[disk].into()).unwrap();
     assert!(guest.exists("/mnt/vdb/table", &soon()).unwrap(), "it runs on with the disk that it had");
     fake.destroy("web").unwrap();
     fake.start("web", Start::default()).unwrap();

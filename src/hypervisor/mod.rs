@@ -60,9 +60,10 @@ pub trait Hypervisor: Send + Sync {
     /// Defines a persistent domain, or defines it anew under its uuid (`virDomainDefineXMLFlags`).
     fn define(&self, spec: &DomainSpec) -> Result<()>;
 
-    /// Defines a domain anew after `document`, which may be one of its snapshots': it keeps its name, its uuid, its title,
-    /// its description and its metadata, and its disks change as `disks` says (`virDomainDefineXMLFlags`).
-    fn redefine(&self, domain: &str, document: &Document, disks: &DiskChanges) -> Result<()>;
+    /// Defines a domain anew after `document`, which may be one of its snapshots': it keeps the name, the uuid, the title,
+    /// the description and the metadata that it has in `now`, and its disks change as `disks` says
+    /// (`virDomainDefineXMLFlags`).
+    fn redefine(&self, domain: &str, document: &Document, now: &Document, disks: &DiskChanges) -> Result<()>;
 
     /// Stops a domain if it runs and removes it with the metadata of its snapshots (`virDomainUndefineFlags`).
     fn undefine(&self, name: &str) -> Result<()>;

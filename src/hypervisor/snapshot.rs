@@ -99,6 +99,11 @@ impl Snapshot {
         self.disks.iter().filter(|disk| disk.kind.is_some())
     }
 
+    /// Lists the disks that a guest writes to and that the snapshot does not hold.
+    pub fn left_out(&self) -> impl Iterator<Item = &SnapshotDisk> {
+        self.disks.iter().filter(|disk| disk.is_written && disk.kind.is_none())
+    }
+
     /// Lists the files that hold the snapshot's disks.
     pub fn layers(&self) -> Vec<DiskFile> {
         let layer = |disk: &SnapshotDisk| {

@@ -7,7 +7,7 @@ use virt::error::Error as VirtError;
 use virt::sys;
 
 use crate::error::Result;
-use crate::hypervisor::{Disk, DiskChanges, Document, Domain, DomainDetails, DomainState, Image};
+use crate::hypervisor::{Disk, Document, Domain, DomainDetails, DomainState, Image};
 use crate::libvirt::{domain_facts, domain_xml, fault, metadata_xml, raw};
 
 const INACTIVE: u32 = sys::VIR_DOMAIN_XML_SECURE | sys::VIR_DOMAIN_XML_INACTIVE;
@@ -113,19 +113,6 @@ pub fn disk_images(domain: &VirtDomain, name: &str) -> Result<Vec<Image>> {
     images.sort();
     images.dedup();
     Ok(images)
-}
-
-/// Defines a domain anew after another document.
-pub fn redefine(
-    connect: &Connect,
-    domain: &VirtDomain,
-    name: &str,
-    wanted: &Document,
-    disks: &DiskChanges,
-) -> Result<()> {
-    let current = domain_xml::parse(&document(domain, name, INACTIVE)?)?;
-    let xml = domain_xml::build_redefinition(wanted, &current, disks)?.to_string();
-    define(connect, name, &xml)
 }
 
 pub fn define(connect: &Connect, name: &str, xml: &str) -> Result<()> {

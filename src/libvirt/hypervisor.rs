@@ -185,8 +185,9 @@ impl Hypervisor for Libvirt {
         domains::define(&self.connect(), &spec.name, &xml)
     }
 
-    fn redefine(&self, domain: &str, document: &Document, disks: &DiskChanges) -> Result<()> {
-        domains::redefine(&self.connect(), &self.must_find(domain)?, domain, document, disks)
+    fn redefine(&self, domain: &str, document: &Document, now: &Document, disks: &DiskChanges) -> Result<()> {
+        let xml = domain_xml::build_redefinition(document, &domain_xml::parse(now)?, disks)?.to_string();
+        domains::define(&self.connect(), domain, &xml)
     }
 
     fn undefine(&self, name: &str) -> Result<()> {

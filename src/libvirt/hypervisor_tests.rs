@@ -224,7 +224,14 @@ fn a_domain_is_defined_anew_after_a_snapshot() {
     let newer = DomainSpec { cpus: 2, metadata: Metadata { lines: vec!["new".into()], ..Metadata::default() }, ..spec };
     hypervisor.define(&newer).unwrap();
     let disk = DiskFile { target: "vda".into(), file: "/s/raw".into(), format: "raw".into() };
-    hypervisor.redefine("redefined", &before, &[disk.clone()].into()).unwrap();
+    hypervisor
+        .redefine(
+            "redefined",
+            &before,
+            &hypervisor.domain("redefined").unwrap().unwrap().document,
+            &[disk.clone()].into(),
+        )
+        .unwrap();
     let details = hypervisor.domain("redefined").unwrap().unwrap();
     assert_eq!((details.cpus, details.metadata), (1, Some(newer.metadata)));
     assert_eq!((details.disks[0].file(), details.disks[0].format.as_str()), (Some(disk.file.as_path()), "raw"));

@@ -158,6 +158,10 @@ impl Vm {
         }
     }
 
+    fn redefine(&self, document: &Document, disks: &DiskChanges) {
+        self.libvirt.redefine(&self.name, document, &self.details().document, disks).unwrap();
+    }
+
     fn image(&self, name: &str) -> Image {
         Image::qcow2(self.file(name))
     }
@@ -346,18 +350,18 @@ fn a_domain_is_defined_anew_on_an_overlay_and_keeps_what_is_remembered() {
     let before = vm.take("s", SnapshotKind::External, true, atomic()).unwrap();
     vm.libvirt.destroy(&vm.name).unwrap();
     let overlay = vm.overlay("again", "disk");
-    vm.libvirt.redefine(&vm.name, &before.document, &[overlay].into()).unwrap();
+    vm.redefine(&before.document, &[overlay].into());
     let details = vm.details();
     assert_eq!((vm.disk(), details.metadata), (vm.file("again"), Some(metadata("mine"))));
     assert_eq!(vm.libvirt.backing_chain(&vm.image("again")).unwrap(), [vm.image("disk")]);
     assert_eq!(vm.snapshots().len(), 1);
     vm.libvirt.start(&vm.name, Start::default()).unwrap();
-    vm.libvirt.redefine(&vm.name, &before.document, &[domain_xml::qcow2("vda", &vm.file("s"))].into()).unwrap();
+    vm.redefine(&before.document, &[domain_xml::qcow2("vda", &vm.file("s"))].into());
     assert_eq!(vm.libvirt.disk_images(&vm.name).unwrap(), [vm.image("again"), vm.image("s")]);
     let Document(live) = vm.libvirt.live_document(&vm.name).unwrap();
     assert!(live.contains(" id='") && live.contains("again.qcow2"), "{live}");
     // A description of a run is as good as one of a snapshot.
-    vm.libvirt.redefine(&vm.name, &Document(live), &DiskChanges::default()).unwrap();
+    vm.redefine(&Document(live), &DiskChanges::default());
     assert_eq!(vm.disk(), vm.file("again"));
 }
 
@@ -412,7 +416,7 @@ fn a_disk_is_made_to_stand_alone_while_it_is_used_or_not() {
     let vm = Vm::new();
     fill(&vm.file("disk"), 7);
     let other = vm.overlay("other", "disk");
-    vm.libvirt.redefine(&vm.name, &vm.details().document, &[vm.overlay("used", "disk")].into()).unwrap();
+    vm.redefine(&vm.details().document, &[vm.overlay("used", "disk")].into());
     vm.libvirt.flatten(&other.file).unwrap();
     assert!(vm.libvirt.backing_chain(&other.image()).unwrap().is_empty() && is_filled(&other.file, 7));
 
@@ -435,7 +439,7 @@ fn a_copy_that_is_stopped_leaves_the_chain_as_it_was() {
     fs::write(&base.file, vec![0xaa; 256 << 20]).unwrap();
     vm.libvirt.create_overlay(&vm.file("used"), &base).unwrap();
     let used = domain_xml::qcow2("vda", &vm.file("used"));
-    vm.libvirt.redefine(&vm.name, &vm.details().document, &[used].into()).unwrap();
+    vm.redefine(&vm.details().document, &[used].into());
     vm.libvirt.start(&vm.name, Start::default()).unwrap();
     let interrupt = Interrupt::default();
     interrupt.raise();

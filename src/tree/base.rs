@@ -67,7 +67,7 @@ impl Engine {
     pub(super) fn base(&self, machine: &Machine, node: &Node) -> Result<Vec<DiskFile>> {
         let snapshot = &node.snapshot;
         let cannot = || Error::failed(format!("`{}/{}` cannot be cloned", machine.name, node.name()));
-        if let Some(disk) = snapshot.disks.iter().find(|disk| disk.is_written && disk.kind.is_none()) {
+        if let Some(disk) = snapshot.left_out().next() {
             return Err(cannot().cause(format!("it left out disk `{}`, so what was on it is not known", disk.target)));
         }
         if let Some(disk) = snapshot.members().find(|disk| disk.file.is_none()) {

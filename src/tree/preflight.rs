@@ -82,7 +82,7 @@ pub fn revert(engine: &Engine, machine: &Machine, node: &Node) -> Result<()> {
             .hint(format!("`snaptree delete '{name}/{}'` removes what is left of it", node.name())));
     }
     let present = machine.written_disks();
-    for disk in snapshot.disks.iter().filter(|disk| disk.is_written && disk.kind.is_none()) {
+    for disk in snapshot.left_out() {
         if !machine.details.disks.iter().any(|it| it.target == disk.target) {
             return Err(cannot()
                 .cause(format!("the snapshot left out disk `{}`, which `{name}` does not have now", disk.target))

@@ -123,8 +123,7 @@ impl Engine {
         origin: impl Fn(&DiskFile) -> Origin,
     ) -> Result<(DiskChanges, Vec<Made>)> {
         let present = machine.written_disks();
-        let left_out = snapshot.disks.iter().filter(|disk| disk.is_written && disk.kind.is_none());
-        let as_now = left_out.map(|disk| disk.target.clone()).collect();
+        let as_now = snapshot.left_out().map(|disk| disk.target.clone()).collect();
         let (mut files, mut made) = (Vec::new(), Vec::new());
         for layer in snapshot.layers() {
             let now = present.iter().find(|disk| disk.target == layer.target);
@@ -175,6 +174,9 @@ impl Engine {
         flags: RevertFlags,
     ) -> Result<()> {
         let name = machine.name.as_str();
+        let layers = snapshot.layers();
+        let as_now = snapshot.left_out().map(|disk| disk.target.clone()).collect();
+        let changes = DiskChanges { files: layers.clone(), as_now };
         if machine.has_disks_of(snapshot) {
             self.give_up_ram(machine)?;
             let inside = self.take_inside(machine)?;
@@ -182,19 +184,21 @@ impl Engine {
             let kept = Kept::Inside { snapshot: Box::new(inside), current };
             let entry = self.remember(machine, what, kept, Unfinished::default())?;
             self.hypervisor.revert_internal(name, &snapshot.name, flags)?;
+            // libvirt brings back all of the domain, with what the snapshot left out.
+            self.hypervisor.redefine(name, &snapshot.document, &machine.details.document, &changes)?;
             return self.remembered(machine, entry);
         }
         let present = self.present(machine)?;
         preflight::keep(machine, &present)?;
-        let layers = snapshot.layers();
         self.move_kept_states_off(machine, &layers)?;
         let disks = layers.iter().map(|layer| layer.file.clone()).collect();
         let change = Unfinished { made: Vec::new(), disks, current: Some(snapshot.name.clone()) };
         let entry = self.remember(machine, what, Kept::State(present.clone()), change)?;
         let done = self
             .leave(machine, &present)
-            .and_then(|()| self.hypervisor.redefine(name, &snapshot.document, &layers.clone().into()))
-            .and_then(|()| self.hypervisor.revert_internal(name, &snapshot.name, flags));
+            .and_then(|()| self.hypervisor.redefine(name, &snapshot.document, &machine.details.document, &changes))
+            .and_then(|()| self.hypervisor.revert_internal(name, &snapshot.name, flags))
+            .and_then(|()| self.hypervisor.redefine(name, &snapshot.document, &machine.details.document, &changes));
         let Err(error) = done else { return self.remembered(machine, entry) };
         self.return_to(machine, &present)?;
         Shelf::of(&machine.directory).remove(&entry)?;

@@ -163,7 +163,7 @@ impl Engine {
     /// Makes a machine that is shut off what it is to be.
     pub(super) fn enter(&self, machine: &Machine, target: &Target) -> Result<()> {
         let name = machine.name.as_str();
-        self.hypervisor.redefine(name, &target.document, &target.disks)?;
+        self.hypervisor.redefine(name, &target.document, &machine.details.document, &target.disks)?;
         if let Some(node) = target.current.as_deref().and_then(|current| machine.nearest_to(current)) {
             let snapshot = &node.snapshot;
             self.put(machine, snapshot, snapshot.parent.as_deref(), true)?;
