@@ -486,23 +486,20 @@ fn a_block_job_and_backup_checkpoints_are_not_disturbed() {
 
 #[test]
 #[ignore = "needs QEMU"]
-fn going_back_inside_a_disk_changes_neither_labels_nor_what_was_left_out() {
+fn going_back_inside_a_disk_changes_no_label_of_the_domain() {
     let lab = Lab::new("inside");
     let bench = Bench::new(&lab);
-    let (first, second) = (bench.image("b.img", "raw", &[]), bench.image("c.img", "raw", &[]));
-    let source = format!("<source file='{}'/>", first.display());
-    let machine = bench.define(&Kind { xml: disk("file", "disk", "raw", &source, "vdb", ""), image: None });
+    let xml = disk("file", "cdrom", "raw", "", "sdb", "<readonly/>");
+    let machine = bench.define(&Kind { xml, image: None });
     let name = lab.machine.as_str();
     let image = machine.file("vda");
     mark(1, &image, "qcow2");
-    machine.does(&["snapshot", name, "s1", "--internal", "--diskspec", "vdb,snapshot=no"]);
+    machine.does(&["snapshot", name, "s1", "--internal"]);
     mark(2, &image, "qcow2");
     lab.virsh(&["desc", name, "--title", "since then"]);
-    lab.virsh(&["detach-disk", name, "vdb", "--config"]);
-    lab.virsh(&["attach-disk", name, second.to_str().unwrap(), "vdb", "--subdriver", "raw", "--config"]);
     machine.does(&["revert", &machine.snapshot(), "--yes"]);
-    assert_eq!((machine.file("vda"), machine.file("vdb")), (image.clone(), second));
+    assert_eq!(machine.file("vda"), image);
     assert_eq!(lab.virsh(&["desc", name, "--title"]).trim(), "since then");
-    assert!(io("read -P 1 4M 64k", &image, "qcow2").contains("read 65536/65536"));
-    assert!(!io("read -P 1 4M 64k", &image, "qcow2").contains("verification failed"));
+    let read = io("read -P 1 4M 64k", &image, "qcow2");
+    assert!(read.contains("read 65536/65536") && !read.contains("verification failed"), "{read}");
 }
