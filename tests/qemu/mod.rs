@@ -8,6 +8,7 @@ mod failed;
 mod foreign;
 mod guest;
 mod host;
+mod images;
 mod kills;
 mod lab;
 mod live;
