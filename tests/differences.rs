@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Ran, Test};
+use crate::support::{DISK, OTHER_DISK, Ran, Test};
 
 const TREE: &str = r#"
     local vm = machine("lab", { image = image.file("disk.qcow2") })
@@ -43,7 +43,7 @@ const PAIR: Pair = Pair {
     part: CONFIGURE,
     before: CONFIGURE,
     after: CONFIGURE,
-    file: ("disk.qcow2", "raw", "raw"),
+    file: ("disk.qcow2", DISK, DISK),
     spoil: |_| String::new(),
     args: &[],
     plan: OF_MARIADB,
@@ -94,7 +94,7 @@ fn check(pairs: &[Pair]) {
     for Pair { what, part, before, after, file: (name, old, new), spoil, args, plan, because } in pairs {
         assert!(TREE.contains(part), "{what}: `{part}` is not in the script");
         let [before, after] = [before, after].map(|text| TREE.replace(part, text));
-        let first = built(Test::new().file("disk.qcow2", "raw").file(name, old), &before);
+        let first = built(Test::new().file("disk.qcow2", DISK).file(name, old), &before);
         let spoilt = spoil(&first);
         let plan = plan.replace("{}", &because.replace("[LAYER]", &spoilt));
 
@@ -306,9 +306,9 @@ fn machines() {
     check(&[
         Pair {
             what: "another image",
-            file: ("disk.qcow2", "raw", "other"),
+            file: ("disk.qcow2", DISK, OTHER_DISK),
             plan: OF_BASE,
-            because: "the machine's image changed: sha256:d7439bee.. -> sha256:d9298a10..",
+            because: "the machine's image changed: sha256:076a27c7.. -> sha256:6caf38d5..",
             ..PAIR
         },
         machine(
@@ -463,7 +463,7 @@ fn a_result_that_was_too_large_to_record_is_never_cached() {
     let script = TREE.replace(CONFIGURE, "guest:write('/big', ('x'):rep(2 ^ 20 + 1)) guest:read '/big'");
     let reason = "operation 3 of mariadb: read /big gave 1048577 bytes, more than the 1048576 that a journal keeps";
     let plan = OF_MARIADB.replace("{}", reason);
-    let ran = built(Test::new().file("disk.qcow2", "raw"), &script);
+    let ran = built(Test::new().file("disk.qcow2", DISK), &script);
     for _ in 0..2 {
         ran.again().args(["plan", "script.lua"]).status(2).stdout(&plan).run();
         let started = ran.started().len();
@@ -475,7 +475,7 @@ fn a_result_that_was_too_large_to_record_is_never_cached() {
 fn a_status_that_is_a_failure_now_is_told() {
     let unchecked = TREE.replace(CONFIGURE, "guest:run('false', { check = false })");
     let checked = TREE.replace(CONFIGURE, "guest:run 'false'");
-    let ran = built(Test::new().file("disk.qcow2", "raw"), &unchecked);
+    let ran = built(Test::new().file("disk.qcow2", DISK), &unchecked);
     let reason = "operation 2 of mariadb had exit status 1, which is a failure now: run \"false\"";
     let plan = OF_MARIADB.replace("{}", reason);
     ran.again().script(&checked).args(["plan", "script.lua"]).status(2).stdout(&plan).run();

@@ -1,6 +1,6 @@
 //! Scripts that do the same in other words: none of these changes builds anything.
 
-use crate::support::{Ran, Test};
+use crate::support::{DISK, Ran, Test};
 
 /// Two scripts with the same effect, and a file for each that needs one.
 struct Pair {
@@ -109,7 +109,7 @@ const PAIRS: [Pair; 14] = [
 
 fn prepare(test: Test, script: &str, pair: &Pair) -> Test {
     let test = pair.files.iter().fold(test, |test, (name, content)| test.file(name, content));
-    test.file("disk.qcow2", "raw").script(&format!("{HEAD}{script}")).args(["run", "script.lua"]).any_stderr()
+    test.file("disk.qcow2", DISK).script(&format!("{HEAD}{script}")).args(["run", "script.lua"]).any_stderr()
 }
 
 fn started(ran: &Ran) -> usize {

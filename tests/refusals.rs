@@ -328,8 +328,8 @@ fn an_image_that_depends_on_another_file_is_refused() {
     image_fails(
         &qcow2,
         "",
-        "error: script.lua:1: image `disk` depends on the backing file `/base.img`, which is outside the store\n\
-         hint: flatten it first: qemu-img convert -O qcow2 disk flat.qcow2\n",
+        "error: script.lua:1: cannot use image `disk`: it depends on the backing file `/base.img`\n\
+         hint: flatten it first, if you trust what it names: qemu-img convert -O qcow2 disk flat.qcow2\n",
     );
 }
 

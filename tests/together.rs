@@ -2,14 +2,14 @@
 
 use serde_json::json;
 
-use crate::support::Test;
+use crate::support::{DISK, Test};
 
 const LAB: &str = "
     local base = machine('lab', { image = image.file('disk.qcow2') }):root('base')
 ";
 
 fn lab(script: &str) -> Test {
-    Test::new().file("disk.qcow2", "raw").script(&format!("{LAB}{script}")).args(["run", "script.lua"])
+    Test::new().file("disk.qcow2", DISK).script(&format!("{LAB}{script}")).args(["run", "script.lua"])
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! The directory in which images are kept: built ones, downloads, and the checksums of files.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Permissions, TryLockError};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tempfile::TempDir;
 
-use super::{Image, Ready, Source, Workshop};
+use super::{Format, Image, Ready, Source, Workshop};
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::Boot;
 use crate::stop::Interrupt;
@@ -23,12 +25,13 @@ pub struct ImageCache {
     is_read_only: bool,
 }
 
-/// Whether an image was built here or downloaded.
+/// Whether an image was built here, downloaded, or made of such a file by unpacking and converting it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CachedKind {
     Built,
     Download,
+    Converted,
 }
 
 impl std::fmt::Display for CachedKind {
@@ -36,6 +39,7 @@ impl std::fmt::Display for CachedKind {
         f.pad(match self {
             Self::Built => "built",
             Self::Download => "download",
+            Self::Converted => "converted",
         })
     }
 }
@@ -74,13 +78,17 @@ pub(super) struct Record {
     pub sizes: std::collections::BTreeMap<String, u64>,
     #[serde(default)]
     pub cmdline: Option<String>,
+    /// The format of a converted disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
 }
 
 impl ImageCache {
     /// Opens the cache in `root`, which is made when it does not exist.
     pub fn open(root: &Path) -> Result<Self> {
         let cache = Self { root: root.to_path_buf(), is_read_only: false };
-        for directory in [cache.images(), cache.downloads(), cache.digests(), cache.work(), cache.root.join("locks")] {
+        let directories = [cache.images(), cache.downloads(), cache.converted(), cache.digests(), cache.work()];
+        for directory in directories.into_iter().chain([cache.root.join("locks")]) {
             fs::create_dir_all(&directory)
                 .map_err(|error| Error::failed(format!("cannot make `{}`", directory.display())).cause(error))
                 .map_err(|error| error.hint("SNAPTREE_CACHE names another directory for the cache"))?;
@@ -103,6 +111,10 @@ impl ImageCache {
 
     pub(super) fn downloads(&self) -> PathBuf {
         self.root.join("downloads")
+    }
+
+    pub(super) fn converted(&self) -> PathBuf {
+        self.root.join("converted")
     }
 
     pub(super) fn digests(&self) -> PathBuf {
@@ -173,6 +185,22 @@ impl ImageCache {
         }
     }
 
+    /// Makes a directory in which an image is made, under its lock; it is removed when dropped.
+    pub(super) fn workplace(&self, digest: &str) -> Result<TempDir> {
+        let prefix = format!("{}-", short(digest));
+        // Under the lock, a directory of the same image is what a killed process left.
+        for entry in fs::read_dir(self.work()).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                fs::remove_dir_all(entry.path()).because(|| format!("cannot remove `{}`", entry.path().display()))?;
+            }
+        }
+        tempfile::Builder::new()
+            .prefix(&prefix)
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir_in(self.work())
+            .because(|| format!("cannot make a directory in `{}`", self.work().display()))
+    }
+
     /// Lists the images that the cache has, sorted by name.
     pub fn list(&self) -> Result<Vec<CachedImage>> {
         let mut images = Vec::new();
@@ -181,16 +209,14 @@ impl ImageCache {
                 images.push(cached(record, CachedKind::Built, path));
             }
         }
-        for path in entries(&self.downloads())? {
-            if path.extension().is_some_and(|ending| ending == "json")
-                && let Some(record) = read_record(&path)
+        for (directory, kind) in [(self.downloads(), CachedKind::Download), (self.converted(), CachedKind::Converted)] {
+            for path in entries(&directory)?.into_iter().filter(|path| path.extension().is_some_and(|it| it == "json"))
             {
-                let disk = path.with_extension("");
-                let part = path.with_extension("part");
-                match (disk.exists(), part.exists()) {
-                    (true, _) => images.push(cached(record, CachedKind::Download, disk)),
-                    (_, true) => images.push(cached(record, CachedKind::Download, part)),
-                    _ => (),
+                let files = [path.with_extension(""), path.with_extension("part")];
+                if let Some(file) = files.into_iter().find(|file| file.exists())
+                    && let Some(record) = read_record(&path)
+                {
+                    images.push(cached(record, kind, file));
                 }
             }
         }
@@ -243,7 +269,7 @@ impl ImageCache {
         let failed = || format!("cannot remove `{}`", image.path.display());
         match image.kind {
             CachedKind::Built => fs::remove_dir_all(&image.path).because(failed)?,
-            CachedKind::Download => {
+            CachedKind::Download | CachedKind::Converted => {
                 fs::remove_file(&image.path).because(failed)?;
                 fs::remove_file(image.path.with_extension("json")).because(failed)?;
             }
@@ -260,7 +286,7 @@ pub(super) fn ready(directory: &Path, cmdline: Option<String>) -> Option<Ready> 
     }
     let boot =
         (kernel.exists() && initrd.exists()).then(|| Boot { kernel, initrd, cmdline: cmdline.unwrap_or_default() });
-    Some(Ready { disk, boot })
+    Some(Ready { disk, format: Format::Qcow2, boot })
 }
 
 /// Returns the part of a digest, without its algorithm, that names files.
@@ -301,7 +327,7 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     fs::read_dir(directory).because(failed)?.map(|entry| entry.map(|entry| entry.path()).because(failed)).collect()
 }
 
-fn read_record(path: &Path) -> Option<Record> {
+pub(super) fn read_record(path: &Path) -> Option<Record> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
@@ -357,7 +383,7 @@ mod tests {
                         Claim::Ready(_) => false,
                         Claim::Build(workshop) => {
                             workshop.run(&["sleep".into(), "0.3".into()], None, &BTreeMap::new()).unwrap();
-                            workshop.write("disk.qcow2", b"x", 0o644).unwrap();
+                            workshop.write("disk.qcow2", b"QFI\xfb", 0o644).unwrap();
                             workshop.finish().unwrap();
                             true
                         }

@@ -59,6 +59,7 @@ pub fn fetch(
         created: cache::seconds_now(),
         sizes: Default::default(),
         cmdline: None,
+        format: None,
     };
     fs::write(disk.with_extension("json"), serde_json::to_vec_pretty(&record).because(failed)?).because(failed)?;
     let part = disk.with_extension("part");

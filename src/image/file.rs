@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::ImageCache;
+use super::kind::Kind;
+use super::{Format, ImageCache, converted, unpack};
 use crate::error::{Because, Error, Result};
 use crate::stop::Interrupt;
 
@@ -61,6 +62,21 @@ pub fn verify(path: &Path, expected: &str, actual: &str) -> Result<()> {
     Err(Error::failed(format!("image `{}` has the wrong checksum", path.display()))
         .cause(format!("expected sha256 {expected}, found {actual}"))
         .hint("if the file is the right one, put the found checksum into the script"))
+}
+
+/// Fails when a file is no longer what it was.
+pub fn verify_unchanged(path: &Path, before: &str, now: &str) -> Result<()> {
+    if before == now {
+        return Ok(());
+    }
+    Err(Error::failed(format!("image `{}` changed while it was read", path.display()))
+        .hint("run it again when nothing writes to the file any more"))
+}
+
+/// Whether the content of a file tells that the disk in it is raw, whatever it is compressed with.
+pub fn is_raw(path: &Path) -> bool {
+    let kind = File::open(path).and_then(|file| unpack::peek(&file, converted::DEEPEST));
+    matches!(kind, Ok(Kind::Disk(Format::Raw) | Kind::Unknown))
 }
 
 /// Returns the SHA-256 of a file, from memory when the file has not changed since it was last computed.
@@ -125,11 +141,13 @@ fn remember(cache: &ImageCache, memory: &Path, remembered: &Remembered) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Image, Ready};
+    use super::super::{Image, Reading, Ready};
     use super::*;
     use crate::tree::Events;
 
-    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    /// A disk of two sectors without anything on it, and its checksum.
+    const BLANK: [u8; 1024] = [0; 1024];
+    const SUM: &str = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
 
     fn cache() -> (tempfile::TempDir, ImageCache) {
         let directory = tempfile::tempdir().unwrap();
@@ -141,36 +159,41 @@ mod tests {
     fn a_file_is_used_where_it_lies_and_hashed_once() {
         let (directory, cache) = cache();
         let path = directory.path().join("disk.raw");
-        fs::write(&path, "abc").unwrap();
+        fs::write(&path, BLANK).unwrap();
         let interrupt = Interrupt::default();
-        let image = Image::file(&cache, &path, None, &interrupt).unwrap();
-        assert_eq!((image.label.as_str(), image.digest), ("disk.raw", format!("sha256:{ABC}")));
+        let image = Image::file(&cache, &path, None, Reading::default(), &interrupt).unwrap();
+        assert_eq!((image.label.as_str(), image.digest), ("disk.raw", format!("sha256:{SUM}")));
         // Hashing reads; an interrupt stops it at once. The remembered checksum needs no reading.
         interrupt.raise();
-        Image::file(&cache, &path, None, &interrupt).unwrap();
-        fs::write(&path, "abcd").unwrap();
-        assert!(Image::file(&cache, &path, None, &interrupt).is_err());
+        Image::file(&cache, &path, None, Reading::default(), &interrupt).unwrap();
+        fs::write(&path, [0; 1536]).unwrap();
+        assert!(Image::file(&cache, &path, None, Reading::default(), &interrupt).is_err());
     }
 
     #[test]
     fn a_wrong_checksum_names_both() {
         let (directory, cache) = cache();
         let (path, interrupt) = (directory.path().join("disk.raw"), Interrupt::default());
-        fs::write(&path, "abc").unwrap();
+        fs::write(&path, BLANK).unwrap();
         let ready = |sha256: &str| {
-            Image::file(&cache, &path, Some(sha256), &interrupt).unwrap().ready(&cache, &Events::none(), &interrupt)
+            Image::file(&cache, &path, Some(sha256), Reading::default(), &interrupt).unwrap().ready(
+                &cache,
+                &Events::none(),
+                &interrupt,
+            )
         };
         let disk = path.canonicalize().unwrap();
-        assert_eq!(ready(&ABC.to_uppercase()).unwrap(), Ready { disk, boot: None });
+        assert_eq!(ready(&SUM.to_uppercase()).unwrap(), Ready { disk, format: Format::Raw, boot: None });
         let error = ready(&"0".repeat(64)).unwrap_err().to_string();
-        assert!(error.contains(&format!("expected sha256 {}, found {ABC}", "0".repeat(64))), "{error}");
+        assert!(error.contains(&format!("expected sha256 {}, found {SUM}", "0".repeat(64))), "{error}");
     }
 
     #[test]
     fn what_is_no_file_is_refused_with_the_reason() {
         let (directory, cache) = cache();
-        let refused =
-            |path: &Path| Image::file(&cache, path, None, &Interrupt::default()).unwrap_err().causes.remove(0);
+        let refused = |path: &Path| {
+            Image::file(&cache, path, None, Reading::default(), &Interrupt::default()).unwrap_err().causes.remove(0)
+        };
         assert_eq!(refused(&directory.path().join("none")), "there is no such file");
         assert_eq!(refused(directory.path()), "it is a directory");
         assert_eq!(refused(Path::new("/dev/null")), "it is not a regular file");

@@ -2,19 +2,31 @@
 //!
 //! An [`Image`] is a description. Nothing is built or downloaded before [`Image::ready`] or a [`Workshop`] is asked for.
 
+mod alone;
+mod archive;
+mod budget;
+mod bytes;
 mod cache;
+mod convert;
+mod converted;
 mod download;
 mod file;
+mod format;
+mod kind;
 mod progress;
-mod qcow2;
+mod subject;
+mod unpack;
+mod whole;
 mod workshop;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use converted::Given;
+
 pub use cache::{CachedImage, CachedKind, Claim, ImageCache};
-pub use qcow2::Format;
+pub use format::Format;
 pub use workshop::Workshop;
 
 use crate::error::{Error, Result};
@@ -38,14 +50,17 @@ pub struct Image {
 /// Where an image comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
-    /// A file of the host, with the checksum that it is said to have.
+    /// A file of the host, with the checksum that it had, or that a script says it has.
     File {
         path: PathBuf,
-        sha256: Option<String>,
+        sha256: String,
+        is_claimed: bool,
+        reading: Reading,
     },
     Url {
         url: String,
         sha256: String,
+        reading: Reading,
     },
     /// A directory of the cache, made in a [`Workshop`] by a recipe from `inputs`.
     Built {
@@ -55,34 +70,50 @@ pub enum Source {
     },
 }
 
+/// How a file is read that was not made by snaptree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The format of the disk in it, in place of what its content tells.
+    pub format: Option<Format>,
+    /// How many bytes may come out when it is unpacked.
+    pub max_size: Option<u64>,
+}
+
 /// An image whose files are there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ready {
-    /// A qcow2 or a raw file; [`Format::of`] tells which.
     pub disk: PathBuf,
+    /// Raw or qcow2.
+    pub format: Format,
     /// The kernel that QEMU loads itself, for images without a boot loader.
     pub boot: Option<Boot>,
 }
 
 impl Image {
     /// Describes a file of the host. Its content is hashed unless `sha256` says what it is or it was hashed before.
-    pub fn file(cache: &ImageCache, path: &Path, sha256: Option<&str>, interrupt: &Interrupt) -> Result<Self> {
-        let sha256 = sha256.map(parse_sha256).transpose()?;
+    pub fn file(
+        cache: &ImageCache,
+        path: &Path,
+        sha256: Option<&str>,
+        reading: Reading,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let claimed = sha256.map(parse_sha256).transpose()?;
+        let is_claimed = claimed.is_some();
         let path = file::check(path)?;
-        let digest = match &sha256 {
-            Some(sha256) => sha256.clone(),
-            None => file::sha256(cache, &path, interrupt)?,
-        };
+        let sha256 = claimed.map_or_else(|| file::sha256(cache, &path, interrupt), Ok)?;
         let label = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self { label, digest: format!("sha256:{digest}"), source: Source::File { path, sha256 } })
+        let digest = digest(&sha256, reading.format == Some(Format::Raw) && !file::is_raw(&path));
+        Ok(Self { label, digest, source: Source::File { path, sha256, is_claimed, reading } })
     }
 
     /// Describes a file to download; `sha256` is what it must turn out to be.
-    pub fn url(url: &str, sha256: &str) -> Result<Self> {
+    pub fn url(url: &str, sha256: &str, reading: Reading) -> Result<Self> {
         let sha256 = parse_sha256(sha256)?;
         let label = download::label(url)?;
-        let source = Source::Url { url: url.to_string(), sha256: sha256.clone() };
-        Ok(Self { label, digest: format!("sha256:{sha256}"), source })
+        // What the content tells is not known before it is there, and a digest must not change then.
+        let digest = digest(&sha256, reading.format == Some(Format::Raw));
+        Ok(Self { label, digest, source: Source::Url { url: url.to_string(), sha256, reading } })
     }
 
     /// Describes an image that a recipe builds; equal names, inputs and command lines are the same image.
@@ -106,24 +137,33 @@ impl Image {
     /// A built image that is not in the cache is an error here: [`ImageCache::claim`] is the way to build it.
     pub fn ready(&self, cache: &ImageCache, events: &Events, interrupt: &Interrupt) -> Result<Ready> {
         match &self.source {
-            Source::File { path, sha256 } => {
+            Source::File { path, sha256, is_claimed, reading } => {
                 let path = file::check(path)?;
-                if let Some(expected) = sha256 {
-                    file::verify(&path, expected, &file::sha256(cache, &path, interrupt)?)?;
+                let actual = || file::sha256(cache, &path, interrupt);
+                if *is_claimed {
+                    file::verify(&path, sha256, &actual()?)?;
                 }
-                qcow2::check(&path)?;
-                Ok(Ready { disk: path, boot: None })
+                let given = Given { label: &self.label, sha256, reading, events, interrupt };
+                given.ready(cache, &path, &|| file::verify_unchanged(&path, sha256, &actual()?))
             }
-            Source::Url { url, sha256 } => {
-                let disk = download::fetch(cache, &self.label, url, sha256, events, interrupt)?;
-                qcow2::check(&disk)?;
-                Ok(Ready { disk, boot: None })
+            Source::Url { url, sha256, reading } => {
+                let given = Given { label: &self.label, sha256, reading, events, interrupt };
+                if let Some(ready) = given.lookup(cache) {
+                    return Ok(ready);
+                }
+                let file = download::fetch(cache, &self.label, url, sha256, events, interrupt)?;
+                given.ready(cache, &file, &|| Ok(()))
             }
             Source::Built { name, .. } => {
                 cache.lookup(&self.digest).ok_or_else(|| Error::failed(format!("image `{name}` is not built")))
             }
         }
     }
+}
+
+/// Names a file by its content, and by how it is read where that is not what the content tells.
+fn digest(sha256: &str, is_raw_anyhow: bool) -> String {
+    format!("sha256:{sha256}{}", if is_raw_anyhow { "+raw" } else { "" })
 }
 
 fn parse_sha256(text: &str) -> Result<String> {
@@ -154,6 +194,10 @@ fn canonical(value: &Value) -> String {
 mod tests {
     use super::*;
 
+    fn url(url: &str, sha256: &str) -> Result<Image> {
+        Image::url(url, sha256, Reading::default())
+    }
+
     #[test]
     fn a_built_image_is_its_name_inputs_and_command_line() {
         let digest = |name, inputs, cmdline| Image::built(name, inputs, cmdline).unwrap().digest;
@@ -175,17 +219,17 @@ mod tests {
     #[test]
     fn a_checksum_has_64_hexadecimal_digits() {
         let sum = "AB".repeat(32);
-        assert_eq!(Image::url("https://host/x/disk.qcow2?y=1", &sum).unwrap().label, "disk.qcow2");
-        assert_eq!(Image::url("https://host/", &sum).unwrap().digest, format!("sha256:{}", "ab".repeat(32)));
+        assert_eq!(url("https://host/x/disk.qcow2?y=1", &sum).unwrap().label, "disk.qcow2");
+        assert_eq!(url("https://host/", &sum).unwrap().digest, format!("sha256:{}", "ab".repeat(32)));
         for wrong in ["", "abc", &"g".repeat(64), &"a".repeat(65)] {
-            let error = Image::url("https://host/x", wrong).unwrap_err();
+            let error = url("https://host/x", wrong).unwrap_err();
             assert!(error.to_string().contains("64 hexadecimal digits"), "{error}");
         }
     }
 
     #[test]
     fn only_http_is_downloaded() {
-        let error = Image::url("file:///tmp/x.qcow2", &"a".repeat(64)).unwrap_err();
+        let error = url("file:///tmp/x.qcow2", &"a".repeat(64)).unwrap_err();
         assert_eq!(
             error.to_string(),
             "cannot download `file:///tmp/x.qcow2`: only http and https are supported\n\

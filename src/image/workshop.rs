@@ -15,9 +15,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use super::cache::{self, Record};
+use super::kind::{self, Kind};
 use super::progress::Progress;
-use super::{Image, ImageCache, Ready, Source};
-use crate::error::{Because, Error, Kind, Result};
+use super::{Format, Image, ImageCache, Ready, Source};
+use crate::error::{Because, Error, Result};
 use crate::stop::Interrupt;
 use crate::tree::{Event, Events};
 
@@ -41,18 +42,7 @@ impl Workshop {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Self> {
-        let prefix = format!("{}-", cache::short(&image.digest));
-        // Under the lock, a directory of the same image is what a killed process left.
-        for entry in fs::read_dir(cache.work()).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&prefix) {
-                fs::remove_dir_all(entry.path()).because(|| format!("cannot remove `{}`", entry.path().display()))?;
-            }
-        }
-        let directory = tempfile::Builder::new()
-            .prefix(&prefix)
-            .permissions(Permissions::from_mode(0o755))
-            .tempdir_in(cache.work())
-            .because(|| format!("cannot make a directory in `{}`", cache.work().display()))?;
+        let directory = cache.workplace(&image.digest)?;
         let progress = Progress::start(events, &image.label, "building");
         let (cache, image, interrupt) = (cache.clone(), image.clone(), interrupt.clone());
         Ok(Self { cache, image, directory, progress, interrupt, _lock: lock })
@@ -140,9 +130,16 @@ impl Workshop {
         let Source::Built { name, inputs, cmdline } = &self.image.source else {
             return Err(Error::bug("a workshop for an image that is not built"));
         };
-        if cache::ready(self.path(), None).is_none() {
-            return Err(Error::failed(format!("the build of image `{name}` made no `disk.qcow2`"))
-                .hint("the build function must leave the disk under that name in `work.dir`"));
+        let disk = cache::ready(self.path(), None).ok_or_else(|| {
+            Error::failed(format!("the build of image `{name}` made no `disk.qcow2`"))
+                .hint("the build function must leave the disk under that name in `work.dir`")
+        })?;
+        let told = File::open(disk.disk).and_then(|file| kind::tell(&file));
+        if told.because(|| format!("cannot read what the build of image `{name}` made"))? != Kind::Disk(Format::Qcow2) {
+            return Err(Error::failed(format!(
+                "the build of image `{name}` left a `disk.qcow2` that is no qcow2 image"
+            ))
+            .hint("convert it in the build function: qemu-img convert -O qcow2 disk.raw disk.qcow2"));
         }
         // What else lies in the workshop is left behind, so that the directory which gets the name is complete at once.
         let product = self.path().join("product");
@@ -166,6 +163,7 @@ impl Workshop {
             created: cache::seconds_now(),
             sizes,
             cmdline: cmdline.clone(),
+            format: None,
         };
         let text = serde_json::to_vec_pretty(&record).because(failed)?;
         fs::write(product.join("image.json"), text).because(failed)?;
@@ -213,7 +211,7 @@ fn wait(child: &mut Child, interrupt: &Interrupt) -> Result<ExitStatus> {
         if let Some(status) = child.try_wait().because(|| "cannot wait for a command".to_string())? {
             // A process left in the background would keep the pipes open and the directory in use.
             signal(Signal::KILL);
-            return if asked.is_some() { Err(Error::new(Kind::Interrupted, "interrupted")) } else { Ok(status) };
+            return if asked.is_some() { Err(Error::interrupted()) } else { Ok(status) };
         }
         match asked {
             None if interrupt.is_raised() => {

@@ -11,7 +11,9 @@ use super::error::from_lua;
 use super::options::Options;
 use super::prompt::quoted;
 use crate::error::{Error, Result};
-use crate::image::{Claim, Image, Ready, Workshop};
+use crate::image::{Claim, Format, Image, Reading, Ready, Workshop};
+
+const FILE_OPTIONS: [&str; 3] = ["sha256", "format", "max_size"];
 
 /// An image as a script holds it: a description, and the function that builds it where there is one.
 #[derive(Clone)]
@@ -39,27 +41,28 @@ pub fn table(lua: &Lua) -> mlua::Result<Table> {
     Ok(table)
 }
 
-/// `image.file(path, { sha256 = })`.
+/// `image.file(path, { sha256 =, format =, max_size = })`.
 async fn file(lua: Lua, (path, options): (PathBuf, Value)) -> mlua::Result<AnyImage> {
-    let options = Options::read("image.file", options, &["sha256"])?;
-    let sha256 = options.string("sha256")?;
-    let expression = expression("image.file", &path.to_string_lossy(), sha256.as_deref());
+    let options = Options::read("image.file", options, &FILE_OPTIONS)?;
+    let (sha256, reading) = (options.string("sha256")?, reading(&options)?);
+    let expression = expression(&options, &path.to_string_lossy());
     let context = Context::of(&lua)?;
     let images = Arc::clone(&context.images);
-    let image = context.blocking(move |engine| Image::file(&images, &path, sha256.as_deref(), &engine.interrupt));
+    let image =
+        context.blocking(move |engine| Image::file(&images, &path, sha256.as_deref(), reading, &engine.interrupt));
     Ok(AnyImage { image: image.await?, build: None, expression: Some(expression) })
 }
 
-/// `image.url(url, { sha256 = })`.
+/// `image.url(url, { sha256 =, format =, max_size = })`.
 fn url(_: &Lua, (url, options): (String, Value)) -> mlua::Result<AnyImage> {
-    let options = Options::read("image.url", options, &["sha256"])?;
+    let options = Options::read("image.url", options, &FILE_OPTIONS)?;
     let Some(sha256) = options.string("sha256")? else {
         return Err(Error::failed(format!("image.url: `{url}` needs a checksum"))
             .hint("image.url(url, { sha256 = \"...\" }); whoever publishes the image publishes it")
             .into());
     };
-    let expression = expression("image.url", &url, Some(&sha256));
-    Ok(AnyImage { image: Image::url(&url, &sha256)?, build: None, expression: Some(expression) })
+    let expression = expression(&options, &url);
+    Ok(AnyImage { image: Image::url(&url, &sha256, reading(&options)?)?, build: None, expression: Some(expression) })
 }
 
 /// `image.build { name =, inputs =, cmdline =, expression =, build = function(work) end }`.
@@ -80,12 +83,24 @@ fn build(lua: &Lua, options: Value) -> mlua::Result<AnyImage> {
     }
 }
 
-/// Writes a call with a text and perhaps a checksum.
-fn expression(function: &str, what: &str, sha256: Option<&str>) -> String {
-    let what = quoted(what.as_bytes());
-    match sha256 {
-        Some(sha256) => format!("{function}({what}, {{ sha256 = {} }})", quoted(sha256.as_bytes())),
-        None => format!("{function}({what})"),
+/// Reads how a file is to be read.
+fn reading(options: &Options) -> Result<Reading> {
+    let format = options.choice("format", &Format::NAMES)?.and_then(|name| Format::named(&name));
+    Ok(Reading { format, max_size: options.size("max_size")? })
+}
+
+/// Writes a call with the file and the options that it was called with.
+fn expression(options: &Options, what: &str) -> String {
+    let given = |name: &&str| match options.string(name) {
+        Ok(Some(value)) => Some(format!("{name} = {}", quoted(value.as_bytes()))),
+        _ => None,
+    };
+    let given: Vec<String> = FILE_OPTIONS.iter().filter_map(given).collect();
+    let (function, what) = (options.function(), quoted(what.as_bytes()));
+    if given.is_empty() {
+        format!("{function}({what})")
+    } else {
+        format!("{function}({what}, {{ {} }})", given.join(", "))
     }
 }
 
@@ -115,7 +130,7 @@ impl AnyImage {
             return context.blocking(move |engine| image.ready(&images, &engine.events, &engine.interrupt)).await;
         };
         if context.engine.hypervisor.is_simulated() {
-            return Ok(Ready { disk: PathBuf::new(), boot: None });
+            return Ok(Ready { disk: PathBuf::new(), format: Format::Qcow2, boot: None });
         }
         let claim = context.blocking(move |engine| images.claim(&image, &engine.events, &engine.interrupt)).await?;
         let workshop = match claim {

@@ -43,6 +43,10 @@ impl Options {
         self.table.as_ref().and_then(|table| table.raw_get(name).ok()).unwrap_or(Value::Nil)
     }
 
+    pub fn function(&self) -> &str {
+        self.function
+    }
+
     pub fn wrong(&self, name: &str, wanted: &str, value: &Value) -> Error {
         Error::failed(format!("{}: `{name}` must be {wanted}, not {}", self.function, shown(value)))
     }

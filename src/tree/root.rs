@@ -13,7 +13,7 @@ use super::reason::Reason;
 use super::shelf::{Entry, Kept, Unfinished};
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Boot, DiskState, DomainSpec, Image, Memory, SnapshotSpec};
-use crate::image::{Format, Ready};
+use crate::image::Ready;
 use crate::name::{MachineName, SnapshotName};
 
 /// The disk of every machine that snaptree defines.
@@ -90,8 +90,8 @@ impl Engine {
         }
 
         let layer = draft.add(self.store.new_file(&directory, &root.slug(), "qcow2")?);
-        let format = if self.hypervisor.is_simulated() { Format::Qcow2 } else { Format::of(&image.disk)? };
-        self.hypervisor.copy_image(&Image::new(&image.disk, format.as_str()), &layer, definition.disk)?;
+        let source = Image::new(&image.disk, image.format.as_str());
+        self.hypervisor.copy_image(&source, &layer, definition.disk)?;
         super::store::seal(&layer)?;
         let boot = image.boot.as_ref().map(|boot| self.copy_boot(boot, &mut draft)).transpose()?;
         let disk = draft.add(self.store.new_file(&directory, "disk", "qcow2")?);

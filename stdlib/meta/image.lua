@@ -6,12 +6,17 @@
 image = {}
 
 ---@class image.FileOptions
----@field sha256? string The checksum that the file must have, in hex.
+---@field sha256? string The checksum that the file must have as it is, packed or not, in hex.
+---@field format? "raw"|"qcow2"|"vdi"|"vmdk"|"vhd"|"vpc"|"vhdx"|"qed" default what the content tells. The format of the disk in it; "raw" takes the bytes as they are.
+---@field max_size? string default "1GiB", or 500 times the file's size where that is more. How large the disk may get when it is unpacked.
 
----Describes a qcow2 or raw file, with the guest agent in it.
+---Describes a disk image, with the guest agent in it: raw, qcow2, VDI, VMDK, VHD, VHDX or QED, also packed with gzip,
+---xz, zstd or bzip2, or as the one disk in an OVA or another tar archive. What has to be unpacked or converted is
+---kept in the cache.
 ---
 ---```lua
 ---local vm = machine("lab", { image = image.file("disk.qcow2") })
+---local old = machine("old", { image = image.file("appliance.ova", { max_size = "40GiB" }) })
 ---```
 ---@param path string A file of the host, relative to the directory in which snaptree was started.
 ---@param options? image.FileOptions
@@ -19,9 +24,11 @@ image = {}
 function image.file(path, options) end
 
 ---@class image.UrlOptions
----@field sha256 string The checksum, in hex; whoever publishes the image publishes it.
+---@field sha256 string The checksum of the file as it is published, in hex; whoever publishes the image publishes it.
+---@field format? "raw"|"qcow2"|"vdi"|"vmdk"|"vhd"|"vpc"|"vhdx"|"qed" default what the content tells. The format of the disk in it; "raw" takes the bytes as they are.
+---@field max_size? string default "1GiB", or 500 times the file's size where that is more. How large the disk may get when it is unpacked.
 
----Describes a download, which is fetched when a machine first needs it.
+---Describes a download, which is fetched when a machine first needs it. It may be packed as `image.file` says.
 ---
 ---```lua
 ---local vm = machine("lab", { image = image.url("https://example.org/disk.qcow2", { sha256 = "9f86d0..." }) })

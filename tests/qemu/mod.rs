@@ -9,6 +9,7 @@ mod failed;
 mod foreign;
 mod guest;
 mod host;
+mod images;
 mod kills;
 mod lab;
 mod live;

@@ -37,6 +37,10 @@ pub use ran::Ran;
 use tempfile::TempDir;
 use text::unindent;
 
+/// The smallest raw disks: a sector without anything on it, and one with something else.
+pub const DISK: &str = text::sector(&[0; 512]);
+pub const OTHER_DISK: &str = text::sector(&[1; 512]);
+
 /// One run of the binary, and what is expected of it.
 #[must_use = "a test does nothing until `run`"]
 pub struct Test {

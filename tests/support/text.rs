@@ -87,3 +87,11 @@ fn durations_and_the_directory_are_replaced() {
         assert_eq!(normalise(text, Path::new("/x/y")), expected);
     }
 }
+
+/// Makes text of bytes that are some, while compiling.
+pub const fn sector(bytes: &'static [u8; 512]) -> &'static str {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(_) => panic!("no text"),
+    }
+}

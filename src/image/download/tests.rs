@@ -2,7 +2,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use super::super::Image;
+use super::super::{Image, Reading};
 use super::*;
 use crate::tree::Event;
 
@@ -94,8 +94,9 @@ impl Desk {
                 other => format!("{other:?}"),
             })
         });
-        let ready = Image::url(url, SHA256)?.ready(&self.cache, &events, &Interrupt::default())?;
-        Ok(fs::read(ready.disk).unwrap())
+        let label = label(url)?;
+        let file = fetch(&self.cache, &label, url, SHA256, &events, &Interrupt::default())?;
+        Ok(fs::read(file).unwrap())
     }
 
     fn events(&self) -> Vec<String> {
@@ -191,7 +192,7 @@ fn an_interrupt_ends_a_download_from_a_silent_server() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/disk.raw", listener.local_addr().unwrap());
     let (desk, interrupt) = (Desk::new(), Interrupt::default());
-    let image = Image::url(&url, SHA256).unwrap();
+    let image = Image::url(&url, SHA256, Reading::default()).unwrap();
     let raised = interrupt.clone();
     let raise = thread::spawn(move || {
         thread::sleep(Duration::from_millis(200));

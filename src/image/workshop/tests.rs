@@ -46,7 +46,11 @@ fn sh(workshop: &Workshop, script: &str) -> Result<String> {
 fn a_finished_build_is_complete_and_leaves_no_workshop() {
     let bench = Bench::new();
     let workshop = bench.workshop();
-    sh(&workshop, "echo disk > disk.qcow2; echo k > vmlinuz; echo i > initrd; echo other > other; echo done").unwrap();
+    sh(
+        &workshop,
+        "printf 'QFI\\373\\0\\0\\0\\3' > disk.qcow2; echo k > vmlinuz; echo i > initrd; echo other > other; echo done",
+    )
+    .unwrap();
     let ready = workshop.finish().unwrap();
     assert_eq!(ready.boot.as_ref().unwrap().cmdline, "quiet");
     let directory = ready.disk.parent().unwrap();
@@ -103,7 +107,7 @@ fn an_interrupt_stops_the_command_and_all_that_it_started() {
     });
     let error = sh(&workshop, "sleep 60 & sleep 60").unwrap_err();
     raise.join().unwrap();
-    assert_eq!(error.kind, Kind::Interrupted);
+    assert_eq!(error.kind, crate::error::Kind::Interrupted);
     assert!(started.elapsed() < Duration::from_secs(4));
 }
 
@@ -132,6 +136,14 @@ fn a_build_without_a_disk_is_refused() {
     let bench = Bench::new();
     let error = bench.workshop().finish().unwrap_err().to_string();
     assert!(error.starts_with("the build of image `tiny` made no `disk.qcow2`"), "{error}");
+
+    let workshop = bench.workshop();
+    workshop.write("disk.qcow2", &[0; 512], 0o644).unwrap();
+    assert_eq!(
+        workshop.finish().unwrap_err().to_string(),
+        "the build of image `tiny` left a `disk.qcow2` that is no qcow2 image\n\
+         hint: convert it in the build function: qemu-img convert -O qcow2 disk.raw disk.qcow2"
+    );
 }
 
 #[test]

@@ -1,0 +1,214 @@
+//! Disks that were unpacked and converted, kept in the cache by what they were made of.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Seek};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::archive::Tar;
+use super::budget::Budget;
+use super::cache::{self, Record};
+use super::format::Format;
+use super::kind::{self, Compression, Kind, Trouble};
+use super::progress::Progress;
+use super::subject::Subject;
+use super::unpack::Pouring;
+use super::{ImageCache, Reading, Ready, alone, convert, whole};
+use crate::error::{Because, Result};
+use crate::stop::Interrupt;
+use crate::tree::Events;
+
+/// Changes when files are unpacked or converted to something else than before.
+const SCHEMA: u32 = 1;
+/// How many wrappings are taken off: an archive in a compressed archive has some three.
+pub const DEEPEST: usize = 4;
+
+/// A file that an image is, and how it is to be read.
+pub struct Given<'a> {
+    pub label: &'a str,
+    pub sha256: &'a str,
+    pub reading: &'a Reading,
+    pub events: &'a Events,
+    pub interrupt: &'a Interrupt,
+}
+
+/// What is to be done with a file.
+enum Step {
+    /// It is a disk that needs nothing else.
+    Use(Format),
+    Convert(Format),
+    Unpack(Compression),
+    Extract,
+}
+
+impl Given<'_> {
+    /// Returns the disk that was made of this file earlier.
+    pub fn lookup(&self, cache: &ImageCache) -> Option<Ready> {
+        let disk = self.place(cache);
+        let format = cache::read_record(&disk.with_extension("json"))?.format?;
+        disk.exists().then_some(Ready { disk, format, boot: None })
+    }
+
+    /// Returns the disk in the file at `path`: the file itself, or what was unpacked from it and converted. `verify` is
+    /// asked whether the file still is what it was, before anything made of it counts.
+    pub fn ready(&self, cache: &ImageCache, path: &Path, verify: &dyn Fn() -> Result<()>) -> Result<Ready> {
+        let subject = Subject::given(self.label);
+        let file = open(path)?;
+        let what = match self.step(&file, &subject)? {
+            Step::Use(format) => return Ok(Ready { disk: path.to_path_buf(), format, boot: None }),
+            Step::Convert(_) => "converting",
+            Step::Unpack(_) | Step::Extract => "unpacking",
+        };
+        if let Some(ready) = self.lookup(cache) {
+            return Ok(ready);
+        }
+        let _lock = cache.lock(&self.key(), self.label, self.events, self.interrupt)?;
+        if let Some(ready) = self.lookup(cache) {
+            return Ok(ready);
+        }
+        let work = cache.workplace(&self.key())?;
+        let mut progress = Progress::start(self.events, self.label, what);
+        let size = file.metadata().because(|| cannot_read(path))?.len();
+        let budget = Budget::new(self.label, size, self.reading.max_size, work.path());
+        let mut unwrapping = Unwrapping { given: self, work: work.path(), budget: &budget, progress: &mut progress };
+        let (disk, format) = unwrapping.disk(path.to_path_buf(), subject)?;
+        verify()?;
+        let ready = self.keep(cache, &disk, format)?;
+        progress.finish();
+        Ok(ready)
+    }
+
+    /// Says what is to be done with a file.
+    fn step(&self, file: &File, subject: &Subject) -> Result<Step> {
+        let failed = || format!("cannot read the image `{}`", self.label);
+        let refuse = |cause: String, hint: &str| Err(subject.refuse(&Trouble::new(cause, hint)));
+        let is_empty = file.metadata().because(failed)?.len() == 0;
+        let format = match (kind::tell(file).because(failed)?, self.reading.format) {
+            (Kind::Packed(compression), _) => return Ok(Step::Unpack(compression)),
+            (Kind::Tar, _) => return Ok(Step::Extract),
+            (_, Some(Format::Raw)) if !is_empty => Format::Raw,
+            (Kind::Other(trouble), _) => return Err(subject.refuse(&trouble)),
+            (Kind::Disk(told), Some(said)) if told != said => {
+                return refuse(format!("is {}, not {}", told.noun(), said.noun()), "leave the option `format` out");
+            }
+            (Kind::Unknown, Some(said)) => {
+                return refuse(format!("is not {}", said.noun()), "leave the option `format` out for a raw disk");
+            }
+            (Kind::Disk(told), _) => told,
+            (Kind::Unknown, None) => Format::Raw,
+        };
+        subject.accept(alone::check(file, format))?;
+        subject.accept(whole::check(file, format))?;
+        Ok(if matches!(format, Format::Raw | Format::Qcow2) { Step::Use(format) } else { Step::Convert(format) })
+    }
+
+    /// Moves a finished disk into the cache.
+    fn keep(&self, cache: &ImageCache, disk: &Path, format: Format) -> Result<Ready> {
+        let failed = || format!("cannot put image `{}` into the cache", self.label);
+        let place = self.place(cache);
+        let written = File::open(disk).because(failed)?;
+        fs::set_permissions(disk, Permissions::from_mode(0o644)).because(failed)?;
+        written.sync_all().because(failed)?;
+        let record = Record {
+            name: self.label.to_string(),
+            digest: format!("blake3:{}", self.key()),
+            inputs: self.inputs(),
+            created: cache::seconds_now(),
+            sizes: Default::default(),
+            cmdline: None,
+            format: Some(format),
+        };
+        // Without its record a disk does not count.
+        fs::rename(disk, &place).because(failed)?;
+        let text = serde_json::to_vec_pretty(&record).because(failed)?;
+        let draft = disk.with_extension("json");
+        fs::write(&draft, text).and_then(|()| fs::rename(&draft, place.with_extension("json"))).because(failed)?;
+        Ok(Ready { disk: place, format, boot: None })
+    }
+
+    fn inputs(&self) -> Value {
+        json!({ "schema": SCHEMA, "sha256": self.sha256, "format": self.reading.format })
+    }
+
+    fn key(&self) -> String {
+        blake3::hash(super::canonical(&self.inputs()).as_bytes()).to_hex().to_string()
+    }
+
+    fn place(&self, cache: &ImageCache) -> PathBuf {
+        cache.converted().join(self.key())
+    }
+}
+
+/// A file on its way to a disk.
+struct Unwrapping<'a> {
+    given: &'a Given<'a>,
+    work: &'a Path,
+    budget: &'a Budget,
+    progress: &'a mut Progress,
+}
+
+impl Unwrapping<'_> {
+    /// Takes one wrapping after the other off, until there is a disk that machines can be made from.
+    fn disk(&mut self, mut path: PathBuf, mut subject: Subject) -> Result<(PathBuf, Format)> {
+        for depth in 0..DEEPEST {
+            let file = open(&path)?;
+            let next = self.work.join(depth.to_string());
+            match self.given.step(&file, &subject)? {
+                Step::Use(format) => return Ok((path, format)),
+                Step::Convert(format) => {
+                    let Given { interrupt, .. } = self.given;
+                    let disk = convert::convert(&path, format, self.work, &subject, self.budget, interrupt)?;
+                    return Ok((disk, Format::Qcow2));
+                }
+                Step::Unpack(compression) => {
+                    self.unpack(&file, compression, &subject, &next)?;
+                    subject = subject.unpacked();
+                }
+                Step::Extract => {
+                    let tar = Tar::open(&file, &subject, self.given.interrupt)?;
+                    let name = tar.extract(&mut self.pouring(&subject, &mut |_| ()), &next)?;
+                    subject = subject.member(&name);
+                }
+            }
+            if path.starts_with(self.work) {
+                fs::remove_file(&path).because(|| format!("cannot remove `{}`", path.display()))?;
+            }
+            path = next;
+        }
+        match self.given.step(&open(&path)?, &subject)? {
+            Step::Use(format) => Ok((path, format)),
+            _ => Err(subject.refuse(&Trouble::new("is packed too often", "unpack it, and name the disk image inside"))),
+        }
+    }
+
+    fn unpack(&mut self, file: &File, compression: Compression, subject: &Subject, to: &Path) -> Result<()> {
+        let failed = |error: &io::Error| subject.damaged(error);
+        let total = file.metadata().map_err(|error| failed(&error))?.len();
+        let reader = compression.reader(file).map_err(|error| failed(&error))?;
+        let Self { progress, budget, given, .. } = self;
+        let mut at = file;
+        let mut seen = |_: &[u8]| {
+            if let Ok(done) = at.stream_position() {
+                progress.bytes(done, Some(total));
+            }
+        };
+        Pouring { budget, interrupt: given.interrupt, subject, seen: &mut seen }.write(reader, to).map(|_| ())
+    }
+
+    fn pouring<'a>(&'a self, subject: &'a Subject, seen: &'a mut dyn FnMut(&[u8])) -> Pouring<'a> {
+        Pouring { budget: self.budget, interrupt: self.given.interrupt, subject, seen }
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).because(|| cannot_read(path))
+}
+
+fn cannot_read(path: &Path) -> String {
+    format!("cannot read the image `{}`", path.display())
+}
+
+#[cfg(test)]
+mod tests;

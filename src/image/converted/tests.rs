@@ -1,0 +1,201 @@
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::image::unpack::tests::packed;
+use crate::image::{CachedKind, Image};
+use crate::tree::Event;
+
+/// A cache, and a directory for the files of strangers.
+struct Desk {
+    directory: tempfile::TempDir,
+    cache: ImageCache,
+    events: Arc<Mutex<Vec<String>>>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = ImageCache::open(&directory.path().join("cache")).unwrap();
+        Self { directory, cache, events: Arc::default() }
+    }
+
+    fn file(&self, content: &[u8]) -> PathBuf {
+        let path = self.directory.path().join("x");
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn image(&self, content: &[u8], format: Option<Format>) -> Image {
+        let reading = Reading { format, max_size: None };
+        Image::file(&self.cache, &self.file(content), None, reading, &Interrupt::default()).unwrap()
+    }
+
+    fn ready(&self, content: &[u8], format: Option<Format>) -> Result<Ready> {
+        let events = self.events.clone();
+        let events = Events::new(move |event| {
+            events.lock().unwrap().push(match event {
+                Event::ImageStarted { image, what } => format!("{what} {image}"),
+                Event::ImageFinished { .. } => "finished".into(),
+                Event::ImageFailed { .. } => "failed".into(),
+                Event::ImageProgress { .. } => return,
+                other => format!("{other:?}"),
+            })
+        });
+        self.image(content, format).ready(&self.cache, &events, &Interrupt::default())
+    }
+
+    #[track_caller]
+    fn refused(&self, content: &[u8], format: Option<Format>) -> String {
+        let error = self.ready(content, format).unwrap_err().to_string();
+        for directory in [self.cache.converted(), self.cache.work()] {
+            assert_eq!(fs::read_dir(directory).unwrap().count(), 0, "nothing is left");
+        }
+        error
+    }
+}
+
+const QCOW2: &[u8] = b"QFI\xfb\0\0\0\x03";
+
+fn qcow2() -> Vec<u8> {
+    let mut qcow2 = vec![0; 512];
+    qcow2[..QCOW2.len()].copy_from_slice(QCOW2);
+    qcow2
+}
+
+#[test]
+fn what_needs_no_unpacking_is_used_where_it_lies() {
+    let desk = Desk::new();
+    let file = desk.directory.path().canonicalize().unwrap().join("x");
+    let ready = |format| Ready { disk: file.clone(), format, boot: None };
+    assert_eq!(desk.ready(&qcow2(), None).unwrap(), ready(Format::Qcow2));
+    assert_eq!(desk.ready(&qcow2(), Some(Format::Qcow2)).unwrap(), ready(Format::Qcow2));
+    assert_eq!(desk.ready(&qcow2(), Some(Format::Raw)).unwrap(), ready(Format::Raw));
+    assert_eq!(desk.ready(&[0; 512], None).unwrap(), ready(Format::Raw));
+    assert_eq!(desk.ready(b"text", Some(Format::Raw)).unwrap(), ready(Format::Raw));
+    assert!(desk.events.lock().unwrap().is_empty());
+}
+
+#[test]
+fn what_is_packed_is_unpacked_once_and_kept_until_it_is_removed() {
+    let desk = Desk::new();
+    let twice = packed(Compression::Gzip, &packed(Compression::Xz, &qcow2()));
+    for _ in 0..2 {
+        let ready = desk.ready(&twice, None).unwrap();
+        assert_eq!((fs::read(&ready.disk).unwrap(), ready.format), (qcow2(), Format::Qcow2));
+    }
+    assert_eq!(*desk.events.lock().unwrap(), ["unpacking x", "finished"]);
+    let listed = desk.cache.list().unwrap();
+    assert_eq!(
+        listed.iter().map(|image| (image.name.as_str(), image.kind)).collect::<Vec<_>>(),
+        [("x", CachedKind::Converted)]
+    );
+    desk.cache.remove(&desk.cache.find("x").unwrap()).unwrap();
+    assert_eq!(fs::read_dir(desk.cache.converted()).unwrap().count(), 0);
+    desk.ready(&twice, None).unwrap();
+    assert_eq!(desk.events.lock().unwrap().len(), 4);
+}
+
+#[test]
+fn a_disk_in_an_archive_that_is_packed_is_found() {
+    let desk = Desk::new();
+    let mut builder = tar::Builder::new(Vec::new());
+    let disk = packed(Compression::Zstd, &[7; 1024]);
+    let mut header = tar::Header::new_gnu();
+    header.set_size(disk.len() as u64);
+    builder.append_data(&mut header, "disk.raw.zst", &disk[..]).unwrap();
+    let tar = packed(Compression::Bzip2, &builder.into_inner().unwrap());
+    let ready = desk.ready(&tar, None).unwrap();
+    assert_eq!((fs::read(&ready.disk).unwrap(), ready.format), (vec![7; 1024], Format::Raw));
+}
+
+#[test]
+fn the_format_that_is_said_has_to_be_the_one_that_is_told() {
+    let desk = Desk::new();
+    assert_eq!(
+        desk.refused(&qcow2(), Some(Format::Vdi)),
+        "cannot use image `x`: it is a qcow2 image, not a VDI image\nhint: leave the option `format` out"
+    );
+    assert_eq!(
+        desk.refused(&[7; 512], Some(Format::Vpc)),
+        "cannot use image `x`: it is not a VHD image\nhint: leave the option `format` out for a raw disk"
+    );
+    assert_eq!(
+        desk.refused(&packed(Compression::Gzip, &qcow2()), Some(Format::Vmdk)),
+        "cannot use image `x`: unpacked, it is a qcow2 image, not a VMDK image\nhint: leave the option `format` out"
+    );
+}
+
+#[test]
+fn what_is_inside_is_refused_by_name_and_leaves_nothing() {
+    let desk = Desk::new();
+    assert_eq!(
+        desk.refused(&packed(Compression::Xz, b"PK\x03\x04"), None),
+        "cannot use image `x`: unpacked, it is a ZIP archive\nhint: unpack it, and name the disk image inside"
+    );
+    assert_eq!(
+        desk.refused(&packed(Compression::Gzip, b""), None),
+        "cannot use image `x`: unpacked, it is empty\nhint: get it again: the download may have failed"
+    );
+    let mut backed = qcow2();
+    backed[8..16].copy_from_slice(&104u64.to_be_bytes());
+    backed[16..20].copy_from_slice(&4u32.to_be_bytes());
+    backed[104..108].copy_from_slice(b"/etc");
+    assert!(
+        desk.refused(&packed(Compression::Zstd, &backed), None).starts_with(
+            "cannot use image `x`: unpacked, it depends on the backing file `/etc`\nhint: flatten it first"
+        )
+    );
+    let cut = packed(Compression::Gzip, &qcow2());
+    assert!(desk.refused(&cut[..cut.len() - 1], None).starts_with("cannot unpack image `x`: it ends too early"));
+    let often = (0..5).fold(qcow2(), |inner, _| packed(Compression::Gzip, &inner));
+    assert!(desk.refused(&often, None).starts_with("cannot use image `x`: unpacked, it is packed too often"));
+    assert_eq!(desk.refused(b"", Some(Format::Raw)).lines().next().unwrap(), "cannot use image `x`: it is empty");
+}
+
+#[test]
+fn a_key_changes_with_the_format_only_where_the_content_tells_another() {
+    let desk = Desk::new();
+    let same = |content: &[u8], format| desk.image(content, None).digest == desk.image(content, Some(format)).digest;
+    assert!(same(&qcow2(), Format::Qcow2));
+    assert!(same(&[7; 512], Format::Raw));
+    assert!(same(&packed(Compression::Xz, &[7; 512]), Format::Raw));
+    assert!(!same(&qcow2(), Format::Raw));
+    assert!(!same(&packed(Compression::Xz, &qcow2()), Format::Raw));
+    let file = desk.image(&qcow2(), None).digest;
+    assert_eq!(desk.image(&qcow2(), Some(Format::Raw)).digest, format!("{file}+raw"));
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_not_kept() {
+    let desk = Desk::new();
+    let image = desk.image(&packed(Compression::Gzip, &qcow2()), None);
+    desk.file(&packed(Compression::Gzip, &[0; 512]));
+    let error = image.ready(&desk.cache, &Events::none(), &Interrupt::default()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("changed while it was read\nhint: run it again when nothing writes to the file any more")
+    );
+    assert!(desk.cache.list().unwrap().is_empty());
+}
+
+#[test]
+fn a_converted_download_is_found_without_the_download() {
+    let desk = Desk::new();
+    let packed = packed(Compression::Xz, &qcow2());
+    let sum: String = {
+        use sha2::Digest;
+        sha2::Sha256::digest(&packed).iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let download = desk.cache.downloads().join(&sum);
+    fs::write(&download, &packed).unwrap();
+    let image = |format| Image::url("http://127.0.0.1:1/x.xz", &sum, Reading { format, max_size: None }).unwrap();
+    let ready = |format| image(format).ready(&desk.cache, &Events::none(), &Interrupt::default());
+    let first = ready(None).unwrap();
+    assert_eq!(fs::read(&first.disk).unwrap(), qcow2());
+    fs::remove_file(download).unwrap();
+    assert_eq!(ready(None).unwrap(), first);
+    assert!(ready(Some(Format::Raw)).is_err(), "that is another disk, and nothing answers");
+    assert_eq!(image(Some(Format::Qcow2)).digest, image(None).digest);
+    assert_eq!(image(Some(Format::Raw)).digest, format!("{}+raw", image(None).digest));
+}
