@@ -1,6 +1,9 @@
 //! The one error type: what failed, why, and how to mend it.
 
+use std::any::Any;
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 /// Says what sort of failure an [`Error`] is, and so which exit code it ends in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,24 @@ impl Kind {
     }
 }
 
+/// What a script that catches an error gets, apart from what the error says.
+#[derive(Clone)]
+pub enum Raised {
+    /// The value that the script raised; only the room that runs scripts can look into it.
+    Value(Arc<dyn Any + Send + Sync>),
+    /// All that failed at the same time.
+    Together(Arc<Vec<Error>>),
+}
+
+impl fmt::Debug for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Raised::Value(_) => f.write_str("Value"),
+            Raised::Together(errors) => f.debug_tuple("Together").field(errors).finish(),
+        }
+    }
+}
+
 /// A failure with its name, its causes and a hint.
 #[derive(Clone, Debug)]
 pub struct Error {
@@ -48,6 +69,8 @@ pub struct Error {
     pub traceback: Vec<String>,
     /// What else failed at the same time.
     pub others: Vec<Error>,
+    /// What stands for it in the script, where that is not the error itself.
+    pub raised: Option<Raised>,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -63,6 +86,7 @@ impl Error {
             location: None,
             traceback: Vec::new(),
             others: Vec::new(),
+            raised: None,
         }
     }
 
@@ -87,13 +111,16 @@ impl Error {
     }
 
     /// Reports several failures as one, in the given order; nothing when there are none.
-    pub fn together(mut errors: Vec<Error>) -> Option<Self> {
-        if errors.is_empty() {
-            return None;
+    pub fn together(errors: Vec<Error>) -> Option<Self> {
+        let (first, others) = errors.split_first()?;
+        let mut whole = first.clone();
+        if !others.is_empty() {
+            // What one raised, others who waited for it may have raised again.
+            let mut told = HashSet::from([first.to_string()]);
+            whole.others.extend(others.iter().filter(|other| told.insert(other.to_string())).cloned());
+            whole.raised = Some(Raised::Together(Arc::new(errors)));
         }
-        let mut first = errors.remove(0);
-        first.others.extend(errors);
-        Some(first)
+        Some(whole)
     }
 
     /// Adds the cause of everything said so far.

@@ -289,7 +289,7 @@ fn quiet_says_nothing_and_verbose_shows_output() {
 
 #[test]
 fn stubs_are_written_for_editors() {
-    let written = |directory: &str| format!("Wrote 15 files into `{directory}`.\n");
+    let written = |directory: &str| format!("Wrote 17 files into `{directory}`.\n");
     let test = Test::new().no_connect();
     test.again().args(["stubs"]).stderr(&written(".snaptree/meta")).run();
     let file = |name: &str| std::fs::read_to_string(test.path().join(name));

@@ -346,3 +346,39 @@ fn a_users_name_and_password_are_quoted_for_the_database() {
         )
         .run();
 }
+
+#[test]
+fn os_exit_ends_a_script_with_its_code_and_leaves_nothing_that_runs() {
+    for (code, status) in [("", 0), ("0", 0), ("true", 0), ("false", 1), ("7", 7), ("3.0, true", 3)] {
+        Test::new()
+            .script(&format!(
+                "print 'on' pcall(os.exit{}) print 'not reached'",
+                if code.is_empty() { String::new() } else { format!(", {code}") }
+            ))
+            .args(["run", "script.lua"])
+            .status(status)
+            .stdout("on\n")
+            .run();
+    }
+    let lab = Test::new();
+    let ran = lab
+        .script(
+            r#"
+            local base = machine("lab", { image = require "images.tiny" {} }):root("base")
+            parallel {
+              function() base:branch("slow", function(guest) guest:run "sleep 60" end) end,
+              function() base:branch("web", function(guest)
+                guest:run "true"
+                coroutine.wrap(function() os.exit(7) end)()
+              end) end,
+            }
+            "#,
+        )
+        .args(["run", "--quiet", "script.lua"])
+        .status(7)
+        .run();
+    assert_eq!(ran.domains(), ["lab"]);
+    ran.again().args(["eval", "os.exit(3)"]).status(3).run();
+    ran.again().args(["repl"]).stdin("1\nos.exit(4)\n2\n").stdout("1\n").status(4).run();
+    ran.again().script("param('n', 1) os.exit(2)").args(["run", "--set", "n=2", "script.lua"]).status(2).run();
+}

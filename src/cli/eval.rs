@@ -20,8 +20,8 @@ impl Eval {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let orders = Orders::default();
         let (asks, lines) = repl::evaluate(ui, &self.expression);
-        lua::run_prompt(&settings(&session, &orders), None, asks, |error| Err(error.clone()))?;
+        let code = lua::run_prompt(&settings(&session, &orders), None, asks, |error| Err(error.clone()))?;
         lines.end()?;
-        Ok(0)
+        Ok(code)
     }
 }

@@ -30,7 +30,8 @@ impl Plan {
         let printed = ui.events().only(|event| {
             matches!(event, Event::Printed(_) | Event::Note(_) | Event::MachineDeclared { .. } | Event::ByChance { .. })
         });
-        let mut planned = lua::plan_script(self.script.settings(&session, 1, &orders), self.script.source(), &printed)?;
+        let program = self.script.read()?;
+        let mut planned = lua::plan_script(self.script.settings(&session, 1, &orders), &program, &printed)?;
         if let Some(failure) = planned.failure {
             return Err(failure);
         }

@@ -49,12 +49,12 @@ impl Repl {
             lua::run_prompt(&settings, script, asks, |error| {
                 ui.error(error);
                 Ok(())
-            })?;
+            })
         } else {
             let (asks, lines) = repl::read(ui);
-            lua::run_prompt(&settings, script, asks, |error| Err(error.clone()))?;
+            let code = lua::run_prompt(&settings, script, asks, |error| Err(error.clone()))?;
             lines.end()?;
+            Ok(code)
         }
-        Ok(0)
     }
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::script::Script;
 use super::session::{AtCtrlC, Session};
 use crate::error::{Error, Result};
-use crate::lua::{self, Door, Orders, Planned, Settings};
+use crate::lua::{self, Door, Orders, Planned, Program, Settings};
 use crate::repl;
 use crate::tree::Event;
 use crate::ui::Ui;
@@ -50,21 +50,25 @@ impl Run {
 
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let orders = self.script.orders(self.frozen);
-        let planned = self.plan(&session, ui, &orders)?;
+        let program = self.script.read()?;
+        let planned = self.plan(&session, ui, &orders, &program)?;
         let settings = Settings {
             keep_failed: self.on_error != OnError::Clean,
             door: self.door(&session, ui)?,
             ..self.script.settings(&session, self.jobs, &orders)
         };
-        let machines = lua::run_script(settings, self.script.source(), planned.as_ref())?;
+        let ended = lua::run_script(settings, &program, planned.as_ref())?;
+        if let Some(code) = ended.exit_code.filter(|code| *code != 0) {
+            return Ok(code);
+        }
         let mut trees = Vec::new();
-        for machine in &machines {
+        for machine in &ended.machines {
             // One that is left alone need not be there.
             if session.engine.machine(machine)?.is_some() {
                 trees.extend(session.engine.trees(Some(machine))?);
             }
         }
-        ui.progress_trees(&trees, machines.len() > 1);
+        ui.progress_trees(&trees, ended.machines.len() > 1);
         Ok(0)
     }
 
@@ -86,7 +90,7 @@ impl Run {
     }
 
     /// Goes through the script without a word first, where the orders can be wrong: nothing must be built then.
-    fn plan(&self, session: &Session, ui: &Ui, orders: &Orders) -> Result<Option<Planned>> {
+    fn plan(&self, session: &Session, ui: &Ui, orders: &Orders, program: &Program) -> Result<Option<Planned>> {
         if !orders.need_a_plan() {
             return Ok(None);
         }
@@ -95,8 +99,7 @@ impl Run {
         let warnings = ui
             .events()
             .only(move |event| is_frozen && matches!(event, Event::MachineDeclared { .. } | Event::ByChance { .. }));
-        let mut planned =
-            lua::plan_script(self.script.settings(session, self.jobs, orders), self.script.source(), &warnings)?;
+        let mut planned = lua::plan_script(self.script.settings(session, self.jobs, orders), program, &warnings)?;
         planned.check(orders)?;
         if self.frozen {
             if let Some(failure) = planned.failure {

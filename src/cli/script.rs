@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::session::Session;
+use crate::error::Result;
 use crate::lua::{self, Orders, Settings};
 
 /// A script, and what is said of it.
@@ -66,7 +67,7 @@ impl Script {
         }
     }
 
-    pub fn source(&self) -> lua::Script<'_> {
-        lua::Script { file: &self.script, arguments: &self.arguments }
+    pub fn read(&self) -> Result<lua::Program<'_>> {
+        lua::Script { file: &self.script, arguments: &self.arguments }.read()
     }
 }

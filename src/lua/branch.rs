@@ -7,11 +7,11 @@ use futures_util::future::join_all;
 use mlua::{Function, Lua, Table, UserDataMethods, Value};
 
 use super::context::Context;
-use super::error::from_lua;
 use super::guest::{Divergence, Guest};
 use super::options::Options;
 use super::plan;
 use super::prompt::{Door, post_mortem};
+use super::raised::Call;
 use super::snapshot::Snapshot;
 use crate::error::{Error, Kind, Result};
 use crate::name::{SnapshotName, SnapshotPath};
@@ -338,13 +338,12 @@ async fn run(lua: &Lua, context: &Arc<Context>, step: &Function, session: Arc<Se
         }
     };
     let guest = Guest::new(session, Arc::clone(&divergence));
-    let thread = lua.create_thread(step.clone()).map_err(|error| from_lua(&error))?;
-    let _in_step = context.enter_step(&thread);
-    let running = thread.into_async::<()>(guest).map_err(|error| from_lua(&error))?;
+    let call = Call::new(lua, step.clone(), guest)?;
+    let _in_step = context.enter_step(call.thread());
     tokio::select! {
         biased;
         reason = divergence.raised() => Ok(Ended::Diverged(reason)),
         error = overdue => Err(error),
-        ended = running => ended.map(|()| Ended::Finished).map_err(|error| from_lua(&error)),
+        ended = call.end::<()>() => ended.map(|()| Ended::Finished),
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mlua::Lua;
+use tokio::sync::watch;
 
 use super::budget::{Budget, memory_of_host};
 use super::contents::Contents;
@@ -32,6 +33,8 @@ pub struct Context {
     /// What went into guests, where somebody may want it written down.
     pub contents: Arc<Contents>,
     pub endings: Endings,
+    /// The exit code with which the script has ended itself.
+    pub exit: Arc<watch::Sender<Option<i32>>>,
     declared: Mutex<Declared>,
     /// The coroutines in which steps run now.
     steps: Mutex<HashSet<usize>>,
@@ -104,6 +107,7 @@ impl Context {
             prompts: Arc::default(),
             contents: Arc::default(),
             endings: Endings::default(),
+            exit: Arc::default(),
             declared: Mutex::default(),
             steps: Mutex::default(),
             calls: Arc::default(),
@@ -121,10 +125,22 @@ impl Context {
             prompts: Arc::clone(&self.prompts),
             contents: Arc::clone(&self.contents),
             endings: Endings::default(),
+            exit: Arc::clone(&self.exit),
             declared: Mutex::default(),
             steps: Mutex::default(),
             calls: Arc::default(),
         }
+    }
+
+    /// Waits until the script ends itself.
+    pub async fn exited(&self) {
+        // The sender lives as long as this.
+        let _ = self.exit.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Returns the exit code with which the script has ended itself.
+    pub fn exit_code(&self) -> Option<i32> {
+        *self.exit.borrow()
     }
 
     /// Returns the context of a runtime: that of the connection that the script was started with.

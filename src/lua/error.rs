@@ -97,7 +97,7 @@ pub fn read_only(what: &str, key: &Value) -> mlua::Error {
 }
 
 /// Takes a message of Lua's own apart: `script.lua:12: what`.
-fn said(message: &str) -> Error {
+pub fn said(message: &str) -> Error {
     let (place, rest) = match split_place(message) {
         Some((place, rest)) => (Some(place), rest),
         None => (None, message),
@@ -111,8 +111,8 @@ fn said(message: &str) -> Error {
         }
     }
     error.location = place.filter(|place| !place.starts_with(STDLIB)).map(str::to_string);
-    if rest.starts_with("table: 0x") {
-        error.message = "the script raised a table, not a message".to_string();
+    if rest == "not enough memory" {
+        error.hint = Some("a script may take half of the memory that is free when it begins".into());
     }
     if rest.contains("attempt to yield across a C-call boundary") {
         error.message = "a call that waits for a guest was made where Lua cannot wait".to_string();
@@ -130,7 +130,7 @@ fn split_place(message: &str) -> Option<(&str, &str)> {
 }
 
 /// Adds the user's own frames of a traceback to an error that has no place yet.
-fn located(mut error: Error, traceback: &str) -> Error {
+pub fn located(mut error: Error, traceback: &str) -> Error {
     if error.location.is_none() {
         let mut frames = frames(traceback).into_iter();
         error.location = frames.next();

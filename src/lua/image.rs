@@ -10,6 +10,7 @@ use super::context::Context;
 use super::error::from_lua;
 use super::options::Options;
 use super::prompt::quoted;
+use super::raised::Call;
 use crate::error::{Error, Result};
 use crate::image::{Claim, Format, Image, Reading, Ready, Workshop};
 
@@ -138,13 +139,12 @@ impl AnyImage {
             Claim::Build(workshop) => workshop,
         };
         let work = Work(Arc::new(Mutex::new(Some(workshop))));
-        let thread = lua.create_thread(build.clone()).map_err(|error| from_lua(&error))?;
-        let built = match thread.into_async::<()>(work.clone()) {
-            Ok(running) => running.await,
+        let built = match Call::new(lua, build.clone(), work.clone()) {
+            Ok(call) => call.end::<()>().await,
             Err(error) => Err(error),
         };
         let workshop = work.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        built.map_err(|error| from_lua(&error))?;
+        built?;
         match workshop {
             Some(workshop) => context.blocking(move |_| workshop.finish()).await,
             None => Err(Error::bug("a workshop was closed while it was used")),

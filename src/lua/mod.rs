@@ -13,6 +13,7 @@ mod control;
 mod domain;
 mod endings;
 mod error;
+mod failure;
 mod fork;
 mod guest;
 mod host;
@@ -25,9 +26,13 @@ mod parallel;
 mod params;
 mod plan;
 mod prompt;
+mod raised;
 mod require;
 mod snapshot;
+mod source;
 mod take;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod tree;
 
@@ -35,13 +40,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mlua::{HookTriggers, Lua, MultiValue, Value, VmState};
+use mlua::chunk::ChunkMode;
+use mlua::{Function, HookTriggers, Lua, MultiValue, Table, Thread, Value, VmState};
 
 use crate::error::{Because, Error, Kind, Result};
 use crate::image::ImageCache;
 use crate::name::MachineName;
 use crate::stop::Interrupt;
 use crate::tree::{Engine, Event, Events};
+use budget::memory_of_host;
 use connection::Connections;
 use context::{Context, OnFailure};
 use control::{Control, no_such_param};
@@ -49,7 +56,10 @@ pub use control::{Orders, Planned};
 use error::from_lua;
 pub use manual::stubs;
 pub use prompt::{Asker, Asks, Door, conversation, is_whole, run_prompt};
+use raised::Call;
 use require::Modules;
+pub use source::UTF8_MARK;
+use source::read_script;
 pub use tokens::{Kind as TokenKind, tokens};
 
 /// Opens another connection, by its URI.
@@ -79,27 +89,49 @@ pub struct Script<'a> {
     pub arguments: &'a [String],
 }
 
-/// Runs a script to its end; returns the machines that it declared.
+/// A script that was read: it may come through a pipe, which gives it once.
+pub struct Program<'a> {
+    script: Script<'a>,
+    text: Vec<u8>,
+}
+
+impl<'a> Script<'a> {
+    pub fn read(self) -> Result<Program<'a>> {
+        Ok(Program { script: self, text: read_script(self.file)? })
+    }
+}
+
+/// How a script ended that did not fail.
+pub struct Ended {
+    /// The machines that it declared.
+    pub machines: Vec<MachineName>,
+    /// What `os.exit` said, where the script called it.
+    pub exit_code: Option<i32>,
+}
+
+/// Runs a script to its end.
 ///
 /// `planned` is what a plan of it has told, which orders other than parameters need.
-pub fn run_script(settings: Settings, script: Script, planned: Option<&Planned>) -> Result<Vec<MachineName>> {
+pub fn run_script(settings: Settings, program: &Program, planned: Option<&Planned>) -> Result<Ended> {
     let context = settings.context(Control::running(settings.orders, planned))?;
-    State::new(&context, Arc::clone(&settings.connect), settings.modules(Some(script)))?.execute(script)?;
-    match context.control.params.unasked() {
+    let modules = settings.modules(Some(program.script));
+    State::new(&context, Arc::clone(&settings.connect), modules)?.execute(program)?;
+    let exit_code = context.exit_code();
+    match context.control.params.unasked().filter(|_| exit_code.is_none()) {
         Some(key) => Err(no_such_param(key, &context.control.params.asked())),
-        None => Ok(context.machines()),
+        None => Ok(Ended { machines: context.machines(), exit_code }),
     }
 }
 
 /// Finds out what a run of a script would build, and changes nothing; `events` gets what the script prints.
-pub fn plan_script(settings: Settings, script: Script, events: &Events) -> Result<Planned> {
+pub fn plan_script(settings: Settings, program: &Program, events: &Events) -> Result<Planned> {
     let control = Arc::new(Control::planning(settings.orders));
     let engine = Arc::new(settings.engine.planning(events.clone()));
     let images = Arc::new(ImageCache::looking(settings.cache));
     let (open, muted) = (Arc::clone(&settings.connect), events.clone());
     let connect: Connector = Arc::new(move |uri| Ok(Arc::new(open(uri)?.planning(muted.clone()))));
     let context = Arc::new(Context::new(engine, images, settings.jobs, control, OnFailure::default()));
-    match State::new(&context, connect, settings.modules(Some(script)))?.execute(script) {
+    match State::new(&context, connect, settings.modules(Some(program.script)))?.execute(program) {
         Err(error) if error.kind == Kind::Interrupted => Err(error),
         ended => Ok(context.control.planned(ended.err())),
     }
@@ -139,38 +171,56 @@ impl State {
         Ok(Self { runtime, lua, context: Arc::clone(context), connections })
     }
 
-    fn execute(self, script: Script) -> Result<()> {
-        let Script { file, arguments } = script;
-        let source = read_script(file)?;
-        self.context.control.loaded(&source);
-        let interrupt = self.context.engine.interrupt.clone();
+    fn execute(self, program: &Program) -> Result<()> {
+        let Script { file, arguments } = program.script;
+        self.context.control.loaded(&program.text);
+        let context = Arc::clone(&self.context);
+        let interrupt = context.engine.interrupt.clone();
         let name = format!("@{}", file.display());
         let lua = &self.lua;
         let result = self.runtime.block_on(async {
-            let running = async {
-                set_arguments(lua, file, arguments)?;
-                let main = lua.load(source).set_name(name).into_function()?;
-                main.call_async::<()>(MultiValue::from_iter(strings(lua, arguments)?)).await
-            };
+            set_arguments(lua, file, arguments).map_err(|error| from_lua(&error))?;
+            let main = lua
+                .load(&program.text)
+                .set_name(name)
+                .set_mode(ChunkMode::Text)
+                .into_function()
+                .map_err(|error| from_lua(&error))?;
+            let arguments = strings(lua, arguments).map_err(|error| from_lua(&error))?;
+            let running = Call::new(lua, main, MultiValue::from_iter(arguments))?.end::<()>();
             tokio::select! {
                 biased;
-                () = self.context.prompts.interrupted(&interrupt) => Err(Error::interrupted()),
-                ended = running => ended.map_err(|error| from_lua(&error)),
+                () = context.prompts.interrupted(&interrupt) => Err(Error::interrupted()),
+                () = context.exited() => {
+                    interrupt.raise();
+                    Ok(())
+                }
+                ended = running => ended,
             }
         });
+        if context.exit_code().is_some() {
+            // What is under way ends as after an interrupt.
+            interrupt.raise();
+        }
+        drop_abandoned(lua);
+        if context.exit_code().is_some() {
+            drop(self);
+            interrupt.lower();
+            return Ok(());
+        }
         interrupt.check()?;
         result
     }
 }
 
-/// Reads a script; a first line for the kernel is a comment.
-fn read_script(file: &Path) -> Result<Vec<u8>> {
-    let mut source = std::fs::read(file)
-        .map_err(|cause| Error::usage(format!("cannot read the script `{}`", file.display())).cause(cause))?;
-    if source.starts_with(b"#!") {
-        source.splice(..2, *b"--");
+/// Drops what coroutines hold that were given up: builders and forks, which would outlive the process. Of those in each
+/// other, each collection finds the next one.
+fn drop_abandoned(lua: &Lua) {
+    const DEEPEST: usize = 8;
+    for _ in 0..DEEPEST {
+        // A finalizer that fails has nobody to tell.
+        let _ = lua.gc_collect();
     }
-    Ok(source)
 }
 
 async fn interrupted(interrupt: &Interrupt) {
@@ -193,6 +243,10 @@ fn set_arguments(lua: &Lua, script: &Path, arguments: &[String]) -> mlua::Result
 /// Makes a Lua state with the API in it.
 fn state(context: &Arc<Context>, connections: Arc<Connections>, modules: Modules) -> mlua::Result<Lua> {
     let lua = Lua::new();
+    if let Some(free) = memory_of_host() {
+        // A script without an end is to fail, and not the guests beside it.
+        lua.set_memory_limit(usize::try_from(free / 2).unwrap_or(usize::MAX))?;
+    }
     lua.set_app_data(Arc::clone(context));
     lua.set_app_data(Arc::clone(&connections));
     lua.set_app_data(modules.clone());
@@ -203,12 +257,17 @@ fn state(context: &Arc<Context>, connections: Arc<Connections>, modules: Modules
     globals.set("host", host::table(&lua)?)?;
     globals.set("parallel", lua.create_async_function(parallel::parallel)?)?;
     globals.set("param", lua.create_function(params::param)?)?;
-    globals.set("print", lua.create_function(print)?)?;
-    globals.get::<mlua::Table>("os")?.set("exit", lua.create_function(exit)?)?;
+    globals.set("debug", lua.create_table_from([("traceback", lua.create_function(raised::traceback)?)])?)?;
+    globals.get::<mlua::Table>("os")?.set("exit", lua.create_async_function(exit)?)?;
     options::install(&lua)?;
-    require::install(&lua, modules)?;
     let prelude = lua.load(include_str!("prelude.lua")).set_name(format!("@{}/prelude.lua", error::STDLIB));
-    prelude.call::<()>((lua.create_function(is_pending)?, lua.create_function(caught)?))?;
+    let traceback = lua.create_function(|lua, ()| lua.traceback(None, 0))?;
+    let is_pending = lua.create_function(is_pending)?;
+    let caught = lua.create_function(raised::caught)?;
+    let (print, abandon) = (lua.create_function(print)?, lua.create_function(abandon)?);
+    let (guard, resumed_by) = prelude.call((is_pending, caught, traceback, print, abandon))?;
+    raised::install(&lua, guard)?;
+    require::install(&lua, modules, resumed_by)?;
     interrupt_loops(&lua, context.engine.interrupt.clone())?;
     Ok(lua)
 }
@@ -231,24 +290,27 @@ fn is_pending(_: &Lua, value: Value) -> mlua::Result<bool> {
     Ok(matches!(value, Value::LightUserData(pointer) if pointer == Lua::poll_pending()))
 }
 
-/// Replaces an error of ours by one that reads well; what else a script raises is its own affair.
-fn caught(_: &Lua, value: Value) -> mlua::Result<Value> {
-    Ok(match value {
-        Value::Error(error) => Value::Error(Box::new(from_lua(&error).into())),
-        other => other,
-    })
-}
-
-fn print(lua: &Lua, values: MultiValue) -> mlua::Result<()> {
-    let tostring: mlua::Function = lua.globals().get("tostring")?;
-    let text = |value| tostring.call::<mlua::LuaString>(value).map(|text| text.to_string_lossy());
-    let texts = values.into_iter().map(text).collect::<mlua::Result<Vec<String>>>()?;
-    Context::of(lua)?.engine.events.emit(Event::Printed(texts.join("\t")));
+fn print(lua: &Lua, line: mlua::LuaString) -> mlua::Result<()> {
+    Context::of(lua)?.engine.events.emit(Event::Printed(line.to_string_lossy()));
     Ok(())
 }
 
-fn exit(_: &Lua, _: MultiValue) -> mlua::Result<()> {
-    Err(Error::failed("os.exit is not available: it would leave builders behind")
-        .hint("return ends the script, and error(\"why\") ends it as failed")
-        .into())
+/// Makes what closes a coroutine in which somebody waited; it is no Lua, which an interrupt would stop.
+fn abandon(lua: &Lua, close: Function) -> mlua::Result<Function> {
+    lua.create_function(move |_, waiting: Table| match waiting.raw_get::<Option<Thread>>("thread")? {
+        Some(thread) => close.call::<()>(thread),
+        None => Ok(()),
+    })
+}
+
+/// `os.exit(code)`: ends the script, and what it has begun, without a word.
+async fn exit(lua: Lua, code: Value) -> mlua::Result<()> {
+    let code = match &code {
+        Value::Nil | Value::Boolean(true) => Some(0),
+        Value::Boolean(false) => Some(1),
+        code => lua.coerce_integer(code.clone())?.map(|code| code as i32),
+    };
+    let code = code.ok_or_else(|| Error::failed("os.exit: the code must be true, false or a whole number"))?;
+    Context::of(&lua)?.exit.send_replace(Some(code));
+    std::future::pending().await
 }

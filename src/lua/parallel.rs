@@ -5,6 +5,7 @@ use mlua::{Function, Lua, Table, Value};
 
 use super::context::Context;
 use super::error::from_lua;
+use super::raised::Call;
 use crate::error::{Error, Result};
 
 /// Runs every function of a table at the same time; returns a table with what each returned, under its key. When some
@@ -20,14 +21,14 @@ pub async fn parallel(lua: Lua, functions: Value) -> mlua::Result<Table> {
     let functions = functions_of(&functions)?;
     let mut running = Vec::with_capacity(functions.len());
     for (key, function) in functions {
-        let thread = lua.create_thread(function)?.into_async::<Value>(())?;
-        running.push(async move { (key, thread.await) });
+        let call = Call::new(&lua, function, ())?;
+        running.push(async move { (key, call.end::<Value>().await) });
     }
     let (results, mut failures) = (lua.create_table()?, Vec::new());
     for (key, ended) in join_all(running).await {
         match ended {
             Ok(value) => results.set(key, value)?,
-            Err(error) => failures.push(from_lua(&error)),
+            Err(error) => failures.push(error),
         }
     }
     match Error::together(failures) {

@@ -1,32 +1,83 @@
 -- Fits Lua's own libraries to functions that wait for guests, and to errors and lines that come from Rust.
-local is_pending, caught = ...
+local is_pending, caught, traceback, emit, abandon = ...
 
 -- What a script writes and what it prints come in one order, also where they go into a pipe.
 io.stdout:setvbuf "no"
 
+function print(...)
+  local texts = table.pack(...)
+  for n = 1, texts.n do
+    texts[n] = tostring(texts[n])
+  end
+  emit(table.concat(texts, "\t"))
+end
+
+-- What a script catches of an error that comes out of Rust: the very value that was raised where it was a script that
+-- raised it, and an error object, which reads as it would at the end of the run, where it was not.
+local function original(failure)
+  if type(failure) ~= "userdata" then
+    return failure
+  end
+  local known = caught(failure)
+  if type(known) == "table" then
+    return known.value
+  end
+  return known or failure
+end
+
 -- A coroutine of the script's own may call what waits for a guest: what such a call yields while it waits is not
 -- meant for the script, and is passed on to the one who runs the script.
-local resume, yield, create, status, close =
-  coroutine.resume, coroutine.yield, coroutine.create, coroutine.status, coroutine.close
+local resume, yield, create, status, close, running =
+  coroutine.resume, coroutine.yield, coroutine.create, coroutine.status, coroutine.close, coroutine.running
+
+-- Who resumed a coroutine last.
+local resumed_by = setmetatable({}, { __mode = "k" })
+
+-- A coroutine that waits ends together with the one that it waits in.
+local Waiting = { __close = abandon(close) }
+
+local function result(ok, first, ...)
+  if ok then
+    return true, first, ...
+  end
+  return false, original(first)
+end
 
 local function pass_on(thread, ok, first, ...)
-  if ok and is_pending(first) then
-    yield(first)
-    return pass_on(thread, resume(thread))
+  if not (ok and is_pending(first)) then
+    return result(ok, first, ...)
   end
-  return ok, first, ...
+  local waiting <close> = setmetatable({ thread = thread }, Waiting)
+  local results
+  repeat
+    yield(first)
+    results = table.pack(resume(thread))
+  until not (results[1] and is_pending(results[2]))
+  waiting.thread = nil
+  return result(table.unpack(results, 1, results.n))
 end
 
 function coroutine.resume(thread, ...)
+  if type(thread) == "thread" then
+    resumed_by[thread] = running()
+  end
   return pass_on(thread, resume(thread, ...))
+end
+
+function coroutine.close(...)
+  return result(close(...))
 end
 
 local function values(thread, ok, first, ...)
   if ok then
     return first, ...
   end
-  if status(thread) ~= "dead" then
-    close(thread)
+  if status(thread) == "dead" then
+    -- What closing it raises takes the place of what ended it.
+    local closed, failure = coroutine.close(thread)
+    if not closed then
+      first = failure
+    end
   end
   error(first, 0)
 end
@@ -38,22 +89,37 @@ function coroutine.wrap(body)
   end
 end
 
--- An error that a script catches reads as it would at the end of the run, without the traceback of our insides.
 local pcall_, xpcall_ = pcall, xpcall
 
-local function clean(ok, first, ...)
-  if ok then
-    return true, first, ...
-  end
-  return false, caught(first)
-end
-
 function pcall(...)
-  return clean(pcall_(...))
+  return result(pcall_(...))
 end
 
 function xpcall(body, handler, ...)
+  if type(handler) ~= "function" then
+    error(("bad argument #2 to 'xpcall' (function expected, got %s)"):format(type(handler)), 2)
+  end
   return xpcall_(body, function(failure)
-    return handler(caught(failure))
+    return handler(original(failure))
   end, ...)
 end
+
+-- Runs a function in a coroutine that Rust began for `parent`. What it raises becomes its result, in a table with the
+-- calls that were under way.
+local function guard(parent, body, ...)
+  resumed_by[running()] = parent
+  local calls
+  local function outcome(ok, first, ...)
+    if ok then
+      return true, first, ...
+    end
+    return false, { value = first, traceback = calls }
+  end
+  return outcome(xpcall_(body, function(failure)
+    calls = traceback()
+    -- What is closed on the way out gets it as it was raised.
+    return failure
+  end, ...))
+end
+
+return guard, resumed_by

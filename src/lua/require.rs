@@ -1,14 +1,18 @@
 //! `require`: modules beside the script, then the user's own, then the ones in the binary.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use include_dir::{Dir, include_dir};
-use mlua::{Lua, Table, Value};
+use mlua::chunk::ChunkMode;
+use mlua::{Lua, Table, UserData, UserDataMethods, UserDataRef, Value};
+use tokio::sync::Notify;
 
 use super::context::Context;
 use super::error::STDLIB;
-use super::manual::META;
-use super::manual::Manual;
+use super::manual::{META, Manual};
+use super::raised::original;
+use super::source;
 use crate::error::{Because, Error, Result};
 
 pub static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/stdlib");
@@ -26,26 +30,64 @@ struct Found {
     name: String,
 }
 
-/// Replaces Lua's `require` by one whose modules may wait for guests while they load.
-pub fn install(lua: &Lua, modules: Modules) -> mlua::Result<()> {
-    let loaded: Table = lua.globals().get::<Table>("package")?.get("loaded")?;
-    let require = lua.create_async_function(move |lua, name: String| {
-        let (modules, loaded) = (modules.clone(), loaded.clone());
-        async move {
-            let present: Value = loaded.get(name.as_str())?;
-            if !present.is_nil() {
-                return Ok(present);
+/// Tells those who wait for a module that it is loaded, or will not be.
+struct Signal(Arc<Notify>);
+
+impl UserData for Signal {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_async_method("wait", |_, this, ()| {
+            let signal = Arc::clone(&this.0);
+            async move {
+                signal.notified().await;
+                Ok(())
             }
-            let found = modules.find(&name)?;
-            Context::of(&lua)?.control.loaded(&found.source);
-            let chunk = lua.load(found.source).set_name(format!("@{}", found.name));
-            let value: Value = chunk.into_function()?.call_async(name.as_str()).await?;
-            let value = if value.is_nil() { Value::Boolean(true) } else { value };
-            loaded.set(name.as_str(), &value)?;
-            Ok(value)
-        }
+        });
+    }
+}
+
+/// Replaces Lua's `require` by one that also finds the modules in the binary, and whose modules may wait for guests
+/// while they load. `resumed_by` is the prelude's.
+pub fn install(lua: &Lua, modules: Modules, resumed_by: Table) -> mlua::Result<()> {
+    let package: Table = lua.globals().get("package")?;
+    // What a script adds to it is looked through first.
+    package.set("path", "")?;
+    package.set("cpath", "")?;
+    let find = lua.create_function(move |lua, name: String| {
+        let path: Option<String> = package.get("path")?;
+        let found = modules.find(&name, path.as_deref().unwrap_or_default())?;
+        Context::of(lua)?.control.loaded(&found.source);
+        Ok((
+            lua.load(found.source).set_name(format!("@{}", found.name)).set_mode(ChunkMode::Text).into_function()?,
+            found.name,
+        ))
     })?;
-    lua.globals().set("require", require)
+    let signal = lua.create_function(|_, ()| Ok(Signal(Arc::default())))?;
+    let ended = lua.create_function(|lua, (loading, runs): (Table, Table)| {
+        lua.create_function(move |lua, (module, failure): (Table, Value)| {
+            loading.raw_set(module.raw_get::<Value>("name")?, Value::Nil)?;
+            runs.raw_set(module.raw_get::<Value>("thread")?, module.raw_get::<Value>("outer")?)?;
+            if !failure.is_nil() {
+                module.raw_set("failed", lua.create_sequence_from([original(lua, failure)?])?)?;
+            }
+            module.raw_get::<UserDataRef<Signal>>("ended")?.0.notify_waiters();
+            Ok(())
+        })
+    })?;
+    let refuse = lua.create_function(|_, files: Vec<String>| Err::<(), _>(cycle(&files).into()))?;
+    let chunk = lua.load(include_str!("require.lua")).set_name(format!("@{STDLIB}/require.lua"));
+    chunk.call((find, signal, refuse, ended, resumed_by))
+}
+
+/// Refuses modules of which each needs the next one, and the last one is the first.
+fn cycle(files: &[String]) -> Error {
+    const HINT: &str =
+        "call `require` of one of them inside the function that uses it, or move what both need into a third";
+    let files: Vec<String> = files.iter().map(|file| format!("`{file}`")).collect();
+    match files.as_slice() {
+        [file, _] => Error::failed(format!("the module {file} requires itself")),
+        files => Error::failed(format!("modules require each other: {}", files.join(" -> "))),
+    }
+    .hint(HINT)
 }
 
 /// Lists the modules that can be asked for.
@@ -73,16 +115,17 @@ fn list(directory: &Path, prefix: &str, names: &mut Vec<String>) {
 }
 
 impl Modules {
-    fn find(&self, name: &str) -> Result<Found> {
-        let path = name.replace('.', "/");
-        let candidates = [format!("{path}.lua"), format!("{path}/init.lua")];
-        for directory in &self.directories {
-            for file in candidates.iter().map(|candidate| directory.join(candidate)) {
-                if file.is_file() {
-                    let source = std::fs::read(&file).because(|| format!("cannot read module `{name}`"))?;
-                    return Ok(Found { source, name: file.display().to_string() });
-                }
-            }
+    /// Finds a module; `path` is Lua's list of templates.
+    fn find(&self, name: &str, path: &str) -> Result<Found> {
+        let module = name.replace('.', "/");
+        let candidates = [format!("{module}.lua"), format!("{module}/init.lua")];
+        let of_path = path.split(';').filter(|template| !template.is_empty());
+        let of_path = of_path.map(|template| PathBuf::from(template.replace('?', &module)));
+        let ours = self.directories.iter().flat_map(|directory| candidates.iter().map(|file| directory.join(file)));
+        if let Some(file) = of_path.chain(ours).find(|file| file.is_file()) {
+            let bytes = std::fs::read(&file).because(|| format!("cannot read module `{name}`"))?;
+            let file = file.display().to_string();
+            return Ok(Found { source: source::text(bytes, &file)?, name: file });
         }
         for candidate in &candidates {
             // Stubs describe modules, and are none.
@@ -95,8 +138,9 @@ impl Modules {
         }
         let places: Vec<String> =
             self.directories.iter().map(|directory| format!("`{}`", directory.display())).collect();
+        let path = if path.is_empty() { String::new() } else { "`package.path`, ".to_string() };
         Err(Error::failed(format!("there is no module `{name}`"))
-            .cause(format!("neither in {} nor in the binary", places.join(", ")))
+            .cause(format!("neither in {path}{} nor in the binary", places.join(", ")))
             .hint("a module NAME.SUB is a file NAME/SUB.lua, such as one beside the script"))
     }
 }

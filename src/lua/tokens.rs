@@ -36,7 +36,7 @@ pub fn tokens(text: &str) -> Vec<Token> {
             at += first.len_utf8();
             continue;
         } else if let Some(comment) = rest.strip_prefix("--") {
-            let length = long_bracket(comment).unwrap_or_else(|| comment.find('\n').unwrap_or(comment.len()));
+            let length = long_bracket(comment).unwrap_or_else(|| comment.find(['\n', '\r']).unwrap_or(comment.len()));
             (Kind::Comment, 2 + length)
         } else if let Some(length) = long_bracket(rest) {
             (Kind::Text, length)
@@ -68,7 +68,7 @@ fn quoted(text: &str, quote: char) -> usize {
         match c {
             _ if is_escaped => is_escaped = false,
             '\\' => is_escaped = true,
-            '\n' => return at,
+            '\n' | '\r' => return at,
             c if c == quote => return at + 1,
             _ => {}
         }

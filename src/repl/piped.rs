@@ -1,19 +1,21 @@
 //! Lines that nobody types: no prompt, and the first failure ends them.
 
-use std::io::BufRead;
+use std::io::{BufRead, ErrorKind};
 
-use crate::error::{Because, Result};
-use crate::lua::{Asker, is_whole};
+use crate::error::{Error, Result};
+use crate::lua::{Asker, UTF8_MARK, is_whole};
 use crate::ui::Ui;
 
 /// Carries out what comes through the standard input, as soon as it is whole.
 pub fn read_lines(asker: &Asker, ui: &Ui) -> Result<()> {
     let mut pending = String::new();
-    for line in std::io::stdin().lock().lines() {
-        let line = line.because(|| "cannot read the standard input".to_string())?;
+    for (n, line) in std::io::stdin().lock().lines().enumerate() {
+        let line = line.map_err(|cause| cannot_read(n, &cause))?;
+        let line = if n == 0 { line.trim_start_matches(UTF8_MARK) } else { &line };
         let is_first = pending.is_empty();
-        pending.push_str(&line);
-        if is_first && line.trim().is_empty() || line.starts_with("#!") {
+        pending.push_str(line);
+        // A first line for the kernel is none of Lua.
+        if is_first && line.trim().is_empty() || n == 0 && line.starts_with("#!") {
             pending.clear();
         } else if is_whole(&pending) {
             if carry_out(asker, ui, &std::mem::take(&mut pending))? {
@@ -24,6 +26,14 @@ pub fn read_lines(asker: &Asker, ui: &Ui) -> Result<()> {
         }
     }
     if pending.trim().is_empty() { Ok(()) } else { carry_out(asker, ui, &pending).map(|_| ()) }
+}
+
+fn cannot_read(lines: usize, cause: &std::io::Error) -> Error {
+    match cause.kind() {
+        ErrorKind::InvalidData => Error::failed(format!("line {} of the standard input is not UTF-8", lines + 1))
+            .hint("write bytes in strings as \"\\xNN\", or load a file with .load"),
+        _ => Error::failed("cannot read the standard input").cause(cause),
+    }
 }
 
 /// Carries out a line and prints what came of it; says whether it was the last one.

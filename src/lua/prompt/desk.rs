@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::string::FromUtf8Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use futures_util::FutureExt;
+use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, MultiValue, Table, Value};
 
 use super::ask::Answer;
@@ -15,9 +15,11 @@ use crate::error::{Because, Error, Kind, Result};
 use crate::lua::connection::Connections;
 use crate::lua::context::Context;
 use crate::lua::error::from_lua;
+use crate::lua::raised::Call;
 use crate::lua::require::Modules;
+use crate::lua::source::{self, read_script};
 use crate::lua::tokens::{has_open_quote, without_locals};
-use crate::lua::{interrupt_loops, interrupted};
+use crate::lua::{drop_abandoned, interrupt_loops, interrupted};
 use crate::name::MachineName;
 use crate::tree::Work;
 
@@ -132,6 +134,7 @@ impl Desk {
     /// Carries out what was typed: a command with a dot before it, an expression, or statements. An interrupt ends it,
     /// and nothing else.
     pub async fn line(&self, line: &str) -> Result<Answer> {
+        let line = line.trim_start_matches(source::UTF8_MARK);
         let interrupt = self.context().engine.interrupt.clone();
         interrupt.lower();
         let done = match self.prepare().await {
@@ -141,10 +144,18 @@ impl Desk {
                 tokio::select! {
                     biased;
                     () = interrupted(&interrupt) => Err(Error::interrupted()),
+                    () = self.context().exited() => Ok(Answer { text: None, leaves: true }),
                     done = carried_out => done.unwrap_or_else(|_| Err(Error::bug("the line broke something"))),
                 }
             }
         };
+        if self.context().exit_code().is_some() {
+            // What is under way ends as after an interrupt.
+            interrupt.raise();
+        }
+        if interrupt.is_raised() {
+            drop_abandoned(&self.lua);
+        }
         self.rest();
         interrupt.lower();
         done.map_err(|error| said(error, line))
@@ -195,8 +206,10 @@ impl Desk {
 
     fn compiled(&self, source: &str) -> Result<Function> {
         let source = without_locals(source);
-        let load =
-            |source: String| self.lua.load(source).set_name(format!("={CHUNK}")).set_environment(self.names.clone());
+        let load = |source: String| {
+            let chunk = self.lua.load(source).set_name(format!("={CHUNK}")).set_mode(ChunkMode::Text);
+            chunk.set_environment(self.names.clone())
+        };
         load(format!("return {source}")).into_function().or_else(|as_expression| {
             let is_unfinished = matches!(as_expression, mlua::Error::SyntaxError { incomplete_input: true, .. });
             load(source).into_function().map_err(|error| from_lua(if is_unfinished { &as_expression } else { &error }))
@@ -204,16 +217,16 @@ impl Desk {
     }
 
     async fn call(&self, function: Function, arguments: MultiValue) -> Result<MultiValue> {
-        function.call_async(arguments).await.map_err(|error| from_lua(&error))
+        Call::new(&self.lua, function, arguments)?.end().await
     }
 
     /// Runs a file of Lua; what is local to the whole of it is known at the prompt.
     pub async fn load(&self, file: &std::path::Path, arguments: &[String]) -> Result<()> {
-        let source = super::super::read_script(file)?;
-        // What is no UTF-8 is Lua all the same.
-        let source =
-            String::from_utf8(source).map_or_else(FromUtf8Error::into_bytes, |text| without_locals(&text).into());
-        let chunk = self.lua.load(source).set_name(format!("@{}", file.display()));
+        let source = read_script(file)?;
+        // What is no UTF-8 is Lua all the same: each byte is a letter here.
+        let letters: String = source.into_iter().map(char::from).collect();
+        let source: Vec<u8> = without_locals(&letters).chars().filter_map(|letter| u8::try_from(letter).ok()).collect();
+        let chunk = self.lua.load(source).set_name(format!("@{}", file.display())).set_mode(ChunkMode::Text);
         let chunk = chunk.set_environment(self.names.clone()).into_function().map_err(|error| from_lua(&error))?;
         let arguments = super::super::strings(&self.lua, arguments).map_err(|error| from_lua(&error))?;
         self.call(chunk, MultiValue::from_iter(arguments)).await.map(|_| ())
@@ -319,27 +332,43 @@ pub fn readable(path: &str) -> Result<PathBuf> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::fake;
-    use crate::image::ImageCache;
-    use crate::lua::context::OnFailure;
-    use crate::lua::control::{Control, Orders};
-    use crate::stop::Interrupt;
-    use crate::tree::{Engine, Events, Store};
+    use crate::lua::tests::state;
 
     /// Makes a desk on a fake hypervisor.
     fn desk() -> Rc<Desk> {
-        let hypervisor = fake::connect("fake:").unwrap();
-        let engine = Engine::new(hypervisor, Store::temporary().unwrap(), Events::none(), Interrupt::default());
-        let control = Arc::new(Control::running(&Orders::default(), None));
-        let images = Arc::new(ImageCache::looking(Path::new("/nosuch")));
-        let context = Arc::new(Context::new(Arc::new(engine), images, 1, control, OnFailure::default()));
-        let connections = Arc::new(Connections::new(Arc::clone(&context), Arc::new(|_| unreachable!())));
-        let modules = Modules { directories: Vec::new() };
-        let lua = crate::lua::state(&context, Arc::clone(&connections), modules).unwrap();
+        let lua = state();
+        let connections = lua.app_data_ref::<Arc<Connections>>().map(|connections| Arc::clone(&connections)).unwrap();
         Desk::new(&lua, connections, None).unwrap()
+    }
+
+    #[test]
+    fn a_module_whose_load_was_interrupted_is_loaded_again() {
+        let desk = desk();
+        let interrupt = desk.context().engine.interrupt.clone();
+        let stop = move |_: &Lua, ()| {
+            interrupt.raise();
+            Ok(())
+        };
+        let stop = desk.lua.create_function(stop).unwrap();
+        let wait = desk.lua.create_async_function(|_, ()| std::future::pending::<mlua::Result<()>>()).unwrap();
+        desk.names.set("stop", stop).unwrap();
+        desk.names.set("wait", wait).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let line = |line: &str| runtime.block_on(desk.line(line));
+        for (n, endless) in ["while true do end", "wait()"].into_iter().enumerate() {
+            line(&format!(
+                "LOADS = 0; package.preload.m{n} = function() LOADS = LOADS + 1
+                   if LOADS == 1 then stop() {endless} end
+                   return LOADS
+                 end"
+            ))
+            .unwrap();
+            let error = line(&format!("coroutine.wrap(require)('m{n}')")).unwrap_err();
+            assert_eq!(error.kind, Kind::Interrupted, "{endless}");
+            let loaded = line(&format!("(require 'm{n}')")).unwrap();
+            assert_eq!(loaded.text.as_deref(), Some("2"), "{endless}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use ask::{Asker, Asks, conversation};
 pub use desk::{Desk, is_whole};
-pub use show::{quoted, whole};
+pub use show::{brief, quoted, whole};
 
 use crate::error::{Error, Result};
 use crate::lua::connection::Connections;
@@ -63,13 +63,14 @@ pub async fn serve(desk: &Desk, mut asks: Asks) -> Result<()> {
     }
 }
 
-/// Answers one line after the other, after a script where there is one; what is wrong with that is told.
+/// Answers one line after the other, after a script where there is one; what is wrong with that is told. Returns the exit
+/// code of `os.exit`, or 0.
 pub fn run_prompt(
     settings: &Settings,
     script: Option<Script>,
     asks: Asks,
     told: impl Fn(&Error) -> Result<()>,
-) -> Result<()> {
+) -> Result<i32> {
     let context = settings.context(Control::running(settings.orders, None))?;
     context.contents.start_keeping();
     let state = State::new(&context, Arc::clone(&settings.connect), settings.modules(script))?;
@@ -81,10 +82,10 @@ pub fn run_prompt(
         {
             told(&error)?;
         }
-        serve(&desk, asks).await
+        if context.exit_code().is_none() { serve(&desk, asks).await } else { Ok(()) }
     });
     desk.work_in(None);
-    ended
+    ended.map(|()| context.exit_code().unwrap_or_default())
 }
 
 /// Lets somebody look into what is left of a step that failed; says whether the step is to be run again.

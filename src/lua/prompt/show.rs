@@ -4,9 +4,7 @@ use mlua::{Lua, Table, Value};
 
 use crate::lua::error::from_lua;
 
-const WIDTH: usize = 80;
 const INDENT: usize = 2;
-const DEEPEST: usize = 8;
 /// The most lines of a result that are printed unasked.
 const LINES: usize = 40;
 
@@ -26,12 +24,37 @@ pub fn whole(lua: &Lua, value: &Value) -> String {
     match value {
         // A text of several lines is meant to be read.
         Value::String(text) if text.as_bytes().contains(&b'\n') => text.to_string_lossy().trim_end().to_string(),
-        value => Writer { lua, above: Vec::new() }.write(value, 0),
+        value => Writer { lua, limits: &WHOLE, above: Vec::new() }.write(value, 0),
     }
 }
 
+/// Writes a value in one line, of a length that an error can have; of a table, what is in it.
+pub fn brief(lua: &Lua, value: &Value) -> String {
+    let mut writer = Writer { lua, limits: &BRIEF, above: Vec::new() };
+    match value {
+        Value::Table(table) => writer.table(table, 0),
+        value => writer.write(value, 0),
+    }
+}
+
+/// How much of a value is written.
+struct Limits {
+    /// The columns of a line, after which a table has a line for each part.
+    width: usize,
+    /// How many tables in each other.
+    deepest: usize,
+    /// How many parts of a table.
+    parts: usize,
+    /// How many bytes of a text.
+    text: usize,
+}
+
+const WHOLE: Limits = Limits { width: 80, deepest: 8, parts: usize::MAX, text: usize::MAX };
+const BRIEF: Limits = Limits { width: usize::MAX, deepest: 2, parts: 10, text: 200 };
+
 struct Writer<'a> {
     lua: &'a Lua,
+    limits: &'a Limits,
     /// The tables around the one that is being written.
     above: Vec<Table>,
 }
@@ -39,7 +62,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn write(&mut self, value: &Value, column: usize) -> String {
         match value {
-            Value::String(text) => quoted(&text.as_bytes()),
+            Value::String(text) => self.text(&text.as_bytes()),
             Value::Table(table) if speaks_for_itself(table) => self.said(value),
             Value::Table(table) => self.table(table, column),
             Value::UserData(data) => {
@@ -57,16 +80,28 @@ impl Writer<'_> {
     /// Says what Lua's `tostring` says.
     fn said(&self, value: &Value) -> String {
         let tostring = self.lua.globals().get::<mlua::Function>("tostring");
-        tostring
-            .and_then(|tostring| tostring.call::<String>(value))
-            .unwrap_or_else(|error| from_lua(&error).to_string())
+        let said = tostring
+            .and_then(|tostring| tostring.call::<mlua::LuaString>(value))
+            .map_or_else(|error| from_lua(&error).to_string(), |said| said.to_string_lossy());
+        // A table would go into lines of its own.
+        match self.limits.width {
+            usize::MAX => said.lines().next().unwrap_or_default().to_string(),
+            _ => said,
+        }
+    }
+
+    fn text(&self, bytes: &[u8]) -> String {
+        match bytes.get(..self.limits.text) {
+            Some(begun) if begun.len() < bytes.len() => format!("{}...", quoted(begun)),
+            _ => quoted(bytes),
+        }
     }
 
     fn table(&mut self, table: &Table, column: usize) -> String {
         if self.above.iter().any(|above| above == table) {
             return "<itself>".to_string();
         }
-        if self.above.len() == DEEPEST {
+        if self.above.len() == self.limits.deepest {
             return "{...}".to_string();
         }
         self.above.push(table.clone());
@@ -75,7 +110,9 @@ impl Writer<'_> {
         let length: usize = parts.iter().map(|part| part.chars().count() + 2).sum();
         if parts.is_empty() {
             "{}".to_string()
-        } else if column + length + 4 <= WIDTH && !parts.iter().any(|part| part.contains('\n')) {
+        } else if (column + length).saturating_add(4) <= self.limits.width
+            && !parts.iter().any(|part| part.contains('\n'))
+        {
             format!("{{ {} }}", parts.join(", "))
         } else {
             let indent = " ".repeat(column + INDENT);
@@ -90,7 +127,8 @@ impl Writer<'_> {
     /// Lists what is in a table: its sequence, then the rest in the order of its keys.
     fn parts(&mut self, table: &Table, column: usize) -> Vec<String> {
         let length = table.raw_len();
-        let mut parts: Vec<String> = (1..=length)
+        let most = self.limits.parts;
+        let mut parts: Vec<String> = (1..=length.min(most))
             .filter_map(|n| table.raw_get::<Value>(n).ok())
             .map(|value| self.write(&value, column))
             .collect();
@@ -98,7 +136,10 @@ impl Writer<'_> {
         let pairs = table.pairs::<Value, Value>().flatten().filter(|(key, _)| !is_listed(key));
         let mut named: Vec<(String, Value)> = pairs.map(|(key, value)| (self.key(&key), value)).collect();
         named.sort_by(|a, b| a.0.cmp(&b.0));
-        parts.extend(named.into_iter().map(|(key, value)| format!("{key} = {}", self.write(&value, column))));
+        let is_cut = length + named.len() > most;
+        let named = named.into_iter().take(most - parts.len());
+        parts.extend(named.map(|(key, value)| format!("{key} = {}", self.write(&value, column))));
+        parts.extend(is_cut.then(|| "...".to_string()));
         parts
     }
 

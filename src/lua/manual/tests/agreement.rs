@@ -1,42 +1,26 @@
 //! Names: of what types register, of globals and modules in a Lua state, and in the documentation.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use mlua::{Lua, Table, Value};
 
 use super::recorder::Recorder;
-use crate::fake;
-use crate::image::ImageCache;
 use crate::lua::connection::{Connection, Connections};
-use crate::lua::context::{Context, OnFailure};
-use crate::lua::control::{Control, Orders};
 use crate::lua::domain::Domain;
+use crate::lua::failure::Failure;
 use crate::lua::fork::Fork;
 use crate::lua::guest::Guest;
 use crate::lua::image::{AnyImage, Work};
 use crate::lua::machine::Machine;
 use crate::lua::manual::{Entry, Kind, META, Manual, stubs};
 use crate::lua::prompt::Desk;
-use crate::lua::require::{EMBEDDED, Modules};
+use crate::lua::require::EMBEDDED;
 use crate::lua::snapshot::Snapshot;
-use crate::stop::Interrupt;
-use crate::tree::{Engine, Events, Store};
+use crate::lua::tests::state;
 
 fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
     names.into_iter().map(str::to_string).collect()
-}
-
-/// Makes a state with the whole API, on a fake hypervisor.
-fn state() -> Lua {
-    let engine =
-        Engine::new(fake::connect("fake:").unwrap(), Store::temporary().unwrap(), Events::none(), Interrupt::default());
-    let control = Arc::new(Control::running(&Orders::default(), None));
-    let images = Arc::new(ImageCache::looking(Path::new("/nosuch")));
-    let context = Arc::new(Context::new(Arc::new(engine), images, 1, control, OnFailure::default()));
-    let connections = Arc::new(Connections::new(Arc::clone(&context), Arc::new(|_| unreachable!())));
-    crate::lua::state(&context, connections, Modules { directories: Vec::new() }).unwrap()
 }
 
 fn keys(table: &Table) -> BTreeSet<String> {
@@ -75,6 +59,7 @@ fn the_members_of_types_are_those_that_are_registered() {
         registered(&[Recorder::of::<Connection>()]),
         registered(&[Recorder::of::<AnyImage>()]),
         registered(&[Recorder::of::<Work>()]),
+        registered(&[Recorder::of::<Failure>()]),
     ];
     let told = Manual::embedded().classes();
     assert_eq!(names(told.iter().map(|class| class.name.as_str())), BTreeSet::from(classes));

@@ -71,6 +71,7 @@ Methods:
 "#;
 
 const OVERVIEW: &str = r#"In a script and at the prompt:
+  debug     What there is of Lua's own library for debugging.
   host      What a script reads of the host.
   image     Where images come from.
   libvirt   Further connections than the one that snaptree was started with.
@@ -101,6 +102,7 @@ Modules, such as `local apt = require "apt"`:
 
 Types of values:
   connection  A connection to a hypervisor.
+  error       What `pcall` gives when a call of snaptree's failed.
   fork        A throw-away running clone of a snapshot, with a disk of its own.
   guest       The system inside a machine, over the QEMU guest agent.
   image       A disk that a machine begins with.
