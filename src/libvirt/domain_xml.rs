@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::agent::PORT;
 use crate::error::{Error, Result};
 use crate::hypervisor::{Clone, DiskFile, Document, DomainSpec, Firmware, Network};
+use crate::libvirt::clone_xml::{self, Identity};
 use crate::libvirt::domain_facts::is_port;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{live_xml, metadata_xml};
@@ -150,23 +151,17 @@ fn mac_address(uuid: &str) -> String {
     format!("52:54:00:{:02x}:{:02x}:{:02x}", bytes[0], bytes[1], bytes[2])
 }
 
-/// Builds the `<domain>` of a transient clone.
-pub fn build_clone(clone: &Clone, domain_type: DomainType) -> Result<Element> {
+/// Builds the `<domain>` of a transient clone; `exists` says which files the host may have.
+pub fn build_clone(clone: &Clone, domain_type: DomainType, exists: fn(&Path) -> bool) -> Result<Element> {
     let mut domain = parse(&clone.document)?;
     clean(&mut domain);
-    forget_firmware(&mut domain);
-    identify(&mut domain, &clone.name, &clone.uuid);
-    set_generation_id(&mut domain, &clone.uuid);
+    let identity = Identity { name: &clone.name, uuid: &clone.uuid, nvram: &clone.nvram, exists };
+    clone_xml::apply(&mut domain, &identity)
+        .map_err(|cause| Error::failed(format!("the clone `{}` cannot be made", clone.name)).cause(cause))?;
     let overlay = |(target, file): (&String, &PathBuf)| qcow2(target, file);
     replace_disks(&mut domain, &clone.disks.iter().map(overlay).collect::<Vec<_>>())?;
     metadata_xml::put(&mut domain, &clone.metadata)?;
     adapt(&mut domain, domain_type);
-    for device in devices_of(&mut domain).filter(|device| device.name == "interface") {
-        // Behind user networking nobody sees the address, and a guest finds its card unchanged.
-        if device.get("type") != Some("user") {
-            device.remove(&["mac"]);
-        }
-    }
     Ok(domain)
 }
 
@@ -268,16 +263,6 @@ pub fn no_disk(target: &str) -> Error {
     Error::failed(format!("the domain has no disk `{target}`"))
 }
 
-/// Lets libvirt choose the firmware anew: its variables are the other domain's.
-pub fn forget_firmware(domain: &mut Element) {
-    if let Some(os) = domain.find_mut("os") {
-        os.remove(&["nvram"]);
-        if os.get("firmware").is_some() {
-            os.remove(&["loader"]);
-        }
-    }
-}
-
 /// Removes what belongs to one run of one domain on one host.
 pub fn clean(domain: &mut Element) {
     domain.attributes.retain(|(key, _)| key != "id");
@@ -285,11 +270,17 @@ pub fn clean(domain: &mut Element) {
     live_xml::forget(domain);
     domain.children.retain(|child| child.name != "seclabel" || child.get("type") != Some("dynamic"));
     for device in devices_of(domain) {
-        device.remove(&["alias"]);
+        // Those that begin so are the user's own choice.
+        device.children.retain(|child| {
+            child.name != "alias" || child.get("name").is_some_and(|name| name.starts_with("ua-"))
+        });
+        if device.get("type") == Some("pty") {
+            device.attributes.retain(|(key, _)| key != "tty");
+            device.remove(&["source"]);
+        }
         match device.name.as_str() {
             "disk" => device.remove(&["backingStore", "mirror"]),
             "interface" => {
-                device.remove(&["backend"]);
                 if device.get("type") != Some("ethernet") {
                     device.remove(&["target"]);
                 }
@@ -304,10 +295,6 @@ pub fn clean(domain: &mut Element) {
                 if let Some(target) = device.find_mut("target") {
                     target.attributes.retain(|(key, _)| key != "state");
                 }
-            }
-            "serial" | "console" if device.get("type") == Some("pty") => {
-                device.attributes.retain(|(key, _)| key != "tty");
-                device.remove(&["source"]);
             }
             "graphics" if device.get("autoport") == Some("yes") => {
                 device.attributes.retain(|(key, _)| !matches!(key.as_str(), "port" | "tlsPort"));

@@ -148,6 +148,7 @@ fn a_clone_keeps_the_hardware_and_drops_what_belongs_to_the_other_run() {
         uuid: "2".to_string(),
         document: Document(RUNNING.to_string()),
         disks: [("vda".to_string(), "/s/fork.qcow2".into())].into(),
+        nvram: "/s/fork.nvram".into(),
         ram: Ram::Default,
         from: None,
         paused: false,
@@ -157,12 +158,10 @@ fn a_clone_keeps_the_hardware_and_drops_what_belongs_to_the_other_run() {
 <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>fork &lt;1&gt;</name>
   <uuid>2</uuid>
-  <metadata>
-    <other:x xmlns:other='u'/>
-    <snaptree:node xmlns:snaptree='https://snaptree.dev/xmlns/1'/>
-  </metadata>
   <os firmware='efi'>
     <type arch='x86_64' machine='pc-q35-10.0'>hvm</type>
+    <loader readonly='yes'>/l</loader>
+    <nvram template='/t'>/s/fork.nvram</nvram>
   </os>
   <cpu mode='maximum'/>
   <devices>
@@ -193,10 +192,13 @@ fn a_clone_keeps_the_hardware_and_drops_what_belongs_to_the_other_run() {
   <qemu:commandline>
     <qemu:arg value='-a'/>
   </qemu:commandline>
+  <metadata>
+    <snaptree:node xmlns:snaptree='https://snaptree.dev/xmlns/1'/>
+  </metadata>
 </domain>
 ";
-    assert_eq!(build_clone(&clone, DomainType::Qemu).unwrap().to_string(), expected);
-    let same = build_clone(&clone, DomainType::Kvm).unwrap();
+    assert_eq!(build_clone(&clone, DomainType::Qemu, |_| false).unwrap().to_string(), expected);
+    let same = build_clone(&clone, DomainType::Kvm, |_| false).unwrap();
     assert_eq!(same.find("cpu").unwrap().get("migratable"), Some("on"));
 }
 

@@ -21,7 +21,7 @@ use crate::libvirt::stream_console::StreamConsole;
 use crate::libvirt::transport::Channel;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{
-    block_job, domains, embed, fault, kvm, live, live_trial, live_xml, overlay, power, process, qcow2, qemu_img,
+    block_job, clone_devices, clone_xml, domains, embed, fault, kvm, live, live_trial, live_xml, overlay, power, process, qcow2, qemu_img,
     snapshot_xml, snapshots,
 };
 use crate::paths::Paths;
@@ -110,6 +110,17 @@ impl Libvirt {
             architectures.find(|arch| arch.get("name") == Some("x86_64"))?.text_of("emulator")
         });
         emulator.unwrap_or(DEFAULT_EMULATOR).to_string()
+    }
+
+    /// Removes what stays on the host when a transient domain ends: its log, and the memory that it could share.
+    fn remove_traces(&self, name: &str) {
+        self.remove_log(name);
+        let prefix = clone_devices::shared_memory_prefix(name);
+        for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// Removes what QEMU printed for a transient domain: libvirt starts a log for each name and removes none.
@@ -246,8 +257,12 @@ impl Hypervisor for Libvirt {
         snapshots::delete(&self.must_find(domain)?, domain, snapshot, flags)
     }
 
+    fn obstacle_to_clone(&self, document: &Document) -> Result<Option<String>> {
+        Ok(clone_xml::obstacle(&domain_xml::parse(document)?))
+    }
+
     fn start_clone(&self, clone: &Clone) -> Result<()> {
-        let mut domain = domain_xml::build_clone(clone, self.domain_type()?)?;
+        let mut domain = domain_xml::build_clone(clone, self.domain_type()?, live::may_exist)?;
         if let Some(root) = embed::root_of(&self.uri) {
             domain_xml::place_ports(&mut domain, |port| embed::socket(&root, &clone.uuid, port));
         }
@@ -295,6 +310,8 @@ impl Hypervisor for Libvirt {
     fn fingerprint(&self, document: &Document) -> Result<Fingerprint> {
         let mut domain = domain_xml::parse(document)?;
         domain_xml::adapt(&mut domain, self.domain_type()?);
+        // The guest is one of a clone's, which may have fewer devices than the original.
+        clone_xml::normalize(&mut domain);
         let mut fingerprint = live_xml::fingerprint(&domain);
         let emulator = domain.find("devices").and_then(|devices| devices.text_of("emulator"));
         let [_, qemu] = self.versions()?;
@@ -373,7 +390,7 @@ impl Hypervisor for Libvirt {
         // The log of a domain that ended by itself may tell why, and stays.
         let Some(domain) = self.find(name)? else { return Ok(()) };
         power::destroy(&domain, name)?;
-        self.remove_log(name);
+        self.remove_traces(name);
         Ok(())
     }
 
@@ -400,7 +417,7 @@ impl Hypervisor for Libvirt {
             stop.check(|| format!("the shutdown of `{domain}`"))?;
             stop.sleep(POLL);
         }
-        self.remove_log(domain);
+        self.remove_traces(domain);
         Ok(())
     }
 

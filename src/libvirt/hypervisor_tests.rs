@@ -112,6 +112,7 @@ fn a_clone_runs_until_it_is_destroyed() {
         uuid: "9905b3da-7e40-4b12-b27a-c24db19ca4dc".to_string(),
         document,
         disks: [("vda".to_string(), "/s/clone.qcow2".into())].into(),
+        nvram: "/s/clone.nvram".into(),
         ram: Ram::Default,
         from: None,
         paused: false,
