@@ -17,26 +17,32 @@ pub const RULES: &[Rule] = &[
                `-incoming`, `-daemonize`, `-uuid`, `-object input-linux`, `-object filter-dump`",
         treatment: LeftOut,
         place: PLACE,
-        apply: |line, _| each(line, |option, value| match option {
-            "s" | "daemonize" => Change::DropFlag,
-            "object" if matches!(Settings::read(value, "qom-type").get("qom-type"), "input-linux" | "filter-dump") => {
-                Change::Drop
-            }
-            option if OF_THE_HOST.contains(&option) => Change::Drop,
-            _ => Change::None,
-        }),
+        apply: |line, _| {
+            each(line, |option, value| match option {
+                "s" | "daemonize" => Change::DropFlag,
+                "object"
+                    if matches!(Settings::read(value, "qom-type").get("qom-type"), "input-linux" | "filter-dump") =>
+                {
+                    Change::Drop
+                }
+                option if OF_THE_HOST.contains(&option) => Change::Drop,
+                _ => Change::None,
+            })
+        },
     },
     Rule {
         what: "`<qemu:arg>`: `-netdev user`, `-nic user`, `-net user`: `hostfwd`, `guestfwd`",
         treatment: LeftOut,
         place: PLACE,
-        apply: |line, _| each(line, |option, value| match option {
-            "netdev" | "nic" | "net" => {
-                let mut settings = Settings::read(value, "type");
-                settings.drop(&["hostfwd", "guestfwd"]).map_or(Change::None, Change::Value)
-            }
-            _ => Change::None,
-        }),
+        apply: |line, _| {
+            each(line, |option, value| match option {
+                "netdev" | "nic" | "net" => {
+                    let mut settings = Settings::read(value, "type");
+                    settings.drop(&["hostfwd", "guestfwd"]).map_or(Change::None, Change::Value)
+                }
+                _ => Change::None,
+            })
+        },
     },
     Rule {
         what: "`<qemu:arg>`: `-serial`, `-parallel`, `-debugcon`, `-chardev`, `-audiodev` to anything of the host",
@@ -48,40 +54,44 @@ pub const RULES: &[Rule] = &[
         what: "`<qemu:arg>`: `-smbios`: `uuid`, `serial`",
         treatment: MadeAnew,
         place: PLACE,
-        apply: |line, identity| each(line, |option, value| {
-            if option != "smbios" {
-                return Change::None;
-            }
-            let mut settings = Settings::read(value, "type");
-            let mut is_changed = false;
-            for (key, value) in &mut settings.pairs {
-                if key == "uuid" || key == "serial" && is_serial(value) {
-                    *value = identity.uuid.to_string();
-                    is_changed = true;
+        apply: |line, identity| {
+            each(line, |option, value| {
+                if option != "smbios" {
+                    return Change::None;
                 }
-            }
-            if is_changed { Change::Value(settings.print()) } else { Change::None }
-        }),
+                let mut settings = Settings::read(value, "type");
+                let mut is_changed = false;
+                for (key, value) in &mut settings.pairs {
+                    if key == "uuid" || key == "serial" && is_serial(value) {
+                        *value = identity.uuid.to_string();
+                        is_changed = true;
+                    }
+                }
+                if is_changed { Change::Value(settings.print()) } else { Change::None }
+            })
+        },
     },
     Rule {
         what: "`<qemu:arg>`: devices of the host, other network back ends, disks that are not read-only, shared memory, \
                `-readconfig`",
         treatment: Refused,
         place: PLACE,
-        apply: |line, _| each(line, |option, value| {
-            let is_refused = match option {
-                "netdev" | "nic" | "net" => is_exclusive_network(value),
-                "drive" => is_written_drive(value),
-                "blockdev" => is_written_node(value),
-                "device" => is_host_device(value),
-                "object" => is_shared_object(value),
-                "fsdev" | "virtfs" => Settings::read(value, "driver").get("driver") != "local",
-                "hda" | "hdb" | "hdc" | "hdd" | "fda" | "fdb" | "pflash" | "sd" | "mtdblock" | "tpmdev"
-                | "readconfig" => true,
-                _ => false,
-            };
-            if is_refused { Change::Refuse } else { Change::None }
-        }),
+        apply: |line, _| {
+            each(line, |option, value| {
+                let is_refused = match option {
+                    "netdev" | "nic" | "net" => is_exclusive_network(value),
+                    "drive" => is_written_drive(value),
+                    "blockdev" => is_written_node(value),
+                    "device" => is_host_device(value),
+                    "object" => is_shared_object(value),
+                    "fsdev" | "virtfs" => Settings::read(value, "driver").get("driver") != "local",
+                    "hda" | "hdb" | "hdc" | "hdd" | "fda" | "fdb" | "pflash" | "sd" | "mtdblock" | "tpmdev"
+                    | "readconfig" => true,
+                    _ => false,
+                };
+                if is_refused { Change::Refuse } else { Change::None }
+            })
+        },
     },
     Rule { what: "`<qemu:arg>`: all others", treatment: Kept, place: PLACE, apply: keep },
 ];
@@ -204,7 +214,9 @@ fn flatten(prefix: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
     let name = |key: &str| if prefix.is_empty() { key.to_string() } else { format!("{prefix}.{key}") };
     match value {
         Value::Object(object) => object.iter().for_each(|(key, value)| flatten(&name(key), value, pairs)),
-        Value::Array(items) => items.iter().enumerate().for_each(|(n, item)| flatten(&name(&n.to_string()), item, pairs)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(n, item)| flatten(&name(&n.to_string()), item, pairs))
+        }
         Value::String(text) => pairs.push((prefix.to_string(), text.clone())),
         other => pairs.push((prefix.to_string(), other.to_string())),
     }
@@ -220,8 +232,10 @@ fn disconnect(option: &str, value: &str) -> Change {
         }
         "chardev" => {
             let mut settings = Settings::read(value, "backend");
-            if matches!(settings.get("backend"), "socket" | "udp" | "file" | "pipe" | "serial" | "tty" | "parallel" | "parport")
-            {
+            if matches!(
+                settings.get("backend"),
+                "socket" | "udp" | "file" | "pipe" | "serial" | "tty" | "parallel" | "parport"
+            ) {
                 return Change::Value(format!("null,id={}", settings.get("id").replace(',', ",,")));
             }
             settings.drop(&["logfile", "logappend"]).map_or(Change::None, Change::Value)
@@ -260,8 +274,15 @@ fn is_written_node(value: &str) -> bool {
 
 fn is_host_device(value: &str) -> bool {
     const OF_THE_HOST: [&str; 9] = [
-        "vfio-", "vhost-", "usb-host", "scsi-generic", "scsi-block", "virtio-input-host", "ivshmem-doorbell",
-        "u2f-passthru", "igd-passthrough",
+        "vfio-",
+        "vhost-",
+        "usb-host",
+        "scsi-generic",
+        "scsi-block",
+        "virtio-input-host",
+        "ivshmem-doorbell",
+        "u2f-passthru",
+        "igd-passthrough",
     ];
     let settings = Settings::read(value, "driver");
     OF_THE_HOST.iter().any(|prefix| settings.get("driver").starts_with(prefix))

@@ -47,12 +47,7 @@ pub const RULES: &[Rule] = &[
         place: Devices(&["disk"]),
         apply: keep,
     },
-    Rule {
-        what: "`<lease>`",
-        treatment: LeftOut,
-        place: Devices(&["lease"]),
-        apply: goes,
-    },
+    Rule { what: "`<lease>`", treatment: LeftOut, place: Devices(&["lease"]), apply: goes },
     Rule {
         what: "`<filesystem>` with a `socket`",
         treatment: Refused,

@@ -190,7 +190,9 @@ const DOMAIN: &[Rule] = &[
         place: Place::Top("os"),
         apply: |os, _| match os.find("nvram").and_then(|nvram| nvram.get("type")) {
             None | Some("file") => Verdict::Stays,
-            Some(kind) => Verdict::Refused(format!("the variables of its firmware are in no file (`<nvram type='{kind}'>`)")),
+            Some(kind) => {
+                Verdict::Refused(format!("the variables of its firmware are in no file (`<nvram type='{kind}'>`)"))
+            }
         },
     },
     Rule { what: "`<nvram>` in a file", treatment: Treatment::MadeAnew, place: Place::Top("os"), apply: nvram },
@@ -240,7 +242,9 @@ pub fn is_serial(serial: &str) -> bool {
 fn writable_firmware(os: &mut Element, _: &Identity) -> Verdict {
     match os.find("loader") {
         Some(loader) if loader.get("type") == Some("pflash") && loader.get("readonly") != Some("yes") => {
-            Verdict::Refused(format!("its guest may write to its firmware `{}`", loader.text.trim()))
+            let path = loader.text.trim();
+            let name = if path.is_empty() { String::new() } else { format!(" `{path}`") };
+            Verdict::Refused(format!("its guest may write to its firmware{name}"))
         }
         _ => Verdict::Stays,
     }

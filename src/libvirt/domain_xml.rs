@@ -10,7 +10,7 @@ use crate::hypervisor::{Clone, DiskFile, Document, DomainSpec, Firmware, Network
 use crate::libvirt::clone_xml::{self, Identity};
 use crate::libvirt::domain_facts::is_port;
 use crate::libvirt::xml::Element;
-use crate::libvirt::{live_xml, metadata_xml};
+use crate::libvirt::{embed, live_xml, metadata_xml};
 
 /// The port that the guest agent waits at.
 const AGENT: &str = "org.qemu.guest_agent.0";
@@ -265,15 +265,22 @@ pub fn no_disk(target: &str) -> Error {
 
 /// Removes what belongs to one run of one domain on one host.
 pub fn clean(domain: &mut Element) {
+    let is_running = domain.get("id").is_some();
     domain.attributes.retain(|(key, _)| key != "id");
-    domain.remove(&["resource"]);
+    if is_running && let Some(resource) = domain.find_mut("resource") {
+        // Where libvirt puts those that name none.
+        resource.children.retain(|part| part.name != "partition" || part.text.trim() != "/machine");
+        if resource.children.is_empty() {
+            domain.remove(&["resource"]);
+        }
+    }
     live_xml::forget(domain);
     domain.children.retain(|child| child.name != "seclabel" || child.get("type") != Some("dynamic"));
     for device in devices_of(domain) {
         // Those that begin so are the user's own choice.
-        device.children.retain(|child| {
-            child.name != "alias" || child.get("name").is_some_and(|name| name.starts_with("ua-"))
-        });
+        device
+            .children
+            .retain(|child| child.name != "alias" || child.get("name").is_some_and(|name| name.starts_with("ua-")));
         if device.get("type") == Some("pty") {
             device.attributes.retain(|(key, _)| key != "tty");
             device.remove(&["source"]);
@@ -281,7 +288,8 @@ pub fn clean(domain: &mut Element) {
         match device.name.as_str() {
             "disk" => device.remove(&["backingStore", "mirror"]),
             "interface" => {
-                if device.get("type") != Some("ethernet") {
+                let is_libvirts = |name: &str| ["vnet", "macvtap", "macvlan"].iter().any(|it| name.starts_with(it));
+                if device.find("target").and_then(|target| target.get("dev")).is_some_and(is_libvirts) {
                     device.remove(&["target"]);
                 }
                 if let Some(source) = device.find_mut("source") {
@@ -289,7 +297,7 @@ pub fn clean(domain: &mut Element) {
                 }
             }
             "channel" => {
-                if device.find("source").is_some_and(|source| source.get("mode") == Some("bind")) {
+                if is_running && device.find("source").is_some_and(is_of_one_run) {
                     device.remove(&["source"]);
                 }
                 if let Some(target) = device.find_mut("target") {
@@ -302,6 +310,18 @@ pub fn clean(domain: &mut Element) {
             _ => {}
         }
     }
+}
+
+/// Says whether a socket is where libvirt puts those of a run, in a directory named after its number and the domain, or
+/// where [`place_ports`] does. Another place is the user's choice.
+fn is_of_one_run(source: &Element) -> bool {
+    let Some(path) = source.get("path") else { return true };
+    let directory = Path::new(path).parent().and_then(|directory| directory.file_name()?.to_str()).unwrap_or_default();
+    let is_numbered = |name: &str| {
+        let name = name.strip_prefix("domain-").unwrap_or(name);
+        name.split_once('-').is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+    };
+    source.get("mode") == Some("bind") && (is_numbered(directory) || directory == embed::SOCKETS)
 }
 
 /// Gives each port that the host talks to the guest through a socket of a path that is shorter than libvirt's own choice.

@@ -277,6 +277,58 @@ fn a_redefinition_after_a_running_domain_drops_what_belongs_to_the_run() {
 }
 
 #[test]
+fn what_is_the_users_choice_is_not_taken_for_a_part_of_the_run() {
+    let cleaned = |id: &str, path: &str| {
+        let domain = format!(
+            "<domain {id}><devices><channel type='unix'><source mode='bind' path='{path}'/>
+               <alias name='ua-mine'/></channel>
+             <interface type='user'><backend type='passt'/><alias name='net0'/></interface></devices></domain>"
+        );
+        let mut domain = Element::parse(&domain).unwrap();
+        clean(&mut domain);
+        let devices = domain.find("devices").unwrap().clone();
+        assert_eq!(
+            devices.find("interface").unwrap().to_string(),
+            "\
+<interface type='user'>
+  <backend type='passt'/>
+</interface>
+"
+        );
+        let channel = devices.find("channel").unwrap();
+        assert_eq!(channel.find("alias").unwrap().get("name"), Some("ua-mine"));
+        channel.find("source").is_some()
+    };
+    for path in
+        ["/run/libvirt/qemu/channel/7-vm/a", "/var/lib/libvirt/qemu/channel/target/domain-12-a-b/a", "/r/agent/0"]
+    {
+        assert!(!cleaned("id='7'", path), "{path}");
+    }
+    for path in ["/srv/mine/a.sock", "/mine.sock", "/srv/domain-a/s"] {
+        assert!(cleaned("id='7'", path), "{path}");
+    }
+    assert!(cleaned("", "/run/libvirt/qemu/channel/7-vm/a"));
+    let clean = |xml: &str| {
+        let mut domain = Element::parse(xml).unwrap();
+        clean(&mut domain);
+        domain
+    };
+    let partition = |id: &str, name: &str| {
+        clean(&format!("<domain {id}><resource><partition>{name}</partition></resource></domain>"))
+    };
+    assert!(partition("id='7'", "/machine").find("resource").is_none());
+    assert!(partition("id='7'", "/machine/web").find("resource").is_some());
+    assert!(partition("", "/machine").find("resource").is_some());
+    for (name, stays) in [("vnet3", false), ("macvtap0", false), ("web0", true)] {
+        let card = format!(
+            "<domain id='7'><devices><interface type='bridge'><target dev='{name}'/></interface></devices></domain>"
+        );
+        let devices = clean(&card).find("devices").unwrap().clone();
+        assert_eq!(devices.find("interface").unwrap().find("target").is_some(), stays, "{name}");
+    }
+}
+
+#[test]
 fn a_snapshots_document_stands_for_its_domain() {
     let snapshot = |content: &str| Document(format!("<domainsnapshot><name>s</name>{content}</domainsnapshot>"));
     let domain = parse(&snapshot("<domain id='1'/><inactiveDomain/>")).unwrap();

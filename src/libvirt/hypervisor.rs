@@ -21,8 +21,8 @@ use crate::libvirt::stream_console::StreamConsole;
 use crate::libvirt::transport::Channel;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{
-    block_job, clone_devices, clone_xml, domains, embed, fault, kvm, live, live_trial, live_xml, overlay, power, process, qcow2, qemu_img,
-    snapshot_xml, snapshots,
+    block_job, clone_devices, clone_xml, domains, embed, fault, kvm, live, live_trial, live_xml, overlay, power,
+    process, qcow2, qemu_img, snapshot_xml, snapshots,
 };
 use crate::paths::Paths;
 use crate::stop::Stop;
@@ -110,17 +110,6 @@ impl Libvirt {
             architectures.find(|arch| arch.get("name") == Some("x86_64"))?.text_of("emulator")
         });
         emulator.unwrap_or(DEFAULT_EMULATOR).to_string()
-    }
-
-    /// Removes what stays on the host when a transient domain ends: its log, and the memory that it could share.
-    fn remove_traces(&self, name: &str) {
-        self.remove_log(name);
-        let prefix = clone_devices::shared_memory_prefix(name);
-        for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&prefix) {
-                let _ = std::fs::remove_file(entry.path());
-            }
-        }
     }
 
     /// Removes what QEMU printed for a transient domain: libvirt starts a log for each name and removes none.
@@ -388,9 +377,11 @@ impl Hypervisor for Libvirt {
 
     fn destroy(&self, name: &str) -> Result<()> {
         // The log of a domain that ended by itself may tell why, and stays.
-        let Some(domain) = self.find(name)? else { return Ok(()) };
-        power::destroy(&domain, name)?;
-        self.remove_traces(name);
+        if let Some(domain) = self.find(name)? {
+            power::destroy(&domain, name)?;
+            self.remove_log(name);
+        }
+        remove_shared_memory(name);
         Ok(())
     }
 
@@ -417,7 +408,8 @@ impl Hypervisor for Libvirt {
             stop.check(|| format!("the shutdown of `{domain}`"))?;
             stop.sleep(POLL);
         }
-        self.remove_traces(domain);
+        self.remove_log(domain);
+        remove_shared_memory(domain);
         Ok(())
     }
 
@@ -440,6 +432,16 @@ impl Hypervisor for Libvirt {
 
     fn flatten(&self, image: &Path) -> Result<()> {
         qemu_img::flatten(image)
+    }
+}
+
+/// Removes the memory that a transient domain could share, which QEMU makes and does not remove.
+fn remove_shared_memory(name: &str) {
+    let prefix = clone_devices::shared_memory_prefix(name);
+    for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use virt::sys;
 
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{DiskFile, Document};
-use crate::libvirt::xml::Element;
 use crate::libvirt::clone_xml::{self, Identity};
+use crate::libvirt::xml::Element;
 use crate::libvirt::{domain_facts, domain_xml, fault, live, live_xml, metadata_xml, power, sparse};
 
 const MAGIC: &[u8] = b"LibvirtQemudSave";
@@ -63,7 +63,8 @@ fn rewrite(image: &Path, domain: &Element, is_clone: bool) -> Result<()> {
     }
     let mut data = vec![0; length];
     file.read_exact(&mut data).because(failed)?;
-    let data = with_domain(&mut header, &data, domain, is_clone).map_err(|error| Error::failed(failed()).caused_by(error))?;
+    let data =
+        with_domain(&mut header, &data, domain, is_clone).map_err(|error| Error::failed(failed()).caused_by(error))?;
     file.rewind().and_then(|()| file.write_all(&header)).and_then(|()| file.write_all(&data)).because(failed)?;
     file.set_permissions(sealed).because(failed)
 }

@@ -75,7 +75,7 @@ impl Engine {
         if let Some(missing) = snapshot.missing_file() {
             return Err(cannot().cause(missing));
         }
-        self.refuse_clone(machine, cannot, &snapshot.document)?;
+        self.refuse_clone(machine, cannot, &snapshot.document, true)?;
         match snapshot.kind() {
             SnapshotKind::External => Ok(snapshot.layers()),
             SnapshotKind::Internal => self.copied_out(machine, snapshot, &machine.key_of(node)),
@@ -83,13 +83,20 @@ impl Engine {
     }
 
     /// Refuses a domain that has something which only one domain can have.
-    fn refuse_clone(&self, machine: &Machine, cannot: impl Fn() -> Error, document: &Document) -> Result<()> {
+    fn refuse_clone(
+        &self,
+        machine: &Machine,
+        cannot: impl Fn() -> Error,
+        document: &Document,
+        is_snapshot: bool,
+    ) -> Result<()> {
         let Some(obstacle) = self.hypervisor.obstacle_to_clone(document)? else { return Ok(()) };
         let name = &machine.name;
         let hint = if machine.is_ours {
             "take it out of the machine's `extra_xml`".to_string()
         } else {
-            format!("only one domain can have that: take it out with `virsh edit '{name}'`, then take another snapshot")
+            let then = if is_snapshot { ", then take another snapshot" } else { "" };
+            format!("only one domain can have that: take it out with `virsh edit '{name}'`{then}")
         };
         Err(cannot().cause(obstacle).hint(hint))
     }
@@ -144,7 +151,7 @@ impl Engine {
                 .hint("shut it down, or take a snapshot of it and branch from that"));
         }
         let cannot = || Error::failed(format!("`{}` cannot be cloned", machine.name));
-        self.refuse_clone(&machine, cannot, &machine.details.document)?;
+        self.refuse_clone(&machine, cannot, &machine.details.document, false)?;
         let key = machine.state_key()?;
         self.store.create_directory(&machine.directory)?;
         let mut disks = Vec::new();
