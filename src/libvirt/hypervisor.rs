@@ -112,15 +112,18 @@ impl Libvirt {
         emulator.unwrap_or(DEFAULT_EMULATOR).to_string()
     }
 
-    /// Removes what QEMU printed for a transient domain: libvirt starts a log for each name and removes none.
+    /// Removes what QEMU and the programs beside it printed for a transient domain: libvirt starts logs for each name and
+    /// removes none.
     fn remove_log(&self, name: &str) {
-        let directory = match embed::root_of(&self.uri) {
-            Some(root) => Some(root.join("log/qemu")),
-            None if self.uri().ends_with("/system") => Some(PathBuf::from("/var/log/libvirt/qemu")),
-            None => self.cache.parent().map(|cache| cache.join("libvirt/qemu/log")),
+        let directories = match embed::root_of(&self.uri) {
+            Some(root) => vec![root.join("log/qemu"), root.join("log/swtpm")],
+            None if self.uri().ends_with("/system") => {
+                ["/var/log/libvirt/qemu", "/var/log/swtpm/libvirt/qemu"].map(PathBuf::from).to_vec()
+            }
+            None => self.cache.parent().map(|cache| cache.join("libvirt/qemu/log")).into_iter().collect(),
         };
         // Another host's or another user's log cannot be removed, and need not be.
-        let _ = directory.map(|directory| std::fs::remove_file(directory.join(format!("{name}.log"))));
+        directories.iter().for_each(|directory| remove_files(directory, |file| is_log_of(name, file)));
     }
 }
 
@@ -438,8 +441,22 @@ impl Hypervisor for Libvirt {
 /// Removes the memory that a transient domain could share, which QEMU makes and does not remove.
 fn remove_shared_memory(name: &str) {
     let prefix = clone_devices::shared_memory_prefix(name);
-    for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+    remove_files(Path::new("/dev/shm"), |file| file.starts_with(&prefix));
+}
+
+/// Says by its name whether a log is of a domain: of its QEMU, or of a program for one of its devices, which libvirt names
+/// as in `NAME-swtpm.log` and `NAME-fs0-virtiofsd.log`.
+fn is_log_of(domain: &str, file: &str) -> bool {
+    let rest = file.strip_prefix(domain).and_then(|rest| rest.strip_suffix(".log"));
+    let programs = ["-swtpm", "-virtiofsd", "-vhost-user-gpu"];
+    rest.is_some_and(|rest| {
+        rest.is_empty() || rest.starts_with('-') && programs.iter().any(|program| rest.ends_with(program))
+    })
+}
+
+fn remove_files(directory: &Path, is_meant: impl Fn(&str) -> bool) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(&is_meant) {
             let _ = std::fs::remove_file(entry.path());
         }
     }

@@ -80,8 +80,8 @@ fn make_exclusive(vm: &Vm, domain: &mut Element) {
     fs::set_permissions(&vm.directory, fs::Permissions::from_mode(0o777)).unwrap();
     let path = |name: &str| vm.directory.join(name).display().to_string();
     // Held together, so that they are not the same.
-    let free = [(); 5].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
-    let [vnc, websocket, serial, redirection, random] = free.map(|port| port.local_addr().unwrap().port());
+    let free = [(); 6].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
+    let [vnc, websocket, serial, redirection, random, card] = free.map(|port| port.local_addr().unwrap().port());
     let devices = format!(
         "<graphics type='vnc' port='{vnc}' autoport='no' websocket='{websocket}'>
            <listen type='address' address='127.0.0.1'/></graphics>
@@ -95,6 +95,11 @@ fn make_exclusive(vm: &Vm, domain: &mut Element) {
            <source mode='bind' host='127.0.0.1' service='{random}'/></backend></rng>
          <shmem name='{}'><model type='ivshmem-plain'/><size unit='M'>1</size></shmem>
          <interface type='ethernet'><mac address='52:54:00:11:22:33'/><target dev='st{}'/></interface>
+         <parallel type='file'><source path='{}'/></parallel>
+         <smartcard mode='passthrough' type='tcp'><source mode='bind' host='127.0.0.1' service='{card}'/>
+           <protocol type='raw'/></smartcard>
+         <disk type='file' device='floppy'><driver name='qemu' type='raw'/><source file='{}'/><target dev='fda'/></disk>
+         <lease><lockspace>space</lockspace><key>{}</key><target path='{}'/></lease>
          <audio id='1' type='file' path='{}'/>
          <pstore backend='acpi-erst'><path>{}</path><size unit='KiB'>64</size></pstore>",
         path("serial.sock"),
@@ -103,6 +108,10 @@ fn make_exclusive(vm: &Vm, domain: &mut Element) {
         path("channel.sock"),
         vm.name,
         &vm.name[5..],
+        path("parallel.out"),
+        path("floppy.raw"),
+        vm.name,
+        path("lease"),
         path("sound.wav"),
         path("theirs.pstore"),
     );
@@ -116,6 +125,7 @@ fn make_exclusive(vm: &Vm, domain: &mut Element) {
         .map(|value| Element::new("qemu:arg").with("value", value));
     domain.set("xmlns:qemu", "http://libvirt.org/schemas/domain/qemu/1.0");
     domain.children.push(Element::new("qemu:commandline").children(arguments));
+    fs::write(path("floppy.raw"), vec![0; 1_474_560]).unwrap();
     let [code, template, variables] = ["code.fd", "template.fd", "theirs.fd"].map(path);
     for (file, byte) in [(&code, 0), (&template, b't'), (&variables, b'o')] {
         fs::write(file, vec![byte; 64 << 10]).unwrap();
@@ -161,7 +171,17 @@ fn a_clone_runs_beside_an_original_with_everything_that_only_one_can_have() {
     assert!(system.children.iter().all(|entry| entry.text == pair.clone.uuid), "{system}");
     assert!(live.find("qemu:commandline").is_none_or(|line| line.children.is_empty()));
     let text = live.to_string();
-    for name in ["serial.sock", "serial.out", "serial.log", "channel.sock", "sound.wav", "theirs.pstore", "qmp.sock"] {
+    let theirs = [
+        "serial.sock",
+        "serial.out",
+        "serial.log",
+        "channel.sock",
+        "sound.wav",
+        "theirs.pstore",
+        "qmp.sock",
+        "floppy.raw",
+    ];
+    for name in theirs.into_iter().chain(["parallel.out", "<lease>"]) {
         assert!(!text.contains(name), "{name} is in {text}");
     }
 
