@@ -196,6 +196,10 @@ impl Hypervisor for Fake {
         Ok(document.host_devices.then(|| "it has a device of the host".to_string()))
     }
 
+    fn obstacle_in(&self, extra_xml: &str) -> Result<Option<String>> {
+        Ok(extra_xml.contains("<hostdev").then(|| "it has a device of the host".to_string()))
+    }
+
     fn start_clone(&self, clone: &Clone) -> Result<()> {
         self.store.change(|state| state.start_clone(clone))
     }

@@ -124,6 +124,9 @@ pub trait Hypervisor: Send + Sync {
     /// Says what keeps a clone from being made of the domain in `document`: something that only one domain can have.
     fn obstacle_to_clone(&self, document: &Document) -> Result<Option<String>>;
 
+    /// Says the same of a machine that is to have these devices, as the user wrote them.
+    fn obstacle_in(&self, extra_xml: &str) -> Result<Option<String>>;
+
     /// Starts a transient domain made from another one's document (`virDomainCreateXML`), whose guest boots or goes on
     /// from a frozen state.
     fn start_clone(&self, clone: &Clone) -> Result<()>;

@@ -159,6 +159,15 @@ const DOMAIN: &[Rule] = &[
         place: Place::Top("metadata"),
         apply: goes,
     },
+    Rule {
+        what: "`<on_poweroff>`, `<on_reboot>`, `<on_crash>`, `<on_lockfailure>`",
+        treatment: Treatment::LeftOut,
+        place: Place::Domain,
+        apply: |domain, _| {
+            domain.remove(&["on_poweroff", "on_reboot", "on_crash", "on_lockfailure"]);
+            Verdict::Stays
+        },
+    },
     Rule { what: "`<resource>`", treatment: Treatment::LeftOut, place: Place::Top("resource"), apply: goes },
     Rule {
         what: "`<cachetune>`, `<memorytune>`",

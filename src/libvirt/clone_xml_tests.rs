@@ -80,6 +80,12 @@ const SAMPLES: &[Sample] = &[
         "<metadata><cloud:instance xmlns:cloud='u' id='7'/></metadata>",
         Ok(""),
     ),
+    (
+        "`<on_poweroff>`, `<on_reboot>`, `<on_crash>`, `<on_lockfailure>`",
+        "<on_poweroff>restart</on_poweroff><on_reboot>destroy</on_reboot><on_crash>coredump-destroy</on_crash>
+         <on_lockfailure>pause</on_lockfailure><vcpu>1</vcpu>",
+        Ok("<name>clone</name><uuid>11111111-2222-4333-8444-555555555555</uuid><vcpu>1</vcpu>"),
+    ),
     ("`<resource>`", "<resource><partition>/machine/web</partition></resource>", Ok("")),
     (
         "`<cachetune>`, `<memorytune>`",

@@ -253,6 +253,12 @@ impl Hypervisor for Libvirt {
         Ok(clone_xml::obstacle(&domain_xml::parse(document)?))
     }
 
+    fn obstacle_in(&self, extra_xml: &str) -> Result<Option<String>> {
+        // What is malformed is refused when the machine is defined.
+        let devices = Element::parse_all(extra_xml).unwrap_or_default();
+        Ok(clone_xml::obstacle(&Element::new("domain").child(Element::new("devices").children(devices))))
+    }
+
     fn start_clone(&self, clone: &Clone) -> Result<()> {
         let mut domain = domain_xml::build_clone(clone, self.domain_type()?, live::may_exist)?;
         if let Some(root) = embed::root_of(&self.uri) {
