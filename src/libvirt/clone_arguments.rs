@@ -1,4 +1,4 @@
-//! The part of the table that is about arguments for QEMU (`<qemu:commandline>`), which libvirt hands over unread.
+//! The rules for a clone's arguments for QEMU (`<qemu:commandline>`), which libvirt passes on as they are.
 
 use serde_json::Value;
 
@@ -129,7 +129,7 @@ fn each(line: &mut Element, change: impl Fn(&str, &str) -> Change) -> Verdict {
                 index += 2;
             }
             Change::Refuse => {
-                refusal.get_or_insert(format!("its QEMU gets `{text} {value}`"));
+                refusal.get_or_insert(format!("it passes to QEMU `{text} {value}`"));
                 index += 1;
             }
         }

@@ -25,7 +25,7 @@ fn becomes(before: &str, after: &str) {
 
 #[track_caller]
 fn is_refused(arguments: &str) {
-    assert_eq!(cloned(&format!("-no-hpet {arguments}")), Err(format!("its QEMU gets `{arguments}`")));
+    assert_eq!(cloned(&format!("-no-hpet {arguments}")), Err(format!("it passes to QEMU `{arguments}`")));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The devices' part of the table of what becomes of a domain's elements in a clone.
+//! The rules for devices in a clone.
 
 use crate::libvirt::clone_xml::Place::Devices;
 use crate::libvirt::clone_xml::Treatment::{Kept, LeftOut, MadeAnew, Refused};
@@ -232,7 +232,7 @@ pub const RULES: &[Rule] = &[
         place: Devices(&["tpm"]),
         apply: |tpm, _| match tpm.find("backend").and_then(|backend| backend.get("type")) {
             Some("passthrough") => Verdict::Refused("it has the TPM of the host".to_string()),
-            Some("external") => Verdict::Refused("its TPM is a program that somebody else started".to_string()),
+            Some("external") => Verdict::Refused("its TPM is an external program".to_string()),
             _ => Verdict::Stays,
         },
     },
@@ -243,7 +243,7 @@ pub const RULES: &[Rule] = &[
         apply: |shmem, _| match shmem.find("server") {
             Some(_) => {
                 let name = shmem.get("name").unwrap_or_default();
-                Verdict::Refused(format!("it has the shared memory `{name}` from a server"))
+                Verdict::Refused(format!("its shared memory `{name}` comes from a server"))
             }
             None => Verdict::Stays,
         },
@@ -324,7 +324,7 @@ fn exclusive_card(card: &mut Element, _: &Identity) -> Verdict {
     match card.get("type") {
         Some("vhostuser") if is_passt => Verdict::Stays,
         Some(kind @ ("hostdev" | "vdpa" | "vhostuser" | "server" | "client" | "udp")) => {
-            Verdict::Refused(format!("its network card is plugged into what one domain can have (`{kind}`)"))
+            Verdict::Refused(format!("its network card is of the type `{kind}`"))
         }
         _ => Verdict::Stays,
     }
@@ -333,11 +333,11 @@ fn exclusive_card(card: &mut Element, _: &Identity) -> Verdict {
 fn exclusive_link(card: &mut Element, _: &Identity) -> Verdict {
     let get = |child: &str, key: &str| card.find(child).and_then(|child| child.get(key));
     let cause = if get("source", "mode") == Some("passthrough") {
-        format!("its network card has the host's `{}` to itself", get("source", "dev").unwrap_or_default())
+        format!("its network card uses the host's `{}` exclusively", get("source", "dev").unwrap_or_default())
     } else if get("target", "managed") == Some("no") {
-        format!("its network card has the host's `{}`", get("target", "dev").unwrap_or_default())
+        format!("its network card uses the host's `{}`", get("target", "dev").unwrap_or_default())
     } else if get("virtualport", "type") == Some("midonet") {
-        "its network card has a port of MidoNet".to_string()
+        "its network card is attached to a port of MidoNet".to_string()
     } else {
         return Verdict::Stays;
     };
@@ -394,5 +394,5 @@ fn persistent_memory(memory: &mut Element, _: &Identity) -> Verdict {
         return Verdict::Stays;
     }
     let path = memory.find("source").and_then(|source| source.text_of("path")).unwrap_or_default();
-    Verdict::Refused(format!("its guest writes to `{}`, which is no disk", path.trim()))
+    Verdict::Refused(format!("its guest writes to the memory device `{}`", path.trim()))
 }

@@ -1,5 +1,5 @@
-//! What becomes, in a clone, of each element that names something only one domain can have: one table of rules, which
-//! docs/clones.md shows to users.
+//! The rules for making a clone's description: what is made anew, left out, kept or refused, since only one domain can have
+//! it. docs/clones.md shows the same table.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub struct Identity<'a> {
     pub uuid: &'a str,
     /// The file for its firmware's variables; its pstore has another ending.
     pub nvram: &'a Path,
-    /// Whether a file of the host may be there; what cannot be looked at counts as there.
+    /// Whether a file of the host is there, as far as this user can see.
     pub exists: fn(&Path) -> bool,
 }
 
@@ -200,7 +200,7 @@ const DOMAIN: &[Rule] = &[
         apply: |os, _| match os.find("nvram").and_then(|nvram| nvram.get("type")) {
             None | Some("file") => Verdict::Stays,
             Some(kind) => {
-                Verdict::Refused(format!("the variables of its firmware are in no file (`<nvram type='{kind}'>`)"))
+                Verdict::Refused(format!("its firmware's variables are not in a file (`<nvram type='{kind}'>`)"))
             }
         },
     },

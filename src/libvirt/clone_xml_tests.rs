@@ -111,12 +111,12 @@ const SAMPLES: &[Sample] = &[
     (
         "`<nvram>` on a block device or the network",
         "<os><loader type='pflash' readonly='yes'>/fw</loader><nvram type='block'><source dev='/dev/v'/></nvram></os>",
-        Err("the variables of its firmware are in no file (`<nvram type='block'>`)"),
+        Err("its firmware's variables are not in a file (`<nvram type='block'>`)"),
     ),
     (
         "`<nvram>` on a block device or the network",
         "<os><loader type='pflash' readonly='yes'>/fw</loader><nvram type='network'><source/></nvram></os>",
-        Err("the variables of its firmware are in no file (`<nvram type='network'>`)"),
+        Err("its firmware's variables are not in a file (`<nvram type='network'>`)"),
     ),
     (
         "`<nvram>` in a file",
@@ -220,7 +220,7 @@ const SAMPLES: &[Sample] = &[
     (
         "`<interface>` of the types `hostdev`, `vdpa`, `vhostuser`, `server`, `client`, `udp`",
         "<interface type='vhostuser'><source type='unix' path='/s' mode='client'/></interface>",
-        Err("its network card is plugged into what one domain can have (`vhostuser`)"),
+        Err("its network card is of the type `vhostuser`"),
     ),
     (
         "`<interface>` of the types `hostdev`, `vdpa`, `vhostuser`, `server`, `client`, `udp`",
@@ -230,17 +230,17 @@ const SAMPLES: &[Sample] = &[
     (
         "`<interface>` with `<source mode='passthrough'>`, `<target managed='no'>` or `<virtualport type='midonet'>`",
         "<interface type='direct'><source dev='eth0' mode='passthrough'/></interface>",
-        Err("its network card has the host's `eth0` to itself"),
+        Err("its network card uses the host's `eth0` exclusively"),
     ),
     (
         "`<interface>` with `<source mode='passthrough'>`, `<target managed='no'>` or `<virtualport type='midonet'>`",
         "<interface type='ethernet'><target dev='tap7' managed='no'/></interface>",
-        Err("its network card has the host's `tap7`"),
+        Err("its network card uses the host's `tap7`"),
     ),
     (
         "`<interface>` with `<source mode='passthrough'>`, `<target managed='no'>` or `<virtualport type='midonet'>`",
         "<interface type='bridge'><virtualport type='midonet'><parameters interfaceid='1'/></virtualport></interface>",
-        Err("its network card has a port of MidoNet"),
+        Err("its network card is attached to a port of MidoNet"),
     ),
     (
         "`<interface type='user'>`: `logFile`, `<portForward>`",
@@ -374,12 +374,12 @@ const SAMPLES: &[Sample] = &[
     (
         "`<tpm>` with a `passthrough` or `external` back end",
         "<tpm><backend type='external'><source type='unix' mode='connect' path='/t'/></backend></tpm>",
-        Err("its TPM is a program that somebody else started"),
+        Err("its TPM is an external program"),
     ),
     (
         "`<shmem>` with a `<server>`",
         "<shmem name='s0'><model type='ivshmem-doorbell'/><server path='/s'/></shmem>",
-        Err("it has the shared memory `s0` from a server"),
+        Err("its shared memory `s0` comes from a server"),
     ),
     (
         "other `<shmem>`: its name",
@@ -390,12 +390,12 @@ const SAMPLES: &[Sample] = &[
     (
         "`<memory model='nvdimm'>`, `'virtio-pmem'` that its guest writes to",
         "<memory model='nvdimm'><source><path>/n</path></source><target><size>1</size></target></memory>",
-        Err("its guest writes to `/n`, which is no disk"),
+        Err("its guest writes to the memory device `/n`"),
     ),
     (
         "`<memory model='nvdimm'>`, `'virtio-pmem'` that its guest writes to",
         "<memory model='virtio-pmem' access='private'><source><path>/n</path></source></memory>",
-        Err("its guest writes to `/n`, which is no disk"),
+        Err("its guest writes to the memory device `/n`"),
     ),
     (
         "`<memory model='nvdimm'>`, `'virtio-pmem'` that its guest writes to",
@@ -481,7 +481,7 @@ fn an_obstacle_is_seen_before_a_clone_is_made() {
     let domain = |devices: &str| Element::parse(&format!("<domain><devices>{devices}</devices></domain>")).unwrap();
     assert_eq!(obstacle(&domain("<serial type='tcp'/>")), None);
     let cause = obstacle(&domain("<interface type='hostdev'/>")).unwrap();
-    assert_eq!(cause, "its network card is plugged into what one domain can have (`hostdev`)");
+    assert_eq!(cause, "its network card is of the type `hostdev`");
     let ours = "<domain><qemu:commandline><qemu:arg value='-object'/><qemu:arg value='{\"id\":\"snaptree.ram\",
         \"qom-type\":\"memory-backend-file\",\"share\":true}'/></qemu:commandline></domain>";
     assert_eq!(obstacle(&Element::parse(&ours.replace('\n', "")).unwrap()), None);

@@ -151,7 +151,7 @@ fn mac_address(uuid: &str) -> String {
     format!("52:54:00:{:02x}:{:02x}:{:02x}", bytes[0], bytes[1], bytes[2])
 }
 
-/// Builds the `<domain>` of a transient clone; `exists` says which files the host may have.
+/// Builds the `<domain>` of a transient clone; `exists` says which files the host has.
 pub fn build_clone(clone: &Clone, domain_type: DomainType, exists: fn(&Path) -> bool) -> Result<Element> {
     let mut domain = parse(&clone.document)?;
     clean(&mut domain);

@@ -53,11 +53,6 @@ fn give(file: &Path, owner: Option<Owner>) -> std::io::Result<()> {
     given.or_else(|error| if error.kind() == ErrorKind::PermissionDenied { Ok(()) } else { Err(error) })
 }
 
-/// Says whether a file is there. One that cannot be looked at is another user's, such as the system daemon's.
-pub fn may_exist(file: &Path) -> bool {
-    file.try_exists().unwrap_or(true)
-}
-
 /// Copies a file with a guest's RAM.
 pub fn copy_ram(from: &Path, to: &Path, owner: Option<Owner>) -> Result<()> {
     sparse::copy(from, to)?;

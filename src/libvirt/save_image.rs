@@ -15,7 +15,7 @@ use crate::error::{Because, Error, Result};
 use crate::hypervisor::{DiskFile, Document};
 use crate::libvirt::clone_xml::{self, Identity};
 use crate::libvirt::xml::Element;
-use crate::libvirt::{domain_facts, domain_xml, fault, live, live_xml, metadata_xml, power, sparse};
+use crate::libvirt::{domain_facts, domain_xml, fault, live_xml, metadata_xml, power, sparse};
 
 const MAGIC: &[u8] = b"LibvirtQemudSave";
 const NUMBERS: usize = 19;
@@ -84,7 +84,7 @@ fn with_domain(header: &mut [u8], data: &[u8], domain: &Element, is_clone: bool)
     let own = |name: &str| domain.text_of(name).unwrap_or_default();
     if is_clone {
         let nvram = own_nvram(domain);
-        let identity = Identity { name: own("name"), uuid: own("uuid"), nvram: &nvram, exists: live::may_exist };
+        let identity = Identity { name: own("name"), uuid: own("uuid"), nvram: &nvram, exists: Path::exists };
         clone_xml::apply(&mut saved, &identity).map_err(Error::failed)?;
     } else if let (Some(os), Some(nvram)) = (saved.find_mut("os"), domain.find("os").and_then(|os| os.find("nvram"))) {
         // It is of another domain, which may be gone.
