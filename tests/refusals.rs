@@ -152,6 +152,17 @@ fn all_failures_of_branches_are_reported_together() {
 }
 
 #[test]
+fn a_machine_with_what_only_one_domain_can_have_has_no_root() {
+    let script = "machine('lab', { image = require 'images.tiny' {}, extra_xml = [[<hostdev/>]] }):root 'base'";
+    let ran = Test::new().script(script).args(["run", "script.lua"]).status(1).any_stderr().run();
+    let error = "error: script.lua:1: no branch of `lab` could be built: it has a device of the host\n\
+                 hint: only one domain can have that: take it out of `extra_xml`\n";
+    assert!(ran.stderr.ends_with(error), "{}", ran.stderr);
+    assert_eq!(ran.domains(), Vec::<String>::new());
+    assert!(!ran.path().join("store/machines").exists());
+}
+
+#[test]
 fn a_machine_is_checked_before_anything_is_created() {
     refused(
         "machine('lab', { image = require 'images.tiny' {}, memroy = '1GiB' })",

@@ -314,6 +314,18 @@ fn what_a_killed_run_had_made_of_a_new_machine_is_removed() {
 }
 
 #[test]
+fn what_a_killed_builder_had_besides_its_disks_is_removed() {
+    let first = Test::new().script(TREE).args(["run", "script.lua"]).any_stderr().run();
+    let directory = std::fs::read_dir(first.path().join("store/machines")).expect("the machines").flatten().next();
+    let directory = directory.expect("the machine's directory").path();
+    let files =
+        ["sn01-0123456789ab-1.nvram", "sn01-0123456789ab-1.pstore", "mine.nvram"].map(|name| directory.join(name));
+    files.iter().for_each(|file| std::fs::write(file, "").expect("cannot write a file"));
+    first.again().script(TREE).args(["run", "script.lua"]).any_stderr().run();
+    assert_eq!(files.map(|file| file.exists()), [false, false, true]);
+}
+
+#[test]
 fn a_busy_loop_can_be_interrupted_even_under_pcall() {
     let ran = Test::new()
         .file("started", "")

@@ -192,6 +192,15 @@ impl Hypervisor for Fake {
         Ok(None)
     }
 
+    fn obstacle_to_clone(&self, document: &Document) -> Result<Option<String>> {
+        let document = document::Document::parse(document)?;
+        Ok(document.host_devices.then(|| "it has a device of the host".to_string()))
+    }
+
+    fn obstacle_in(&self, extra_xml: &str) -> Result<Option<String>> {
+        Ok(extra_xml.contains("<hostdev").then(|| "it has a device of the host".to_string()))
+    }
+
     fn start_clone(&self, clone: &Clone) -> Result<()> {
         self.store.change(|state| state.start_clone(clone))
     }

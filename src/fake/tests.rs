@@ -72,6 +72,7 @@ fn clone(fake: &dyn Hypervisor, name: &str) -> Clone {
         uuid: format!("uuid of {name}"),
         document: fake.domain("m").unwrap().unwrap().document,
         disks: BTreeMap::from([("vda".into(), layer(name))]),
+        nvram: "/nowhere/x.nvram".into(),
         ram: Ram::Default,
         from: None,
         paused: false,

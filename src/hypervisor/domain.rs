@@ -323,12 +323,22 @@ pub struct Clone {
     pub document: Document,
     /// The file for each disk target that gets one of its own, such as `vda`.
     pub disks: BTreeMap<String, PathBuf>,
+    /// The file for the variables of its firmware, which is made when it has some; see [`Clone::own_files`].
+    pub nvram: PathBuf,
     pub ram: Ram,
     /// The state that its guest goes on from; it boots without one.
     pub from: Option<Frozen>,
     /// Whether its processors wait for `resume`.
     pub paused: bool,
     pub metadata: Metadata,
+}
+
+impl Clone {
+    /// Lists the files besides disks and RAM that a clone with this `nvram` may make: its firmware's variables, and what
+    /// its guest's kernel leaves when it crashes. They go with the clone.
+    pub fn own_files(nvram: &Path) -> [PathBuf; 2] {
+        [nvram.to_path_buf(), nvram.with_extension("pstore")]
+    }
 }
 
 /// What executes guest code.

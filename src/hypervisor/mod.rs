@@ -122,6 +122,12 @@ pub trait Hypervisor: Send + Sync {
     /// written to, apart from files. Nothing is known of another host's.
     fn own_memory(&self, name: &str) -> Result<Option<u64>>;
 
+    /// Says what keeps a clone from being made of the domain in `document`: something that only one domain can have.
+    fn obstacle_to_clone(&self, document: &Document) -> Result<Option<String>>;
+
+    /// Says the same of a machine that is to have these devices, as the user wrote them.
+    fn obstacle_in(&self, extra_xml: &str) -> Result<Option<String>>;
+
     /// Starts a transient domain made from another one's document (`virDomainCreateXML`), whose guest boots or goes on
     /// from a frozen state.
     fn start_clone(&self, clone: &Clone) -> Result<()>;

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::agent::PORT;
 use crate::error::{Error, Result};
 use crate::hypervisor::{Clone, DiskChanges, DiskFile, Document, DomainSpec, Firmware, Network};
+use crate::libvirt::clone_xml::{self, Identity};
 use crate::libvirt::domain_facts::is_port;
 use crate::libvirt::xml::Element;
-use crate::libvirt::{live_xml, metadata_xml};
+use crate::libvirt::{embed, live_xml, metadata_xml};
 
 /// The port that the guest agent waits at.
 const AGENT: &str = "org.qemu.guest_agent.0";
@@ -150,13 +151,13 @@ fn mac_address(uuid: &str) -> String {
     format!("52:54:00:{:02x}:{:02x}:{:02x}", bytes[0], bytes[1], bytes[2])
 }
 
-/// Builds the `<domain>` of a transient clone.
-pub fn build_clone(clone: &Clone, domain_type: DomainType) -> Result<Element> {
+/// Builds the `<domain>` of a transient clone; `exists` says which files the host has.
+pub fn build_clone(clone: &Clone, domain_type: DomainType, exists: fn(&Path) -> bool) -> Result<Element> {
     let mut domain = parse(&clone.document)?;
     clean(&mut domain);
-    forget_firmware(&mut domain);
-    identify(&mut domain, &clone.name, &clone.uuid);
-    set_generation_id(&mut domain, &clone.uuid);
+    let identity = Identity { name: &clone.name, uuid: &clone.uuid, nvram: &clone.nvram, exists };
+    clone_xml::apply(&mut domain, &identity)
+        .map_err(|cause| Error::failed(format!("the clone `{}` cannot be made", clone.name)).cause(cause))?;
     let overlay = |(target, file): (&String, &PathBuf)| qcow2(target, file);
     replace_disks(&mut domain, &clone.disks.iter().map(overlay).collect::<Vec<_>>())?;
     for source in disks_of(&mut domain).filter_map(|disk| disk.find_mut("source")) {
@@ -165,12 +166,6 @@ pub fn build_clone(clone: &Clone, domain_type: DomainType) -> Result<Element> {
     }
     metadata_xml::put(&mut domain, &clone.metadata)?;
     adapt(&mut domain, domain_type);
-    for device in devices_of(&mut domain).filter(|device| device.name == "interface") {
-        // Behind user networking nobody sees the address, and a guest finds its card unchanged.
-        if device.get("type") != Some("user") {
-            device.remove(&["mac"]);
-        }
-    }
     Ok(domain)
 }
 
@@ -322,29 +317,33 @@ pub fn no_disk(target: &str) -> Error {
     Error::failed(format!("the domain has no disk `{target}`"))
 }
 
-/// Lets libvirt choose the firmware anew: its variables are the other domain's.
-pub fn forget_firmware(domain: &mut Element) {
-    if let Some(os) = domain.find_mut("os") {
-        os.remove(&["nvram"]);
-        if os.get("firmware").is_some() {
-            os.remove(&["loader"]);
-        }
-    }
-}
-
 /// Removes what belongs to one run of one domain on one host.
 pub fn clean(domain: &mut Element) {
+    let is_running = domain.get("id").is_some();
     domain.attributes.retain(|(key, _)| key != "id");
-    domain.remove(&["resource"]);
+    if is_running && let Some(resource) = domain.find_mut("resource") {
+        // Where libvirt puts those that name none.
+        resource.children.retain(|part| part.name != "partition" || part.text.trim() != "/machine");
+        if resource.children.is_empty() {
+            domain.remove(&["resource"]);
+        }
+    }
     live_xml::forget(domain);
     domain.children.retain(|child| child.name != "seclabel" || child.get("type") != Some("dynamic"));
     for device in devices_of(domain) {
-        device.remove(&["alias"]);
+        // Those that begin so are the user's own choice.
+        device
+            .children
+            .retain(|child| child.name != "alias" || child.get("name").is_some_and(|name| name.starts_with("ua-")));
+        if device.get("type") == Some("pty") {
+            device.attributes.retain(|(key, _)| key != "tty");
+            device.remove(&["source"]);
+        }
         match device.name.as_str() {
             "disk" => device.remove(&["backingStore", "mirror"]),
             "interface" => {
-                device.remove(&["backend"]);
-                if device.get("type") != Some("ethernet") {
+                let is_libvirts = |name: &str| ["vnet", "macvtap", "macvlan"].iter().any(|it| name.starts_with(it));
+                if device.find("target").and_then(|target| target.get("dev")).is_some_and(is_libvirts) {
                     device.remove(&["target"]);
                 }
                 if let Some(source) = device.find_mut("source") {
@@ -352,16 +351,12 @@ pub fn clean(domain: &mut Element) {
                 }
             }
             "channel" => {
-                if device.find("source").is_some_and(|source| source.get("mode") == Some("bind")) {
+                if is_running && device.find("source").is_some_and(is_of_one_run) {
                     device.remove(&["source"]);
                 }
                 if let Some(target) = device.find_mut("target") {
                     target.attributes.retain(|(key, _)| key != "state");
                 }
-            }
-            "serial" | "console" if device.get("type") == Some("pty") => {
-                device.attributes.retain(|(key, _)| key != "tty");
-                device.remove(&["source"]);
             }
             "graphics" if device.get("autoport") == Some("yes") => {
                 device.attributes.retain(|(key, _)| !matches!(key.as_str(), "port" | "tlsPort"));
@@ -369,6 +364,18 @@ pub fn clean(domain: &mut Element) {
             _ => {}
         }
     }
+}
+
+/// Says whether a socket is where libvirt puts those of a run, in a directory named after its number and the domain, or
+/// where [`place_ports`] does. Another place is the user's choice.
+fn is_of_one_run(source: &Element) -> bool {
+    let Some(path) = source.get("path") else { return true };
+    let directory = Path::new(path).parent().and_then(|directory| directory.file_name()?.to_str()).unwrap_or_default();
+    let is_numbered = |name: &str| {
+        let name = name.strip_prefix("domain-").unwrap_or(name);
+        name.split_once('-').is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+    };
+    source.get("mode") == Some("bind") && (is_numbered(directory) || directory == embed::SOCKETS)
 }
 
 /// Gives each port that the host talks to the guest through a socket of a path that is shorter than libvirt's own choice.

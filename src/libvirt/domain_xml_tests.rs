@@ -148,6 +148,7 @@ fn a_clone_keeps_the_hardware_and_drops_what_belongs_to_the_other_run() {
         uuid: "2".to_string(),
         document: Document(RUNNING.to_string()),
         disks: [("vda".to_string(), "/s/fork.qcow2".into())].into(),
+        nvram: "/s/fork.nvram".into(),
         ram: Ram::Default,
         from: None,
         paused: false,
@@ -157,12 +158,10 @@ fn a_clone_keeps_the_hardware_and_drops_what_belongs_to_the_other_run() {
 <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>fork &lt;1&gt;</name>
   <uuid>2</uuid>
-  <metadata>
-    <other:x xmlns:other='u'/>
-    <snaptree:node xmlns:snaptree='https://snaptree.dev/xmlns/1'/>
-  </metadata>
   <os firmware='efi'>
     <type arch='x86_64' machine='pc-q35-10.0'>hvm</type>
+    <loader readonly='yes'>/l</loader>
+    <nvram template='/t'>/s/fork.nvram</nvram>
   </os>
   <cpu mode='maximum'/>
   <devices>
@@ -193,10 +192,13 @@ fn a_clone_keeps_the_hardware_and_drops_what_belongs_to_the_other_run() {
   <qemu:commandline>
     <qemu:arg value='-a'/>
   </qemu:commandline>
+  <metadata>
+    <snaptree:node xmlns:snaptree='https://snaptree.dev/xmlns/1'/>
+  </metadata>
 </domain>
 ";
-    assert_eq!(build_clone(&clone, DomainType::Qemu).unwrap().to_string(), expected);
-    let same = build_clone(&clone, DomainType::Kvm).unwrap();
+    assert_eq!(build_clone(&clone, DomainType::Qemu, |_| false).unwrap().to_string(), expected);
+    let same = build_clone(&clone, DomainType::Kvm, |_| false).unwrap();
     assert_eq!(same.find("cpu").unwrap().get("migratable"), Some("on"));
 }
 
@@ -315,6 +317,58 @@ fn a_redefinition_after_a_running_domain_drops_what_belongs_to_the_run() {
     assert_eq!(domain.find("os").unwrap().text_of("nvram"), Some("/var/vm_VARS.fd"));
     let channel = domain.find("devices").unwrap().find("channel").unwrap();
     assert!(channel.find("source").is_none());
+}
+
+#[test]
+fn what_is_the_users_choice_is_not_taken_for_a_part_of_the_run() {
+    let cleaned = |id: &str, path: &str| {
+        let domain = format!(
+            "<domain {id}><devices><channel type='unix'><source mode='bind' path='{path}'/>
+               <alias name='ua-mine'/></channel>
+             <interface type='user'><backend type='passt'/><alias name='net0'/></interface></devices></domain>"
+        );
+        let mut domain = Element::parse(&domain).unwrap();
+        clean(&mut domain);
+        let devices = domain.find("devices").unwrap().clone();
+        assert_eq!(
+            devices.find("interface").unwrap().to_string(),
+            "\
+<interface type='user'>
+  <backend type='passt'/>
+</interface>
+"
+        );
+        let channel = devices.find("channel").unwrap();
+        assert_eq!(channel.find("alias").unwrap().get("name"), Some("ua-mine"));
+        channel.find("source").is_some()
+    };
+    for path in
+        ["/run/libvirt/qemu/channel/7-vm/a", "/var/lib/libvirt/qemu/channel/target/domain-12-a-b/a", "/r/agent/0"]
+    {
+        assert!(!cleaned("id='7'", path), "{path}");
+    }
+    for path in ["/srv/mine/a.sock", "/mine.sock", "/srv/domain-a/s"] {
+        assert!(cleaned("id='7'", path), "{path}");
+    }
+    assert!(cleaned("", "/run/libvirt/qemu/channel/7-vm/a"));
+    let clean = |xml: &str| {
+        let mut domain = Element::parse(xml).unwrap();
+        clean(&mut domain);
+        domain
+    };
+    let partition = |id: &str, name: &str| {
+        clean(&format!("<domain {id}><resource><partition>{name}</partition></resource></domain>"))
+    };
+    assert!(partition("id='7'", "/machine").find("resource").is_none());
+    assert!(partition("id='7'", "/machine/web").find("resource").is_some());
+    assert!(partition("", "/machine").find("resource").is_some());
+    for (name, stays) in [("vnet3", false), ("macvtap0", false), ("web0", true)] {
+        let card = format!(
+            "<domain id='7'><devices><interface type='bridge'><target dev='{name}'/></interface></devices></domain>"
+        );
+        let devices = clean(&card).find("devices").unwrap().clone();
+        assert_eq!(devices.find("interface").unwrap().find("target").is_some(), stays, "{name}");
+    }
 }
 
 #[test]

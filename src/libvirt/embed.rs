@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::error::{Because, Error, Result};
 use crate::libvirt::raw;
 
+/// The directory below the root for the sockets of our ports.
+pub const SOCKETS: &str = "agent";
 const PREFIX: &str = "qemu:///embed?root=";
 /// A socket's path ends at 107 bytes, and libvirt puts some 55 below the root.
 const LONGEST_ROOT: usize = 50;
@@ -41,7 +43,7 @@ pub fn root_of(uri: &str) -> Option<PathBuf> {
 
 /// Returns a short path for the socket of a domain's port; libvirt's own would not fit below most roots.
 pub fn socket(root: &Path, uuid: &str, port: usize) -> PathBuf {
-    root.join("agent").join(format!("{}{port}", uuid.get(..8).unwrap_or(uuid)))
+    root.join(SOCKETS).join(format!("{}{port}", uuid.get(..8).unwrap_or(uuid)))
 }
 
 /// Makes the root ready. Has to happen before the first call of libvirt, for the sake of its log.
@@ -56,7 +58,7 @@ pub fn prepare(root: &Path) -> Result<()> {
         .hint("SNAPTREE_EMBED_ROOT chooses a shorter directory"));
     }
     let failed = || format!("cannot prepare the root of libvirt's in-process driver, `{}`", root.display());
-    for directory in ["etc", "agent"] {
+    for directory in ["etc", SOCKETS] {
         fs::create_dir_all(root.join(directory)).because(failed)?;
     }
     let settings = root.join("etc/qemu.conf");

@@ -22,8 +22,8 @@ use crate::libvirt::stream_console::StreamConsole;
 use crate::libvirt::transport::Channel;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{
-    block_job, domains, embed, fault, kvm, live, live_trial, live_xml, overlay, power, process, qcow2, qemu_img,
-    snapshot_xml, snapshots,
+    block_job, clone_devices, clone_xml, domains, embed, fault, kvm, live, live_trial, live_xml, overlay, power,
+    process, qcow2, qemu_img, snapshot_xml, snapshots,
 };
 use crate::paths::Paths;
 use crate::stop::Stop;
@@ -113,15 +113,18 @@ impl Libvirt {
         emulator.unwrap_or(DEFAULT_EMULATOR).to_string()
     }
 
-    /// Removes what QEMU printed for a transient domain: libvirt starts a log for each name and removes none.
+    /// Removes what QEMU and the programs beside it printed for a transient domain: libvirt starts logs for each name and
+    /// removes none.
     fn remove_log(&self, name: &str) {
-        let directory = match embed::root_of(&self.uri) {
-            Some(root) => Some(root.join("log/qemu")),
-            None if self.uri().ends_with("/system") => Some(PathBuf::from("/var/log/libvirt/qemu")),
-            None => self.cache.parent().map(|cache| cache.join("libvirt/qemu/log")),
+        let directories = match embed::root_of(&self.uri) {
+            Some(root) => vec![root.join("log/qemu"), root.join("log/swtpm")],
+            None if self.uri().ends_with("/system") => {
+                ["/var/log/libvirt/qemu", "/var/log/swtpm/libvirt/qemu"].map(PathBuf::from).to_vec()
+            }
+            None => self.cache.parent().map(|cache| cache.join("libvirt/qemu/log")).into_iter().collect(),
         };
         // Another host's or another user's log cannot be removed, and need not be.
-        let _ = directory.map(|directory| std::fs::remove_file(directory.join(format!("{name}.log"))));
+        directories.iter().for_each(|directory| remove_files(directory, |file| is_log_of(name, file)));
     }
 }
 
@@ -248,8 +251,18 @@ impl Hypervisor for Libvirt {
         snapshots::delete(&self.must_find(domain)?, domain, snapshot, flags)
     }
 
+    fn obstacle_to_clone(&self, document: &Document) -> Result<Option<String>> {
+        Ok(clone_xml::obstacle(&domain_xml::parse(document)?))
+    }
+
+    fn obstacle_in(&self, extra_xml: &str) -> Result<Option<String>> {
+        // What is malformed is refused when the machine is defined.
+        let devices = Element::parse_all(extra_xml).unwrap_or_default();
+        Ok(clone_xml::obstacle(&Element::new("domain").child(Element::new("devices").children(devices))))
+    }
+
     fn start_clone(&self, clone: &Clone) -> Result<()> {
-        let mut domain = domain_xml::build_clone(clone, self.domain_type()?)?;
+        let mut domain = domain_xml::build_clone(clone, self.domain_type()?, Path::exists)?;
         if let Some(root) = embed::root_of(&self.uri) {
             domain_xml::place_ports(&mut domain, |port| embed::socket(&root, &clone.uuid, port));
         }
@@ -297,6 +310,8 @@ impl Hypervisor for Libvirt {
     fn fingerprint(&self, document: &Document) -> Result<Fingerprint> {
         let mut domain = domain_xml::parse(document)?;
         domain_xml::adapt(&mut domain, self.domain_type()?);
+        // The guest is one of a clone's, which may have fewer devices than the original.
+        clone_xml::normalize(&mut domain);
         let mut fingerprint = live_xml::fingerprint(&domain);
         let emulator = domain.find("devices").and_then(|devices| devices.text_of("emulator"));
         let [_, qemu] = self.versions()?;
@@ -377,9 +392,11 @@ impl Hypervisor for Libvirt {
 
     fn destroy(&self, name: &str) -> Result<()> {
         // The log of a domain that ended by itself may tell why, and stays.
-        let Some(domain) = self.find(name)? else { return Ok(()) };
-        power::destroy(&domain, name)?;
-        self.remove_log(name);
+        if let Some(domain) = self.find(name)? {
+            power::destroy(&domain, name)?;
+            self.remove_log(name);
+        }
+        remove_shared_memory(name);
         Ok(())
     }
 
@@ -407,6 +424,7 @@ impl Hypervisor for Libvirt {
             stop.sleep(POLL);
         }
         self.remove_log(domain);
+        remove_shared_memory(domain);
         Ok(())
     }
 
@@ -433,6 +451,30 @@ impl Hypervisor for Libvirt {
 
     fn flatten(&self, image: &Path) -> Result<()> {
         qemu_img::flatten(image)
+    }
+}
+
+/// Removes the memory that a transient domain could share, which QEMU makes and does not remove.
+fn remove_shared_memory(name: &str) {
+    let prefix = clone_devices::shared_memory_prefix(name);
+    remove_files(Path::new("/dev/shm"), |file| file.starts_with(&prefix));
+}
+
+/// Says by its name whether a log is of a domain: of its QEMU, or of a program for one of its devices, which libvirt names
+/// as in `NAME-swtpm.log` and `NAME-fs0-virtiofsd.log`.
+fn is_log_of(domain: &str, file: &str) -> bool {
+    let rest = file.strip_prefix(domain).and_then(|rest| rest.strip_suffix(".log"));
+    let programs = ["-swtpm", "-virtiofsd", "-vhost-user-gpu"];
+    rest.is_some_and(|rest| {
+        rest.is_empty() || rest.starts_with('-') && programs.iter().any(|program| rest.ends_with(program))
+    })
+}
+
+fn remove_files(directory: &Path, is_meant: impl Fn(&str) -> bool) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(&is_meant) {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 

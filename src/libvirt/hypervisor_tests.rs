@@ -112,6 +112,7 @@ fn a_clone_runs_until_it_is_destroyed() {
         uuid: "9905b3da-7e40-4b12-b27a-c24db19ca4dc".to_string(),
         document,
         disks: [("vda".to_string(), "/s/clone.qcow2".into())].into(),
+        nvram: "/s/clone.nvram".into(),
         ram: Ram::Default,
         from: None,
         paused: false,
@@ -126,6 +127,18 @@ fn a_clone_runs_until_it_is_destroyed() {
     let stop = Stop::after(Duration::from_secs(5), &crate::stop::Interrupt::default());
     hypervisor.wait_until_gone("clone", &stop).unwrap();
     hypervisor.undefine("cloned").unwrap();
+}
+
+#[test]
+fn logs_are_told_by_the_name_of_their_domain() {
+    for log in
+        ["m.build-1.log", "m.build-1-swtpm.log", "m.build-1-fs0-virtiofsd.log", "m.build-1-video0-vhost-user-gpu.log"]
+    {
+        assert!(is_log_of("m.build-1", log), "{log}");
+    }
+    for log in ["m.build-12.log", "m.build-1-2.log", "m.build-1", "m.log", "xm.build-1.log"] {
+        assert!(!is_log_of("m.build-1", log), "{log}");
+    }
 }
 
 #[test]

@@ -111,6 +111,9 @@ pub fn obstacle_to_save(domain: &Element) -> Option<&'static str> {
     if has("filesystem") {
         return Some("it mounts a directory of the host");
     }
+    if has("shmem") {
+        return Some("it shares memory with other domains");
+    }
     let is_met = |card: &Element| card.name == "interface" && card.get("type") != Some("user");
     devices(domain).any(is_met).then_some("its network card would meet another one with its address")
 }
@@ -126,6 +129,8 @@ pub fn obstacle_to_map(domain: &Element) -> Option<&'static str> {
         Some("its RAM is in huge pages")
     } else if domain.find("launchSecurity").is_some() {
         Some("its RAM is encrypted")
+    } else if devices(domain).any(|device| device.name == "pstore") {
+        Some("its pstore is in a file of its own")
     } else {
         None
     }
@@ -230,7 +235,10 @@ mod tests {
         assert_eq!(obstacle("<filesystem type='mount'/>"), Some("it mounts a directory of the host"));
         let card = "<interface type='bridge'><source bridge='br0'/></interface>";
         assert_eq!(obstacle(card), Some("its network card would meet another one with its address"));
+        assert_eq!(obstacle("<shmem name='s'/>"), Some("it shares memory with other domains"));
         assert_eq!(obstacle_to_map(&domain()), None);
+        let pstore = with("<pstore backend='acpi-erst'/>").unwrap();
+        assert_eq!(obstacle_to_map(&pstore), Some("its pstore is in a file of its own"));
         assert_eq!(obstacle_to_map(&with("<memory model='dimm'/>").unwrap()), Some("its RAM can grow while it runs"));
     }
 

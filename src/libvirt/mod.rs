@@ -1,9 +1,13 @@
 //! The adapter to libvirt, and the one place that knows it.
 //!
-//! XML is built and read in pure functions ([`domain_xml`], [`domain_facts`], [`snapshot_xml`], [`metadata_xml`]);
+//! XML is built and read in pure functions ([`domain_xml`], [`domain_facts`], [`clone_xml`], [`snapshot_xml`],
+//! [`metadata_xml`]);
 //! [`domains`], [`power`], [`snapshots`], [`live`] and [`block_job`] call libvirt with it, for the one [`hypervisor`].
 
 mod block_job;
+mod clone_arguments;
+mod clone_devices;
+mod clone_xml;
 mod connection;
 mod domain_facts;
 mod domain_xml;

@@ -162,7 +162,7 @@ impl Vm {
         self.libvirt.redefine(&self.name, document, &self.details().document, disks).unwrap();
     }
 
-    fn image(&self, name: &str) -> Image {
+    pub fn image(&self, name: &str) -> Image {
         Image::qcow2(self.file(name))
     }
 
@@ -462,3 +462,6 @@ fn the_screen_of_a_running_domain_is_a_picture() {
     assert!(vm.libvirt.screenshot(&vm.name).is_err());
     assert!(vm.libvirt.version().unwrap() >= Version::new(9, 0, 0));
 }
+
+#[path = "qemu_clone_tests.rs"]
+mod clones;

@@ -6,13 +6,14 @@
 use std::fs::{File, Permissions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use virt::connect::Connect;
 use virt::sys;
 
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Disk, DiskFile, Document};
+use crate::libvirt::clone_xml::{self, Identity};
 use crate::libvirt::xml::Element;
 use crate::libvirt::{domain_facts, domain_xml, fault, live_xml, metadata_xml, power, sparse};
 
@@ -31,7 +32,8 @@ pub fn restore_as(connect: &Connect, image: &Path, domain: &Element, paused: boo
     // Beside the clone's own disk and named like it, so that it is debris when this process is killed.
     let disk = domain_facts::disks(domain).into_iter().find_map(|disk| Some(disk.file()?.to_path_buf()));
     let copy = disk.as_deref().unwrap_or(image).with_extension("restore");
-    let restored = sparse::copy(image, &copy).and_then(|()| rename(&copy, domain)).and_then(|()| {
+    let renamed = sparse::copy(image, &copy).and_then(|()| rewrite(&copy, domain, true));
+    let restored = renamed.and_then(|()| {
         let flags = if paused { sys::VIR_DOMAIN_SAVE_PAUSED } else { sys::VIR_DOMAIN_SAVE_RUNNING };
         let failed = |error| fault::failed("libvirt cannot restore it", &error);
         connect.restore_domain_flags(&power::path(&copy)?, None, flags).map_err(failed)
@@ -45,6 +47,10 @@ pub fn restore_as(connect: &Connect, image: &Path, domain: &Element, paused: boo
 
 /// Makes an image, which may be sealed, the one of another domain.
 pub fn rename(image: &Path, domain: &Element) -> Result<()> {
+    rewrite(image, domain, false)
+}
+
+fn rewrite(image: &Path, domain: &Element, is_clone: bool) -> Result<()> {
     let failed = || format!("cannot write another domain into `{}`", image.display());
     let sealed = std::fs::metadata(image).because(failed)?.permissions();
     std::fs::set_permissions(image, Permissions::from_mode(0o600)).because(failed)?;
@@ -57,14 +63,15 @@ pub fn rename(image: &Path, domain: &Element) -> Result<()> {
     }
     let mut data = vec![0; length];
     file.read_exact(&mut data).because(failed)?;
-    let data = with_domain(&mut header, &data, domain).map_err(|error| Error::failed(failed()).caused_by(error))?;
+    let data =
+        with_domain(&mut header, &data, domain, is_clone).map_err(|error| Error::failed(failed()).caused_by(error))?;
     file.rewind().and_then(|()| file.write_all(&header)).and_then(|()| file.write_all(&data)).because(failed)?;
     file.set_permissions(sealed).because(failed)
 }
 
 /// Gives the domain in the data another name, uuid, disks and metadata; the data stay as long as they are, since the
 /// guest's state comes after them.
-fn with_domain(header: &mut [u8], data: &[u8], domain: &Element) -> Result<Vec<u8>> {
+fn with_domain(header: &mut [u8], data: &[u8], domain: &Element, is_clone: bool) -> Result<Vec<u8>> {
     let end = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
     let notes = match number(header, NOTES) {
         Some(0) | None => &[],
@@ -75,6 +82,14 @@ fn with_domain(header: &mut [u8], data: &[u8], domain: &Element) -> Result<Vec<u
     let mut saved = domain_xml::parse(&Document(xml))?;
     live_xml::clean_saved(&mut saved);
     let own = |name: &str| domain.text_of(name).unwrap_or_default();
+    if is_clone {
+        let nvram = own_nvram(domain);
+        let identity = Identity { name: own("name"), uuid: own("uuid"), nvram: &nvram, exists: Path::exists };
+        clone_xml::apply(&mut saved, &identity).map_err(Error::failed)?;
+    } else if let (Some(os), Some(nvram)) = (saved.find_mut("os"), domain.find("os").and_then(|os| os.find("nvram"))) {
+        // It is of another domain, which may be gone.
+        os.put(nvram.clone());
+    }
     domain_xml::identify(&mut saved, own("name"), own("uuid"));
     domain.find("genid").into_iter().for_each(|id| saved.put(id.clone()));
     metadata_xml::adopt(&mut saved, domain);
@@ -92,6 +107,13 @@ fn with_domain(header: &mut [u8], data: &[u8], domain: &Element) -> Result<Vec<u
     }
     renamed.resize(data.len(), 0);
     Ok(renamed)
+}
+
+/// Returns the file that a clone has for the variables of its firmware, or would have beside its pstore.
+fn own_nvram(domain: &Element) -> PathBuf {
+    let nvram = domain.find("os").and_then(|os| os.text_of("nvram"));
+    let pstore = || domain.find("devices")?.find("pstore")?.text_of("path");
+    nvram.or_else(pstore).map(PathBuf::from).unwrap_or_default()
 }
 
 fn number(header: &[u8], which: usize) -> Option<usize> {

@@ -20,7 +20,6 @@ const LAYER: &str = "live.layer";
 pub fn build(spec: &SnapshotSpec, name: &str, uuid: &str) -> Result<Element> {
     let mut domain = domain_xml::parse(&spec.document)?;
     domain_xml::clean(&mut domain);
-    domain_xml::forget_firmware(&mut domain);
     domain_xml::identify(&mut domain, name, uuid);
     let layers: Vec<_> = spec.disks.iter().map(|disk| domain_xml::qcow2(&disk.target, &disk.layer)).collect();
     domain_xml::replace_disks(&mut domain, &layers)?;

@@ -17,7 +17,7 @@ use super::reason::Reason;
 use super::root::{Found, not_from_a_script};
 use super::store::seal;
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{DiskFile, DiskState, Memory, Snapshot, SnapshotKind, SnapshotSpec};
+use crate::hypervisor::{DiskFile, DiskState, Document, Memory, Snapshot, SnapshotKind, SnapshotSpec};
 use crate::name::{MachineName, SnapshotName, SnapshotPath};
 
 /// What tells a snapshot that no script made from every other one.
@@ -76,10 +76,30 @@ impl Engine {
         if let Some(missing) = snapshot.missing_file() {
             return Err(cannot().cause(missing));
         }
+        self.refuse_clone(machine, cannot, &snapshot.document, true)?;
         match snapshot.kind() {
             SnapshotKind::External => Ok(snapshot.layers()),
             SnapshotKind::Internal => self.copied_out(machine, snapshot, &machine.key_of(node)),
         }
+    }
+
+    /// Refuses a domain that has something which only one domain can have.
+    fn refuse_clone(
+        &self,
+        machine: &Machine,
+        cannot: impl Fn() -> Error,
+        document: &Document,
+        is_snapshot: bool,
+    ) -> Result<()> {
+        let Some(obstacle) = self.hypervisor.obstacle_to_clone(document)? else { return Ok(()) };
+        let name = &machine.name;
+        let hint = if machine.is_ours {
+            "take it out of the machine's `extra_xml`".to_string()
+        } else {
+            let then = if is_snapshot { ", then take another snapshot" } else { "" };
+            format!("only one domain can have that: take it out with `virsh edit '{name}'`{then}")
+        };
+        Err(cannot().cause(obstacle).hint(hint))
     }
 
     fn copied_out(&self, machine: &Machine, snapshot: &Snapshot, key: &str) -> Result<Vec<DiskFile>> {
@@ -131,6 +151,8 @@ impl Engine {
             return Err(Error::failed(format!("`{}` is running, and its disks change", machine.name))
                 .hint("shut it down, or take a snapshot of it and branch from that"));
         }
+        let cannot = || Error::failed(format!("`{}` cannot be cloned", machine.name));
+        self.refuse_clone(&machine, cannot, &machine.details.document, false)?;
         preflight::managed_save(&machine)?;
         preflight::copy(&machine)?;
         let key = self.state_key(&machine)?;

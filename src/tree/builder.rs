@@ -20,6 +20,9 @@ use crate::hypervisor::{
 use crate::name::SnapshotName;
 use crate::stop::Stop;
 
+/// The endings of what a clone may have besides disks and RAM, see [`Clone::own_files`].
+pub const NVRAM: &str = "nvram";
+pub const PSTORE: &str = "pstore";
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(180);
 /// What was written shortly before a failure is worth a wait, but not a long one for a guest that hangs.
@@ -86,8 +89,10 @@ pub struct Running {
 pub struct Disks {
     /// What the guest writes to, by target.
     pub overlays: BTreeMap<String, PathBuf>,
-    /// Every file that was made for the domain.
+    /// Every file that was made for the domain and may be given away.
     pub made: Vec<PathBuf>,
+    /// The files that it may have made for itself, which go with it.
+    own: Vec<PathBuf>,
     /// The states on the way, the ones that others had made before included.
     pub checkpoints: Vec<Checkpoint>,
 }
@@ -131,6 +136,8 @@ impl Builder {
             overlays.insert(layer.target.clone(), overlay);
         }
         running.disks().get_or_insert_default().overlays = overlays.clone();
+        let nvram = engine.store.new_file(&machine.directory, &node.slug(), NVRAM)?;
+        running.disks().get_or_insert_default().own = Clone::own_files(&nvram).to_vec();
         let room = if purpose.keeps_states() { room } else { 0 };
         let spare = overlays_to_come(engine, machine, node, &overlays, room)?;
         let goes_on = from.is_some();
@@ -139,6 +146,7 @@ impl Builder {
             uuid: uuid::Uuid::new_v4().to_string(),
             document: origin.document.clone(),
             disks: overlays,
+            nvram,
             ram,
             from,
             paused: false,
@@ -322,7 +330,8 @@ impl Running {
         let Some(ended) = disks.as_mut() else { return Err(Error::bug("a builder ended twice")) };
         let kept = ram.files();
         ended.overlays.values().chain(&kept).try_for_each(|file| seal(file))?;
-        let Disks { overlays, checkpoints, .. } = disks.take().unwrap_or_default();
+        let Disks { overlays, checkpoints, own, .. } = disks.take().unwrap_or_default();
+        own.into_iter().for_each(|file| drop(std::fs::remove_file(file)));
         self.keeps.files().iter().filter(|file| !kept.contains(file)).for_each(|file| drop(std::fs::remove_file(file)));
         Ok(Remains { layers: disk_files(overlays), ram, is_whole, checkpoints })
     }
@@ -333,7 +342,7 @@ impl Drop for Running {
         if let Some(disks) = self.disks().take() {
             // Nobody is left to tell; what stays behind is collected by the next run.
             let _ = self.hypervisor.destroy(&self.domain);
-            for file in disks.made {
+            for file in disks.made.into_iter().chain(disks.own) {
                 let _ = std::fs::remove_file(file);
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::builder::{Builder, CloneMark, Purpose, Remains};
+use super::builder::{Builder, CloneMark, NVRAM, Purpose, Remains};
 use super::checkpoint::{disk_files, files};
 use super::engine::{Engine, Machine, NodeId};
 use super::event::Subject;
@@ -157,6 +157,7 @@ impl Engine {
         whole: &Path,
     ) -> Result<MappedMemory> {
         let (ram, devices) = (self.new_file(machine, name, "ram")?, self.new_file(machine, name, "devices")?);
+        let nvram = self.new_file(machine, name, NVRAM)?;
         let domain = format!("{}.{}-{}", machine.name, Purpose::Fork.word(), self.store.new_id()?);
         let mut disks = BTreeMap::new();
         for layer in layers {
@@ -172,6 +173,7 @@ impl Engine {
                 uuid: uuid::Uuid::new_v4().to_string(),
                 document: document.clone(),
                 disks,
+                nvram: nvram.clone(),
                 ram: Ram::Shared(ram.clone()),
                 from: Some(Frozen::Whole(whole.to_path_buf())),
                 paused: true,
@@ -179,7 +181,7 @@ impl Engine {
             })
             .and_then(|()| self.hypervisor.freeze(&domain, &Frozen::Devices(devices.clone())));
         let ended = self.hypervisor.destroy(&domain);
-        overlays.iter().for_each(|file| drop(std::fs::remove_file(file)));
+        overlays.into_iter().chain(Clone::own_files(&nvram)).for_each(|file| drop(std::fs::remove_file(file)));
         frozen.and(ended)?;
         [&ram, &devices].into_iter().try_for_each(|file| seal(file))?;
         Ok(MappedMemory { ram, devices })

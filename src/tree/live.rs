@@ -186,8 +186,10 @@ impl Engine {
     }
 
     /// Returns the RAM with which the machine itself can go on from a live snapshot, and says once why not.
-    pub(super) fn memory_to_wake(&self, machine: &Machine, node: &Node) -> Result<Option<MappedMemory>> {
-        let origin = self.origin(machine, node)?;
+    pub(super) fn memory_to_wake(&self, node: &Node) -> Result<Option<MappedMemory>> {
+        // Its own disks are dealt with elsewhere.
+        let (name, document) = (SnapshotName::new(node.name())?, node.snapshot.document.clone());
+        let origin = Origin { name, document, layers: Vec::new(), ram: node.ram() };
         let fits = self.hypervisor.fingerprint(&origin.document)?;
         Ok(match self.usable_or_noted(&origin, &fits, &self.liveness(Some(&origin.document))?) {
             Some(Usable::Mapped(memory)) => Some(memory),

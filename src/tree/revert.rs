@@ -70,7 +70,7 @@ impl Engine {
         let paused = (snapshot.state == "paused" || flags.paused) && !flags.running;
         let mut then = match &snapshot.memory {
             Memory::External(memory) => Then::Resume { memory: memory.clone(), paused },
-            Memory::Mapped(_) => match self.memory_to_wake(machine, node)? {
+            Memory::Mapped(_) => match self.memory_to_wake(node)? {
                 Some(memory) => Then::Wake { memory, paused },
                 None => cold(flags),
             },

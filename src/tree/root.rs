@@ -78,6 +78,11 @@ impl Engine {
                     .hint(format!("virsh shutdown '{name}', then run this again")));
             }
         }
+        if let Some(obstacle) = self.hypervisor.obstacle_in(&definition.extra_xml)? {
+            return Err(Error::failed(format!("no branch of `{name}` could be built"))
+                .cause(obstacle)
+                .hint("only one domain can have that: take it out of `extra_xml`"));
+        }
         let uuid = existing
             .as_ref()
             .map_or_else(|| uuid::Uuid::new_v4().to_string(), |machine| machine.details.domain.uuid.clone());

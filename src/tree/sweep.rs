@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::builder::CloneMark;
+use super::builder::{CloneMark, NVRAM, PSTORE};
 use super::chain::is_ram;
 use super::draft;
 use super::engine::{Engine, Machine};
@@ -45,9 +45,16 @@ impl Engine {
 
     /// Removes those of the files that still nothing refers to.
     fn remove_debris(&self, name: &MachineName, mut debris: Vec<PathBuf>, clones: &[RunningClone]) -> Result<()> {
+        let is_own = |file: &Path| file.extension().is_some_and(|ending| ending == NVRAM || ending == PSTORE);
         debris.retain(|file| {
-            is_ram(file) || file.extension().is_some_and(|ending| ending == "qcow2" || ending == draft::ENDING)
+            is_ram(file)
+                || is_own(file)
+                || file.extension().is_some_and(|ending| ending == "qcow2" || ending == draft::ENDING)
         });
+        // No description of a clone names its owner, but its name does.
+        let maker_of = |file: &Path| file.file_stem().and_then(|stem| maker(stem.to_str()?));
+        let kept: Vec<_> = clones.iter().filter(|clone| clone.mark.is_kept).map(|clone| maker(&clone.domain)).collect();
+        debris.retain(|file| !is_own(file) || !kept.contains(&maker_of(file)));
         if debris.is_empty() {
             return Ok(());
         }

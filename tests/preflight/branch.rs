@@ -33,6 +33,28 @@ fn a_snapshot_that_does_not_hold_everything_is_not_cloned() {
 }
 
 #[test]
+fn a_domain_with_something_that_only_one_can_have_is_not_cloned() {
+    let error = |what: &str| {
+        format!(
+            "`{what}` cannot be cloned: it has a device of the host\n\
+             hint: only one domain can have that: take it out with `virsh edit 'web'`, then take another snapshot"
+        )
+    };
+    for kind in ["internal", "external"] {
+        let document = json!({ "disks": { "vda": "[DIR]/vm/web.qcow2" }, "host_devices": true });
+        Web::new()
+            .snapshot("sn01", json!({ "disks": { "vda": kind }, "document": document }))
+            .refuses_statement(BRANCH, &error("web/sn01"))
+            .refuses_statement("web:find 'sn01':fork()", &error("web/sn01"))
+            .refuses("exec web/sn01 -- true", &error("web/sn01"))
+            .refuses("fork web/sn01", &error("web/sn01"));
+    }
+    let web = Web::new().document("host_devices", json!(true));
+    let hint = error("web").replace(", then take another snapshot", "");
+    web.refuses_statement("web:root 'here'", &hint).refuses_statement("web:branch('new', function() end)", &hint);
+}
+
+#[test]
 fn what_a_running_guest_has_on_its_disks_is_no_root() {
     let error = "`web` is running, and its disks change\n\
                  hint: shut it down, or take a snapshot of it and branch from that";

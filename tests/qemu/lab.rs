@@ -107,7 +107,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         for domain in self.domains() {
             self.try_virsh(&["destroy", &domain]);
-            self.try_virsh(&["undefine", &domain, "--snapshots-metadata"]);
+            self.try_virsh(&["undefine", &domain, "--snapshots-metadata", "--nvram"]);
         }
         // A trial's domain has no name of ours.
         for process in self.processes() {
