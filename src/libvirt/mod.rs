@@ -5,6 +5,7 @@
 
 mod block_job;
 mod connection;
+mod depends;
 mod domain_facts;
 mod domain_xml;
 mod domains;
@@ -18,6 +19,8 @@ mod live_trial;
 mod live_xml;
 mod metadata_xml;
 mod monitor;
+mod named;
+mod neighbours;
 mod overlay;
 mod power;
 mod process;

@@ -90,11 +90,8 @@ impl Engine {
         }
 
         let layer = draft.add(self.store.new_file(&directory, &root.slug(), "qcow2")?);
-        self.hypervisor.copy_image(
-            &Image::new(&image.disk, Format::of(&image.disk)?.as_str()),
-            &layer,
-            definition.disk,
-        )?;
+        let format = if self.hypervisor.is_simulated() { Format::Qcow2 } else { Format::of(&image.disk)? };
+        self.hypervisor.copy_image(&Image::new(&image.disk, format.as_str()), &layer, definition.disk)?;
         super::store::seal(&layer)?;
         let boot = image.boot.as_ref().map(|boot| self.copy_boot(boot, &mut draft)).transpose()?;
         let disk = draft.add(self.store.new_file(&directory, "disk", "qcow2")?);

@@ -4,6 +4,7 @@
 
 mod build;
 mod failed;
+mod files;
 mod foreign;
 mod guest;
 mod host;
