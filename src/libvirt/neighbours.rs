@@ -17,6 +17,7 @@ use virt::error::Error as VirtError;
 
 use crate::error::Result;
 use crate::hypervisor::{Neighbour, Neighbours};
+use crate::libvirt::connection::is_root;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{embed, named};
 
@@ -74,16 +75,19 @@ impl Driver {
         }
     }
 
-    /// Says whether it is the one that a connection uses.
-    fn is_of(&self, uri: &str, own_session: &[Self]) -> bool {
+    /// Says whether it is the one that a connection uses. To root libvirt gives the system's driver as the session's.
+    fn is_of(&self, uri: &str, own_session: &[Self], is_root: bool) -> bool {
+        let is_session = uri.ends_with("/session");
         match embed::root_of(uri) {
             Some(root) => {
                 let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
                 real(&self.defined) == real(&Self::embedded(&root).defined)
             }
-            None if self.uri == SYSTEM => uri.ends_with("/system"),
+            None if self.uri == SYSTEM => {
+                (is_root && is_session) || (uri.starts_with("qemu") && uri.ends_with("/system"))
+            }
             None if self.uri.ends_with("/system") => uri == self.uri,
-            None => uri.ends_with("/session") && own_session.contains(self),
+            None => !is_root && is_session && own_session.contains(self),
         }
     }
 
@@ -131,7 +135,7 @@ pub fn look(uri: &str, embed: &Path) -> Neighbours {
         }
     });
     let mut neighbours = Neighbours::default();
-    for driver in drivers.iter().filter(|driver| !driver.is_of(uri, &own_session)) {
+    for driver in drivers.iter().filter(|driver| !driver.is_of(uri, &own_session, is_root())) {
         match driver.domains() {
             Ok(domains) => neighbours.domains.extend(domains),
             Err(_) if driver.uri == SYSTEM => ask_system(&mut neighbours),
@@ -296,12 +300,15 @@ mod tests {
         std::os::unix::fs::symlink("real", &link).unwrap();
         let session = Driver::session("qemu:///session", Path::new("/h/.config"), Path::new("/run/user/1"));
         let own = [session.clone()];
-        assert!(Driver::embedded(&real).is_of(&embed::uri(&link), &own));
-        assert!(!Driver::embedded(&real).is_of("qemu:///system", &own));
-        assert!(
-            Driver::system().is_of("qemu+unix:///system", &own) && !Driver::system().is_of("qemu:///session", &own)
-        );
-        assert!(session.is_of("qemu:///session", &own) && !session.is_of("qemu:///session", &[]));
+        let is_of = |driver: &Driver, uri: &str| driver.is_of(uri, &own, false);
+        assert!(is_of(&Driver::embedded(&real), &embed::uri(&link)));
+        assert!(!is_of(&Driver::embedded(&real), "qemu:///system"));
+        assert!(is_of(&Driver::system(), "qemu+unix:///system") && !is_of(&Driver::system(), "qemu:///session"));
+        assert!(is_of(&session, "qemu:///session") && !session.is_of("qemu:///session", &[], false));
+        assert!(Driver::system().is_of("qemu:///session", &own, true) && !session.is_of("qemu:///session", &own, true));
+        let lxc = &Driver::others_of_system()[0];
+        assert!(is_of(lxc, "lxc:///system") && !is_of(lxc, "qemu:///system"));
+        assert!(!is_of(&Driver::system(), "lxc:///system"));
     }
 
     #[test]

@@ -68,7 +68,8 @@ fn is_of_a_record(file: &Path) -> bool {
     let is_regular = fs::symlink_metadata(file).is_ok_and(|metadata| metadata.is_file());
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let is_stamp = name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-    is_regular && (name == "leftovers" || is_stamp || name.ends_with(".json") || name.ends_with(".part"))
+    is_regular
+        && (["leftovers", "lock"].contains(&name) || is_stamp || name.ends_with(".json") || name.ends_with(".part"))
 }
 
 impl Engine {
@@ -154,6 +155,7 @@ mod tests {
             "notes.txt",
             "undo/000001.json",
             "undo/leftovers",
+            "aside/lock",
             "undo/notes.txt",
             "theirs/x.json",
         ] {
@@ -165,7 +167,7 @@ mod tests {
         made.record(&path("recorded")).unwrap();
         let contents = Contents::of(&directory, &made.read_in(&directory), &FileSet::from_iter([path("disk")]));
         assert_eq!(contents.files, ["disk", "recorded", "root-0123456789ab-0.qcow2"].map(path));
-        assert_eq!(contents.records.len(), 3, "{:?}", contents.records);
+        assert_eq!(contents.records.len(), 4, "{:?}", contents.records);
         let others: Vec<PathBuf> = contents.others.into_iter().map(|(file, _)| file).collect();
         let expected = [
             "failed",
