@@ -203,7 +203,7 @@ fn gc_and_the_end_of_the_machine_remove_it() {
     gc.stderr("error: this would give up 1 failed branch of `lab`\nhint: give --yes to do it without being asked\n")
         .run();
     let freed = failed.again().args(["gc", "lab", "--yes"]).any_stderr().run();
-    assert!(freed.stderr.starts_with("Freed "), "{}", freed.stderr);
+    assert!(freed.stderr.starts_with("Removed `[DIR]/store/") && freed.stderr.contains("\nFreed "), "{}", freed.stderr);
     nothing_is_left(&failed);
     assert_eq!(layers(&failed), ["base"]);
     failed.again().args(["run", "script.lua"]).status(1).any_stderr().run();

@@ -289,7 +289,9 @@ fn two_runs_of_one_script_build_each_node_once() {
         vm:root("base"):branch("child", function(guest) guest:run "sleep 1" end)
     "#;
     let first = Test::new().script("").args(["run", "script.lua"]).run();
-    let start = || first.again().script(script).args(["run", "script.lua"]).any_stderr().start();
+    // Written once: a process that starts must not find the file half written.
+    let ready = first.again().script(script);
+    let start = || ready.again().args(["run", "script.lua"]).any_stderr().start();
     let (one, other) = (start(), start());
     let reports = [one.finish(), other.finish()].map(|ran| ran.stderr);
     let waited = reports.iter().find(|report| report.contains("waiting for another snaptree that is building `lab`."));

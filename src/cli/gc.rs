@@ -27,17 +27,28 @@ impl Gc {
             None => engine.names()?,
         };
         let mut doomed = Vec::new();
-        for name in names {
-            doomed.extend(engine.what_gc_removes(&name)?.map(|what| (name, what)));
+        for name in &names {
+            doomed.extend(engine.what_gc_removes(name)?.map(|what| (name, what)));
         }
-        if doomed.is_empty() {
+        if !doomed.is_empty() {
+            let all: Vec<&str> = doomed.iter().map(|(_, what)| what.as_str()).collect();
+            confirm(ui, &format!("give up {}", all.join(", ")), self.yes)?;
+        }
+        let mut is_idle = doomed.is_empty();
+        for name in &names {
+            if doomed.iter().any(|(it, _)| *it == name) {
+                ui.collected(name, &engine.gc(name)?);
+                continue;
+            }
+            // It was given up before, so nobody is asked again.
+            let collected = engine.collect_leftovers(name)?;
+            if !collected.removed.is_empty() || !collected.left.is_empty() {
+                ui.collected(name, &collected);
+                is_idle = false;
+            }
+        }
+        if is_idle {
             ui.status("There is nothing to give up.");
-            return Ok(0);
-        }
-        let all: Vec<&str> = doomed.iter().map(|(_, what)| what.as_str()).collect();
-        confirm(ui, &format!("give up {}", all.join(", ")), self.yes)?;
-        for (name, _) in &doomed {
-            ui.freed(name, engine.gc(name)?);
         }
         Ok(0)
     }

@@ -183,6 +183,22 @@ impl Document {
     }
 }
 
+/// Lists every absolute path in a document.
+pub(super) fn files_in(document: &HypervisorDocument) -> Result<Vec<PathBuf>> {
+    fn collect(value: &serde_json::Value, files: &mut Vec<PathBuf>) {
+        match value {
+            serde_json::Value::String(text) if text.starts_with('/') => files.push(text.into()),
+            serde_json::Value::Array(values) => values.iter().for_each(|value| collect(value, files)),
+            serde_json::Value::Object(values) => values.values().for_each(|value| collect(value, files)),
+            _ => {}
+        }
+    }
+    let value = serde_json::from_str(&document.0).because(|| "cannot read a fake document".to_string())?;
+    let mut files = Vec::new();
+    collect(&value, &mut files);
+    Ok(files)
+}
+
 impl SnapshotDocument {
     pub fn parse(document: &HypervisorDocument) -> Result<Self> {
         serde_json::from_str(&document.0).because(|| "cannot read a fake snapshot's document".to_string())

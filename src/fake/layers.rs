@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::state::{FileRecord, Files, Layer, State};
+use super::state::{FileRecord, Files, Layer, NeighbourRecord, State};
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::SnapshotKind;
+use crate::hypervisor::{Neighbour, Neighbours, SnapshotKind};
 
 impl State {
     /// Makes an overlay, and an empty file in its place where there is a directory for it: whoever counts and removes
@@ -129,6 +129,38 @@ impl State {
     /// Lists the files that `disk` stands on.
     pub fn backing_chain(&self, disk: &Path) -> Vec<PathBuf> {
         self.chain(disk).filter_map(|(_, layer)| layer.backing.clone()).collect()
+    }
+
+    /// Lists the file right below an image, by whatever path the image is named.
+    pub fn depends_on(&self, image: &Path) -> Result<Vec<PathBuf>> {
+        let real = |path: &Path| std::fs::canonicalize(path).ok();
+        let is_it =
+            |path: &Path| path.file_name() == image.file_name() && real(path).is_some_and(|it| Some(it) == real(image));
+        let by_another_path = || self.layers.iter().find(|(path, _)| is_it(path)).map(|(_, layer)| layer);
+        let Some(layer) = self.layers.get(image).or_else(by_another_path) else { return Ok(Vec::new()) };
+        if layer.damaged {
+            return Err(
+                Error::failed(format!("cannot read the image `{}`", image.display())).cause("its header is damaged")
+            );
+        }
+        Ok(layer.backing.iter().cloned().collect())
+    }
+
+    pub fn neighbours(&self) -> Neighbours {
+        let mut neighbours = Neighbours::default();
+        for (uri, record) in &self.neighbours {
+            match record {
+                NeighbourRecord::Silent(why) => neighbours.silent.push((uri.clone(), why.clone())),
+                NeighbourRecord::Domains(domains) => {
+                    neighbours.domains.extend(domains.iter().map(|(domain, files)| Neighbour {
+                        connection: uri.clone(),
+                        domain: domain.clone(),
+                        files: files.clone(),
+                    }));
+                }
+            }
+        }
+        neighbours
     }
 
     /// Goes from `disk` down its backing chain, as far as the state knows it.

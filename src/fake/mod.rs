@@ -37,8 +37,8 @@ use store::Store;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{
     Accelerator, CatchUp, Clone, Console, DiskChanges, DiskFile, Document, Domain, DomainDetails, DomainSpec,
-    Fingerprint, Frozen, Guest, Hypervisor, Image, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec,
-    Start, Version,
+    Fingerprint, Frozen, Guest, Hypervisor, Image, Liveness, Neighbours, Ram, RevertFlags, Snapshot, SnapshotRequest,
+    SnapshotSpec, Start, Version,
 };
 use crate::stop::Stop;
 
@@ -302,6 +302,18 @@ impl Hypervisor for Fake {
     fn backing_chain(&self, image: &Image) -> Result<Vec<Image>> {
         // Which format an image has makes no difference here.
         self.store.look(|state| Ok(state.backing_chain(&image.file).into_iter().map(Image::qcow2).collect()))
+    }
+
+    fn depends_on(&self, file: &Path) -> Result<Vec<PathBuf>> {
+        self.store.look(|state| state.depends_on(file))
+    }
+
+    fn files_named_in(&self, document: &Document) -> Result<Vec<PathBuf>> {
+        document::files_in(document)
+    }
+
+    fn neighbours(&self) -> Neighbours {
+        self.store.look(|state| Ok(state.neighbours())).unwrap_or_default()
     }
 
     fn data_file(&self, _: &Image) -> Result<Option<PathBuf>> {

@@ -28,6 +28,9 @@ pub(super) struct State {
     /// The files with the RAM of guests.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub memories: BTreeMap<PathBuf, MemoryFile>,
+    /// What other connections use, by URI.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub neighbours: BTreeMap<String, NeighbourRecord>,
     /// Every command that ran in any guest.
     pub executed: Vec<Executed>,
     /// The name of every domain that was started, in order.
@@ -35,6 +38,14 @@ pub(super) struct State {
     /// The name of every domain whose guest went on from a frozen state, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resumed: Vec<String>,
+}
+
+/// The files of each domain of another connection, or why it does not tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum NeighbourRecord {
+    Domains(BTreeMap<String, Vec<PathBuf>>),
+    Silent(String),
 }
 
 /// `11.3.0`.
@@ -106,6 +117,9 @@ struct OverlayMember {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Layer {
     pub backing: Option<PathBuf>,
+    /// Whether its header cannot be read.
+    #[serde(skip_serializing_if = "is_false")]
+    pub damaged: bool,
     /// Whether a real file stands for the layer: then the layer is lost with it.
     pub has_file: bool,
     pub files: Files,

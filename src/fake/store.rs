@@ -9,13 +9,13 @@ use super::state::State;
 use crate::error::{Because, Error, Kind, Result};
 
 pub(super) enum Store {
-    Memory(Mutex<State>),
+    Memory(Box<Mutex<State>>),
     File(PathBuf),
 }
 
 impl Store {
     pub fn in_memory() -> Self {
-        Store::Memory(Mutex::default())
+        Store::Memory(Box::default())
     }
 
     /// Opens the state in `path` and creates it when there is none.

@@ -7,6 +7,7 @@ mod console;
 mod domain;
 mod guest;
 mod live;
+mod neighbour;
 mod snapshot;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ pub use domain::{
 };
 pub use guest::{Command, CommandLine, Exit, FileMode, Guest, Stream, UnitState};
 pub use live::{CatchUp, Fingerprint, Frozen, Liveness, Ram};
+pub use neighbour::{Neighbour, Neighbours};
 pub use snapshot::{
     DiskState, MappedMemory, Memory, RevertFlags, Snapshot, SnapshotDisk, SnapshotFlags, SnapshotKind, SnapshotRequest,
     SnapshotSpec,
@@ -197,6 +199,17 @@ pub trait Hypervisor: Send + Sync {
 
     /// Lists the backing images of `image`, without itself (`qemu-img info --backing-chain`).
     fn backing_chain(&self, image: &Image) -> Result<Vec<Image>>;
+
+    /// Lists the files that the image in a file depends on directly, whatever its format: backing file, data file and
+    /// extents. Unlike `backing_chain` this asks the content, which a guest may have written: it tells what must be
+    /// kept, and not what may be opened. A file that is gone or no image depends on nothing.
+    fn depends_on(&self, file: &Path) -> Result<Vec<PathBuf>>;
+
+    /// Lists the files that a document names, wherever in it, with those of volumes.
+    fn files_named_in(&self, document: &Document) -> Result<Vec<PathBuf>>;
+
+    /// Lists the domains of the other connections to this host that can be seen without starting anything.
+    fn neighbours(&self) -> Neighbours;
 
     /// Returns the file beside a qcow2 image that has its data (`data_file`).
     fn data_file(&self, image: &Image) -> Result<Option<PathBuf>>;

@@ -141,7 +141,7 @@ fn daemon() -> Daemon {
     Daemon { uri: "qemu:///session", answers: runtime.as_deref().is_some_and(answers), may_start: installed }
 }
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 

@@ -12,8 +12,8 @@ use crate::agent::Agent;
 use crate::error::{Error, Result};
 use crate::hypervisor::{
     Accelerator, CatchUp, Clone, Console, DiskChanges, DiskFile, Document, Domain, DomainDetails, DomainSpec,
-    Fingerprint, Frozen, Guest, Hypervisor, Image, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec,
-    Start, Version,
+    Fingerprint, Frozen, Guest, Hypervisor, Image, Liveness, Neighbours, Ram, RevertFlags, Snapshot, SnapshotRequest,
+    SnapshotSpec, Start, Version,
 };
 use crate::libvirt::domain_xml::{self, DomainType};
 use crate::libvirt::live::Owner;
@@ -22,8 +22,8 @@ use crate::libvirt::stream_console::StreamConsole;
 use crate::libvirt::transport::Channel;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{
-    block_job, clone_devices, clone_xml, domains, embed, fault, kvm, live, live_trial, live_xml, overlay, power,
-    process, qcow2, qemu_img, snapshot_xml, snapshots,
+    block_job, clone_devices, clone_xml, depends, domains, embed, fault, kvm, live, live_trial, live_xml, named,
+    neighbours, overlay, power, process, qcow2, qemu_img, snapshot_xml, snapshots,
 };
 use crate::paths::Paths;
 use crate::stop::Stop;
@@ -38,6 +38,8 @@ pub struct Libvirt {
     /// As it was asked for; the guests' own connections use it too.
     uri: String,
     cache: PathBuf,
+    /// The root of the in-process driver.
+    embed: PathBuf,
     accelerator: OnceLock<Accelerator>,
     capabilities: OnceLock<Option<Element>>,
     /// How guests can have their RAM kept, by directory.
@@ -50,6 +52,7 @@ impl Libvirt {
             connect: Mutex::new(connect),
             uri: uri.to_string(),
             cache: paths.cache.clone(),
+            embed: paths.embed.clone(),
             accelerator: OnceLock::new(),
             capabilities: OnceLock::new(),
             liveness: Mutex::default(),
@@ -430,6 +433,22 @@ impl Hypervisor for Libvirt {
 
     fn backing_chain(&self, image: &Image) -> Result<Vec<Image>> {
         qcow2::backing_chain(image)
+    }
+
+    fn depends_on(&self, file: &Path) -> Result<Vec<PathBuf>> {
+        depends::depends_on(file)
+    }
+
+    fn files_named_in(&self, document: &Document) -> Result<Vec<PathBuf>> {
+        let element = domain_xml::parse(document)?;
+        let volumes = named::volumes(&element);
+        let volumes = volumes.iter().filter_map(|(pool, volume)| named::file_of(&self.connect(), pool, volume));
+        Ok(named::files(&element).into_iter().chain(volumes).collect())
+    }
+
+    fn neighbours(&self) -> Neighbours {
+        // The test driver's files are made up.
+        if self.is_simulated() { Neighbours::default() } else { neighbours::look(&self.uri(), &self.embed) }
     }
 
     fn data_file(&self, image: &Image) -> Result<Option<PathBuf>> {

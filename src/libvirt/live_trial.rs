@@ -78,11 +78,11 @@ fn attempt(
         let _ = connect.lookup_domain_by_name(name).map(|left| power::destroy(&left, name));
     }
     let directory = question.directory.join("trial");
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir(&directory).because(cannot)?;
+    clear(&directory);
+    fs::create_dir_all(&directory).because(cannot)?;
     let reachable = std::os::unix::fs::PermissionsExt::from_mode(0o711);
     fs::set_permissions(&directory, reachable).because(cannot)?;
-    let (ram, devices) = (directory.join("ram"), directory.join("devices"));
+    let [ram, devices] = FILES.map(|name| directory.join(name));
     let begin = |name: &str, ram: Ram, from: Option<&Frozen>| {
         live::start(connect, name, domain(name, &question.emulator, kind), &ram, from, true, owner)?;
         connect.lookup_domain_by_name(name).map_err(|error| fault::failed("the trial's domain is gone", &error))
@@ -97,9 +97,18 @@ fn attempt(
     let tried = tried.and_then(|domain| power::destroy(&domain, second));
     names.iter().for_each(|name| forget(name));
     // What stays behind says nothing about the question.
-    let _ = fs::remove_dir_all(&directory);
+    clear(&directory);
     tried
 }
+
+/// Removes the files of a trial, and its directory unless somebody else has put something there.
+fn clear(directory: &Path) {
+    FILES.iter().for_each(|name| drop(fs::remove_file(directory.join(name))));
+    let _ = fs::remove_dir(directory);
+}
+
+/// The RAM and the state of the devices.
+const FILES: [&str; 2] = ["ram", "devices"];
 
 /// Names the domains of a trial in a directory; the next one there knows by these what is left of one that was killed.
 pub fn names(directory: &Path) -> [String; 2] {

@@ -17,7 +17,7 @@ use crate::libvirt::qemu_img;
 pub const MAGIC: &[u8] = b"QFI\xfb";
 /// The header, its extensions and the name of the backing file are at the beginning of the first cluster, of which this
 /// is the usual size.
-const HEAD: u64 = 64 << 10;
+pub const HEAD: u64 = 64 << 10;
 const LENGTH_OF_VERSION_2: u32 = 72;
 /// The kind of the extension with the backing file's format.
 pub const BACKING_FORMAT: u32 = 0xe279_2aca;
@@ -60,9 +60,7 @@ pub fn data_file(image: &Image) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let head = head(&image.file).because(|| format!("cannot read the image `{}`", image.file.display()))?.1;
-    let end = usize::try_from(u64_at(&head, 8).unwrap_or_default()).unwrap_or_default();
-    let name = extension(&head, if end == 0 { head.len() } else { end }, DATA_FILE);
-    Ok(name.map(|name| directory_of(&image.file).join(OsStr::from_bytes(name))))
+    Ok(data_file_name(&head).map(|name| directory_of(&image.file).join(OsStr::from_bytes(name))))
 }
 
 /// Returns what makes the file of an image unique, and its backing image.
@@ -75,6 +73,23 @@ fn look(image: &Image) -> io::Result<((u64, u64), Backing)> {
         _ => Backing::Unclear,
     };
     Ok((id, backing))
+}
+
+/// Returns where the name of the backing file is, and its length: zeros without one. Nothing when the header is damaged.
+pub fn backing_name(head: &[u8]) -> Option<(u64, u64)> {
+    let is_whole = match u32_at(head, 4)? {
+        1 => head.len() >= 48,
+        2 => head.len() >= 72,
+        3 => head.len() >= 104,
+        _ => false,
+    };
+    (is_whole && head.starts_with(MAGIC)).then_some((u64_at(head, 8)?, u32_at(head, 16)?.into()))
+}
+
+/// Returns the name of the data file in a header.
+pub fn data_file_name(head: &[u8]) -> Option<&[u8]> {
+    let end = usize::try_from(u64_at(head, 8)?).ok()?;
+    extension(head, if end == 0 { head.len() } else { end }, DATA_FILE)
 }
 
 fn head(file: &Path) -> io::Result<((u64, u64), Vec<u8>)> {

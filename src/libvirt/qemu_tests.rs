@@ -36,6 +36,7 @@ impl Vm {
             connect: Mutex::new(Connect::open(Some(uri)).unwrap()),
             uri: uri.to_string(),
             cache: directory.clone(),
+            embed: directory.clone(),
             accelerator: OnceLock::from(tcg),
             capabilities: OnceLock::new(),
             liveness: Mutex::default(),

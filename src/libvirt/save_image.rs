@@ -29,11 +29,10 @@ const LARGEST: usize = 64 << 20;
 /// Starts a transient domain whose guest was saved as another one's.
 pub fn restore_as(connect: &Connect, image: &Path, domain: &Element, paused: bool) -> Result<()> {
     let name = domain.text_of("name").unwrap_or_default();
-    // Beside the clone's own disk and named like it, so that it is debris when this process is killed.
-    let disk = domain_facts::disks(domain).into_iter().find_map(|disk| Some(disk.file()?.to_path_buf()));
-    let copy = disk.as_deref().unwrap_or(image).with_extension("restore");
-    let renamed = sparse::copy(image, &copy).and_then(|()| rewrite(&copy, domain, true));
-    let restored = renamed.and_then(|()| {
+    let disks: Vec<PathBuf> =
+        domain_facts::disks(domain).iter().filter_map(|disk| Some(disk.file()?.to_path_buf())).collect();
+    let copy = place_of_copy(name, &disks, image);
+    let restored = sparse::copy(image, &copy).and_then(|()| rewrite(&copy, domain, true)).and_then(|()| {
         let flags = if paused { sys::VIR_DOMAIN_SAVE_PAUSED } else { sys::VIR_DOMAIN_SAVE_RUNNING };
         let failed = |error| fault::failed("libvirt cannot restore it", &error);
         connect.restore_domain_flags(&power::path(&copy)?, None, flags).map_err(failed)
@@ -43,6 +42,15 @@ pub fn restore_as(connect: &Connect, image: &Path, domain: &Element, paused: boo
     restored.map_err(|error| {
         Error::failed(format!("the guest of `{name}` cannot go on from `{}`", image.display())).caused_by(error)
     })
+}
+
+/// Names the copy of an image for a clone as the clone itself, beside the disk of its own, so that it is debris when this
+/// process is killed. The clone's other disks are somebody else's.
+fn place_of_copy(clone: &str, disks: &[PathBuf], image: &Path) -> PathBuf {
+    let id = clone.rsplit('.').next().unwrap_or(clone);
+    let owner = id.rsplit('-').nth(1).unwrap_or(id);
+    let is_own = |disk: &&PathBuf| disk.file_name().is_some_and(|name| name.to_string_lossy().contains(owner));
+    disks.iter().find(is_own).map_or(image, |disk| disk).with_file_name(format!("{id}.restore"))
 }
 
 /// Makes an image, which may be sealed, the one of another domain.
@@ -171,6 +179,14 @@ mod tests {
         assert_eq!(xml.text_of("uuid"), Some("a-machine-with-a-longer-name-uuid"));
         assert_eq!(domain_facts::disks(&xml)[0].file(), Some(Path::new("/machine.qcow2")));
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o400);
+    }
+
+    #[test]
+    fn a_copy_lies_beside_the_clones_own_disk_and_takes_nobodys_name() {
+        let disks = ["/iso/debian.iso", "/m/s-0123456789ab-3.qcow2"].map(PathBuf::from);
+        let place = |disks: &[PathBuf]| place_of_copy("my.web.fork-0123456789ab-7", disks, Path::new("/vm/web.s1.ram"));
+        assert_eq!(place(&disks), Path::new("/m/fork-0123456789ab-7.restore"));
+        assert_eq!(place(&disks[..1]), Path::new("/vm/fork-0123456789ab-7.restore"));
     }
 
     #[test]

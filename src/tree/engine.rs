@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::event::{Event, Events, Subject};
+use super::file_id::FileSet;
 use super::inputs::Inputs;
 use super::live::Forced;
 use super::node::{Node, machine_directory};
 use super::session::Session;
-use super::store::Store;
+use super::store::{Store, is_directory_of};
 use crate::error::{Error, Result};
-use crate::hypervisor::{Disk, DomainDetails, Hypervisor, Image};
+use crate::hypervisor::{Disk, DomainDetails, Hypervisor};
 use crate::name::{MachineName, SnapshotName};
 use crate::stop::Interrupt;
 
@@ -171,7 +172,9 @@ impl Engine {
             return Ok(None);
         };
         let nodes = self.hypervisor.snapshots(name.as_str())?.into_iter().map(Node::new).collect();
+        // A copy of a machine by another tool has its metadata and another uuid: the directory is not the copy's.
         let ours = machine_directory(details.metadata.as_ref());
+        let ours = ours.filter(|directory| is_directory_of(directory, &details.domain.uuid));
         let is_ours = ours.is_some();
         let directory = ours.unwrap_or_else(|| self.store.directory_for(name, &details.domain.uuid));
         let machine =
@@ -291,15 +294,9 @@ impl Machine {
         self.details.domain.state.is_active()
     }
 
-    /// Lists every image among the files that are referred to.
-    pub fn images(&self) -> Vec<Image> {
-        let of_snapshots = self.nodes.iter().flat_map(|node| node.snapshot.images());
-        of_snapshots.chain(self.details.disks.iter().filter_map(Disk::image)).chain(self.kept_images()).collect()
-    }
-
-    /// Lists every file that the domain, its snapshots, the superseded and failed nodes or what is kept for `undo`
-    /// refer to.
-    pub fn referred(&self) -> BTreeSet<PathBuf> {
+    /// Finds every file that the domain, its snapshots, the superseded and failed nodes or what is kept for `undo` refer
+    /// to.
+    pub fn referred(&self) -> FileSet {
         let of_snapshots = self.nodes.iter().flat_map(|node| node.snapshot.files());
         let of_domain = self.details.disks.iter().filter_map(Disk::file);
         of_snapshots.chain(of_domain).map(Path::to_path_buf).chain(self.kept_files()).collect()

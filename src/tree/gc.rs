@@ -1,9 +1,10 @@
 //! Giving up what is kept besides the tree, for the space that it takes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::aside::Aside;
 use super::checkpoint::Trail;
+use super::collect::Collected;
 use super::engine::{Engine, Machine};
 use super::failed::Failed;
 use super::restores::Restored;
@@ -36,31 +37,40 @@ impl Engine {
     }
 
     /// Gives up what `undo` could take back and the superseded and failed nodes with all check-points, and removes the
-    /// files that nothing stands on then. Returns how many bytes that freed.
-    pub fn gc(&self, name: &MachineName) -> Result<u64> {
+    /// files that snaptree made and that nothing depends on then.
+    pub fn gc(&self, name: &MachineName) -> Result<Collected> {
         let machine = self.to_be_changed(name)?;
-        let mut freed = 0;
-        for entry in Shelf::of(&machine.directory).entries() {
-            freed += self.forget(name, &entry)?;
+        let shelf = Shelf::of(&machine.directory);
+        let mut files = Vec::new();
+        for entry in shelf.entries() {
+            files.extend(self.take_off(&machine, &entry)?);
         }
         let aside = Aside::of(&machine.directory);
         let nodes = aside.nodes();
         nodes.iter().for_each(|node| aside.forget(node));
+        files.extend(nodes.iter().flat_map(|node| node.snapshot.files()).map(Path::to_path_buf));
         let drawer = Failed::drawer(&machine.directory);
         let failed = drawer.all();
         failed.iter().for_each(|failed| drop(drawer.take(&failed.name)));
         let drawer = Trail::drawer(&machine.directory);
         let trails = drawer.all();
         trails.iter().for_each(|trail| drop(drawer.take(&trail.name)));
-        let of_failed = failed.iter().flat_map(Failed::files).chain(trails.iter().flat_map(Trail::files));
+        files.extend(failed.iter().flat_map(Failed::files).chain(trails.iter().flat_map(Trail::files)));
         let drawer = Restored::drawer(&machine.directory);
         let gone = |of: &Restored| machine.node(of.name.as_str()).is_none();
         drawer.all().iter().filter(|of| gone(of)).for_each(|of| drop(drawer.take(&of.name)));
-        let files: Vec<PathBuf> =
-            nodes.iter().flat_map(|node| node.snapshot.files()).map(Path::to_path_buf).chain(of_failed).collect();
-        freed += self.collect(name, files.into_iter().filter(|file| machine.came_from_snapshots(file)).collect())?;
+        let collected = self.collect(name, files)?;
         self.changed(name);
-        Ok(freed)
+        Ok(collected)
+    }
+
+    /// Removes what was given up before and could not go then, unless another process is at work in that tree.
+    pub fn collect_leftovers(&self, name: &MachineName) -> Result<Collected> {
+        let machine = self.existing(name)?;
+        if Shelf::of(&machine.directory).leftovers().is_empty() || !self.store.claim_if_free(name)? {
+            return Ok(Collected::default());
+        }
+        self.collect(name, Vec::new())
     }
 }
 

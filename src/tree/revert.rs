@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::engine::{Engine, Machine};
+use super::file_id::is_same_file;
 use super::node::Node;
 use super::preflight;
 use super::shelf::{Kept, Shelf, Unfinished};
@@ -146,7 +147,7 @@ impl Engine {
             current: target.current.clone(),
         };
         let entry = self.remember(machine, what, Kept::State(present.clone()), change)?;
-        let mut done = made.iter().try_for_each(|made| self.make(made));
+        let mut done = made.iter().try_for_each(|made| self.make(machine, made));
         done = done.and_then(|()| self.leave(machine, &present)).and_then(|()| self.enter(machine, target));
         let Err(error) = done else { return self.remembered(machine, entry) };
         if let Err(worse) = self.return_to(machine, &present) {
@@ -158,11 +159,12 @@ impl Engine {
         Err(error)
     }
 
-    fn make(&self, made: &Made) -> Result<()> {
+    fn make(&self, machine: &Machine, made: &Made) -> Result<()> {
         match &made.from {
-            Origin::Layer(layer) => self.stand_on(layer, &made.file),
-            Origin::Internal { image, snapshot } => self.hypervisor.copy_internal(image, snapshot, &made.file),
+            Origin::Layer(layer) => self.stand_on(layer, &made.file)?,
+            Origin::Internal { image, snapshot } => self.hypervisor.copy_internal(image, snapshot, &made.file)?,
         }
+        self.record_made(machine, &made.file)
     }
 
     /// Goes back to an internal snapshot by libvirt's own call, which overwrites what is in its file.
@@ -244,9 +246,12 @@ impl Engine {
         for mut entry in shelf.entries() {
             let Kept::State(state) = &mut entry.kept else { continue };
             let mut has_changed = false;
-            for disk in state.disks.iter_mut().filter(|disk| layers.iter().any(|layer| layer.file == disk.file)) {
+            for disk in
+                state.disks.iter_mut().filter(|disk| layers.iter().any(|layer| is_same_file(&layer.file, &disk.file)))
+            {
                 let copy = self.store.new_file(&machine.directory_for(&disk.file), "present", "qcow2")?;
                 std::fs::copy(&disk.file, &copy).because(|| format!("cannot copy `{}`", disk.file.display()))?;
+                self.record_made(machine, &copy)?;
                 disk.file = copy;
                 has_changed = true;
             }
@@ -262,27 +267,6 @@ impl Engine {
         let files: Vec<PathBuf> = snapshot.layers().into_iter().map(|layer| layer.file).collect();
         Ok(self.standing_on(machine, &files)?.is_none())
     }
-
-    /// Returns what stands on one of these files: a snapshot, or another image.
-    pub(super) fn standing_on(&self, machine: &Machine, files: &[PathBuf]) -> Result<Option<String>> {
-        let is_layer = |node: &&Node| {
-            node.snapshot.kind() == SnapshotKind::External
-                && node.snapshot.layers().iter().any(|layer| files.contains(&layer.file))
-        };
-        if let Some(node) = machine.nodes.iter().find(is_layer) {
-            return Ok(Some(format!("snapshot `{}`", node.name())));
-        }
-        let others = machine.written_disks().into_iter();
-        let layers = machine.nodes.iter().flat_map(|node| node.snapshot.layers());
-        let images = others.chain(layers).map(|disk| disk.image()).chain(machine.kept_images());
-        for image in images.filter(|image| image.file.exists()) {
-            let chain = self.hypervisor.backing_chain(&image).unwrap_or_default();
-            if chain.iter().any(|below| files.contains(&below.file)) {
-                return Ok(Some(format!("`{}`", image.file.display())));
-            }
-        }
-        Ok(None)
-    }
 }
 
 /// What happens to the guest of a snapshot without RAM.
@@ -295,7 +279,7 @@ impl Machine {
     /// Says whether the machine's disks are the very files that hold a snapshot.
     pub(super) fn has_disks_of(&self, snapshot: &Snapshot) -> bool {
         let present = self.written_disks();
-        snapshot.layers().iter().all(|layer| present.iter().any(|disk| disk.file == layer.file))
+        snapshot.layers().iter().all(|layer| present.iter().any(|disk| is_same_file(&disk.file, &layer.file)))
     }
 
     /// Returns the directory for a new file of a disk: a machine of ours has one, else it is beside the disk's file.

@@ -3,7 +3,7 @@
 //! A file's name ends in the id of the process that made it. A file that no domain and no snapshot refers to is
 //! debris once that process is gone, which its lock file tells.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::file_id::FileSet;
 use crate::error::{Because, Error, Result};
 use crate::name::MachineName;
 use crate::stop::Interrupt;
@@ -74,7 +75,7 @@ impl Store {
 
     /// Returns the directory for a new machine.
     pub fn directory_for(&self, machine: &MachineName, uuid: &str) -> PathBuf {
-        let short = uuid.get(..8).unwrap_or(uuid);
+        let short = short(uuid);
         self.root.join("machines").join(format!("{}-{short}", machine.slug()))
     }
 
@@ -234,7 +235,7 @@ impl Store {
 
     /// Lists the files in a machine's directory that were made by a process that is gone and that `referred` does
     /// not name.
-    pub fn debris(&self, directory: &Path, referred: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    pub fn debris(&self, directory: &Path, referred: &FileSet) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
         let mut debris: Vec<PathBuf> = entries
             .flatten()
@@ -257,6 +258,16 @@ impl Drop for Store {
             let _ = fs::remove_file(self.lock_path(&self.owner));
         }
     }
+}
+
+/// Says by its name whether a directory was made for the machine with this uuid, whatever that is called now.
+pub fn is_directory_of(directory: &Path, uuid: &str) -> bool {
+    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.rsplit_once('-').is_some_and(|(_, of)| of == short(uuid))
+}
+
+fn short(uuid: &str) -> &str {
+    uuid.get(..8).unwrap_or(uuid)
 }
 
 /// Reads who made a file or a domain off its name, which ends in the maker's id and a number.
@@ -290,7 +301,7 @@ mod tests {
         for path in [&kept, &lost, &mine, &directory.join("foreign.qcow2")] {
             fs::write(path, "").unwrap();
         }
-        let referred = BTreeSet::from([kept]);
+        let referred = FileSet::from_iter([kept]);
         assert_eq!(here.debris(&directory, &referred), Vec::<PathBuf>::new());
         drop(gone);
         assert_eq!(here.debris(&directory, &referred), [lost]);

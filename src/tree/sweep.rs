@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::builder::{CloneMark, NVRAM, PSTORE};
-use super::chain::is_ram;
-use super::draft;
+use super::builder::CloneMark;
+use super::dependents::Scope;
 use super::engine::{Engine, Machine};
+use super::file_id::FileSet;
+use super::made::{Made, is_of_a_kind};
 use super::store::maker;
-use crate::error::{Because, Error, Result};
+use crate::error::{Error, Result};
 use crate::name::MachineName;
 
 /// A transient clone that runs.
@@ -25,17 +26,16 @@ impl Engine {
         }
         let Some(machine) = self.machine(name)? else {
             let abandoned = self.store.abandoned(&self.note_of(name));
-            return abandoned.iter().try_for_each(|directory| remove_directory(directory));
+            let made = |directory: &Path| Made::of(directory).read_in(directory);
+            return abandoned.iter().try_for_each(|it| self.discard(it, &made(it), &FileSet::default()));
         };
         // Before anything is listed that may refer to them: who is gone by now refers to nothing new.
         let debris = self.store.debris(&machine.directory, &machine.referred());
-        let (wanted, left): (Vec<RunningClone>, _) =
-            self.clones(&machine)?.into_iter().partition(|clone| self.is_wanted(clone));
-        for clone in left {
+        for clone in self.clones(&machine)?.into_iter().filter(|clone| !self.is_wanted(clone)) {
             self.hypervisor.destroy(&clone.domain)?;
             self.events.note(format!("removed `{}`, left by a run that was killed", clone.domain));
         }
-        self.remove_debris(name, debris, &wanted)?;
+        self.remove_debris(name, debris)?;
         if machine.nodes.iter().any(|node| machine.is_orphan(node)) {
             self.claim(name)?;
             self.prune(name)?;
@@ -43,37 +43,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes those of the files that still nothing refers to.
-    fn remove_debris(&self, name: &MachineName, mut debris: Vec<PathBuf>, clones: &[RunningClone]) -> Result<()> {
-        let is_own = |file: &Path| file.extension().is_some_and(|ending| ending == NVRAM || ending == PSTORE);
-        debris.retain(|file| {
-            is_ram(file)
-                || is_own(file)
-                || file.extension().is_some_and(|ending| ending == "qcow2" || ending == draft::ENDING)
-        });
-        // No description of a clone names its owner, but its name does.
-        let maker_of = |file: &Path| file.file_stem().and_then(|stem| maker(stem.to_str()?));
-        let kept: Vec<_> = clones.iter().filter(|clone| clone.mark.is_kept).map(|clone| maker(&clone.domain)).collect();
-        debris.retain(|file| !is_own(file) || !kept.contains(&maker_of(file)));
+    /// Removes those of the files that nothing depends on.
+    fn remove_debris(&self, name: &MachineName, mut debris: Vec<PathBuf>) -> Result<()> {
+        debris.retain(|file| is_of_a_kind(file));
         if debris.is_empty() {
             return Ok(());
         }
         let machine = self.existing_now(name)?;
-        let (referred, mut images) = (machine.referred(), machine.images());
-        for clone in clones.iter().filter(|clone| clone.mark.is_kept) {
-            images.extend(self.hypervisor.disk_images(&clone.domain)?);
-        }
-        debris.retain(|file| !referred.contains(file) && !images.iter().any(|image| image.file == *file));
-        // A layer whose snapshot somebody deleted may still be the backing file of another one. Where that cannot be
-        // found out, everything stays.
-        for image in images.iter().filter(|image| image.file.exists()) {
-            let Ok(chain) = self.hypervisor.backing_chain(image) else { return Ok(()) };
-            debris.retain(|file| !chain.iter().any(|below| below.file == *file));
-        }
-        for file in debris {
-            std::fs::remove_file(&file).because(|| format!("cannot remove `{}`", file.display()))?;
-        }
-        Ok(())
+        let known = machine.made();
+        let scope = Scope { machine: Some(&machine), candidates: &debris, ..Scope::default() };
+        let mut verdict = self.dependents(&scope)?.judge(&debris, |file| known.maker_of(file));
+        self.remove_doomed(Some(&machine), &mut verdict).map(drop)
     }
 
     /// Says whether somebody still wants a clone: the process that made it, or whoever asked for it to stay.
@@ -114,8 +94,13 @@ impl Engine {
     /// Says what deleting a machine would remove.
     pub fn what_delete_removes(&self, name: &MachineName) -> Result<String> {
         let machine = self.existing(name)?;
-        machine.to_be_deleted()?;
+        self.check_nothing_depends(&machine, machine.to_be_deleted()?, &self.going_with(&machine)?)?;
         Ok(format!("machine `{name}` with its {} snapshots and their layers", machine.nodes.len()))
+    }
+
+    /// Lists the domains that are stopped when a machine is deleted.
+    fn going_with(&self, machine: &Machine) -> Result<Vec<String>> {
+        Ok(self.clones(machine)?.into_iter().map(|clone| clone.domain).collect())
     }
 
     /// Deletes a machine: its domain, its snapshots and its files.
@@ -126,17 +111,17 @@ impl Engine {
             return Err(Error::failed(format!("machine `{name}` is running"))
                 .hint("shut it down first, or give --force to stop it"));
         }
-        for clone in self.clones(&machine)? {
-            if self.is_wanted(&clone) && !force {
-                let clone = &clone.domain;
-                return Err(Error::failed(format!("machine `{name}` is in use: `{clone}` is running"))
-                    .hint("stop the fork or wait for the other snaptree to end, or give --force to stop it"));
-            }
-            self.hypervisor.destroy(&clone.domain)?;
+        let clones = self.clones(&machine)?;
+        if let Some(wanted) = clones.iter().find(|clone| self.is_wanted(clone) && !force) {
+            return Err(Error::failed(format!("machine `{name}` is in use: `{}` is running", wanted.domain))
+                .hint("stop the fork or wait for the other snaptree to end, or give --force to stop it"));
         }
+        self.check_nothing_depends(&machine, directory, &self.going_with(&machine)?)?;
+        clones.iter().try_for_each(|clone| self.hypervisor.destroy(&clone.domain))?;
         self.claim(name)?;
+        let (known, disks) = (machine.made(), self.disks_of(&machine)?);
         self.hypervisor.undefine(name.as_str())?;
-        remove_directory(directory)?;
+        self.discard(directory, &known, &disks)?;
         self.look_again(name)?;
         self.store.release(name);
         Ok(())
@@ -152,14 +137,5 @@ impl Machine {
                 "`snaptree delete '{name}/SNAPSHOT'` deletes a snapshot of it, `virsh undefine '{name}'` the domain"
             ))
         })
-    }
-}
-
-fn remove_directory(directory: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(directory) {
-        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::failed(format!("cannot remove `{}`", directory.display())).cause(cause))
-        }
-        _ => Ok(()),
     }
 }

@@ -48,20 +48,15 @@ impl Engine {
             self.shorten(&machine, &machine.held_by(&request))?;
         }
         let made = self.hypervisor.create_snapshot(machine.name.as_str(), &request);
-        if made.is_err() && !take.flags.reuse_external {
-            let files = request.disks.iter().filter_map(|(_, overlay)| overlay.as_ref()).chain(&request.memory);
-            self.remove_unused(&machine.name, files)?;
-        }
         self.changed(&machine.name);
-        made
-    }
-
-    /// Removes the new files of a snapshot that came to nothing, unless the domain has them all the same.
-    fn remove_unused<'a>(&self, machine: &MachineName, files: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
-        let used = self.hypervisor.disk_images(machine.as_str())?;
-        for file in files.filter(|file| !used.iter().any(|image| image.file == **file)) {
-            // libvirt has probably removed it.
-            let _ = std::fs::remove_file(file);
+        made?;
+        let overlays = request.disks.iter().filter_map(|(_, overlay)| overlay.as_ref());
+        let overlays = overlays.filter(|_| !take.flags.reuse_external);
+        for file in overlays.chain(&request.memory) {
+            // The snapshot is there; what is not recorded is never removed.
+            if let Err(error) = self.record_made(&machine, file) {
+                self.events.note(format!("`snaptree gc` will not remove `{}`: {error}", file.display()));
+            }
         }
         Ok(())
     }

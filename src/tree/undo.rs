@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::engine::{Engine, Machine};
+use super::file_id::{FileSet, is_same_file};
 use super::preflight;
 use super::shelf::{Deleted, Entry, Kept, Shelf, Unfinished};
 use super::state::Then;
@@ -142,7 +143,7 @@ impl Engine {
             }
         };
         let disks = machine.written_disks();
-        let was_made = unfinished.disks.iter().any(|file| disks.iter().any(|disk| disk.file == *file));
+        let was_made = unfinished.disks.iter().any(|file| disks.iter().any(|disk| is_same_file(&disk.file, file)));
         if was_made {
             let current = unfinished.current.as_deref().and_then(|current| machine.node(current));
             if let Some(node) = current.filter(|node| !node.snapshot.is_current) {
@@ -157,8 +158,7 @@ impl Engine {
         self.return_to(machine, state)?;
         self.events.note(is_what_it_was(machine, &entry));
         shelf.remove(&entry)?;
-        remove_all(&unfinished.made);
-        Ok(())
+        self.collect(&machine.name, unfinished.made).map(drop)
     }
 
     /// Takes those of the named snapshots, parents first, that are in a machine's tree out of it.
@@ -182,22 +182,29 @@ impl Engine {
         entries.into_iter().take(too_many).try_for_each(|oldest| self.forget(&machine.name, &oldest).map(drop))
     }
 
-    /// Gives up what an entry keeps; returns how many bytes that freed.
-    pub(super) fn forget(&self, name: &MachineName, entry: &Entry) -> Result<u64> {
-        let Some(machine) = self.look_again(name)? else { return Ok(0) };
-        let came_from_snapshots = |file: &PathBuf| machine.came_from_snapshots(file);
-        let mut files: Vec<PathBuf> = entry.files().into_iter().filter(came_from_snapshots).collect();
+    /// Gives up what an entry keeps.
+    pub(super) fn forget(&self, name: &MachineName, entry: &Entry) -> Result<()> {
+        let Some(machine) = self.look_again(name)? else { return Ok(()) };
+        let files = self.take_off(&machine, entry)?;
+        self.collect(name, files).map(drop)
+    }
+
+    /// Takes an entry off the shelf; returns the files that may go then.
+    pub(super) fn take_off(&self, machine: &Machine, entry: &Entry) -> Result<Vec<PathBuf>> {
+        let mut files = entry.files();
         match &entry.kept {
-            Kept::Inside { snapshot, .. } => self.drop_internal(&machine, snapshot)?,
+            Kept::Inside { snapshot, .. } => self.drop_internal(machine, snapshot)?,
             Kept::Deleted(deleted) if deleted.metadata_only => files.clear(),
             Kept::Deleted(deleted) => {
-                files = deleted.files(&machine);
-                deleted.snapshots.iter().try_for_each(|snapshot| self.drop_internal(&machine, snapshot))?;
+                deleted.snapshots.iter().try_for_each(|snapshot| self.drop_internal(machine, snapshot))?;
             }
             Kept::State(_) | Kept::PutBack { .. } => {}
         }
-        Shelf::of(&machine.directory).remove(entry)?;
-        self.collect(name, files)
+        let shelf = Shelf::of(&machine.directory);
+        // Written down first, so that they are known when this process is killed.
+        shelf.set_leftovers(&shelf.leftovers().into_iter().chain(files.iter().cloned()).collect())?;
+        shelf.remove(entry)?;
+        Ok(files)
     }
 
     /// Removes what an internal snapshot holds that is not in the tree any more. Inside a file that others stand on it
@@ -277,11 +284,10 @@ impl Engine {
 impl Engine {
     /// Returns the deleted snapshot that is the current one again once it is back: the machine stands on it.
     fn was_current<'a>(&self, machine: &Machine, deleted: &'a Deleted) -> Result<Option<&'a str>> {
-        let mut written = Vec::new();
-        let mut below = Vec::new();
+        let (mut written, mut below) = (FileSet::default(), FileSet::default());
         for disk in machine.written_disks() {
             below.extend(self.hypervisor.backing_chain(&disk.image())?.into_iter().map(|image| image.file));
-            written.push(disk.file);
+            written.insert(&disk.file);
         }
         let current = machine.current().map(|node| node.name());
         let is_stood_on = |snapshot: &&Snapshot| {
@@ -327,18 +333,6 @@ impl Deleted {
             heir = above.parent.as_deref();
         }
         heir
-    }
-
-    /// Lists the files that may go with the snapshots: overlays that they brought about, and layers that others did.
-    fn files(&self, machine: &Machine) -> Vec<PathBuf> {
-        let overlays: Vec<PathBuf> =
-            self.snapshots.iter().flat_map(Snapshot::overlays).map(|overlay| overlay.to_path_buf()).collect();
-        let files = self.snapshots.iter().flat_map(Snapshot::files).map(|file| file.to_path_buf());
-        let memories: Vec<PathBuf> =
-            self.snapshots.iter().filter_map(Snapshot::memory_file).map(|file| file.to_path_buf()).collect();
-        files
-            .filter(|file| overlays.contains(file) || memories.contains(file) || machine.came_from_snapshots(file))
-            .collect()
     }
 }
 

@@ -19,7 +19,7 @@ use crate::hypervisor::Stream;
 use crate::image::CachedImage;
 use crate::name::MachineName;
 use crate::tree::{
-    Checkup, Events, Log, MachineInfo, MachineView, Plan, SnapshotInfo, SnapshotView, TreeView, UndoView,
+    Checkup, Collected, Events, Log, MachineInfo, MachineView, Plan, SnapshotInfo, SnapshotView, TreeView, UndoView,
 };
 use progress::Progress;
 
@@ -100,9 +100,15 @@ impl Ui {
         }
     }
 
-    /// Says what a collection freed.
-    pub fn freed(&self, machine: &MachineName, bytes: u64) {
-        self.status(&format!("Freed {} of `{machine}`.", words::size(bytes)));
+    /// Says what a collection removed, and what it left and why.
+    pub fn collected(&self, machine: &MachineName, collected: &Collected) {
+        for (file, bytes) in &collected.removed {
+            self.status(&words::tame(&format!("Removed `{}` ({}).", file.display(), words::size(*bytes))));
+        }
+        for (file, why) in &collected.left {
+            self.status(&words::tame(&format!("Left `{}`: {why}.", file.display())));
+        }
+        self.status(&format!("Freed {} of `{machine}`.", words::size(collected.freed())));
     }
 
     fn line(&self, line: &str) {

@@ -7,6 +7,7 @@ mod clones;
 mod descriptions;
 mod disks;
 mod failed;
+mod files;
 mod foreign;
 mod guest;
 mod host;
