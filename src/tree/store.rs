@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::error::{Because, Error, Result};
 use crate::name::MachineName;
+use crate::paths;
 use crate::stop::Interrupt;
 
 /// A process that makes files and domains, alive as long as its lock is held.
@@ -88,7 +89,7 @@ impl Store {
 
     /// Creates a machine's directory. Others may pass through it, as QEMU's own user must, but not list it.
     pub fn create_directory(&self, directory: &Path) -> Result<()> {
-        fs::create_dir_all(directory)
+        paths::make_passable(directory)
             .because(|| format!("cannot create `{}`", directory.display()))
             .map_err(|error| error.hint("SNAPTREE_STORE names another directory for the store"))?;
         for directory in [self.root.as_path(), &self.root.join("machines"), directory] {
@@ -130,8 +131,8 @@ impl Store {
         if alive.is_none() {
             let path = self.lock_path(&self.owner);
             let lock = || {
-                fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
-                let file = File::create(&path)?;
+                paths::make_passable(path.parent().unwrap_or(&self.root))?;
+                let file = lock_file(&path)?;
                 file.lock()?;
                 std::io::Result::Ok(file)
             };
@@ -169,7 +170,7 @@ impl Store {
         }
         self.stay_alive()?;
         let path = self.claim_path(machine);
-        let file = File::create(&path).because(|| format!("cannot write `{}`", path.display()))?;
+        let file = lock_file(&path).because(|| format!("cannot write `{}`", path.display()))?;
         let mut waiting = Some(waiting);
         loop {
             match file.try_lock() {
@@ -201,7 +202,7 @@ impl Store {
         }
         self.stay_alive()?;
         let path = self.claim_path(machine);
-        let file = File::create(&path).because(|| format!("cannot write `{}`", path.display()))?;
+        let file = lock_file(&path).because(|| format!("cannot write `{}`", path.display()))?;
         let is_free = file.try_lock().is_ok();
         if is_free {
             locked(&self.machines).insert(machine.clone(), file);
@@ -257,6 +258,11 @@ impl Drop for Store {
             let _ = fs::remove_file(self.lock_path(&self.owner));
         }
     }
+}
+
+/// Opens a file to lock it. Nobody else may, for a lock held by another user could not be explained.
+fn lock_file(path: &Path) -> std::io::Result<File> {
+    File::options().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
 /// Reads who made a file or a domain off its name, which ends in the maker's id and a number.
