@@ -7,6 +7,7 @@ mod console;
 mod domain;
 mod guest;
 mod live;
+mod reaping;
 mod snapshot;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ pub use domain::{
 };
 pub use guest::{Command, CommandLine, Exit, FileMode, Guest, Stream, UnitState};
 pub use live::{CatchUp, Fingerprint, Frozen, Liveness, Ram};
+pub use reaping::{Promptness, Reaping};
 pub use snapshot::{
     DiskState, MappedMemory, Memory, RevertFlags, Snapshot, SnapshotDisk, SnapshotFlags, SnapshotKind, SnapshotRequest,
     SnapshotSpec,
@@ -104,6 +106,11 @@ pub trait Hypervisor: Send + Sync {
     /// Removes a snapshot from the tree and nothing else; its children move to its parent
     /// (`virDomainSnapshotDelete` with `VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY`).
     fn delete_snapshot_metadata(&self, domain: &str, snapshot: &str) -> Result<()>;
+
+    /// Says how soon a QEMU that has ended is reaped; nothing where there is none.
+    fn reaping(&self) -> Option<Reaping> {
+        None
+    }
 
     /// Names the program that runs guests, with its version.
     fn emulator(&self) -> Result<String>;

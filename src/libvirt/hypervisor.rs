@@ -12,7 +12,7 @@ use crate::agent::Agent;
 use crate::error::{Error, Result};
 use crate::hypervisor::{
     Accelerator, CatchUp, Clone, Console, DiskFile, Document, Domain, DomainDetails, DomainSpec, Fingerprint, Frozen,
-    Guest, Hypervisor, Liveness, Ram, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
+    Guest, Hypervisor, Liveness, Ram, Reaping, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec, Start, Version,
 };
 use crate::libvirt::domain_xml::{self, DomainType};
 use crate::libvirt::live::Owner;
@@ -22,7 +22,7 @@ use crate::libvirt::transport::Channel;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{
     block_job, domains, embed, fault, kvm, live, live_trial, live_xml, overlay, power, process, qcow2, qemu_img,
-    snapshot_xml, snapshots,
+    reaping, snapshot_xml, snapshots,
 };
 use crate::paths::Paths;
 use crate::stop::Stop;
@@ -37,6 +37,7 @@ pub struct Libvirt {
     /// As it was asked for; the guests' own connections use it too.
     uri: String,
     cache: PathBuf,
+    logs_of_user: PathBuf,
     accelerator: OnceLock<Accelerator>,
     capabilities: OnceLock<Option<Element>>,
     /// How guests can have their RAM kept, by directory.
@@ -49,6 +50,7 @@ impl Libvirt {
             connect: Mutex::new(connect),
             uri: uri.to_string(),
             cache: paths.cache.clone(),
+            logs_of_user: paths.libvirt_logs.clone(),
             accelerator: OnceLock::new(),
             capabilities: OnceLock::new(),
             liveness: Mutex::default(),
@@ -115,12 +117,12 @@ impl Libvirt {
     /// Removes what QEMU printed for a transient domain: libvirt starts a log for each name and removes none.
     fn remove_log(&self, name: &str) {
         let directory = match embed::root_of(&self.uri) {
-            Some(root) => Some(root.join("log/qemu")),
-            None if self.uri().ends_with("/system") => Some(PathBuf::from("/var/log/libvirt/qemu")),
-            None => self.cache.parent().map(|cache| cache.join("libvirt/qemu/log")),
+            Some(root) => root.join("log/qemu"),
+            None if self.uri().ends_with("/system") => PathBuf::from("/var/log/libvirt/qemu"),
+            None => self.logs_of_user.clone(),
         };
         // Another host's or another user's log cannot be removed, and need not be.
-        let _ = directory.map(|directory| std::fs::remove_file(directory.join(format!("{name}.log"))));
+        let _ = std::fs::remove_file(directory.join(format!("{name}.log")));
     }
 }
 
@@ -256,6 +258,15 @@ impl Hypervisor for Libvirt {
             live_xml::ask_less(&mut domain);
         }
         live::start(&self.connect(), &clone.name, domain, &clone.ram, clone.from.as_ref(), clone.paused, self.owner())
+    }
+
+    fn reaping(&self) -> Option<Reaping> {
+        let uri = self.uri();
+        match embed::root_of(&uri) {
+            Some(_) => Some(reaping::here()),
+            None if self.is_simulated() => None,
+            None => Some(reaping::of_daemon(uri.ends_with("/system"))),
+        }
     }
 
     fn emulator(&self) -> Result<String> {

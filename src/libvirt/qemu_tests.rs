@@ -34,6 +34,7 @@ impl Vm {
             connect: Mutex::new(Connect::open(Some(uri)).unwrap()),
             uri: uri.to_string(),
             cache: directory.clone(),
+            logs_of_user: directory.clone(),
             accelerator: OnceLock::from(tcg),
             capabilities: OnceLock::new(),
             liveness: Mutex::default(),
