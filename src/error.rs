@@ -125,10 +125,7 @@ impl Error {
 
     /// Adds the cause of everything said so far.
     pub fn cause(mut self, cause: impl fmt::Display) -> Self {
-        let cause = cause.to_string();
-        // Rust ends what the system says with its number, which helps nobody who reads it.
-        let said = cause.rsplit_once(" (os error ").filter(|(_, number)| number.ends_with(')')).map(|(said, _)| said);
-        self.causes.push(said.unwrap_or(&cause).to_string());
+        self.causes.push(said(&cause.to_string()).to_string());
         self
     }
 
@@ -152,6 +149,11 @@ impl Error {
         self.output = lines[lines.len().saturating_sub(LINES)..].iter().map(|line| line.to_string()).collect();
         self
     }
+}
+
+/// Returns what the system says without the number that Rust ends it with, which helps nobody who reads it.
+pub fn said(cause: &str) -> &str {
+    cause.rsplit_once(" (os error ").filter(|(_, number)| number.ends_with(')')).map_or(cause, |(said, _)| said)
 }
 
 impl fmt::Display for Error {

@@ -18,6 +18,7 @@
 //! - `agent`: the QEMU guest agent's protocol over any transport
 //! - [`fake`]: a hypervisor in memory, for recipes' own tests and ours
 //! - [`ui`]: what a person sees
+//! - `signals`: which signals stay ignored
 
 mod agent;
 pub mod cli;
@@ -30,6 +31,7 @@ mod lua;
 pub mod name;
 pub mod paths;
 mod repl;
+mod signals;
 pub mod stop;
 pub mod tree;
 pub mod ui;

@@ -1,15 +1,21 @@
 //! Where snaptree keeps its files: XDG directories, each of which can be overridden.
 
 use std::env;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
-use etcetera::BaseStrategy;
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 
 use crate::error::{Because, Result};
 
 const STORE: &str = "SNAPTREE_STORE";
+const PASSABLE: u32 = 0o711;
 
-/// The directories of one run.
+/// The directories of one run. None of them need exist, or be one that can be made, before it is used.
 #[derive(Clone, Debug)]
 pub struct Paths {
     /// Layers and working disks of machines. QEMU must be able to reach it.
@@ -24,36 +30,132 @@ pub struct Paths {
     pub stdlib: PathBuf,
     /// The lines that were typed at the prompt.
     pub history: PathBuf,
+    /// The settings of libvirt's clients.
+    pub libvirt_settings: PathBuf,
+    /// Where a user's own libvirt daemon logs what QEMU prints.
+    pub libvirt_logs: PathBuf,
 }
 
 impl Paths {
     /// Reads `SNAPTREE_STORE`, `SNAPTREE_CACHE`, `SNAPTREE_EMBED_ROOT`, `SNAPTREE_STDLIB`, `SNAPTREE_HISTORY` and the XDG variables.
     pub fn from_env() -> Result<Self> {
-        let base = etcetera::choose_base_strategy().because(|| "cannot find the home directory".to_string())?;
+        let home = home(env::home_dir());
+        let base = |variable: &str, default: &str| base(env::var_os(variable), home.join(default));
         // libvirt takes absolute paths only.
         let choose = |variable: &str, default: PathBuf| match env::var_os(variable).filter(|path| !path.is_empty()) {
             Some(path) => std::path::absolute(path).because(|| format!("{variable} names no directory")),
             None => Ok(default),
         };
+        let (cache, data) = (base("XDG_CACHE_HOME", ".cache"), base("XDG_DATA_HOME", ".local/share"));
         // libvirt's system daemon runs QEMU as a user of its own, which cannot reach into root's home.
-        let is_root = env::var_os("XDG_DATA_HOME").is_none() && is_root();
-        let data = if is_root { PathBuf::from("/var/lib/snaptree") } else { base.data_dir().join("snaptree") };
+        let for_qemu =
+            if is_root() { self::base(env::var_os("XDG_DATA_HOME"), "/var/lib".into()) } else { data.clone() };
         Ok(Self {
-            embed: choose("SNAPTREE_EMBED_ROOT", data.join("embed"))?,
-            stdlib: choose("SNAPTREE_STDLIB", base.data_dir().join("snaptree/stdlib"))?,
-            history: choose("SNAPTREE_HISTORY", state(&base).join("snaptree/history.txt"))?,
-            cache: choose("SNAPTREE_CACHE", base.cache_dir().join("snaptree"))?,
-            store: choose(STORE, data)?,
+            embed: choose("SNAPTREE_EMBED_ROOT", for_qemu.join("snaptree/embed"))?,
+            stdlib: choose("SNAPTREE_STDLIB", data.join("snaptree/stdlib"))?,
+            history: choose("SNAPTREE_HISTORY", base("XDG_STATE_HOME", ".local/state").join("snaptree/history.txt"))?,
+            cache: choose("SNAPTREE_CACHE", cache.join("snaptree"))?,
+            store: choose(STORE, for_qemu.join("snaptree"))?,
             is_store_named: env::var_os(STORE).is_some_and(|path| !path.is_empty()),
+            libvirt_settings: if is_root() {
+                PathBuf::from("/etc/libvirt")
+            } else {
+                base("XDG_CONFIG_HOME", ".config").join("libvirt")
+            },
+            libvirt_logs: cache.join("libvirt/qemu/log"),
         })
     }
 }
 
-fn state(base: &impl BaseStrategy) -> PathBuf {
-    base.state_dir().unwrap_or_else(|| base.data_dir())
+/// Returns the home directory as an absolute path. A user of a container may have none; that is `/` then.
+fn home(found: Option<PathBuf>) -> PathBuf {
+    found.and_then(|home| std::path::absolute(home).ok()).unwrap_or_else(|| PathBuf::from("/"))
+}
+
+/// Returns one of the XDG base directories; a variable that is no absolute path is to be ignored.
+fn base(variable: Option<OsString>, default: PathBuf) -> PathBuf {
+    variable.map(PathBuf::from).filter(|path| path.is_absolute()).unwrap_or(default)
+}
+
+/// Chooses the directory for temporary files: `TMPDIR` if files can be made there, else one that every system has.
+pub fn temporary() -> PathBuf {
+    let named = env::temp_dir();
+    let can_hold_files =
+        |directory: &Path| directory.is_dir() && access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    let candidates = [named.as_path(), Path::new("/tmp"), Path::new("/var/tmp")];
+    let usable = candidates.into_iter().find(|directory| directory.is_absolute() && can_hold_files(directory));
+    usable.map_or(named.clone(), Path::to_path_buf)
+}
+
+/// Makes a directory with those that lead to it, whatever the umask says: others may pass through them, as QEMU's own user
+/// must, but not list them. What is there already stays as it is.
+pub fn make_passable(directory: &Path) -> io::Result<()> {
+    make_with_way(directory, PASSABLE)
+}
+
+/// Makes a directory that nobody else can look into, with those that lead to it.
+pub fn make_private(directory: &Path) -> io::Result<()> {
+    make_with_way(directory, 0o700)
+}
+
+fn make_with_way(directory: &Path, mode: u32) -> io::Result<()> {
+    let missing: Vec<&Path> = directory.ancestors().take_while(|directory| !directory.exists()).collect();
+    for missing in missing.into_iter().rev() {
+        let mode = if missing == directory { mode } else { PASSABLE };
+        match make(missing, mode) {
+            Ok(()) => fs::set_permissions(missing, Permissions::from_mode(mode))?,
+            // Another process was faster, or it is the `..` of one that was missing.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if directory.is_dir() { Ok(()) } else { Err(Errno::NOTDIR.into()) }
+}
+
+fn make(directory: &Path, mode: u32) -> io::Result<()> {
+    fs::DirBuilder::new().mode(mode).create(directory)
 }
 
 fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_absolute_whatever_the_environment_says() {
+        assert_eq!(home(Some("/home/a".into())), Path::new("/home/a"));
+        assert_eq!(home(Some("a".into())), env::current_dir().expect("a directory").join("a"));
+        for nothing in [None, Some("".into())] {
+            assert_eq!(home(nothing), Path::new("/"));
+        }
+        let base = |variable: Option<&str>| base(variable.map(OsString::from), PathBuf::from("/home/a/.cache"));
+        assert_eq!(base(Some("/cache")), Path::new("/cache"));
+        for ignored in [None, Some(""), Some("cache"), Some("./cache")] {
+            assert_eq!(base(ignored), Path::new("/home/a/.cache"));
+        }
+    }
+    #[test]
+    fn every_new_directory_on_the_way_can_be_passed_through_and_the_old_ones_stay_as_they_are() {
+        let old = tempfile::tempdir().expect("a directory");
+        let mode = |name: &str| fs::metadata(old.path().join(name)).expect(name).permissions().mode() & 0o777;
+        let before = mode("");
+        make_passable(&old.path().join("a/b/../c")).expect("directories");
+        make_private(&old.path().join("a/d/e")).expect("directories");
+        for name in ["a", "a/b", "a/c", "a/d"] {
+            assert_eq!(mode(name), 0o711, "{name}");
+        }
+        assert_eq!((mode("a/d/e"), mode("")), (0o700, before));
+        make_private(&old.path().join("a/b")).expect("it is there");
+        assert_eq!(mode("a/b"), 0o711);
+        fs::write(old.path().join("file"), "").expect("a file");
+        for make in [make_passable, make_private] {
+            for taken in ["file", "file/x"] {
+                let refused = make(&old.path().join(taken)).expect_err("a file is there");
+                assert_eq!(refused.kind(), ErrorKind::NotADirectory);
+            }
+        }
+    }
 }

@@ -21,6 +21,12 @@ impl Interrupt {
         self.flag.store(true, Ordering::SeqCst);
     }
 
+    /// Raises it for the rest of the process.
+    pub fn raise_for_good(&self) {
+        self.end.store(true, Ordering::SeqCst);
+        self.raise();
+    }
+
     pub fn is_raised(&self) -> bool {
         self.flag.load(Ordering::SeqCst)
     }

@@ -6,6 +6,7 @@ mod differences;
 mod failed;
 mod fake;
 mod forks;
+mod hosts;
 mod images;
 mod modules;
 mod opened;

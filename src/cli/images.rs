@@ -35,7 +35,7 @@ enum Action {
 
 impl Images {
     pub fn execute(&self, ui: &Ui) -> Result<i32> {
-        let cache = ImageCache::open(&Paths::from_env()?.cache)?;
+        let cache = ImageCache::open(&Paths::from_env()?.cache);
         match &self.action {
             None => ui.images(&cache.list()?)?,
             Some(Action::List { json: false }) => ui.images(&cache.list()?)?,

@@ -27,11 +27,18 @@ mod tree;
 mod undo;
 mod which;
 
-use clap::{Args, Parser, Subcommand};
+use std::io::ErrorKind;
 
-use crate::error::{Error, Result};
-use crate::ui::Ui;
-use session::{AtCtrlC, Session};
+use clap::{Args, Parser, Subcommand};
+use rustix::fs::Mode;
+use rustix::process::umask;
+
+use crate::error::{Error, Kind, Result};
+use crate::paths;
+use crate::signals;
+use crate::stop::Interrupt;
+use crate::ui::{Loss, Ui};
+use session::Session;
 
 /// Snapshot trees of virtual machines, scripted in Lua
 #[derive(Parser)]
@@ -90,26 +97,39 @@ pub fn main() -> i32 {
         Ok(cli) => cli,
         // clap prints help, version and usage errors itself, each to the right stream.
         Err(error) => {
-            let _ = error.print();
-            return error.exit_code();
+            let is_lost = error.print().is_err_and(|cause| cause.kind() != ErrorKind::BrokenPipe);
+            return if is_lost { Kind::Failed.exit_code() } else { error.exit_code() };
         }
     };
-    let mut ui = Ui::new(cli.global.quiet, cli.global.verbose);
+    let mut ui = Ui::new(cli.global.quiet, cli.global.verbose, Interrupt::default());
     if matches!(cli.command, Command::Exec(_)) {
         ui.leave_stderr_to_the_command();
     }
     if matches!(cli.command, Command::Plan(_)) {
         ui.keep_stdout_for_the_result();
     }
-    let done = dispatch(&cli, &ui);
+    // Nobody else may write to what is made, also where the umask is none, as some daemons have it.
+    let asked = umask(Mode::WOTH);
+    umask(asked | Mode::WOTH);
+    // Where $TMPDIR is gone, files of a moment lie elsewhere. It can be chosen once.
+    let _ = tempfile::env::override_temp_dir(&paths::temporary());
+    let done = signals::begin().and_then(|()| dispatch(&cli, &ui));
     ui.leave();
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            ui.error(&error);
-            error.kind.exit_code()
-        }
-    }
+    end(done, &ui)
+}
+
+/// Says how it ended, and returns the exit code.
+fn end(done: Result<i32>, ui: &Ui) -> i32 {
+    /// What a shell makes of SIGPIPE.
+    const READER_GONE: i32 = 141;
+    let error = match (done, ui.loss()) {
+        (Err(_), Some(Loss::Reader)) => return READER_GONE,
+        (Err(error), Some(Loss::Stdout(loss))) if error.kind == Kind::Interrupted => loss,
+        (Err(error), _) | (Ok(_), Some(Loss::Stdout(error))) => error,
+        (Ok(code), _) => return code,
+    };
+    ui.error(&error);
+    error.kind.exit_code()
 }
 
 fn dispatch(cli: &Cli, ui: &Ui) -> Result<i32> {
@@ -117,7 +137,7 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<i32> {
     match &cli.command {
         Command::Run(run) => run.execute(Session::open_for(&cli.global, ui, run.at_ctrl_c())?, ui),
         Command::Plan(plan) => plan.execute(session()?, ui),
-        Command::Repl(repl) => repl.execute(Session::open_for(&cli.global, ui, AtCtrlC::StopTheLine)?, ui),
+        Command::Repl(repl) => repl.execute(Session::open_for(&cli.global, ui, repl::Repl::at_ctrl_c(ui))?, ui),
         Command::Eval(eval) => eval.execute(session()?, ui),
         Command::Exec(exec) => exec.execute(session()?, ui),
         Command::Shell(shell) => shell.execute(ui.terminal()?, session()?, ui),
@@ -145,7 +165,7 @@ fn confirm(ui: &Ui, deed: &str, yes: bool) -> Result<()> {
     if yes {
         return Ok(());
     }
-    match ui.ask(&format!("{deed}?")) {
+    match ui.ask(&format!("{deed}?"))? {
         Some(true) => Ok(()),
         Some(false) => Err(Error::failed("nothing was changed")),
         None => Err(Error::usage(format!("this would {deed}")).hint("give --yes to do it without being asked")),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::run::default_jobs;
-use super::session::Session;
+use super::session::{AtCtrlC, Session};
 use crate::error::Result;
 use crate::lua::{self, Orders, Script, Settings};
 use crate::repl;
@@ -39,6 +39,11 @@ pub fn settings<'a>(session: &'a Session, orders: &'a Orders) -> Settings<'a> {
 }
 
 impl Repl {
+    /// Says what Ctrl-C is for: where nobody types, there is no next line that somebody could want.
+    pub fn at_ctrl_c(ui: &Ui) -> AtCtrlC {
+        if ui.is_terminal() { AtCtrlC::StopTheLine } else { AtCtrlC::End }
+    }
+
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let orders = Orders::default();
         let settings = settings(&session, &orders);

@@ -1,6 +1,7 @@
 //! What every command begins with: signals, a connection, the engine.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -10,6 +11,7 @@ use crate::error::{Because, Error, Result};
 use crate::hypervisor::Hypervisor;
 use crate::lua::Connector;
 use crate::paths::Paths;
+use crate::signals;
 use crate::stop::Interrupt;
 use crate::tree::{Engine, Events, Forced, Store};
 use crate::ui::Ui;
@@ -30,7 +32,8 @@ impl Session {
     }
 
     pub fn open_for(global: &Global, ui: &Ui, at_ctrl_c: AtCtrlC) -> Result<Self> {
-        let interrupt = interrupt_on_signals(at_ctrl_c)?;
+        let interrupt = ui.interrupt();
+        interrupt_on_signals(&interrupt, at_ctrl_c)?;
         let paths = Paths::from_env()?;
         let engine = connect(global.connect.as_deref(), &paths, ui.events(), interrupt)?;
         Ok(Self { engine, paths })
@@ -85,18 +88,19 @@ pub enum AtCtrlC {
 }
 
 /// Makes the first signal stop the work and clean up, and a second one end the process at once.
-fn interrupt_on_signals(at_ctrl_c: AtCtrlC) -> Result<Interrupt> {
-    let interrupt = Interrupt::default();
+fn interrupt_on_signals(interrupt: &Interrupt, at_ctrl_c: AtCtrlC) -> Result<()> {
+    let is_second = Arc::new(AtomicBool::new(false));
     let cannot = || "cannot handle signals".to_string();
     let exit_code = crate::error::Kind::Interrupted.exit_code();
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !signals::is_ignored(*signal)) {
         let ends = signal != SIGINT || at_ctrl_c == AtCtrlC::End;
         // The order matters: the flag is looked at before it is raised.
         if ends {
-            flag::register_conditional_shutdown(signal, exit_code, Arc::clone(&interrupt.end)).because(cannot)?;
+            flag::register_conditional_shutdown(signal, exit_code, Arc::clone(&is_second)).because(cannot)?;
+            flag::register(signal, Arc::clone(&is_second)).because(cannot)?;
             flag::register(signal, Arc::clone(&interrupt.end)).because(cannot)?;
         }
         flag::register(signal, Arc::clone(&interrupt.flag)).because(cannot)?;
     }
-    Ok(interrupt)
+    Ok(())
 }

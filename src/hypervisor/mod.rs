@@ -8,6 +8,7 @@ mod domain;
 mod guest;
 mod live;
 mod neighbour;
+mod reaping;
 mod snapshot;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub use domain::{
 pub use guest::{Command, CommandLine, Exit, FileMode, Guest, Stream, UnitState};
 pub use live::{CatchUp, Fingerprint, Frozen, Liveness, Ram};
 pub use neighbour::{Neighbour, Neighbours};
+pub use reaping::{Promptness, Reaping};
 pub use snapshot::{
     DiskState, MappedMemory, Memory, RevertFlags, Snapshot, SnapshotDisk, SnapshotFlags, SnapshotKind, SnapshotRequest,
     SnapshotSpec,
@@ -107,6 +109,11 @@ pub trait Hypervisor: Send + Sync {
     /// Removes a snapshot from the tree and nothing else; its children move to its parent
     /// (`virDomainSnapshotDelete` with `VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY`).
     fn delete_snapshot_metadata(&self, domain: &str, snapshot: &str) -> Result<()>;
+
+    /// Says how soon a QEMU that has ended is reaped; nothing where there is none.
+    fn reaping(&self) -> Option<Reaping> {
+        None
+    }
 
     /// Names the program that runs guests, with its version.
     fn emulator(&self) -> Result<String>;

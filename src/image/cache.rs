@@ -1,6 +1,7 @@
 //! The directory in which images are kept: built ones, downloads, and the checksums of files.
 
 use std::fs::{self, File, Permissions, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 use super::{Format, Image, Ready, Source, Workshop};
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::Boot;
+use crate::paths;
 use crate::stop::Interrupt;
 use crate::tree::Events;
 
@@ -84,16 +86,20 @@ pub(super) struct Record {
 }
 
 impl ImageCache {
-    /// Opens the cache in `root`, which is made when it does not exist.
-    pub fn open(root: &Path) -> Result<Self> {
-        let cache = Self { root: root.to_path_buf(), is_read_only: false };
-        let directories = [cache.images(), cache.downloads(), cache.converted(), cache.digests(), cache.work()];
-        for directory in directories.into_iter().chain([cache.root.join("locks")]) {
-            fs::create_dir_all(&directory)
-                .map_err(|error| Error::failed(format!("cannot make `{}`", directory.display())).cause(error))
+    /// Opens the cache in `root`, which is made when something is put into it.
+    pub fn open(root: &Path) -> Self {
+        Self { root: root.to_path_buf(), is_read_only: false }
+    }
+
+    /// Makes the directories of the cache, for something that is to be kept.
+    pub(super) fn make_room(&self) -> Result<()> {
+        let directories = [self.images(), self.downloads(), self.converted(), self.digests(), self.work()];
+        for directory in directories.into_iter().chain([self.root.join("locks")]) {
+            paths::make_passable(&directory)
+                .because(|| format!("cannot make `{}`", directory.display()))
                 .map_err(|error| error.hint("SNAPTREE_CACHE names another directory for the cache"))?;
         }
-        Ok(cache)
+        Ok(())
     }
 
     /// Opens the cache in `root`, which need not exist, to look only.
@@ -175,6 +181,7 @@ impl ImageCache {
     }
 
     fn try_lock(&self, digest: &str) -> Result<Option<File>> {
+        self.make_room()?;
         let path = self.root.join("locks").join(short(digest));
         let failed = || format!("cannot lock `{}`", path.display());
         let file = File::create(&path).because(failed)?;
@@ -324,7 +331,11 @@ fn size_of(path: &Path) -> u64 {
 
 fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     let failed = || format!("cannot list `{}`", directory.display());
-    fs::read_dir(directory).because(failed)?.map(|entry| entry.map(|entry| entry.path()).because(failed)).collect()
+    let entries = match fs::read_dir(directory) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        entries => entries.because(failed)?,
+    };
+    entries.map(|entry| entry.map(|entry| entry.path()).because(failed)).collect()
 }
 
 pub(super) fn read_record(path: &Path) -> Option<Record> {
@@ -346,9 +357,23 @@ mod tests {
     }
 
     #[test]
+    fn a_cache_that_cannot_be_made_fails_only_what_is_to_be_kept_in_it() {
+        let cache = ImageCache::open(Path::new("/dev/null/cache"));
+        assert!(cache.list().unwrap().is_empty());
+        let image = Image::built("tiny", json!({}), None).unwrap();
+        assert!(cache.lookup(&image.digest).is_none());
+        let refused = cache.claim(&image, &Events::none(), &Interrupt::default()).err().unwrap();
+        assert_eq!(
+            refused.to_string(),
+            "cannot make `/dev/null/cache/images`: Not a directory\nhint: SNAPTREE_CACHE names another directory for the \
+             cache"
+        );
+    }
+
+    #[test]
     fn built_images_are_listed_and_removed_by_name_or_digest() {
         let directory = tempfile::tempdir().unwrap();
-        let cache = ImageCache::open(directory.path()).unwrap();
+        let cache = ImageCache::open(directory.path());
         assert_eq!(
             cache.find("tiny").unwrap_err().to_string(),
             "the cache has no image `tiny`\nhint: the cache is empty"
@@ -374,7 +399,7 @@ mod tests {
     #[test]
     fn of_two_builders_the_second_waits_and_finds_it_built() {
         let directory = tempfile::tempdir().unwrap();
-        let cache = ImageCache::open(directory.path()).unwrap();
+        let cache = ImageCache::open(directory.path());
         let image = Image::built("tiny", json!({}), None).unwrap();
         let builds: Vec<bool> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..2)

@@ -133,6 +133,9 @@ fn look(path: &Path) -> Result<Remembered> {
 /// Keeps a checksum; one that cannot be kept is computed again next time, which is no reason to fail.
 fn remember(cache: &ImageCache, memory: &Path, remembered: &Remembered) {
     let Ok(text) = serde_json::to_vec(remembered) else { return };
+    if cache.make_room().is_err() {
+        return;
+    }
     let written = tempfile::NamedTempFile::new_in(cache.digests())
         .and_then(|file| fs::write(file.path(), text).map(|()| file))
         .map(|file| file.persist(memory));
@@ -151,7 +154,7 @@ mod tests {
 
     fn cache() -> (tempfile::TempDir, ImageCache) {
         let directory = tempfile::tempdir().unwrap();
-        let cache = ImageCache::open(&directory.path().join("cache")).unwrap();
+        let cache = ImageCache::open(&directory.path().join("cache"));
         (directory, cache)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Component, Path, PathBuf};
@@ -84,21 +84,25 @@ impl Workshop {
         self.interrupt.check()?;
         // A normal user's PATH often lacks the directories of mke2fs and depmod.
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/local/sbin:/usr/sbin:/sbin";
-        let mut child = Command::new(program)
+        let is_there = || std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
+        if !program.contains('/') && !is_there() {
+            return Err(Error::failed(format!("`{program}` is not installed")).hint(SETUP));
+        }
+        // The files that it makes become those of an image, which the user's umask has no say in.
+        let mut child = Command::new("sh")
+            .args(["-c", r#"umask 022; exec "$@""#, "sh", program])
             .args(arguments)
             .current_dir(self.path())
             .env("LC_ALL", "C.UTF-8")
-            .env("PATH", path)
+            .env("PATH", &path)
+            .env("TMPDIR", tempfile::env::temp_dir())
             .envs(env)
             .stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()
-            .map_err(|error| match error.kind() {
-                ErrorKind::NotFound => Error::failed(format!("`{program}` is not installed")).hint(SETUP),
-                _ => Error::failed(format!("cannot run `{program}`")).cause(error),
-            })?;
+            .because(|| format!("cannot run `{program}`"))?;
         let log = Arc::new(Mutex::new(String::new()));
         let (events, image) = (&self.progress.events, self.image.label.as_str());
         let (pipes, input) = ((child.stdout.take(), child.stderr.take()), child.stdin.take());

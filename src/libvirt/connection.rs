@@ -14,7 +14,7 @@ use virt::error::Error as VirtError;
 use crate::error::{Error, Result};
 use crate::hypervisor::Hypervisor;
 use crate::libvirt::hypervisor::Libvirt;
-use crate::libvirt::{embed, fault};
+use crate::libvirt::{embed, fault, orphans};
 use crate::paths::Paths;
 
 /// An open connection.
@@ -28,15 +28,13 @@ pub struct Connected {
 /// name, else to the daemon that a libvirt user would get, else to the in-process driver.
 pub fn connect(uri: Option<&str>, paths: &Paths) -> Result<Connected> {
     let connected = |hypervisor, note| Connected { hypervisor, note };
-    if let Some(uri) = uri.map(str::to_string).or_else(configured_uri) {
+    if let Some(uri) = uri.map(str::to_string).or_else(|| configured_uri(&paths.libvirt_settings)) {
         let uri = if uri == "embed" { embed::uri(&paths.embed) } else { uri };
         return open(&uri, paths).map(|hypervisor| connected(hypervisor, None));
     }
     let daemon = daemon();
     // libvirt reads where to log to at its first call, which may turn out to be the one of a driver that logs much.
-    if !daemon.answers {
-        embed::prepare(&paths.embed)?;
-    }
+    let prepared = if daemon.answers { Ok(()) } else { embed::prepare(&paths.embed) };
     if daemon.answers || daemon.may_start {
         match open(daemon.uri, paths) {
             Ok(hypervisor) => return Ok(connected(hypervisor, None)),
@@ -44,6 +42,7 @@ pub fn connect(uri: Option<&str>, paths: &Paths) -> Result<Connected> {
             Err(_) => {}
         }
     }
+    prepared?;
     let uri = embed::uri(&paths.embed);
     let note = format!("no libvirt daemon answers: using libvirt's in-process driver, `{uri}`");
     open(&uri, paths).map(|hypervisor| connected(hypervisor, Some(note)))
@@ -57,6 +56,7 @@ fn open(uri: &str, paths: &Paths) -> Result<Arc<dyn Hypervisor>> {
     }
     if let Some(root) = embed::root_of(uri) {
         embed::prepare(&root)?;
+        orphans::adopt();
     }
     start_event_loop().and_then(|()| Connect::open(Some(uri))).map_err(|error| explain(uri, &error)).map(|connect| {
         let libvirt = Libvirt::new(connect, uri, paths);
@@ -99,17 +99,9 @@ fn start_event_loop() -> Result<(), VirtError> {
 }
 
 /// The URI that libvirt's own settings name.
-fn configured_uri() -> Option<String> {
+fn configured_uri(settings: &Path) -> Option<String> {
     let from_env = env::var("LIBVIRT_DEFAULT_URI").ok().filter(|uri| !uri.is_empty());
-    from_env.or_else(|| {
-        let directory = if is_root() {
-            PathBuf::from("/etc")
-        } else {
-            let home = env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-            env::var_os("XDG_CONFIG_HOME").map_or_else(|| home.join(".config"), PathBuf::from)
-        };
-        uri_default(&fs::read_to_string(directory.join("libvirt/libvirt.conf")).ok()?)
-    })
+    from_env.or_else(|| uri_default(&fs::read_to_string(settings.join("libvirt.conf")).ok()?))
 }
 
 fn uri_default(settings: &str) -> Option<String> {
@@ -136,7 +128,7 @@ fn daemon() -> Daemon {
     if is_root() {
         return Daemon { uri: "qemu:///system", answers: answers(Path::new("/run")), may_start: false };
     }
-    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let installed = ["/usr/sbin/virtqemud", "/usr/sbin/libvirtd"].iter().any(|daemon| Path::new(daemon).exists());
     Daemon { uri: "qemu:///session", answers: runtime.as_deref().is_some_and(answers), may_start: installed }
 }

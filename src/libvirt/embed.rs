@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Because, Error, Result};
+use crate::error::{Error, Result};
 use crate::libvirt::raw;
+use crate::paths;
 
 /// The directory below the root for the sockets of our ports.
 pub const SOCKETS: &str = "agent";
@@ -57,15 +58,19 @@ pub fn prepare(root: &Path) -> Result<()> {
         .cause(format!("it has {length} bytes, and sockets leave room for {LONGEST_ROOT}"))
         .hint("SNAPTREE_EMBED_ROOT chooses a shorter directory"));
     }
-    let failed = || format!("cannot prepare the root of libvirt's in-process driver, `{}`", root.display());
+    let failed = |cause| {
+        Error::unavailable(format!("cannot prepare the root of libvirt's in-process driver, `{}`", root.display()))
+            .cause(cause)
+            .hint("SNAPTREE_EMBED_ROOT chooses another directory; a libvirt daemon needs none")
+    };
     for directory in ["etc", SOCKETS] {
-        fs::create_dir_all(root.join(directory)).because(failed)?;
+        paths::make_private(&root.join(directory)).map_err(failed)?;
     }
     let settings = root.join("etc/qemu.conf");
     if !settings.exists() {
         let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
         fs::write(&settings, if is_root { format!("{SETTINGS}{SETTINGS_OF_ROOT}") } else { SETTINGS.to_string() })
-            .because(failed)?;
+            .map_err(failed)?;
     }
     raw::log_to(&root.join("libvirt.log"));
     Ok(())

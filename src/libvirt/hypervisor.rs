@@ -12,8 +12,8 @@ use crate::agent::Agent;
 use crate::error::{Error, Result};
 use crate::hypervisor::{
     Accelerator, CatchUp, Clone, Console, DiskChanges, DiskFile, Document, Domain, DomainDetails, DomainSpec,
-    Fingerprint, Frozen, Guest, Hypervisor, Image, Liveness, Neighbours, Ram, RevertFlags, Snapshot, SnapshotRequest,
-    SnapshotSpec, Start, Version,
+    Fingerprint, Frozen, Guest, Hypervisor, Image, Liveness, Neighbours, Ram, Reaping, RevertFlags, Snapshot,
+    SnapshotRequest, SnapshotSpec, Start, Version,
 };
 use crate::libvirt::domain_xml::{self, DomainType};
 use crate::libvirt::live::Owner;
@@ -23,7 +23,7 @@ use crate::libvirt::transport::Channel;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{
     block_job, clone_devices, clone_xml, depends, domains, embed, fault, kvm, live, live_trial, live_xml, named,
-    neighbours, overlay, power, process, qcow2, qemu_img, snapshot_xml, snapshots,
+    neighbours, overlay, power, process, qcow2, qemu_img, reaping, snapshot_xml, snapshots,
 };
 use crate::paths::Paths;
 use crate::stop::Stop;
@@ -40,6 +40,7 @@ pub struct Libvirt {
     cache: PathBuf,
     /// The root of the in-process driver.
     embed: PathBuf,
+    logs_of_user: PathBuf,
     accelerator: OnceLock<Accelerator>,
     capabilities: OnceLock<Option<Element>>,
     /// How guests can have their RAM kept, by directory.
@@ -53,6 +54,7 @@ impl Libvirt {
             uri: uri.to_string(),
             cache: paths.cache.clone(),
             embed: paths.embed.clone(),
+            logs_of_user: paths.libvirt_logs.clone(),
             accelerator: OnceLock::new(),
             capabilities: OnceLock::new(),
             liveness: Mutex::default(),
@@ -124,7 +126,7 @@ impl Libvirt {
             None if self.uri().ends_with("/system") => {
                 ["/var/log/libvirt/qemu", "/var/log/swtpm/libvirt/qemu"].map(PathBuf::from).to_vec()
             }
-            None => self.cache.parent().map(|cache| cache.join("libvirt/qemu/log")).into_iter().collect(),
+            None => vec![self.logs_of_user.clone()],
         };
         // Another host's or another user's log cannot be removed, and need not be.
         directories.iter().for_each(|directory| remove_files(directory, |file| is_log_of(name, file)));
@@ -274,6 +276,15 @@ impl Hypervisor for Libvirt {
             live_xml::ask_less(&mut domain);
         }
         live::start(&self.connect(), &clone.name, domain, &clone.ram, clone.from.as_ref(), clone.paused, self.owner())
+    }
+
+    fn reaping(&self) -> Option<Reaping> {
+        let uri = self.uri();
+        match embed::root_of(&uri) {
+            Some(_) => Some(reaping::here()),
+            None if self.is_simulated() => None,
+            None => Some(reaping::of_daemon(uri.ends_with("/system"))),
+        }
     }
 
     fn emulator(&self) -> Result<String> {

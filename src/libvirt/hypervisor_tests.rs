@@ -12,7 +12,16 @@ use crate::libvirt::connect;
 
 fn paths(directory: &Path) -> Paths {
     let [store, cache, embed, stdlib, history] = ["s", "c", "e", "l", "h"].map(|name| directory.join(name));
-    Paths { store, is_store_named: true, cache, embed, stdlib, history }
+    Paths {
+        store,
+        is_store_named: true,
+        cache,
+        embed,
+        stdlib,
+        history,
+        libvirt_settings: directory.join("libvirt"),
+        libvirt_logs: directory.join("logs"),
+    }
 }
 
 fn connected() -> Arc<dyn Hypervisor> {

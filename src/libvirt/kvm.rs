@@ -86,7 +86,7 @@ pub fn remember(file: &Path, answer: &impl Serialize) {
     // A cache that cannot be written costs two seconds in each run and no more.
     let Some(directory) = file.parent() else { return };
     if let Ok(text) = serde_json::to_vec_pretty(answer) {
-        let _ = fs::create_dir_all(directory);
+        let _ = crate::paths::make_passable(directory);
         let temporary = directory.join(format!("answer.{}", std::process::id()));
         let _ = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, file));
     }
@@ -130,6 +130,7 @@ fn attempt(emulator: &str, accelerator: &[&str]) -> Result<Trial> {
         .args(["-M", "pc", "-m", "16", "-nodefaults", "-display", "none", "-bios"])
         .arg(&bios)
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
+        .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -3,7 +3,7 @@
 use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::Path;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Owner {
 /// Makes a file, empty or with holes as large as `size`, that QEMU may write to and nobody else may read.
 fn make(file: &Path, size: u64, owner: Option<Owner>) -> Result<()> {
     let failed = || format!("cannot make `{}`", file.display());
-    let made = File::options().create(true).truncate(false).write(true).open(file).because(failed)?;
+    let made = File::options().create(true).truncate(false).write(true).mode(0o600).open(file).because(failed)?;
     made.set_len(size).because(failed)?;
     made.set_permissions(Permissions::from_mode(0o600)).because(failed)?;
     give(file, owner).because(failed)

@@ -69,7 +69,7 @@ fn attempt(
     forget: &dyn Fn(&str),
 ) -> Result<()> {
     let cannot = || format!("cannot make files in `{}`", question.directory.display());
-    fs::create_dir_all(&question.directory).because(cannot)?;
+    crate::paths::make_passable(&question.directory).because(cannot)?;
     // The lock ends with its process, so what is found now is of one that was killed.
     let turn = File::open(&question.directory).because(cannot)?;
     turn.lock().because(cannot)?;

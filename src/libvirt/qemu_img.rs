@@ -84,13 +84,14 @@ fn restrict(image: &Path, failed: &impl Fn() -> String) -> Result<()> {
 
 /// Runs qemu-img and returns what it prints.
 fn run(arguments: &[&OsStr], failed: &impl Fn() -> String) -> Result<Vec<u8>> {
-    let output =
-        Command::new("qemu-img").args(arguments).stdin(Stdio::null()).output().map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Error::failed(failed())
-                .cause("there is no `qemu-img` on the path")
-                .hint("install it: Debian's package is `qemu-utils`"),
-            _ => Error::failed(failed()).cause(error),
-        })?;
+    let mut qemu_img = Command::new("qemu-img");
+    qemu_img.args(arguments).env("LC_ALL", "C").stdin(Stdio::null());
+    let output = qemu_img.output().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::failed(failed())
+            .cause("there is no `qemu-img` on the path")
+            .hint("install it: Debian's package is `qemu-utils`"),
+        _ => Error::failed(failed()).cause(error),
+    })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let why = said.lines().find(|line| !line.contains("warning: ")).unwrap_or("qemu-img says no reason");

@@ -37,6 +37,7 @@ impl Vm {
             uri: uri.to_string(),
             cache: directory.clone(),
             embed: directory.clone(),
+            logs_of_user: directory.clone(),
             accelerator: OnceLock::from(tcg),
             capabilities: OnceLock::new(),
             liveness: Mutex::default(),

@@ -23,7 +23,8 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     let failed = || format!("cannot copy `{}`", from.display());
     let mut copy = Command::new("cp");
     copy.args(["--reflink=auto", "--sparse=always", "--"]).args([from, to]);
-    let output = copy.stdin(Stdio::null()).output().because(failed)?;
+    let output = copy.env("LC_ALL", "C").stdin(Stdio::null()).output().because(|| "cannot run `cp`".to_string());
+    let output = output.map_err(|error| Error::failed(failed()).caused_by(error))?;
     if output.status.success() {
         return Ok(());
     }

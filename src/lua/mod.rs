@@ -139,7 +139,7 @@ pub fn plan_script(settings: Settings, program: &Program, events: &Events) -> Re
 
 impl Settings<'_> {
     fn context(&self, control: Control) -> Result<Arc<Context>> {
-        let images = Arc::new(ImageCache::open(self.cache)?);
+        let images = Arc::new(ImageCache::open(self.cache));
         let on_failure = OnFailure { keep: self.keep_failed, door: self.door.clone() };
         let engine = Arc::clone(&self.engine);
         Ok(Arc::new(Context::new(engine, images, self.jobs, Arc::new(control), on_failure)))

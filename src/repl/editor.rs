@@ -7,6 +7,7 @@ use rustyline::history::FileHistory;
 use rustyline::{CompletionType, Config, Editor, ExternalPrinter};
 
 use super::helper::LuaHelper;
+use super::history::History;
 use crate::error::{Because, Error, Kind, Result};
 use crate::lua::Asker;
 use crate::ui::Ui;
@@ -20,9 +21,7 @@ pub fn type_lines(asker: &Asker, ui: &Ui, history: &Path) -> Result<()> {
     let config = config.because(cannot)?.build();
     let mut editor = Editor::<LuaHelper, FileHistory>::with_config(config).because(cannot)?;
     editor.set_helper(Some(LuaHelper::new(asker.clone(), ui.has_colours())));
-    super::make_room(history)?;
-    // The first session has none.
-    let _ = editor.load_history(history);
+    let mut history = History::open(history, &mut editor, ui);
     let mut interrupts = 0;
     while let Some(place) = asker.place() {
         let prompt = format!("{place}> ");
@@ -34,7 +33,7 @@ pub fn type_lines(asker: &Asker, ui: &Ui, history: &Path) -> Result<()> {
                 }
                 let _ = editor.add_history_entry(&line);
                 // At once, for a session can end in many ways.
-                let _ = editor.append_history(history);
+                history.save(&mut editor, ui);
                 if carry_out(asker, ui, &line)? {
                     return Ok(());
                 }
@@ -58,10 +57,9 @@ enum Read {
 }
 
 fn read_line(editor: &mut Editor<LuaHelper, FileHistory>, ui: &Ui, prompt: &str) -> Result<Read> {
-    // What is said meanwhile goes above the line.
-    let printer = editor.create_external_printer();
-    let mut printer = printer.because(|| "cannot print above the line".to_string())?;
-    let typing = ui.begin_typing(move |text| drop(printer.print(text)));
+    // What is said meanwhile goes above the line, but on a terminal that cannot move its cursor.
+    let printer = editor.create_external_printer().ok();
+    let typing = printer.map(|mut printer| ui.begin_typing(move |text| drop(printer.print(text))));
     let read = editor.readline(prompt);
     drop(typing);
     match read {

@@ -2,12 +2,13 @@
 
 mod editor;
 mod helper;
+mod history;
 mod piped;
 
 use std::path::Path;
 use std::thread::JoinHandle;
 
-use crate::error::{Because, Error, Result};
+use crate::error::{Error, Result};
 use crate::lua::{Asker, Asks, conversation};
 use crate::ui::Ui;
 
@@ -52,10 +53,4 @@ fn lines(read: impl FnOnce(&Asker) -> Result<()> + Send + 'static) -> (Asks, Lin
 
 fn start<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     std::thread::spawn(read)
-}
-
-/// Makes the directory of a file.
-fn make_room(file: &Path) -> Result<()> {
-    let directory = file.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory).because(|| format!("cannot make `{}`", directory.display()))
 }

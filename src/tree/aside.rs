@@ -23,7 +23,7 @@ impl Aside {
     pub fn keep(&self, node: &Node) -> Result<()> {
         let path = self.path(node);
         let cannot = || format!("cannot keep the superseded `{}`", node.name());
-        fs::create_dir_all(&self.0).because(cannot)?;
+        crate::paths::make_private(&self.0).because(cannot)?;
         let json = serde_json::to_vec(&node.snapshot).map_err(|cause| Error::bug(cannot()).cause(cause))?;
         let part = path.with_extension("part");
         fs::write(&part, json).because(cannot)?;

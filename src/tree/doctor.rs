@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::engine::Engine;
 use crate::error::Result;
-use crate::hypervisor::{Accelerator, Liveness};
+use crate::hypervisor::{Accelerator, Liveness, Reaping};
 
 /// What was found out. This is the schema of `snaptree doctor --json`.
 #[derive(Clone, Debug, Serialize)]
@@ -20,6 +20,8 @@ pub struct Checkup {
     pub accelerator: Finding,
     /// How live snapshots keep the RAM: `mapped`, `saved` or `no`.
     pub live: Finding,
+    /// How soon a guest that was stopped is gone; nothing where no QEMU runs.
+    pub reaping: Option<Reaping>,
     /// Where layers and RAM are.
     pub store: PathBuf,
 }
@@ -49,6 +51,7 @@ impl Engine {
                 Liveness::Saved(because) => finding("saved", Some(because)),
                 Liveness::No(because) => finding("no", Some(because)),
             },
+            reaping: self.hypervisor.reaping(),
             store: self.store.root().to_path_buf(),
         })
     }

@@ -1,6 +1,6 @@
 //! What was done to guests that went on from a live snapshot, so that none believes to be the one that was frozen.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -71,7 +71,7 @@ fn keep(machine: &Machine, node: &Node, count: impl FnOnce(&mut Restores)) -> Re
     let name = SnapshotName::new(node.name())?;
     let directory = machine.directory.join(Restored::KIND);
     let cannot = || format!("cannot write in `{}`", directory.display());
-    fs::create_dir_all(&directory).because(cannot)?;
+    crate::paths::make_private(&directory).because(cannot)?;
     // Another process may count at the same time.
     let lock = File::create(directory.join("lock")).because(cannot)?;
     lock.lock().because(cannot)?;

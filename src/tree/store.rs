@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use super::file_id::FileSet;
 use crate::error::{Because, Error, Result};
 use crate::name::MachineName;
+use crate::paths;
 use crate::stop::Interrupt;
 
 /// A process that makes files and domains, alive as long as its lock is held.
@@ -89,7 +90,7 @@ impl Store {
 
     /// Creates a machine's directory. Others may pass through it, as QEMU's own user must, but not list it.
     pub fn create_directory(&self, directory: &Path) -> Result<()> {
-        fs::create_dir_all(directory)
+        paths::make_passable(directory)
             .because(|| format!("cannot create `{}`", directory.display()))
             .map_err(|error| error.hint("SNAPTREE_STORE names another directory for the store"))?;
         for directory in [self.root.as_path(), &self.root.join("machines"), directory] {
@@ -131,8 +132,8 @@ impl Store {
         if alive.is_none() {
             let path = self.lock_path(&self.owner);
             let lock = || {
-                fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
-                let file = File::create(&path)?;
+                paths::make_passable(path.parent().unwrap_or(&self.root))?;
+                let file = lock_file(&path)?;
                 file.lock()?;
                 std::io::Result::Ok(file)
             };
@@ -170,7 +171,7 @@ impl Store {
         }
         self.stay_alive()?;
         let path = self.claim_path(machine);
-        let file = File::create(&path).because(|| format!("cannot write `{}`", path.display()))?;
+        let file = lock_file(&path).because(|| format!("cannot write `{}`", path.display()))?;
         let mut waiting = Some(waiting);
         loop {
             match file.try_lock() {
@@ -202,7 +203,7 @@ impl Store {
         }
         self.stay_alive()?;
         let path = self.claim_path(machine);
-        let file = File::create(&path).because(|| format!("cannot write `{}`", path.display()))?;
+        let file = lock_file(&path).because(|| format!("cannot write `{}`", path.display()))?;
         let is_free = file.try_lock().is_ok();
         if is_free {
             locked(&self.machines).insert(machine.clone(), file);
@@ -268,6 +269,11 @@ pub fn is_directory_of(directory: &Path, uuid: &str) -> bool {
 
 fn short(uuid: &str) -> &str {
     uuid.get(..8).unwrap_or(uuid)
+}
+
+/// Opens a file to lock it. Nobody else may, for a lock held by another user could not be explained.
+fn lock_file(path: &Path) -> std::io::Result<File> {
+    File::options().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
 /// Reads who made a file or a domain off its name, which ends in the maker's id and a number.

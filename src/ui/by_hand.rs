@@ -13,18 +13,17 @@ pub struct ByHand {
 }
 
 impl ByHand {
-    pub fn show(&mut self, stream: Stream, bytes: &[u8]) {
+    pub fn show(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         let text = self.tamed(bytes);
         if text.is_empty() {
-            return;
+            return Ok(());
         }
         self.is_in_line = !text.ends_with('\n');
         let out: &mut dyn Write = match stream {
             Stream::Stdout => &mut io::stdout(),
             Stream::Stderr => &mut io::stderr(),
         };
-        // A reader who has gone misses it, and that is all.
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        out.write_all(text.as_bytes()).and_then(|()| out.flush())
     }
 
     /// Ends the line that output was left in.

@@ -57,7 +57,11 @@ pub fn checkup(checkup: &Checkup) -> String {
         _ => "no: snapshots hold disks alone, and forks boot",
     };
     add("Live snapshots", live, checkup.live.because.as_deref());
-    add("Store", &checkup.store.display().to_string(), None);
+    if let Some(reaping) = &checkup.reaping {
+        add("Reaping", reaping.is.as_str(), Some(&reaping.because));
+        reaping.hint.iter().for_each(|hint| facts.below(&format!("hint: {hint}")));
+    }
+    facts.add("Store", checkup.store.display().to_string());
     facts.0
 }
 
@@ -163,12 +167,45 @@ fn add_snapshot_disk(facts: &mut Facts, disk: &SnapshotDiskInfo) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hypervisor::SnapshotKind;
+    use crate::hypervisor::{Promptness, Reaping, SnapshotKind};
     use crate::tree::SnapshotView;
     use crate::tree::{FailedView, ForkInfo, MachineView, UndoView};
 
     fn file(path: &str, size: Option<u64>) -> FileInfo {
         FileInfo { path: path.into(), size }
+    }
+
+    #[test]
+    fn what_doctor_found_has_its_reasons_and_what_to_do() {
+        let finding = |is| crate::tree::Finding { is, because: None };
+        let mut found = Checkup {
+            connection: "qemu:///system".into(),
+            libvirt: "11.3.0".into(),
+            emulator: "qemu 10.0.2".into(),
+            accelerator: finding("KVM"),
+            live: finding("saved"),
+            reaping: Some(Reaping {
+                is: Promptness::Late,
+                because: "process 1 is slow".into(),
+                hint: Some("start another".into()),
+            }),
+            store: "/store".into(),
+        };
+        let before = "\
+Connection:     qemu:///system
+libvirt:        11.3.0
+Emulator:       qemu 10.0.2
+Accelerator:    KVM
+Live snapshots: saved: libvirt writes the RAM to a file, and reads it for each fork
+";
+        let reaping = "\
+Reaping:        late
+                because process 1 is slow
+                hint: start another
+";
+        assert_eq!(checkup(&found), format!("{before}{reaping}Store:          /store\n"));
+        found.reaping = None;
+        assert_eq!(checkup(&found), format!("{before}Store:          /store\n"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod by_hand;
 mod facts;
+mod outlets;
 mod progress;
 mod record;
 mod table;
@@ -18,11 +19,13 @@ use crate::error::{Error, Result};
 use crate::hypervisor::Stream;
 use crate::image::CachedImage;
 use crate::name::MachineName;
+use crate::stop::Interrupt;
 use crate::tree::{
     Checkup, Collected, Events, Log, MachineInfo, MachineView, Plan, SnapshotInfo, SnapshotView, TreeView, UndoView,
 };
+pub use outlets::Loss;
+use outlets::Outlets;
 use progress::Progress;
-
 use terminal::Settings;
 pub use terminal::{End, LeaveKey, Terminal};
 
@@ -30,6 +33,7 @@ pub use terminal::{End, LeaveKey, Terminal};
 #[derive(Clone)]
 pub struct Ui {
     progress: Arc<Mutex<Progress>>,
+    outlets: Outlets,
     /// The terminal as it was before the line that somebody is typing.
     before_typing: Arc<Mutex<Option<Settings>>>,
     quiet: bool,
@@ -37,16 +41,31 @@ pub struct Ui {
 }
 
 impl Ui {
-    pub fn new(quiet: bool, verbose: bool) -> Self {
+    /// Makes one that ends the run by `interrupt` when nobody reads any more what it prints.
+    pub fn new(quiet: bool, verbose: bool, interrupt: Interrupt) -> Self {
+        Self::with(quiet, verbose, Outlets::new(interrupt))
+    }
+
+    fn with(quiet: bool, verbose: bool, outlets: Outlets) -> Self {
         let bars = io::stderr().is_terminal() && !quiet;
-        let progress = Arc::new(Mutex::new(Progress::new(quiet, verbose, bars)));
-        Self { progress, before_typing: Arc::default(), quiet, verbose }
+        let progress = Arc::new(Mutex::new(Progress::new(quiet, verbose, bars, outlets.clone())));
+        Self { progress, outlets, before_typing: Arc::default(), quiet, verbose }
+    }
+
+    /// Returns what a signal raises, and output that is lost.
+    pub fn interrupt(&self) -> Interrupt {
+        self.outlets.interrupt().clone()
+    }
+
+    /// Says whether output was lost.
+    pub fn loss(&self) -> Option<Loss> {
+        self.outlets.loss()
     }
 
     /// Keeps progress off a stderr that belongs to a guest's command, unless a person is looking at it.
     pub fn leave_stderr_to_the_command(&mut self) {
         if !io::stderr().is_terminal() && !self.verbose {
-            *self = Self::new(true, false);
+            *self = Self::with(true, false, self.outlets.clone());
         }
     }
 
@@ -116,14 +135,19 @@ impl Ui {
     }
 
     /// Asks a question that is answered with yes or no; nothing when nobody is there to answer.
-    pub fn ask(&self, question: &str) -> Option<bool> {
+    pub fn ask(&self, question: &str) -> Result<Option<bool>> {
         if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-            return None;
+            return Ok(None);
         }
-        eprint!("{question} [y/N] ");
+        let _ = write_all(&mut io::stderr().lock(), format!("{question} [y/N] ").as_bytes());
+        let asked = terminal::wait_for_line(self.outlets.interrupt());
+        if asked.is_err() {
+            let _ = write_all(&mut io::stderr().lock(), b"\n");
+        }
+        asked?;
         let mut answer = String::new();
-        io::stdin().read_line(&mut answer).ok()?;
-        Some(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+        let read = io::stdin().read_line(&mut answer);
+        Ok(read.is_ok().then(|| matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")))
     }
 
     /// Begins to read all of the standard input, beside what else is done; nothing from a terminal.
@@ -142,15 +166,17 @@ impl Ui {
 
     /// Hands a guest command's output over as it is.
     pub fn pass_through(&self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        match stream {
+        let written = match stream {
             Stream::Stdout => write_all(&mut io::stdout().lock(), bytes),
             Stream::Stderr => write_all(&mut io::stderr().lock(), bytes),
-        }
+        };
+        self.outlets.note(stream, &written);
+        written
     }
 
     /// Prints trees as results.
     pub fn trees(&self, trees: &[TreeView], with_names: bool) -> Result<()> {
-        print(&TreeView::draw_all(trees, with_names))
+        self.print(&TreeView::draw_all(trees, with_names))
     }
 
     /// Prints trees as the end of a run's report.
@@ -162,7 +188,7 @@ impl Ui {
 
     /// Prints a plan as a result.
     pub fn plan(&self, plan: &Plan) -> Result<()> {
-        print(&plan.to_string())
+        self.print(&plan.to_string())
     }
 
     /// Prints a plan as the reason of a failure.
@@ -177,45 +203,55 @@ impl Ui {
 
     /// Prints a text, such as a name or an XML document, with a line end.
     pub fn text(&self, text: &str) -> Result<()> {
-        print(&format!("{}\n", text.trim_end_matches('\n')))
+        self.print(&format!("{}\n", text.trim_end_matches('\n')))
     }
 
     /// Prints a name on each line.
     pub fn names<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<()> {
-        print(&names.map(|name| format!("{name}\n")).collect::<String>())
+        self.print(&names.map(|name| format!("{name}\n")).collect::<String>())
     }
 
     pub fn machines(&self, machines: &[MachineView]) -> Result<()> {
-        print(&table::machines(machines))
+        self.print(&table::machines(machines))
     }
 
     pub fn snapshots(&self, snapshots: &[SnapshotView], with_parent: bool) -> Result<()> {
-        print(&table::snapshots(snapshots, with_parent))
+        self.print(&table::snapshots(snapshots, with_parent))
     }
 
     pub fn machine_info(&self, info: &MachineInfo) -> Result<()> {
-        print(&facts::machine(info))
+        self.print(&facts::machine(info))
     }
 
     pub fn snapshot_info(&self, info: &SnapshotInfo) -> Result<()> {
-        print(&facts::snapshot(info))
+        self.print(&facts::snapshot(info))
     }
 
     /// Prints what made a snapshot, all of its output in verbose mode.
     pub fn log(&self, log: &Log) -> Result<()> {
-        print(&record::text(log, self.verbose))
+        self.print(&record::text(log, self.verbose))
     }
 
     pub fn checkup(&self, checkup: &Checkup) -> Result<()> {
-        print(&facts::checkup(checkup))
+        self.print(&facts::checkup(checkup))
     }
 
     pub fn undo_entries(&self, entries: &[UndoView]) -> Result<()> {
-        print(&table::undo(entries))
+        self.print(&table::undo(entries))
     }
 
     pub fn images(&self, images: &[CachedImage]) -> Result<()> {
-        print(&table::images(images))
+        self.print(&table::images(images))
+    }
+
+    /// Writes a result to the standard output. A reader who has had enough of it is no failure.
+    fn print(&self, text: &str) -> Result<()> {
+        let written = write_all(&mut io::stdout().lock(), text.as_bytes());
+        self.outlets.note(Stream::Stdout, &written);
+        match written {
+            Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(outlets::cannot_write(&cause)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -226,16 +262,6 @@ impl Drop for Typing {
     fn drop(&mut self) {
         *self.0.before_typing() = None;
         self.0.progress.lock().unwrap_or_else(PoisonError::into_inner).end_typing();
-    }
-}
-
-/// Writes a result to the standard output. A reader who has had enough of it is no failure.
-fn print(text: &str) -> Result<()> {
-    match write_all(&mut io::stdout().lock(), text.as_bytes()) {
-        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::failed("cannot write to the standard output").cause(cause))
-        }
-        _ => Ok(()),
     }
 }
 

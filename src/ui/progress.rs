@@ -7,7 +7,9 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::by_hand::ByHand;
+use super::outlets::Outlets;
 use super::words::{one_line, seconds, shell_word, tame};
+use crate::hypervisor::Stream;
 use crate::tree::{Event, Subject};
 
 pub struct Progress {
@@ -16,6 +18,7 @@ pub struct Progress {
     /// Whether what a script prints goes to stderr.
     is_stdout_kept: bool,
     bars: Option<MultiProgress>,
+    outlets: Outlets,
     /// The machines that the script declared or has come to.
     machines: Vec<String>,
     /// Whether anything was said of a node.
@@ -36,7 +39,7 @@ pub struct Progress {
 pub type Above = Box<dyn FnMut(String) + Send>;
 
 impl Progress {
-    pub fn new(quiet: bool, verbose: bool, bars: bool) -> Self {
+    pub fn new(quiet: bool, verbose: bool, bars: bool, outlets: Outlets) -> Self {
         let bars = bars.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
         // A terminal that cannot move its cursor gets lines.
         let bars = bars.filter(|bars| !bars.is_hidden());
@@ -45,6 +48,7 @@ impl Progress {
             verbose,
             is_stdout_kept: false,
             bars,
+            outlets,
             machines: Vec::new(),
             has_told: false,
             has_warned: false,
@@ -61,20 +65,25 @@ impl Progress {
 
     /// Prints a line above the bars.
     pub fn line(&mut self, line: &str) {
-        self.beside_bars(line, |line| writeln!(io::stderr(), "{line}"));
+        self.beside_bars(Stream::Stderr, line);
     }
 
-    /// Prints a line while no bar is drawn. A reader who has gone misses it, and that is all.
-    fn beside_bars(&mut self, line: &str, print: impl FnOnce(&str) -> io::Result<()>) {
+    /// Prints a line while no bar is drawn.
+    fn beside_bars(&mut self, stream: Stream, line: &str) {
         self.stream.end_line();
-        let _ = match (&mut self.above, &self.bars) {
+        let print = || match stream {
+            Stream::Stdout => writeln!(io::stdout(), "{line}"),
+            Stream::Stderr => writeln!(io::stderr(), "{line}"),
+        };
+        let printed = match (&mut self.above, &self.bars) {
             (Some(above), _) => {
                 above(format!("{line}\n"));
                 Ok(())
             }
-            (None, Some(bars)) => bars.suspend(|| print(line)),
-            (None, None) => print(line),
+            (None, Some(bars)) => bars.suspend(print),
+            (None, None) => print(),
         };
+        self.outlets.note(stream, &printed);
     }
 
     /// Somebody begins to type, where lines have to be printed with `above` and no bar can be.
@@ -110,8 +119,11 @@ impl Progress {
         match event {
             Event::Note(note) => self.status(format!("{note}.")),
             Event::Printed(line) if self.is_stdout_kept => self.status(line),
-            Event::Printed(line) => self.beside_bars(&line, |line| writeln!(io::stdout(), "{line}")),
-            Event::Heard { stream, bytes } => self.stream.show(stream, &bytes),
+            Event::Printed(line) => self.beside_bars(Stream::Stdout, &line),
+            Event::Heard { stream, bytes } => {
+                let shown = self.stream.show(stream, &bytes);
+                self.outlets.note(stream, &shown);
+            }
             Event::ImageStarted { image, what } => {
                 self.status(format!("{image}: {what}."));
                 self.begin(&image, &image, &what);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::termios::{self, OptionalActions, QueueSelector, Termios};
 use signal_hook::SigId;
@@ -18,6 +18,7 @@ use signal_hook::low_level::{pipe, unregister};
 
 use super::{Ui, write_all};
 use crate::error::{Because, Error, Result};
+use crate::signals;
 use crate::stop::Interrupt;
 use crate::tree::Seat;
 
@@ -89,6 +90,20 @@ impl Terminal {
         drop(raw);
         desk.clear();
         end
+    }
+}
+
+/// Waits until a line was typed, or the terminal has gone.
+pub fn wait_for_line(interrupt: &Interrupt) -> Result<()> {
+    const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    let stdin = io::stdin();
+    loop {
+        interrupt.check()?;
+        match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&TICK)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            // Reading tells what is wrong.
+            _ => return Ok(()),
+        }
     }
 }
 
@@ -166,9 +181,12 @@ impl Desk {
         let cannot = || "cannot listen to the terminal".to_string();
         let (bell, ringer) = UnixStream::pair().because(cannot)?;
         bell.set_nonblocking(true).because(cannot)?;
-        // It would end the process with the terminal as it is now.
-        let mut signals = vec![signal_hook::flag::register(SIGQUIT, Arc::clone(&interrupt.flag)).because(cannot)?];
-        for signal in [SIGWINCH, SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
+        let mut signals = Vec::new();
+        for signal in [SIGWINCH, SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(|it| !signals::is_ignored(*it)) {
+            if signal == SIGQUIT {
+                // It would end the process with the terminal as it is now.
+                signals.push(signal_hook::flag::register(signal, Arc::clone(&interrupt.flag)).because(cannot)?);
+            }
             let ringer = ringer.try_clone().because(cannot)?;
             signals.push(pipe::register(signal, ringer).because(cannot)?);
         }

@@ -44,6 +44,51 @@ fn the_default_connection_is_the_one_virsh_uses() {
 
 #[test]
 #[ignore = "needs QEMU"]
+fn qemu_reaches_a_store_several_new_directories_deep_under_any_umask() {
+    for umask in ["077", "000"] {
+        let lab = Lab::new("umask");
+        let blank = lab.store.join("blank.qcow2");
+        let mut qemu_img = std::process::Command::new("qemu-img");
+        assert!(qemu_img.args(["create", "-q", "-f", "qcow2"]).arg(&blank).arg("1M").status().unwrap().success());
+        let masked = |test: Test| {
+            let line = format!("umask {umask}; exec \"$@\"");
+            test.env("SNAPTREE_STORE", lab.store.join("a/b/c")).in_shell(&line).any_stdout().any_stderr()
+        };
+        let script =
+            format!("machine(MACHINE, {{ image = image.file '{}', memory = '64MiB' }}):root 'base'", blank.display());
+        masked(lab.script(&script)).run();
+        let base = format!("{}/base", lab.machine);
+        masked(lab.snaptree(&["revert", &base, "--running", "--yes"])).run();
+        assert_eq!(lab.virsh(&["domstate", &lab.machine]).trim(), "running", "umask {umask}");
+        let doctor = masked(lab.snaptree(&["doctor"])).run().stdout;
+        assert!(doctor.contains("Live snapshots: mapped"), "umask {umask}: {doctor}");
+        masked(lab.snaptree(&["delete", &lab.machine, "--force", "--yes"])).run();
+    }
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn doctor_tells_who_reaps() {
+    let lab = Lab::new("reap");
+    let doctor = lab.snaptree(&["doctor", "--json"]).any_stdout().run().stdout;
+    let doctor: serde_json::Value = serde_json::from_str(&doctor).unwrap();
+    let because = doctor["reaping"]["because"].as_str().unwrap();
+    assert!(
+        because.starts_with("libvirtd runs below process ") || because.starts_with("virtqemud runs below"),
+        "{because}"
+    );
+    assert_eq!(
+        doctor["reaping"]["hint"].is_string(),
+        ["late", "never"].contains(&doctor["reaping"]["is"].as_str().unwrap())
+    );
+    let embed = lab.snaptree(&["doctor"]).connect("embed").env("SNAPTREE_EMBED_ROOT", lab.store.join("e"));
+    let said = "Reaping:        prompt\n                because snaptree reaps the guests that it starts\n";
+    let embed = embed.any_stdout().any_stderr().run().stdout;
+    assert!(embed.contains(said), "{embed}");
+}
+
+#[test]
+#[ignore = "needs QEMU"]
 fn an_unreachable_hypervisor_ends_with_69() {
     let ran = Test::new().connect("qemu:///nosuch").args(["tree"]).status(69).any_stderr().run();
     assert!(ran.stderr.starts_with("error: cannot connect to `qemu:///nosuch`: "), "{}", ran.stderr);

@@ -50,6 +50,7 @@ pub struct Test {
     env: BTreeMap<String, OsString>,
     stdin: Vec<u8>,
     limit: Duration,
+    shell: Option<String>,
     expected: Expected,
 }
 
@@ -76,7 +77,7 @@ impl Test {
             stderr_parts: Vec::new(),
         };
         let limit = Duration::from_secs(60);
-        Self { directory, connect, args: Vec::new(), env, stdin: Vec::new(), limit, expected }
+        Self { directory, connect, args: Vec::new(), env, stdin: Vec::new(), limit, shell: None, expected }
     }
 
     pub fn path(&self) -> &Path {
@@ -132,6 +133,12 @@ impl Test {
 
     pub fn stdin(mut self, stdin: impl AsRef<[u8]>) -> Self {
         self.stdin = stdin.as_ref().to_vec();
+        self
+    }
+
+    /// Runs a line of bash instead, in which `"$@"` is the binary with its arguments.
+    pub fn in_shell(mut self, line: &str) -> Self {
+        self.shell = Some(line.to_string());
         self
     }
 
@@ -217,6 +224,9 @@ impl Test {
     /// Starts the binary, for tests that do something while it runs.
     pub fn start(self) -> Running {
         let mut command = self.command();
+        if let Some(line) = &self.shell {
+            command = in_shell(line, &command);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
 
         let mut child = command.spawn().expect("cannot start the binary");
@@ -226,6 +236,15 @@ impl Test {
         feed_in_background(stdin, self.stdin.clone());
         Running { deadline: Instant::now() + self.limit, test: self, child: Leash(child), stdout, stderr }
     }
+}
+
+/// Has bash run a line in which `"$@"` is the command.
+fn in_shell(line: &str, command: &Command) -> Command {
+    let mut bash = Command::new("bash");
+    bash.args(["--norc", "-c", line, "bash"]).arg(command.get_program()).args(command.get_args()).env_clear();
+    bash.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.get_current_dir().into_iter().for_each(|directory| _ = bash.current_dir(directory));
+    bash
 }
 
 /// Ends the binary when a test fails while it runs.

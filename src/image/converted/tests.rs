@@ -15,7 +15,7 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let cache = ImageCache::open(&directory.path().join("cache")).unwrap();
+        let cache = ImageCache::open(&directory.path().join("cache"));
         Self { directory, cache, events: Arc::default() }
     }
 

@@ -75,7 +75,8 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let cache = ImageCache::open(directory.path()).unwrap();
+        let cache = ImageCache::open(directory.path());
+        cache.make_room().unwrap();
         Self { _directory: directory, cache, events: Arc::default() }
     }
 

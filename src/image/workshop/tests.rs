@@ -25,7 +25,7 @@ impl Bench {
                 other => format!("{other:?}"),
             })
         });
-        let cache = ImageCache::open(self.directory.path()).unwrap();
+        let cache = ImageCache::open(self.directory.path());
         let image = Image::built("tiny", json!({ "suite": "x" }), Some("quiet")).unwrap();
         match cache.claim(&image, &events, &self.interrupt).unwrap() {
             Claim::Build(workshop) => workshop,
@@ -93,6 +93,17 @@ fn input_environment_and_output_pass_through() {
     assert_eq!(stdout, format!("in\nhello\n{}\n", workshop.path().canonicalize().unwrap().display()));
     // More input than a pipe holds, for a command that reads none of it.
     workshop.run(&["true".into()], Some(&vec![0; 1 << 20]), &env).unwrap();
+}
+
+#[test]
+fn what_a_command_makes_does_not_depend_on_the_umask() {
+    let bench = Bench::new();
+    let workshop = bench.workshop();
+    // The tests that run beside this one set the modes that they look at.
+    let before = rustix::process::umask(rustix::fs::Mode::RWXO | rustix::fs::Mode::WGRP);
+    let said = sh(&workshop, "umask");
+    rustix::process::umask(before);
+    assert_eq!(said.unwrap(), "0022\n");
 }
 
 #[test]
