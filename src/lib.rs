@@ -30,6 +30,7 @@ mod lua;
 pub mod name;
 pub mod paths;
 mod repl;
+mod shell;
 pub mod stop;
 pub mod tree;
 pub mod ui;

@@ -1,11 +1,11 @@
 //! Where snaptree keeps its files: XDG directories, each of which can be overridden.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
-use crate::error::{Because, Result};
+use crate::error::{Because, Error, Result};
 
 const STORE: &str = "SNAPTREE_STORE";
 
@@ -49,6 +49,18 @@ impl Paths {
     }
 }
 
+/// Returns a path as libvirt's XML carries it, or refuses one that would come to be another one there.
+pub fn for_libvirt(path: &Path) -> Result<&str> {
+    // Tabs and ends of lines come to be spaces, since libvirt writes them as they are; the others XML has no way to carry.
+    let is_lost = |c: &char| *c < ' ' || matches!(c, '\u{fffe}' | '\u{ffff}');
+    let cannot = |why| Err(Error::failed(format!("libvirt cannot take the path {path:?}")).cause(why));
+    match path.to_str().map(|text| (text, text.chars().find(is_lost))) {
+        None => cannot("it is not UTF-8".to_string()),
+        Some((_, Some(lost))) => cannot(format!("it contains the control character {lost:?}")),
+        Some((text, None)) => Ok(text),
+    }
+}
+
 fn state(base: &impl BaseStrategy) -> PathBuf {
     base.state_dir().unwrap_or_else(|| base.data_dir())
 }
@@ -56,4 +68,23 @@ fn state(base: &impl BaseStrategy) -> PathBuf {
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn a_path_is_carried_as_it_is_or_refused() {
+        for path in ["/vm/a:b,c=d%20.qcow2", "/vm/-x \"'<&>", "/日本/ \u{7f}", "json:{}"] {
+            assert_eq!(for_libvirt(Path::new(path)).unwrap(), path);
+        }
+        let refused = |path: &[u8]| for_libvirt(Path::new(OsStr::from_bytes(path))).unwrap_err().to_string();
+        assert_eq!(refused(b"/vm/\xff"), "libvirt cannot take the path \"/vm/\\xFF\": it is not UTF-8");
+        let control = "libvirt cannot take the path \"/vm/\\u{1}\": it contains the control character '\\u{1}'";
+        assert_eq!(refused(b"/vm/\x01"), control);
+    }
 }

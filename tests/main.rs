@@ -5,6 +5,7 @@ mod differences;
 mod failed;
 mod fake;
 mod forks;
+mod names;
 mod opened;
 mod plan;
 mod preflight;

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::error::{Because, Error, Result};
+use crate::shell;
 
 /// How a disk image is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub fn check(path: &Path) -> Result<()> {
         return Err(if what.starts_with("compressed") {
             error.hint("unpack it first")
         } else {
-            error.hint(format!("convert it first: qemu-img convert -O qcow2 {name} disk.qcow2"))
+            error.hint(format!("convert it first: qemu-img convert -O qcow2 {} disk.qcow2", shell::file(&name)))
         });
     }
     if !head.starts_with(QCOW2) {
@@ -83,7 +84,7 @@ pub fn check(path: &Path) -> Result<()> {
 }
 
 fn flatten(message: String, name: &str) -> Error {
-    Error::failed(message).hint(format!("flatten it first: qemu-img convert -O qcow2 {name} flat.qcow2"))
+    Error::failed(message).hint(format!("flatten it first: qemu-img convert -O qcow2 {} flat.qcow2", shell::file(name)))
 }
 
 fn head(path: &Path) -> Result<Vec<u8>> {

@@ -10,6 +10,11 @@ use crate::hypervisor::{Clone, DiskFile, Document, DomainSpec, Firmware, Network
 use crate::libvirt::domain_facts::is_port;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{live_xml, metadata_xml};
+use crate::name::is_long_for_sockets;
+use crate::paths::for_libvirt;
+
+/// The longest path of a socket, in bytes.
+const LONGEST_SOCKET: usize = 107;
 
 /// The port that the guest agent waits at.
 const AGENT: &str = "org.qemu.guest_agent.0";
@@ -62,7 +67,7 @@ pub fn build(spec: &DomainSpec, domain_type: DomainType) -> Result<Element> {
     domain.children.extend([
         text("memory", &kibibytes).with("unit", "KiB"),
         text("vcpu", &spec.cpus.to_string()),
-        os(spec, domain_type),
+        os(spec, domain_type)?,
         Element::new("features").child(Element::new("acpi")).child(Element::new("apic")),
     ]);
     domain.children.extend(match &spec.cpu_model {
@@ -73,10 +78,16 @@ pub fn build(spec: &DomainSpec, domain_type: DomainType) -> Result<Element> {
         None => domain_type.best_cpu(),
     });
     domain.children.extend([text("on_poweroff", "destroy"), text("on_reboot", "restart"), devices(spec)?]);
+    if is_long_for_sockets(&spec.name) {
+        // The store, in which the disk is in a directory of the machine's: the shortest path that is ours.
+        let store = spec.disk.ancestors().nth(3).unwrap_or(&spec.disk);
+        let id = spec.uuid.get(..8).unwrap_or(&spec.uuid);
+        place_ports(&mut domain, |number| store.join(format!("run/{id}-{number}")))?;
+    }
     Ok(domain)
 }
 
-fn os(spec: &DomainSpec, domain_type: DomainType) -> Element {
+fn os(spec: &DomainSpec, domain_type: DomainType) -> Result<Element> {
     let mut os_type = Element::new("type").with("arch", "x86_64").text("hvm");
     let mut os = Element::new("os");
     if domain_type == DomainType::Test {
@@ -88,13 +99,13 @@ fn os(spec: &DomainSpec, domain_type: DomainType) -> Element {
         }
     }
     let os = os.child(os_type);
-    match &spec.boot {
+    Ok(match &spec.boot {
         Some(boot) => os
-            .child(Element::new("kernel").text(utf8(&boot.kernel)))
-            .child(Element::new("initrd").text(utf8(&boot.initrd)))
+            .child(Element::new("kernel").text(for_libvirt(&boot.kernel)?))
+            .child(Element::new("initrd").text(for_libvirt(&boot.initrd)?))
             .child(Element::new("cmdline").text(boot.cmdline.as_str())),
         None => os.child(Element::new("boot").with("dev", "hd")),
-    }
+    })
 }
 
 fn devices(spec: &DomainSpec) -> Result<Element> {
@@ -107,7 +118,7 @@ fn devices(spec: &DomainSpec) -> Result<Element> {
     let disk = of_type("disk", "file")
         .with("device", "disk")
         .child(Element::new("driver").with("name", "qemu").with("type", "qcow2").with("discard", "unmap"))
-        .child(Element::new("source").with("file", utf8(&spec.disk)))
+        .child(Element::new("source").with("file", for_libvirt(&spec.disk)?))
         .child(Element::new("target").with("dev", "vda").with("bus", "virtio"));
     let port =
         |name: &str| of_type("channel", "unix").child(Element::new("target").with("type", "virtio").with("name", name));
@@ -250,7 +261,7 @@ pub fn replace_disks(domain: &mut Element, files: &[DiskFile]) -> Result<()> {
         disk.set("type", "file");
         // They describe what the other file stands on.
         disk.remove(&["backingStore", "mirror"]);
-        disk.put(Element::new("source").with("file", utf8(file)));
+        disk.put(Element::new("source").with("file", for_libvirt(file)?));
         match disk.find_mut("driver") {
             Some(driver) => driver.set("type", format),
             None => {
@@ -318,11 +329,19 @@ pub fn clean(domain: &mut Element) {
 }
 
 /// Gives each port that the host talks to the guest through a socket of a path that is shorter than libvirt's own choice.
-pub fn place_ports(domain: &mut Element, socket: impl Fn(usize) -> PathBuf) {
+pub fn place_ports(domain: &mut Element, socket: impl Fn(usize) -> PathBuf) -> Result<()> {
     let is_ours = |device: &Element| device.name == "channel" && [AGENT, PORT].iter().any(|name| is_port(device, name));
     for (number, channel) in devices_of(domain).filter(|device| is_ours(device)).enumerate() {
-        channel.put(Element::new("source").with("mode", "bind").with("path", utf8(&socket(number))));
+        let path = socket(number);
+        let length = path.as_os_str().len();
+        if length > LONGEST_SOCKET {
+            return Err(Error::failed(format!("the path of a socket would be too long: `{}`", path.display()))
+                .cause(format!("it has {length} bytes, and {LONGEST_SOCKET} is the limit"))
+                .hint("a shorter name of the machine or a shorter SNAPTREE_STORE helps"));
+        }
+        channel.put(Element::new("source").with("mode", "bind").with("path", for_libvirt(&path)?));
     }
+    Ok(())
 }
 
 /// Lets the domain run under another accelerator than the one it was made for.
@@ -338,10 +357,6 @@ pub fn adapt(domain: &mut Element, domain_type: DomainType) {
 
 fn devices_of(domain: &mut Element) -> impl Iterator<Item = &mut Element> {
     domain.find_mut("devices").into_iter().flat_map(|devices| devices.children.iter_mut())
-}
-
-fn utf8(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Because, Error, Result};
 use crate::libvirt::raw;
+use crate::paths::for_libvirt;
 
 const PREFIX: &str = "qemu:///embed?root=";
 /// A socket's path ends at 107 bytes, and libvirt puts some 55 below the root.
@@ -55,6 +56,7 @@ pub fn prepare(root: &Path) -> Result<()> {
         .cause(format!("it has {length} bytes, and sockets leave room for {LONGEST_ROOT}"))
         .hint("SNAPTREE_EMBED_ROOT chooses a shorter directory"));
     }
+    for_libvirt(root).map_err(|error| error.hint("SNAPTREE_EMBED_ROOT chooses another directory"))?;
     let failed = || format!("cannot prepare the root of libvirt's in-process driver, `{}`", root.display());
     for directory in ["etc", "agent"] {
         fs::create_dir_all(root.join(directory)).because(failed)?;

@@ -25,6 +25,7 @@ use crate::libvirt::{
     snapshot_xml, snapshots,
 };
 use crate::paths::Paths;
+use crate::shell;
 use crate::stop::Stop;
 
 const DEFAULT_EMULATOR: &str = "qemu-system-x86_64";
@@ -70,7 +71,7 @@ impl Libvirt {
     fn must_find(&self, name: &str) -> Result<VirtDomain> {
         self.find(name)?.ok_or_else(|| {
             Error::failed(format!("there is no domain `{name}`"))
-                .hint(format!("`virsh -c {} list --all` shows the domains", self.uri()))
+                .hint(format!("`virsh -c {} list --all` shows the domains", shell::word(&self.uri())))
         })
     }
 
@@ -249,7 +250,7 @@ impl Hypervisor for Libvirt {
     fn start_clone(&self, clone: &Clone) -> Result<()> {
         let mut domain = domain_xml::build_clone(clone, self.domain_type()?)?;
         if let Some(root) = embed::root_of(&self.uri) {
-            domain_xml::place_ports(&mut domain, |port| embed::socket(&root, &clone.uuid, port));
+            domain_xml::place_ports(&mut domain, |port| embed::socket(&root, &clone.uuid, port))?;
         }
         // Where nothing of QEMU's own may be in a domain, the RAM is left to libvirt.
         if clone.ram != Ram::Default {

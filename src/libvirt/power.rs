@@ -8,9 +8,10 @@ use virt::error::{Error as VirtError, ErrorNumber};
 use virt::stream::Stream;
 use virt::sys;
 
-use crate::error::{Error, Result};
+use crate::error::{Because, Result};
 use crate::hypervisor::{DiskFile, Document, Ram, Start};
 use crate::libvirt::{domain_xml, fault, live_xml, raw};
+use crate::paths;
 
 /// Starts a domain that is shut off.
 pub fn start(domain: &VirtDomain, name: &str, start: Start) -> Result<()> {
@@ -100,9 +101,7 @@ pub fn flags<const N: usize>(flags: [(bool, u32); N]) -> u32 {
 
 /// Returns a path as libvirt takes it.
 pub fn path(file: &Path) -> Result<String> {
-    let absolute = std::path::absolute(file).ok();
-    let text = absolute.as_deref().and_then(Path::to_str).map(str::to_string);
-    text.ok_or_else(|| {
-        Error::failed(format!("libvirt cannot take the path `{}`", file.display())).cause("it is not UTF-8")
-    })
+    let absolute =
+        std::path::absolute(file).because(|| format!("libvirt cannot take the path `{}`", file.display()))?;
+    paths::for_libvirt(&absolute).map(str::to_string)
 }

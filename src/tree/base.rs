@@ -58,7 +58,7 @@ impl Engine {
 
     /// Says what a clone of a snapshot is made from.
     pub(super) fn origin(&self, machine: &Machine, node: &Node) -> Result<Origin> {
-        let (name, document) = (SnapshotName::new(node.name())?, node.snapshot.document.clone());
+        let (name, document) = (SnapshotName::existing(node.name())?, node.snapshot.document.clone());
         Ok(Origin { name, document, layers: self.base(machine, node)?, ram: node.ram() })
     }
 

@@ -96,7 +96,7 @@ impl Ui {
     /// Prints a line about what was done, unless asked to be quiet.
     pub fn status(&self, line: &str) {
         if !self.quiet {
-            self.line(line);
+            self.line(&words::tame(line));
         }
     }
 
@@ -144,7 +144,7 @@ impl Ui {
 
     /// Prints trees as results.
     pub fn trees(&self, trees: &[TreeView], with_names: bool) -> Result<()> {
-        print(&TreeView::draw_all(trees, with_names))
+        print(&words::tame(&TreeView::draw_all(trees, with_names)))
     }
 
     /// Prints trees as the end of a run's report.
@@ -180,19 +180,19 @@ impl Ui {
     }
 
     pub fn machines(&self, machines: &[MachineView]) -> Result<()> {
-        print(&table::machines(machines))
+        print(&words::tame(&table::machines(machines)))
     }
 
     pub fn snapshots(&self, snapshots: &[SnapshotView], with_parent: bool) -> Result<()> {
-        print(&table::snapshots(snapshots, with_parent))
+        print(&words::tame(&table::snapshots(snapshots, with_parent)))
     }
 
     pub fn machine_info(&self, info: &MachineInfo) -> Result<()> {
-        print(&facts::machine(info))
+        print(&words::tame(&facts::machine(info)))
     }
 
     pub fn snapshot_info(&self, info: &SnapshotInfo) -> Result<()> {
-        print(&facts::snapshot(info))
+        print(&words::tame(&facts::snapshot(info)))
     }
 
     /// Prints what made a snapshot, all of its output in verbose mode.
@@ -205,7 +205,7 @@ impl Ui {
     }
 
     pub fn undo_entries(&self, entries: &[UndoView]) -> Result<()> {
-        print(&table::undo(entries))
+        print(&words::tame(&table::undo(entries)))
     }
 
     pub fn images(&self, images: &[CachedImage]) -> Result<()> {

@@ -35,7 +35,7 @@ fn a_disk_that_is_no_file_has_to_be_left_out() {
         json!({ "volume": { "pool": "default", "volume": "data.qcow2" } }),
         &format!(
             "it is the volume `data.qcow2` of the pool `default`\n\
-             hint: `virsh vol-path --pool 'default' 'data.qcow2'` tells its file, `virsh edit 'web'` puts that in its \
+             hint: `virsh vol-path --pool=default data.qcow2` tells its file, `virsh edit web` puts that in its \
              place; or {WITHOUT}"
         ),
     );
