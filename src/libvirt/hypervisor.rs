@@ -230,7 +230,7 @@ impl Hypervisor for Libvirt {
     }
 
     fn delete_internal(&self, domain: &str, snapshot: &str) -> Result<()> {
-        snapshots::delete(&self.must_find(domain)?, domain, snapshot, 0)
+        snapshots::delete_internal(&self.must_find(domain)?, domain, snapshot)
     }
 
     fn put_snapshot(&self, domain: &str, document: &Document, parent: Option<&str>, current: bool) -> Result<()> {

@@ -11,6 +11,7 @@ mod domains;
 mod embed;
 mod fault;
 mod hypervisor;
+mod internal;
 mod kvm;
 mod line;
 mod live;

@@ -37,6 +37,14 @@ fn internal(snapshot: &str) -> String {
     format!("snapshot.name={}", snapshot.replace(',', ",,"))
 }
 
+/// Creates an empty overlay on an image of this format, for its owner only.
+pub fn create_overlay(overlay: &Path, backing: &Path, format: &str) -> Result<()> {
+    let failed = || format!("cannot create the overlay `{}`", overlay.display());
+    let arguments = ["create", "-q", "-f", "qcow2", "-F", format, "-b"].map(OsStr::new);
+    run(&[&arguments[..], &[backing.as_os_str(), overlay.as_os_str()]].concat(), &failed)?;
+    restrict(overlay, &failed)
+}
+
 /// Copies what an image stands on into it.
 pub fn flatten(image: &Path) -> Result<()> {
     let failed = || format!("cannot copy what the image `{}` stands on into it", image.display());
@@ -63,10 +71,18 @@ pub fn backing_chain(image: &Path) -> Result<Vec<PathBuf>> {
         filename: PathBuf,
     }
     let failed = || format!("cannot read the backing chain of `{}`", image.display());
+    let image = std::path::absolute(image).because(failed)?;
     let arguments = ["info", "-U", "--backing-chain", "--output=json"].map(OsStr::new);
     let json = run(&[&arguments[..], &[image.as_os_str()]].concat(), &failed)?;
     let chain: Vec<Image> = serde_json::from_slice(&json).because(failed)?;
     Ok(chain.into_iter().skip(1).map(|image| image.filename).collect())
+}
+
+/// Fails when somebody writes to an image.
+pub fn unused(image: &Path) -> Result<()> {
+    let failed = || format!("cannot change the image `{}`", image.display());
+    let image = std::path::absolute(image).because(failed)?;
+    run(&[&["info", "-f", "qcow2"].map(OsStr::new)[..], &[image.as_os_str()]].concat(), &failed).map(drop)
 }
 
 fn restrict(image: &Path, failed: &impl Fn() -> String) -> Result<()> {

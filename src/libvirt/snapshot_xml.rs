@@ -113,6 +113,16 @@ pub fn comment(document: &Document, comment: &str) -> Result<Element> {
     Ok(snapshot)
 }
 
+/// Lists the images in which an internal snapshot is: its disks, and the variables of its firmware.
+pub fn images(document: &Document) -> Result<Vec<PathBuf>> {
+    let snapshot = read(document)?;
+    let nvram = domain_xml::parse(document).ok().and_then(|domain| {
+        let nvram = domain.find("os")?.find("nvram")?.clone();
+        (nvram.get("format") == Some("qcow2")).then(|| PathBuf::from(nvram.text))
+    });
+    Ok(snapshot.layers().into_iter().map(|layer| layer.file).chain(nvram).collect())
+}
+
 fn begin(name: &str, comment: &str) -> Element {
     let description = (!comment.is_empty()).then(|| Element::new("description").text(comment));
     Element::new("domainsnapshot").child(Element::new("name").text(name)).children(description)

@@ -10,6 +10,7 @@ mod host;
 mod kills;
 mod lab;
 mod live;
+mod names;
 mod primitives;
 mod repl;
 mod shell;
