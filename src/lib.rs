@@ -31,6 +31,7 @@ mod lua;
 pub mod name;
 pub mod paths;
 mod repl;
+mod shell;
 mod signals;
 pub mod stop;
 pub mod tree;

@@ -1,4 +1,5 @@
-//! Names of machines and snapshots, refused at the edge when libvirt or a file system could not carry them.
+//! Names of machines and snapshots. A new one is refused when libvirt could not carry it; one that is there is taken as
+//! it is.
 
 use std::fmt;
 
@@ -6,43 +7,74 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The longest name, in bytes: libvirt makes a file name of it and adds its own endings.
-const MAX_BYTES: usize = 200;
+/// The longest name of something new, in bytes: libvirt keeps it in a file of its name and `.xml.new`.
+const LONGEST: usize = 247;
 
-fn check(what: &str, name: &str) -> Result<()> {
-    let wrong = if name.is_empty() {
-        "it is empty".to_string()
-    } else if name.len() > MAX_BYTES {
-        format!("it is {} bytes long, and {MAX_BYTES} is the limit", name.len())
+const SLASH: &str = "it contains `/`, which separates a machine from a snapshot";
+
+/// Refuses a name that libvirt could not give to something new.
+fn check_new(what: &str, name: &str) -> Result<()> {
+    check(what, name)?;
+    let wrong = if name.len() > LONGEST {
+        format!("it is {} bytes long, and {LONGEST} is the limit", name.len())
     } else if let Some(control) = name.chars().find(|c| c.is_control()) {
         format!("it contains the control character {control:?}")
     } else if name.contains('/') {
-        "it contains `/`, which separates a machine from a snapshot".to_string()
+        SLASH.to_string()
     } else if name.starts_with('.') {
         "it starts with `.`".to_string()
-    } else if name.starts_with('-') {
-        "it starts with `-`, which reads as an option".to_string()
-    } else if name.trim() != name {
-        "it starts or ends with a space".to_string()
+    } else if name.trim().is_empty() {
+        "there is nothing in it to see".to_string()
     } else {
         return Ok(());
     };
-    Err(Error::usage(format!("{name:?} cannot name a {what}"))
-        .cause(wrong)
-        .hint("letters of any script, digits, spaces, quotes and most signs are fine"))
+    Err(cannot_name(what, name, wrong))
+}
+
+/// Refuses a name that nothing can have, whoever made it.
+fn check(what: &str, name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(cannot_name(what, name, "it is empty".to_string()));
+    }
+    if name.contains('\0') {
+        return Err(cannot_name(what, name, format!("it contains the control character {:?}", '\0')));
+    }
+    Ok(())
+}
+
+/// As [`check`]; no domain has a `/` in its name.
+fn check_machine(what: &str, name: &str) -> Result<()> {
+    if name.contains('/') {
+        return Err(cannot_name(what, name, SLASH.to_string()));
+    }
+    check(what, name)
+}
+
+fn cannot_name(what: &str, name: &str, why: String) -> Error {
+    Error::usage(format!("{name:?} cannot name a {what}"))
+        .cause(why)
+        .hint("letters of any script, digits, spaces, quotes and most signs are fine")
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $type:ident, $what:literal) => {
+    ($(#[$doc:meta])* $type:ident, $what:literal, $check_existing:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String")]
         pub struct $type(String);
 
         impl $type {
+            /// Names something that is to be made.
             pub fn new(name: impl Into<String>) -> Result<Self> {
                 let name = name.into();
-                check($what, &name)?;
+                check_new($what, &name)?;
+                Ok(Self(name))
+            }
+
+            /// Names something that may be there, whoever made it.
+            pub fn existing(name: impl Into<String>) -> Result<Self> {
+                let name = name.into();
+                $check_existing($what, &name)?;
                 Ok(Self(name))
             }
 
@@ -60,7 +92,7 @@ macro_rules! name {
             type Error = Error;
 
             fn try_from(name: String) -> Result<Self> {
-                Self::new(name)
+                Self::existing(name)
             }
         }
 
@@ -68,7 +100,7 @@ macro_rules! name {
             type Err = Error;
 
             fn from_str(name: &str) -> Result<Self> {
-                Self::new(name)
+                Self::existing(name)
             }
         }
 
@@ -83,13 +115,49 @@ macro_rules! name {
 name!(
     /// The name of a machine, which is the name of its libvirt domain.
     MachineName,
-    "machine"
+    "machine",
+    check_machine
 );
 name!(
     /// The name of a snapshot, unique within its machine.
     SnapshotName,
-    "snapshot"
+    "snapshot",
+    check
 );
+
+impl MachineName {
+    /// Names a clone: `word` says what it is for, and `id` makes it another one than all others.
+    pub fn of_clone(&self, word: &str, id: &str) -> String {
+        format!("{}{word}-{id}", self.of_clones())
+    }
+
+    /// Returns what the names of all of its clones begin with. A long name is cut, and told from the others of the same
+    /// beginning by its digest, so that libvirt's own files and sockets for a clone have room.
+    pub fn of_clones(&self) -> String {
+        const IN_A_FILE: usize = 200;
+        const DIGEST: usize = 8;
+        let room = if is_long_for_sockets(&self.0) { 24 } else { IN_A_FILE };
+        if self.0.len() <= room {
+            return format!("{}.", self.0);
+        }
+        let digest = blake3::hash(self.0.as_bytes()).to_hex();
+        format!("{}~{}.", cut(&self.0, room.min(IN_A_FILE - DIGEST - 1)), &digest[..DIGEST])
+    }
+}
+
+/// Says whether a domain of this name may have no room for its sockets, whose paths end at 107 bytes: libvirt has the first
+/// 20 characters of the name in them, which are 80 bytes in some scripts.
+pub fn is_long_for_sockets(name: &str) -> bool {
+    const CHARACTERS: usize = 20;
+    const ROOM: usize = 38;
+    name.chars().take(CHARACTERS).map(char::len_utf8).sum::<usize>() > ROOM
+}
+
+/// Returns as much of the beginning of a text as has room in this many bytes.
+pub fn cut(text: &str, bytes: usize) -> &str {
+    let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    &text[..ends.take_while(|end| *end <= bytes).last().unwrap_or(0)]
+}
 
 /// Returns the part of a name that any file system and any socket path can carry.
 pub fn slug(name: &str) -> String {
@@ -164,21 +232,39 @@ mod tests {
 
     #[test]
     fn names_of_every_script_are_kept_as_they_are() {
-        for name in ["sn01", "a b", "quote\"'", "<&>", "日本語", "x:y,z=1", "ünïcode"] {
+        for name in ["sn01", "a b", "quote\"'", "<&>", "日本語", "x:y,z=1", "ünïcode", "-pre", " a ", "2", "語語語"]
+        {
             assert_eq!(MachineName::new(name).unwrap().as_str(), name);
         }
+        assert!(SnapshotName::new("x".repeat(247)).is_ok());
     }
 
     #[test]
-    fn a_name_that_libvirt_cannot_carry_is_refused_with_the_reason() {
+    fn what_somebody_made_can_be_named_whatever_its_name_is() {
+        let long = "x".repeat(255);
+        for name in [".hidden", "a\tb", " ", "\u{85}", &long, "-"] {
+            assert_eq!(MachineName::existing(name).unwrap().as_str(), name);
+            let path: SnapshotPath = format!("lab/{name}").parse().unwrap();
+            assert_eq!(path.snapshot.as_str(), name);
+        }
+        let path: SnapshotPath = "lab/a/b".parse().unwrap();
+        assert_eq!((path.machine.as_str(), path.snapshot.as_str()), ("lab", "a/b"));
+        let reason = |name: &str| MachineName::existing(name).unwrap_err().causes.remove(0);
+        assert_eq!(reason(""), "it is empty");
+        assert_eq!(reason("a\0b"), "it contains the control character '\\0'");
+        assert_eq!(reason("a/b"), "it contains `/`, which separates a machine from a snapshot");
+    }
+
+    #[test]
+    fn a_new_name_that_libvirt_cannot_carry_is_refused_with_the_reason() {
         let reason = |name: &str| SnapshotName::new(name).unwrap_err().causes.remove(0);
         assert_eq!(reason(""), "it is empty");
         assert_eq!(reason("a/b"), "it contains `/`, which separates a machine from a snapshot");
         assert_eq!(reason("a\nb"), "it contains the control character '\\n'");
         assert_eq!(reason(".hidden"), "it starts with `.`");
-        assert_eq!(reason("-x"), "it starts with `-`, which reads as an option");
-        assert_eq!(reason(" x"), "it starts or ends with a space");
-        assert_eq!(reason(&"語".repeat(67)), "it is 201 bytes long, and 200 is the limit");
+        assert_eq!(reason("a\0b"), "it contains the control character '\\0'");
+        assert_eq!(reason("\u{a0} "), "there is nothing in it to see");
+        assert_eq!(reason(&"語".repeat(83)), "it is 249 bytes long, and 247 is the limit");
     }
 
     #[test]
@@ -199,6 +285,21 @@ mod tests {
         assert_eq!(snapshot, Target::Snapshot("lab/sn01".parse().unwrap()));
         assert_eq!(snapshot.machine(), machine.machine());
         assert!("lab/".parse::<Target>().is_err() && "/sn01".parse::<Target>().is_err());
+    }
+
+    #[test]
+    fn a_clone_of_a_machine_with_a_long_name_has_a_shorter_one() {
+        let clone = |name: &str| MachineName::existing(name).unwrap().of_clone("build", "0123456789ab-12345");
+        assert_eq!(clone("lab"), "lab.build-0123456789ab-12345");
+        let long = "x".repeat(247);
+        let name = clone(&long);
+        assert!(name.starts_with(&format!("{}~", "x".repeat(191))) && name.len() <= LONGEST, "{name}");
+        assert_ne!(name, clone(&format!("{long}x")), "it says whose it is");
+        assert_eq!(clone("日本語"), "日本語.build-0123456789ab-12345");
+        for (letter, kept) in [("語", 8), ("я", 12), ("😀", 6)] {
+            let name = clone(&letter.repeat(25));
+            assert!(name.starts_with(&format!("{}~", letter.repeat(kept))) && !is_long_for_sockets(&name), "{name}");
+        }
     }
 
     #[test]

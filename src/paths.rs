@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
-use crate::error::{Because, Result};
+use crate::error::{Because, Error, Result};
 
 const STORE: &str = "SNAPTREE_STORE";
 const PASSABLE: u32 = 0o711;
@@ -64,6 +64,18 @@ impl Paths {
             },
             libvirt_logs: cache.join("libvirt/qemu/log"),
         })
+    }
+}
+
+/// Returns a path as libvirt's XML carries it, or refuses one that would come to be another one there.
+pub fn for_libvirt(path: &Path) -> Result<&str> {
+    // Tabs and ends of lines come to be spaces, since libvirt writes them as they are; the others XML has no way to carry.
+    let is_lost = |c: &char| *c < ' ' || matches!(c, '\u{fffe}' | '\u{ffff}');
+    let cannot = |why| Err(Error::failed(format!("libvirt cannot take the path {path:?}")).cause(why));
+    match path.to_str().map(|text| (text, text.chars().find(is_lost))) {
+        None => cannot("it is not UTF-8".to_string()),
+        Some((_, Some(lost))) => cannot(format!("it contains the control character {lost:?}")),
+        Some((text, None)) => Ok(text),
     }
 }
 
@@ -122,6 +134,9 @@ fn is_root() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     #[test]
@@ -157,5 +172,16 @@ mod tests {
                 assert_eq!(refused.kind(), ErrorKind::NotADirectory);
             }
         }
+    }
+
+    #[test]
+    fn a_path_is_carried_as_it_is_or_refused() {
+        for path in ["/vm/a:b,c=d%20.qcow2", "/vm/-x \"'<&>", "/日本/ \u{7f}", "json:{}"] {
+            assert_eq!(for_libvirt(Path::new(path)).unwrap(), path);
+        }
+        let refused = |path: &[u8]| for_libvirt(Path::new(OsStr::from_bytes(path))).unwrap_err().to_string();
+        assert_eq!(refused(b"/vm/\xff"), "libvirt cannot take the path \"/vm/\\xFF\": it is not UTF-8");
+        let control = "libvirt cannot take the path \"/vm/\\u{1}\": it contains the control character '\\u{1}'";
+        assert_eq!(refused(b"/vm/\x01"), control);
     }
 }

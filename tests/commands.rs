@@ -156,7 +156,7 @@ fn what_a_machine_or_a_snapshot_has_no_use_for_is_refused() {
     );
     misused(
         "log lab/sn01 --current",
-        "error: `lab/sn01` names a snapshot already\nhint: give either the snapshot or --current: `lab --current`",
+        "error: `lab/sn01` names a snapshot already\nhint: give either the snapshot or --current: `--current lab`",
     );
     misused(
         "delete lab --children",

@@ -9,6 +9,7 @@ mod forks;
 mod hosts;
 mod images;
 mod modules;
+mod names;
 mod opened;
 mod plan;
 mod preflight;

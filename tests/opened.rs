@@ -158,6 +158,6 @@ fn a_machine_that_somebody_else_made_is_not_deleted() {
     web.refuses(
         "delete web --yes",
         "snaptree did not make the domain `web`, and does not delete it\n\
-         hint: `snaptree delete 'web/SNAPSHOT'` deletes a snapshot of it, `virsh undefine 'web'` the domain",
+         hint: `snaptree delete web/SNAPSHOT` deletes a snapshot of it, `virsh undefine web` the domain",
     );
 }

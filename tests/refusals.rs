@@ -361,7 +361,7 @@ fn what_is_not_there_is_named_with_the_nearest_that_is() {
         .status(2)
         .stderr(
             "
-            error: invalid value 'lab' for '<SNAPSHOT>': `lab` names no snapshot
+            error: invalid value 'lab' for '[SNAPSHOT]': `lab` names no snapshot
             hint: write MACHINE/SNAPSHOT, such as kvm_debian12/sn01_kvm_debian12
 
             For more information, try '--help'.

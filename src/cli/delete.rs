@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::confirm;
 use super::session::Session;
-use super::which::Which;
+use super::which::{Which, which_snapshot};
 use crate::error::{Error, Result};
 use crate::name::{MachineName, SnapshotName, SnapshotPath, Target};
 use crate::tree::Scope;
@@ -48,7 +48,7 @@ impl Delete {
             [(self.children, "--children"), (self.children_only, "--children-only"), (self.metadata, "--metadata")];
         if let Some((_, option)) = of_snapshots.into_iter().find(|(is_given, _)| *is_given) {
             return Err(Error::usage(format!("`{machine}` names a machine, and {option} is for a snapshot"))
-                .hint(format!("write {machine}/SNAPSHOT, or give --current for its current one")));
+                .hint(which_snapshot(machine)));
         }
         let what = session.engine.what_delete_removes(machine)?;
         confirm(ui, &format!("delete {what}"), self.yes)?;

@@ -21,7 +21,7 @@ use crate::ui::Ui;
 #[derive(Args)]
 pub struct Edit {
     /// The new comment; no editor is opened
-    #[arg(long, visible_alias = "description", value_name = "TEXT")]
+    #[arg(long, visible_alias = "description", value_name = "TEXT", allow_hyphen_values = true)]
     comment: Option<String>,
     #[command(flatten)]
     which: Which,

@@ -16,6 +16,7 @@ use crate::ui::Ui;
 
 /// Run a command in a throw-away fork of a snapshot; its output and exit status are the command's
 #[derive(Args)]
+#[command(override_usage = "snaptree exec [OPTIONS] <SNAPSHOT> -- <CMD>...")]
 pub struct Exec {
     /// Run it as this user of the guest
     #[arg(short, long)]
@@ -32,8 +33,8 @@ pub struct Exec {
     /// Run it in what is left of the last build of that snapshot that failed
     #[arg(long)]
     failed: bool,
-    /// MACHINE/SNAPSHOT
-    snapshot: SnapshotPath,
+    /// MACHINE/SNAPSHOT; one that begins with a dash goes between two `--`
+    snapshot: Option<SnapshotPath>,
     /// The command and its arguments; no shell is involved
     #[arg(required = true, last = true, value_name = "CMD")]
     command: Vec<String>,
@@ -51,17 +52,15 @@ impl Exec {
         let input = ui.read_stdin();
         let engine = &session.engine;
         let options = ForkOptions::default();
-        let fork = if self.failed {
-            engine.fork_failed(&self.snapshot, options)?
-        } else {
-            engine.fork(&self.snapshot, options)?
-        };
+        let (snapshot, command) = self.what()?;
+        let fork =
+            if self.failed { engine.fork_failed(&snapshot, options)? } else { engine.fork(&snapshot, options)? };
         let command = Command {
             stdin: whole(&input, &session.engine.interrupt)?,
             env: self.environment.iter().cloned().collect(),
             cwd: self.workdir.clone(),
             user: self.user.clone(),
-            ..Command::new(CommandLine::Argv(self.command.clone()))
+            ..Command::new(CommandLine::Argv(command.to_vec()))
         };
         let stop = Stop::after(self.timeout, &session.engine.interrupt);
         let mut broken = None;
@@ -80,6 +79,23 @@ impl Exec {
             Some(cause) => Err(Error::failed("cannot write the command's output").cause(cause)),
             None => exit.map(|exit| exit.0),
         }
+    }
+}
+
+impl Exec {
+    /// Returns the snapshot and the command.
+    fn what(&self) -> Result<(SnapshotPath, &[String])> {
+        let words = self.command.as_slice();
+        let (snapshot, command) = match (&self.snapshot, words) {
+            (Some(snapshot), command) => (snapshot.clone(), command),
+            (None, [snapshot, dashes, command @ ..]) if dashes == "--" => (snapshot.parse()?, command),
+            (None, words) => (words.first().map(String::as_str).unwrap_or_default().parse()?, [].as_slice()),
+        };
+        if command.is_empty() {
+            return Err(Error::usage(format!("there is no command for `{snapshot}`"))
+                .hint("write it behind `--`: snaptree exec MACHINE/SNAPSHOT -- CMD..."));
+        }
+        Ok((snapshot, command))
     }
 }
 

@@ -59,7 +59,7 @@ struct Selection {
     #[arg(long, requires = "machine")]
     inactive: bool,
     /// Only the children of this snapshot
-    #[arg(long, value_name = "SNAPSHOT", requires = "machine", group = "start")]
+    #[arg(long, value_name = "SNAPSHOT", requires = "machine", group = "start", allow_hyphen_values = true)]
     from: Option<SnapshotName>,
     /// Only the children of the current snapshot
     #[arg(long, requires = "machine", group = "start")]

@@ -15,10 +15,10 @@ use crate::lua::{self, Orders, Settings};
 #[derive(Args)]
 pub struct Script {
     /// Only this node and what it needs; other branches are left alone
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub only: Vec<String>,
     /// Build this node, and what stands on it, even if nothing changed
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub rebuild: Vec<String>,
     /// Set a parameter, which the script reads with `param`
     #[arg(long, value_name = "NAME=VALUE")]

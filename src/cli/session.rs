@@ -10,7 +10,7 @@ use super::Global;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::Hypervisor;
 use crate::lua::Connector;
-use crate::paths::Paths;
+use crate::paths::{Paths, for_libvirt};
 use crate::signals;
 use crate::stop::Interrupt;
 use crate::tree::{Engine, Events, Forced, Store};
@@ -58,6 +58,8 @@ fn connect(uri: Option<&str>, paths: &Paths, events: Events, interrupt: Interrup
             (connected.hypervisor, Store::new(paths.store.clone()))
         }
     };
+    // What is in the store is named in domains and snapshots.
+    for_libvirt(store.root()).map_err(|error| error.hint("SNAPTREE_STORE names another directory for the store"))?;
     let mut engine = Engine::new(hypervisor, store, events, interrupt);
     engine.forced_live = Forced::read(&std::env::var(LIVE).unwrap_or_default())?;
     if let Some(after) = std::env::var_os(CHECKPOINT_AFTER) {

@@ -5,6 +5,7 @@ use clap::Args;
 use super::session::Session;
 use crate::error::{Error, Result};
 use crate::name::Target;
+use crate::shell;
 use crate::tree::ForkOptions;
 use crate::ui::{End, LeaveKey, Terminal, Ui};
 
@@ -30,8 +31,11 @@ impl Shell {
             Target::Snapshot(path) if self.failed => Some(engine.fork_failed(path, ForkOptions::default())?),
             Target::Snapshot(path) => Some(engine.fork(path, ForkOptions::default())?),
             Target::Machine(machine) if self.failed => {
-                return Err(Error::usage(format!("`{machine}` names no snapshot"))
-                    .hint(format!("write {machine}/SNAPSHOT; `snaptree info {machine}` lists what failed")));
+                return Err(Error::usage(format!("`{machine}` names no snapshot")).hint(format!(
+                    "write {}; `snaptree info {}` lists what failed",
+                    shell::last(format!("{machine}/SNAPSHOT")),
+                    shell::last(machine)
+                )));
             }
             Target::Machine(_) => None,
         };

@@ -21,7 +21,14 @@ use crate::ui::Ui;
 #[group(skip)]
 pub struct Snapshot {
     /// What to remember about it
-    #[arg(long, visible_alias = "description", value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        visible_alias = "description",
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
     comment: String,
     #[command(flatten)]
     content: Content,
@@ -32,7 +39,7 @@ pub struct Snapshot {
     /// The machine
     machine: MachineName,
     /// The snapshot's name, new in its machine
-    #[arg(required_unless_present = "xml")]
+    #[arg(required_unless_present = "xml", value_parser = |name: &str| SnapshotName::new(name))]
     name: Option<SnapshotName>,
 }
 

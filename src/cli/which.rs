@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::error::{Error, Result};
 use crate::name::{MachineName, SnapshotName, SnapshotPath, Target};
+use crate::shell;
 use crate::tree::Engine;
 
 #[derive(Args)]
@@ -22,7 +23,7 @@ impl Which {
         match (&self.target, self.current) {
             (Target::Machine(machine), true) => current(engine, machine).map(Target::Snapshot),
             (Target::Snapshot(path), true) => Err(Error::usage(format!("`{path}` names a snapshot already"))
-                .hint(format!("give either the snapshot or --current: `{} --current`", path.machine))),
+                .hint(format!("give either the snapshot or --current: `--current {}`", shell::last(&path.machine)))),
             (target, false) => Ok(target.clone()),
         }
     }
@@ -31,10 +32,16 @@ impl Which {
     pub fn snapshot(&self, engine: &Engine) -> Result<SnapshotPath> {
         match self.target(engine)? {
             Target::Snapshot(path) => Ok(path),
-            Target::Machine(machine) => Err(Error::usage(format!("`{machine}` names no snapshot"))
-                .hint(format!("write {machine}/SNAPSHOT, or give --current for its current one"))),
+            Target::Machine(machine) => {
+                Err(Error::usage(format!("`{machine}` names no snapshot")).hint(which_snapshot(&machine)))
+            }
         }
     }
+}
+
+/// Says how to name a snapshot of a machine.
+pub fn which_snapshot(machine: &MachineName) -> String {
+    format!("write {}, or give --current for its current one", shell::last(format!("{machine}/SNAPSHOT")))
 }
 
 /// Returns a machine's current snapshot, which has to exist.
@@ -42,7 +49,7 @@ pub fn current(engine: &Engine, machine: &MachineName) -> Result<SnapshotPath> {
     let seen = engine.existing_now(machine)?;
     let Some(node) = seen.current() else {
         return Err(Error::failed(format!("machine `{machine}` has no current snapshot"))
-            .hint(format!("`snaptree list {machine}` lists the ones that it has")));
+            .hint(format!("`snaptree list {}` lists the ones that it has", shell::last(machine))));
     };
-    Ok(SnapshotPath { machine: machine.clone(), snapshot: SnapshotName::new(node.name())? })
+    Ok(SnapshotPath { machine: machine.clone(), snapshot: SnapshotName::existing(node.name())? })
 }

@@ -11,6 +11,11 @@ use crate::libvirt::clone_xml::{self, Identity};
 use crate::libvirt::domain_facts::is_port;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{embed, live_xml, metadata_xml};
+use crate::name::is_long_for_sockets;
+use crate::paths::for_libvirt;
+
+/// The longest path of a socket, in bytes.
+const LONGEST_SOCKET: usize = 107;
 
 /// The port that the guest agent waits at.
 const AGENT: &str = "org.qemu.guest_agent.0";
@@ -63,7 +68,7 @@ pub fn build(spec: &DomainSpec, domain_type: DomainType) -> Result<Element> {
     domain.children.extend([
         text("memory", &kibibytes).with("unit", "KiB"),
         text("vcpu", &spec.cpus.to_string()),
-        os(spec, domain_type),
+        os(spec, domain_type)?,
         Element::new("features").child(Element::new("acpi")).child(Element::new("apic")),
     ]);
     domain.children.extend(match &spec.cpu_model {
@@ -74,10 +79,16 @@ pub fn build(spec: &DomainSpec, domain_type: DomainType) -> Result<Element> {
         None => domain_type.best_cpu(),
     });
     domain.children.extend([text("on_poweroff", "destroy"), text("on_reboot", "restart"), devices(spec)?]);
+    if is_long_for_sockets(&spec.name) {
+        // The store, in which the disk is in a directory of the machine's: the shortest path that is ours.
+        let store = spec.disk.ancestors().nth(3).unwrap_or(&spec.disk);
+        let id = spec.uuid.get(..8).unwrap_or(&spec.uuid);
+        place_ports(&mut domain, |number| store.join(format!("run/{id}-{number}")))?;
+    }
     Ok(domain)
 }
 
-fn os(spec: &DomainSpec, domain_type: DomainType) -> Element {
+fn os(spec: &DomainSpec, domain_type: DomainType) -> Result<Element> {
     let mut os_type = Element::new("type").with("arch", "x86_64").text("hvm");
     let mut os = Element::new("os");
     if domain_type == DomainType::Test {
@@ -89,13 +100,13 @@ fn os(spec: &DomainSpec, domain_type: DomainType) -> Element {
         }
     }
     let os = os.child(os_type);
-    match &spec.boot {
+    Ok(match &spec.boot {
         Some(boot) => os
-            .child(Element::new("kernel").text(utf8(&boot.kernel)))
-            .child(Element::new("initrd").text(utf8(&boot.initrd)))
+            .child(Element::new("kernel").text(for_libvirt(&boot.kernel)?))
+            .child(Element::new("initrd").text(for_libvirt(&boot.initrd)?))
             .child(Element::new("cmdline").text(boot.cmdline.as_str())),
         None => os.child(Element::new("boot").with("dev", "hd")),
-    }
+    })
 }
 
 fn devices(spec: &DomainSpec) -> Result<Element> {
@@ -108,7 +119,7 @@ fn devices(spec: &DomainSpec) -> Result<Element> {
     let disk = of_type("disk", "file")
         .with("device", "disk")
         .child(Element::new("driver").with("name", "qemu").with("type", "qcow2").with("discard", "unmap"))
-        .child(Element::new("source").with("file", utf8(&spec.disk)))
+        .child(Element::new("source").with("file", for_libvirt(&spec.disk)?))
         .child(Element::new("target").with("dev", "vda").with("bus", "virtio"));
     let port =
         |name: &str| of_type("channel", "unix").child(Element::new("target").with("type", "virtio").with("name", name));
@@ -192,7 +203,7 @@ pub fn build_redefinition(document: &Document, current: &Element, disks: &DiskCh
     let after_names = domain.children.iter().position(|child| child.name == "uuid").map_or(0, |uuid| uuid + 1);
     let labels: Vec<Element> = labels.iter().filter_map(|label| current.find(label)).cloned().collect();
     domain.children.splice(after_names..after_names, labels);
-    change_disks(&mut domain, disks, current);
+    change_disks(&mut domain, disks, current)?;
     Ok(domain)
 }
 
@@ -249,7 +260,7 @@ pub fn replace_disks(domain: &mut Element, files: &[DiskFile]) -> Result<()> {
     let mut missing: Vec<&DiskFile> = files.iter().collect();
     for disk in disks_of(domain) {
         let Some(position) = missing.iter().position(|file| target(disk) == Some(&file.target)) else { continue };
-        give_file(disk, missing.swap_remove(position));
+        give_file(disk, missing.swap_remove(position))?;
     }
     match missing.first() {
         Some(missing) => Err(no_disk(&missing.target)),
@@ -258,7 +269,7 @@ pub fn replace_disks(domain: &mut Element, files: &[DiskFile]) -> Result<()> {
 }
 
 /// Changes the disks of a domain, of which `now` is the description now.
-pub fn change_disks(domain: &mut Element, changes: &DiskChanges, now: &Element) {
+pub fn change_disks(domain: &mut Element, changes: &DiskChanges, now: &Element) -> Result<()> {
     for disk in disks_of(domain) {
         let Some(target) = target(disk) else { continue };
         if changes.as_now.iter().any(|as_now| as_now == target) {
@@ -266,17 +277,18 @@ pub fn change_disks(domain: &mut Element, changes: &DiskChanges, now: &Element) 
                 take_content(disk, now);
             }
         } else if let Some(file) = changes.files.iter().find(|file| file.target == target) {
-            give_file(disk, file);
+            give_file(disk, file)?;
         }
     }
+    Ok(())
 }
 
 /// Lets a disk have another file, with all the settings that are not about the one before.
-pub fn give_file(disk: &mut Element, DiskFile { file, format, .. }: &DiskFile) {
-    let (file, old) = (utf8(file), disk.find("source"));
-    let has_it = disk.get("type").unwrap_or("file") == "file" && old.and_then(|old| old.get("file")) == Some(&file);
+pub fn give_file(disk: &mut Element, DiskFile { file, format, .. }: &DiskFile) -> Result<()> {
+    let (file, old) = (for_libvirt(file)?, disk.find("source"));
+    let has_it = disk.get("type").unwrap_or("file") == "file" && old.and_then(|old| old.get("file")) == Some(file);
     if has_it && disk.find("driver").and_then(|driver| driver.get("type")) == Some(format) {
-        return;
+        return Ok(());
     }
     let mut source = Element::new("source").with("file", file);
     if let Some(old) = old {
@@ -294,6 +306,7 @@ pub fn give_file(disk: &mut Element, DiskFile { file, format, .. }: &DiskFile) {
             disk.children.insert(0, Element::new("driver").with("name", "qemu").with("type", format));
         }
     }
+    Ok(())
 }
 
 /// Lets a disk have what another one has.
@@ -379,11 +392,19 @@ fn is_of_one_run(source: &Element) -> bool {
 }
 
 /// Gives each port that the host talks to the guest through a socket of a path that is shorter than libvirt's own choice.
-pub fn place_ports(domain: &mut Element, socket: impl Fn(usize) -> PathBuf) {
+pub fn place_ports(domain: &mut Element, socket: impl Fn(usize) -> PathBuf) -> Result<()> {
     let is_ours = |device: &Element| device.name == "channel" && [AGENT, PORT].iter().any(|name| is_port(device, name));
     for (number, channel) in devices_of(domain).filter(|device| is_ours(device)).enumerate() {
-        channel.put(Element::new("source").with("mode", "bind").with("path", utf8(&socket(number))));
+        let path = socket(number);
+        let length = path.as_os_str().len();
+        if length > LONGEST_SOCKET {
+            return Err(Error::failed(format!("the path of a socket would be too long: `{}`", path.display()))
+                .cause(format!("it has {length} bytes, and {LONGEST_SOCKET} is the limit"))
+                .hint("a shorter name of the machine or a shorter SNAPTREE_STORE helps"));
+        }
+        channel.put(Element::new("source").with("mode", "bind").with("path", for_libvirt(&path)?));
     }
+    Ok(())
 }
 
 /// Lets the domain run under another accelerator than the one it was made for.
@@ -399,10 +420,6 @@ pub fn adapt(domain: &mut Element, domain_type: DomainType) {
 
 fn devices_of(domain: &mut Element) -> impl Iterator<Item = &mut Element> {
     domain.find_mut("devices").into_iter().flat_map(|devices| devices.children.iter_mut())
-}
-
-fn utf8(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -280,9 +280,9 @@ fn a_disk_with_another_file_keeps_what_is_not_about_the_file_before() {
            <target dev='vda' bus='virtio'/><serial>WD-1</serial></disk>",
     );
     let before = raw.clone();
-    give_file(&mut raw, &DiskFile { target: "vda".into(), file: "/a".into(), format: "raw".into() });
+    give_file(&mut raw, &DiskFile { target: "vda".into(), file: "/a".into(), format: "raw".into() }).unwrap();
     assert_eq!(raw, before, "it has that file");
-    give_file(&mut raw, &qcow2("vda", Path::new("/new")));
+    give_file(&mut raw, &qcow2("vda", Path::new("/new"))).unwrap();
     let expected = disk(
         "<disk type='file' device='disk'><driver name='qemu' type='qcow2' cache='none'/>
            <source file='/new' startupPolicy='optional'><seclabel model='dac' relabel='no'/></source>
@@ -300,7 +300,7 @@ fn a_disk_that_was_left_out_has_what_it_has_now() {
         "<disk type='file' device='disk'><driver type='raw'/><source file='/then'/><target dev='vdb' bus='sata'/></disk>",
     );
     let as_now = DiskChanges { files: Vec::new(), as_now: vec!["vdb".into(), "vdc".into()] };
-    change_disks(&mut then, &as_now, &domain(volume));
+    change_disks(&mut then, &as_now, &domain(volume)).unwrap();
     // Where it is plugged in is the machine's, as it was then.
     assert_eq!(then, domain(&volume.replace("virtio", "sata")));
 }
@@ -392,11 +392,24 @@ fn a_disk_stands_alone_when_its_chain_ends_at_once() {
 }
 
 #[test]
+fn a_machine_whose_name_leaves_no_room_for_sockets_has_them_in_the_store() {
+    let of = |name: &str, disk: &str| DomainSpec { name: name.to_string(), disk: disk.into(), ..spec() };
+    let paths =
+        |spec: &DomainSpec| build(spec, DomainType::Kvm).map(|domain| domain.to_string().matches("path='").count());
+    let long = "語".repeat(20);
+    assert_eq!(paths(&of(&"x".repeat(247), "/s/machines/m/disk")).unwrap(), 0);
+    assert_eq!(paths(&of(&long, "/s/machines/m/disk")).unwrap(), 2);
+    let deep = format!("/{}/machines/m/disk", "s".repeat(92));
+    let error = paths(&of(&long, &deep)).unwrap_err();
+    assert_eq!(error.causes, ["it has 108 bytes, and 107 is the limit"]);
+}
+
+#[test]
 fn the_ports_that_the_host_uses_can_have_sockets_elsewhere() {
     let mut domain = build(&spec(), DomainType::Kvm).unwrap();
     let own = "<channel type='unix'><target type='virtio' name='mine'/></channel>";
     domain.find_mut("devices").unwrap().children.push(Element::parse(own).unwrap());
-    place_ports(&mut domain, |port| PathBuf::from(format!("/s/{port}")));
+    place_ports(&mut domain, |port| PathBuf::from(format!("/s/{port}"))).unwrap();
     let channels: Vec<&Element> = domain.find("devices").unwrap().all("channel").collect();
     let path = |channel: &Element| channel.find("source").and_then(|it| it.get("path")).map(str::to_string);
     let paths: Vec<Option<String>> = channels.into_iter().map(path).collect();

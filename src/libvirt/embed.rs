@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::libvirt::raw;
-use crate::paths;
+use crate::paths::{self, for_libvirt};
 
 /// The directory below the root for the sockets of our ports.
 pub const SOCKETS: &str = "agent";
@@ -58,6 +58,7 @@ pub fn prepare(root: &Path) -> Result<()> {
         .cause(format!("it has {length} bytes, and sockets leave room for {LONGEST_ROOT}"))
         .hint("SNAPTREE_EMBED_ROOT chooses a shorter directory"));
     }
+    for_libvirt(root).map_err(|error| error.hint("SNAPTREE_EMBED_ROOT chooses another directory"))?;
     let failed = |cause| {
         Error::unavailable(format!("cannot prepare the root of libvirt's in-process driver, `{}`", root.display()))
             .cause(cause)

@@ -22,10 +22,11 @@ use crate::libvirt::stream_console::StreamConsole;
 use crate::libvirt::transport::Channel;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{
-    block_job, clone_devices, clone_xml, depends, domains, embed, fault, kvm, live, live_trial, live_xml, named,
+    block_job, clone_xml, depends, domains, embed, fault, kvm, left_behind, live, live_trial, live_xml, named,
     neighbours, overlay, power, process, qcow2, qemu_img, reaping, snapshot_xml, snapshots,
 };
 use crate::paths::Paths;
+use crate::shell;
 use crate::stop::Stop;
 
 const DEFAULT_EMULATOR: &str = "qemu-system-x86_64";
@@ -76,7 +77,7 @@ impl Libvirt {
     fn must_find(&self, name: &str) -> Result<VirtDomain> {
         self.find(name)?.ok_or_else(|| {
             Error::failed(format!("there is no domain `{name}`"))
-                .hint(format!("`virsh -c {} list --all` shows the domains", self.uri()))
+                .hint(format!("`virsh -c {} list --all` shows the domains", shell::word(&self.uri())))
         })
     }
 
@@ -129,7 +130,7 @@ impl Libvirt {
             None => vec![self.logs_of_user.clone()],
         };
         // Another host's or another user's log cannot be removed, and need not be.
-        directories.iter().for_each(|directory| remove_files(directory, |file| is_log_of(name, file)));
+        directories.iter().for_each(|directory| left_behind::remove_logs(directory, name));
     }
 }
 
@@ -239,7 +240,7 @@ impl Hypervisor for Libvirt {
     }
 
     fn delete_internal(&self, domain: &str, snapshot: &str) -> Result<()> {
-        snapshots::delete(&self.must_find(domain)?, domain, snapshot, 0)
+        snapshots::delete_internal(&self.must_find(domain)?, domain, snapshot)
     }
 
     fn put_snapshot(&self, domain: &str, document: &Document, parent: Option<&str>, current: bool) -> Result<()> {
@@ -269,7 +270,7 @@ impl Hypervisor for Libvirt {
     fn start_clone(&self, clone: &Clone) -> Result<()> {
         let mut domain = domain_xml::build_clone(clone, self.domain_type()?, Path::exists)?;
         if let Some(root) = embed::root_of(&self.uri) {
-            domain_xml::place_ports(&mut domain, |port| embed::socket(&root, &clone.uuid, port));
+            domain_xml::place_ports(&mut domain, |port| embed::socket(&root, &clone.uuid, port))?;
         }
         // Where nothing of QEMU's own may be in a domain, the RAM is left to libvirt.
         if clone.ram != Ram::Default {
@@ -410,7 +411,7 @@ impl Hypervisor for Libvirt {
             power::destroy(&domain, name)?;
             self.remove_log(name);
         }
-        remove_shared_memory(name);
+        left_behind::remove_shared_memory(name);
         Ok(())
     }
 
@@ -438,7 +439,7 @@ impl Hypervisor for Libvirt {
             stop.sleep(POLL);
         }
         self.remove_log(domain);
-        remove_shared_memory(domain);
+        left_behind::remove_shared_memory(domain);
         Ok(())
     }
 
@@ -481,30 +482,6 @@ impl Hypervisor for Libvirt {
 
     fn flatten(&self, image: &Path) -> Result<()> {
         qemu_img::flatten(image)
-    }
-}
-
-/// Removes the memory that a transient domain could share, which QEMU makes and does not remove.
-fn remove_shared_memory(name: &str) {
-    let prefix = clone_devices::shared_memory_prefix(name);
-    remove_files(Path::new("/dev/shm"), |file| file.starts_with(&prefix));
-}
-
-/// Says by its name whether a log is of a domain: of its QEMU, or of a program for one of its devices, which libvirt names
-/// as in `NAME-swtpm.log` and `NAME-fs0-virtiofsd.log`.
-fn is_log_of(domain: &str, file: &str) -> bool {
-    let rest = file.strip_prefix(domain).and_then(|rest| rest.strip_suffix(".log"));
-    let programs = ["-swtpm", "-virtiofsd", "-vhost-user-gpu"];
-    rest.is_some_and(|rest| {
-        rest.is_empty() || rest.starts_with('-') && programs.iter().any(|program| rest.ends_with(program))
-    })
-}
-
-fn remove_files(directory: &Path, is_meant: impl Fn(&str) -> bool) {
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(&is_meant) {
-            let _ = std::fs::remove_file(entry.path());
-        }
     }
 }
 

@@ -139,18 +139,6 @@ fn a_clone_runs_until_it_is_destroyed() {
 }
 
 #[test]
-fn logs_are_told_by_the_name_of_their_domain() {
-    for log in
-        ["m.build-1.log", "m.build-1-swtpm.log", "m.build-1-fs0-virtiofsd.log", "m.build-1-video0-vhost-user-gpu.log"]
-    {
-        assert!(is_log_of("m.build-1", log), "{log}");
-    }
-    for log in ["m.build-12.log", "m.build-1-2.log", "m.build-1", "m.log", "xm.build-1.log"] {
-        assert!(!is_log_of("m.build-1", log), "{log}");
-    }
-}
-
-#[test]
 fn a_missing_domain_is_told_with_a_hint() {
     let error = connected().snapshots("nope").unwrap_err();
     assert_eq!(error.message, "there is no domain `nope`");

@@ -84,7 +84,7 @@ fn write_in_two_parts(
     const ANY_DOWNTIME: u64 = 2_000_000;
     let parameters = json!({ "max-bandwidth": BANDWIDTH, "downtime-limit": DOWNTIME });
     execute(domain, "migrate-set-parameters", &parameters)?;
-    execute(domain, "migrate", &json!({ "uri": format!("file:{file}") }))?;
+    execute(domain, "migrate", &to_file(file))?;
     // At the first close of a file that was cut to nothing, as QEMU does when it opens it, ext4 finds places for all of its
     // blocks. This close comes before there are many, and QEMU's own finds the guest waiting for it.
     drop(std::fs::File::open(file));
@@ -119,13 +119,19 @@ fn migrate(domain: &VirtDomain, command: &str, file: &str, leaves_ram: bool, lim
     } else {
         execute(domain, "migrate-set-parameters", &json!({ "max-bandwidth": BANDWIDTH }))?;
     }
-    execute(domain, command, &json!({ "uri": format!("file:{file}") }))?;
+    execute(domain, command, &to_file(file))?;
     wait_for(domain, "completed", limit, || Ok(()))?;
     if leaves_ram {
         // What libvirt does later with this guest is to have all of it.
         capability(domain, IGNORE_SHARED, false)?;
     }
     Ok(())
+}
+
+/// Names a file for a guest's state. In a URI a part of its path could be taken for an offset.
+fn to_file(file: &str) -> Value {
+    let address = json!({ "transport": "file", "filename": file, "offset": 0 });
+    json!({ "channels": [{ "channel-type": "main", "addr": address }] })
 }
 
 fn capability(domain: &VirtDomain, name: &str, state: bool) -> Result<()> {

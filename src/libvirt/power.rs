@@ -8,10 +8,11 @@ use virt::error::{Error as VirtError, ErrorNumber};
 use virt::stream::Stream;
 use virt::sys;
 
-use crate::error::{Error, Result};
+use crate::error::{Because, Result};
 use crate::hypervisor::{DiskChanges, DiskFile, Document, Ram, Start};
 use crate::libvirt::xml::Element;
 use crate::libvirt::{domain_xml, domains, fault, live_xml, raw};
+use crate::{paths, shell};
 
 /// Starts a domain that is shut off.
 pub fn start(domain: &VirtDomain, name: &str, start: Start) -> Result<()> {
@@ -26,7 +27,7 @@ pub fn attach(domain: &VirtDomain, name: &str, document: &Document, disk: &DiskF
     let mut described = domain_xml::parse(document)?;
     domain_xml::clean(&mut described);
     let mut element = domain_xml::find_disk(&described, target).cloned().ok_or_else(|| domain_xml::no_disk(target))?;
-    domain_xml::give_file(&mut element, disk);
+    domain_xml::give_file(&mut element, disk)?;
     // What the domain starts with now may be plugged in there.
     element.remove(&["address"]);
     let attached = domain.attach_device_flags(&element.to_string(), sys::VIR_DOMAIN_AFFECT_LIVE);
@@ -64,7 +65,8 @@ pub fn save(domain: &VirtDomain, name: &str, file: &Path) -> Result<()> {
     raw::save(domain, &path(file)?).map_err(failed).map_err(|error| {
         // QEMU lets a guest that was saved while it was paused be saved again only after it ran.
         if error.causes.iter().any(|cause| cause.contains("paused due to previous migration")) {
-            return error.hint(format!("`virsh resume '{name}'`, then `virsh suspend '{name}'`"));
+            let name = shell::last(name);
+            return error.hint(format!("let it run for a moment: `virsh resume {name}`, then `virsh suspend {name}`"));
         }
         error
     })
@@ -84,7 +86,7 @@ pub fn restore(connect: &Connect, file: &Path, disks: &DiskChanges, paused: bool
         // It was transient, and is started anew.
         _ => Element::default(),
     };
-    domain_xml::change_disks(&mut domain, disks, &now);
+    domain_xml::change_disks(&mut domain, disks, &now)?;
     if live_xml::forget(&mut domain) {
         // The file may be gone, and what was saved fits RAM of that name wherever it is.
         live_xml::place(&mut domain, &Ram::Anonymous, false);
@@ -128,9 +130,7 @@ pub fn flags<const N: usize>(flags: [(bool, u32); N]) -> u32 {
 
 /// Returns a path as libvirt takes it.
 pub fn path(file: &Path) -> Result<String> {
-    let absolute = std::path::absolute(file).ok();
-    let text = absolute.as_deref().and_then(Path::to_str).map(str::to_string);
-    text.ok_or_else(|| {
-        Error::failed(format!("libvirt cannot take the path `{}`", file.display())).cause("it is not UTF-8")
-    })
+    let absolute =
+        std::path::absolute(file).because(|| format!("libvirt cannot take the path `{}`", file.display()))?;
+    paths::for_libvirt(&absolute).map(str::to_string)
 }

@@ -140,7 +140,7 @@ fn extension(head: &[u8], end: usize, wanted: u32) -> Option<&[u8]> {
     None
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_be_bytes)
 }
 

@@ -72,10 +72,18 @@ pub fn backing_chain(image: &Image) -> Result<Vec<Image>> {
         format: String,
     }
     let failed = || format!("cannot read the backing chain of `{}`", image.file.display());
+    let file = std::path::absolute(&image.file).because(failed)?;
     let arguments = ["info", "-U", "--backing-chain", "--output=json", "-f", &image.format].map(OsStr::new);
-    let json = run(&[&arguments[..], &[image.file.as_os_str()]].concat(), &failed)?;
+    let json = run(&[&arguments[..], &[file.as_os_str()]].concat(), &failed)?;
     let chain: Vec<Info> = serde_json::from_slice(&json).because(failed)?;
     Ok(chain.into_iter().skip(1).map(|info| Image::new(info.filename, info.format)).collect())
+}
+
+/// Fails when somebody writes to an image.
+pub fn unused(image: &Path) -> Result<()> {
+    let failed = || format!("cannot change the image `{}`", image.display());
+    let image = std::path::absolute(image).because(failed)?;
+    run(&[&["info", "-f", "qcow2"].map(OsStr::new)[..], &[image.as_os_str()]].concat(), &failed).map(drop)
 }
 
 fn restrict(image: &Path, failed: &impl Fn() -> String) -> Result<()> {

@@ -18,8 +18,10 @@ pub fn log_to(file: &Path) {
     if std::env::var_os(VARIABLE).is_some() {
         return;
     }
-    let mut value = std::ffi::OsString::from("3:file:");
-    value.push(file);
+    // A space would end the path, so libvirt opens the file by its number. It is held open as long as this process lives.
+    let opened = File::options().create(true).append(true).open(file);
+    let Ok(number) = opened.map(std::os::fd::IntoRawFd::into_raw_fd) else { return };
+    let value = format!("3:file:/proc/{}/fd/{number}", std::process::id());
     // SAFETY: connecting is among the first things a run does, before it starts threads that read the environment by
     // other means than the standard library, which locks it.
     unsafe { std::env::set_var(VARIABLE, value) };

@@ -9,6 +9,7 @@ use crate::hypervisor::{
 };
 use crate::libvirt::xml::Element;
 use crate::libvirt::{domain_facts, domain_xml, metadata_xml};
+use crate::paths::for_libvirt;
 
 /// Where the metadata names the files of a guest that had its RAM in one, and the layer that it was running on: a
 /// snapshot that somebody else takes later may inherit them, and does not have that layer.
@@ -25,14 +26,15 @@ pub fn build(spec: &SnapshotSpec, name: &str, uuid: &str) -> Result<Element> {
     domain_xml::replace_disks(&mut domain, &layers)?;
     let mut metadata = spec.metadata.clone();
     if let (Memory::Mapped(mapped), Some(layer)) = (&spec.memory, layers.first()) {
-        let files = [(RAM, &mapped.ram), (DEVICES, &mapped.devices), (LAYER, &layer.file)];
-        metadata.attributes.extend(files.map(|(name, file)| (name.to_string(), file.to_string_lossy().into_owned())));
+        for (name, file) in [(RAM, &mapped.ram), (DEVICES, &mapped.devices), (LAYER, &layer.file)] {
+            metadata.attributes.insert(name.to_string(), for_libvirt(file)?.to_string());
+        }
     }
     metadata_xml::put(&mut domain, &metadata)?;
     let (memory, state) = (Element::new("memory"), Element::new("state"));
     let (memory, state) = match &spec.memory {
         Memory::External(image) => {
-            (memory.with("snapshot", "external").with("file", image.to_string_lossy()), state.text("running"))
+            (memory.with("snapshot", "external").with("file", for_libvirt(image)?), state.text("running"))
         }
         Memory::No | Memory::Internal | Memory::Mapped(_) => (memory.with("snapshot", "no"), state.text("shutoff")),
     };
@@ -41,8 +43,8 @@ pub fn build(spec: &SnapshotSpec, name: &str, uuid: &str) -> Result<Element> {
         |target: &str| spec.disks.iter().find(|disk| disk.target == target).map(|disk| disk.overlay.as_path());
     let disks = list_disks(&domain, |disk| match overlay(disk.get("name").unwrap_or_default()) {
         Some(overlay) => external(disk, Some(overlay)),
-        None => disk.with("snapshot", "no"),
-    });
+        None => Ok(disk.with("snapshot", "no")),
+    })?;
     Ok(begin(&spec.name, &spec.comment)
         .child(state)
         .children(spec.parent.as_deref().map(parent_element))
@@ -61,7 +63,7 @@ pub fn build_request(request: &SnapshotRequest, domain: &Element) -> Result<Elem
     let is_active = domain.get("id").is_some();
     let memory = Element::new("memory");
     let memory = match (&request.memory, request.kind) {
-        (Some(file), _) => memory.with("snapshot", "external").with("file", file.to_string_lossy()),
+        (Some(file), _) => memory.with("snapshot", "external").with("file", for_libvirt(file)?),
         // Of a domain that is shut off there is none, and libvirt refuses to be asked for it.
         (None, SnapshotKind::Internal) if is_active && !request.flags.disk_only => memory.with("snapshot", "internal"),
         (None, _) => memory.with("snapshot", "no"),
@@ -69,11 +71,11 @@ pub fn build_request(request: &SnapshotRequest, domain: &Element) -> Result<Elem
     let disks = list_disks(domain, |disk| {
         let asked = request.disks.iter().find(|(target, _)| Some(target.as_str()) == disk.get("name"));
         match (asked, request.kind) {
-            (None, _) => disk.with("snapshot", "no"),
-            (Some(_), SnapshotKind::Internal) => disk.with("snapshot", "internal"),
+            (None, _) => Ok(disk.with("snapshot", "no")),
+            (Some(_), SnapshotKind::Internal) => Ok(disk.with("snapshot", "internal")),
             (Some((_, overlay)), SnapshotKind::External) => external(disk, overlay.as_deref()),
         }
-    });
+    })?;
     Ok(begin(&request.name, &request.comment).child(memory).child(disks))
 }
 
@@ -110,6 +112,16 @@ pub fn comment(document: &Document, comment: &str) -> Result<Element> {
     Ok(snapshot)
 }
 
+/// Lists the images in which an internal snapshot is: its disks, and the variables of its firmware.
+pub fn images(document: &Document) -> Result<Vec<PathBuf>> {
+    let snapshot = read(document)?;
+    let nvram = domain_xml::parse(document).ok().and_then(|domain| {
+        let nvram = domain.find("os")?.find("nvram")?.clone();
+        (nvram.get("format") == Some("qcow2")).then(|| PathBuf::from(nvram.text))
+    });
+    Ok(snapshot.layers().into_iter().map(|layer| layer.file).chain(nvram).collect())
+}
+
 fn begin(name: &str, comment: &str) -> Element {
     let description = (!comment.is_empty()).then(|| Element::new("description").text(comment));
     Element::new("domainsnapshot").child(Element::new("name").text(name)).children(description)
@@ -120,8 +132,9 @@ fn parent_element(name: &str) -> Element {
 }
 
 /// Lists every disk of the domain, for libvirt would snapshot one that is not listed.
-fn list_disks(domain: &Element, state: impl Fn(Element) -> Element) -> Element {
-    Element::new("disks").children(targets(domain).map(|target| state(Element::new("disk").with("name", target))))
+fn list_disks(domain: &Element, state: impl Fn(Element) -> Result<Element>) -> Result<Element> {
+    let states = targets(domain).map(|target| state(Element::new("disk").with("name", target)));
+    Ok(Element::new("disks").children(states.collect::<Result<Vec<_>>>()?))
 }
 
 fn targets(domain: &Element) -> impl Iterator<Item = &str> {
@@ -130,12 +143,13 @@ fn targets(domain: &Element) -> impl Iterator<Item = &str> {
 }
 
 /// Without an overlay libvirt chooses one.
-fn external(disk: Element, overlay: Option<&Path>) -> Element {
-    let source = overlay.map(|overlay| Element::new("source").with("file", overlay.to_string_lossy()));
-    disk.with("snapshot", "external")
+fn external(disk: Element, overlay: Option<&Path>) -> Result<Element> {
+    let path = overlay.map(for_libvirt).transpose()?;
+    Ok(disk
+        .with("snapshot", "external")
         .with("type", "file")
         .child(Element::new("driver").with("type", "qcow2"))
-        .children(source)
+        .children(path.map(|path| Element::new("source").with("file", path))))
 }
 
 fn parse(document: &Document) -> Result<Element> {

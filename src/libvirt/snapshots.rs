@@ -2,8 +2,9 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
 use virt::connect::Connect;
 use virt::domain::Domain as VirtDomain;
 use virt::domain_snapshot::DomainSnapshot;
@@ -16,7 +17,9 @@ use crate::hypervisor::{
 };
 use crate::libvirt::power::flags;
 use crate::libvirt::xml::Element;
-use crate::libvirt::{domain_facts, domain_xml, domains, fault, save_image, snapshot_xml};
+use crate::libvirt::{
+    domain_facts, domain_xml, domains, fault, internal, monitor, overlay, power, save_image, snapshot_xml,
+};
 
 /// Lists the snapshots.
 pub fn list(domain: &VirtDomain, name: &str) -> Result<Vec<Snapshot>> {
@@ -66,15 +69,17 @@ pub fn create(
 ) -> Result<()> {
     let failed = |error| fault::failed(format!("cannot take the snapshot `{}` of `{name}`", request.name), &error);
     let document = Document(domain.xml_desc(0).map_err(failed)?);
-    let xml = snapshot_xml::build_request(request, &domain_xml::parse(&document)?)?.to_string();
+    let described = domain_xml::parse(&document)?;
+    let xml = snapshot_xml::build_request(request, &described)?.to_string();
     let SnapshotFlags { disk_only, atomic, quiesce, halt, live, reuse_external } = request.flags;
+    let made = if reuse_external { Made::default() } else { Made::for_commas(request, &described)? };
     let flags = flags([
         (disk_only, sys::VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY),
         (atomic, sys::VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC),
         (quiesce, sys::VIR_DOMAIN_SNAPSHOT_CREATE_QUIESCE),
         (halt, sys::VIR_DOMAIN_SNAPSHOT_CREATE_HALT),
         (live, sys::VIR_DOMAIN_SNAPSHOT_CREATE_LIVE),
-        (reuse_external, sys::VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT),
+        (reuse_external || !made.0.is_empty(), sys::VIR_DOMAIN_SNAPSHOT_CREATE_REUSE_EXT),
         (validate, sys::VIR_DOMAIN_SNAPSHOT_CREATE_VALIDATE),
     ]);
     // A transient one has no settings beyond this run.
@@ -85,6 +90,7 @@ pub fn create(
         _ => None,
     };
     domain.create_snapshot_xml(&xml, flags).map_err(failed)?;
+    made.keep();
     if !reuse_external {
         request.disks.iter().filter_map(|(_, overlay)| overlay.as_deref()).for_each(restrict);
     }
@@ -110,7 +116,7 @@ fn keep_settings(
         let file = files.iter().find(|file| file.target == target);
         if let (Some(old), Some(file)) = (domain_xml::find_disk(before, target), file) {
             let mut kept = old.clone();
-            domain_xml::give_file(&mut kept, file);
+            domain_xml::give_file(&mut kept, file)?;
             // What libvirt knows of the chain belongs to the new file.
             kept.children.extend(disk.find("backingStore").cloned());
             *disk = kept;
@@ -122,6 +128,45 @@ fn keep_settings(
         domains::define(connect, name, &wanted.to_string())?;
     }
     Ok(())
+}
+
+/// Overlays that were made for libvirt, removed on drop.
+#[derive(Default)]
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    /// Makes all overlays of a domain that is shut off when one has a comma in its path: libvirt writes it twice there,
+    /// and so makes another file than the one that it names.
+    fn for_commas(request: &SnapshotRequest, domain: &Element) -> Result<Self> {
+        let mut made = Self::default();
+        let overlays = || request.disks.iter().filter_map(|(target, overlay)| Some((target, overlay.as_deref()?)));
+        let is_active = domain.get("id").is_some();
+        if is_active || !overlays().any(|(_, overlay)| overlay.as_os_str().as_encoded_bytes().contains(&b',')) {
+            return Ok(made);
+        }
+        let disks = domain_facts::disks(domain);
+        for (target, overlay) in overlays() {
+            let disk = disks.iter().find(|disk| disk.target == *target);
+            let Some(image) = disk.and_then(Disk::image) else { continue };
+            made.0.push(overlay.to_path_buf());
+            overlay::create(overlay, &image)?;
+        }
+        Ok(made)
+    }
+
+    /// Leaves them to the domain.
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for overlay in &self.0 {
+            // It may never have been made.
+            let _ = fs::remove_file(overlay);
+        }
+    }
 }
 
 /// Takes an overlay from everybody's eyes: libvirt leaves the ones of a domain that is shut off readable.
@@ -184,13 +229,54 @@ pub fn revert(domain: &VirtDomain, name: &str, snapshot: &str, flags_wanted: Rev
         (force, sys::VIR_DOMAIN_SNAPSHOT_REVERT_FORCE),
         (reset_nvram, sys::VIR_DOMAIN_SNAPSHOT_REVERT_RESET_NVRAM),
     ]);
-    find(domain, snapshot).and_then(|found| found.revert(flags)).map_err(failed)
+    let found = find(domain, snapshot).map_err(failed)?;
+    let held = snapshot_xml::images(&described(&found).map_err(failed)?)?;
+    let mut misread = Vec::new();
+    for image in held {
+        if internal::is_misread(&image, snapshot)? {
+            misread.push(image);
+        }
+    }
+    if !misread.is_empty() {
+        // libvirt would stop it too, to start QEMU anew.
+        power::destroy(domain, name)?;
+        misread.iter().try_for_each(|image| internal::give_way(image, snapshot))?;
+    }
+    found.revert(flags).map_err(failed)
+}
+
+/// Deletes an internal snapshot with what it holds.
+pub fn delete_internal(domain: &VirtDomain, name: &str, snapshot: &str) -> Result<()> {
+    // libvirt makes the name of a job of it, which QEMU does not take from everybody.
+    let is_taken = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if snapshot.chars().all(is_taken) || !domain.is_active().unwrap_or(false) {
+        return delete(domain, name, snapshot, 0);
+    }
+    let failed = |error| fault::failed(format!("cannot remove the snapshot `{snapshot}` of `{name}`"), &error);
+    let found = find(domain, snapshot).map_err(failed)?;
+    let images = snapshot_xml::images(&described(&found).map_err(failed)?)?;
+    let blocks = monitor::execute(domain, "query-block", &json!({}))?;
+    for inserted in blocks.as_array().into_iter().flatten().map(|block| &block["inserted"]) {
+        let image = &inserted["image"];
+        let is_meant =
+            image["filename"].as_str().is_some_and(|file| images.iter().any(|image| image == Path::new(file)));
+        let holds = |held: &Vec<Value>| held.iter().any(|held| held["name"] == snapshot);
+        if is_meant && image["snapshots"].as_array().is_some_and(holds) {
+            let of = json!({ "device": inserted["node-name"], "name": snapshot });
+            monitor::execute(domain, "blockdev-snapshot-delete-internal-sync", &of)?;
+        }
+    }
+    delete(domain, name, snapshot, sys::VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY)
 }
 
 /// Deletes a snapshot, by these flags.
 pub fn delete(domain: &VirtDomain, name: &str, snapshot: &str, flags: u32) -> Result<()> {
     let failed = |error| fault::failed(format!("cannot remove the snapshot `{snapshot}` of `{name}`"), &error);
     find(domain, snapshot).and_then(|found| found.delete(flags)).map_err(failed)
+}
+
+fn described(snapshot: &DomainSnapshot) -> Result<Document, VirtError> {
+    snapshot.xml_desc(sys::VIR_DOMAIN_SNAPSHOT_XML_SECURE).map(Document)
 }
 
 fn find(domain: &VirtDomain, snapshot: &str) -> Result<DomainSnapshot, VirtError> {

@@ -51,7 +51,7 @@ pub fn add_methods<M: UserDataMethods<Snapshot>>(methods: &mut M) {
                     .hint("snapshot:branches { name = function(guest) ... end }")
                     .into());
             };
-            let name = SnapshotName::new(name.to_string_lossy())?;
+            let name = SnapshotName::new(&*name.to_str()?)?;
             let step = step_of(&name, step)?;
             branches.push(Branch { wanted: Arc::new(Wanted::new(name)), step, keep_failed: None, resume: true });
         }

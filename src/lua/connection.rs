@@ -85,7 +85,7 @@ pub fn table(lua: &Lua, connections: Arc<Connections>) -> mlua::Result<Table> {
 /// Opens a machine that has to exist.
 pub async fn open(context: &Arc<Context>, function: &str, name: Value) -> Result<Domain> {
     let name = string_argument(function, "the name", &name, &format!("{function}(\"kvm_debian12\")"))?;
-    let name = MachineName::new(name)?;
+    let name = MachineName::existing(name)?;
     if context.control.is_partial() && context.machines().contains(&name) {
         return Ok(Domain::declared(Arc::clone(context), name));
     }

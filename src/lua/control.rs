@@ -202,7 +202,7 @@ impl Planned {
         }
         let needed = self.needed(only);
         let place = |connection: &str, machine: &str, name: &str| {
-            Some((connection.to_string(), MachineName::new(machine).ok()?, SnapshotName::new(name).ok()?))
+            Some((connection.to_string(), MachineName::existing(machine).ok()?, SnapshotName::existing(name).ok()?))
         };
         self.plan.retain(|machine, node| {
             place(&machine.connection, &machine.machine, &node.name).is_some_and(|place| needed.contains(&place))
@@ -217,8 +217,8 @@ impl Planned {
             for node in machine.nodes.iter().filter(|node| is_wanted(&node.name)) {
                 let mut next = Some(node);
                 while let Some(node) = next {
-                    let names = MachineName::new(machine.machine.as_str())
-                        .and_then(|machine| Ok((machine, SnapshotName::new(node.name.as_str())?)));
+                    let names = MachineName::existing(machine.machine.as_str())
+                        .and_then(|machine| Ok((machine, SnapshotName::existing(node.name.as_str())?)));
                     let Ok((of, name)) = names else { break };
                     if !needed.insert((machine.connection.clone(), of, name)) {
                         break;

@@ -1,5 +1,7 @@
 //! `host`: what a script reads of the host, so that it can be named when it changed.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,7 +52,8 @@ fn env(_: &Lua, (name, default): (String, Value)) -> mlua::Result<String> {
 /// `host.glob(pattern)` lists the files that match, in the order of their names; `*` stands for any text without `/`.
 fn glob(lua: &Lua, pattern: String) -> mlua::Result<Table> {
     let paths = matching(&pattern)?;
-    lua.create_sequence_from(paths.iter().map(|path| path.to_string_lossy().into_owned()))
+    let paths = paths.iter().map(|path| lua.create_string(path.as_os_str().as_bytes()));
+    lua.create_sequence_from(paths.collect::<mlua::Result<Vec<_>>>()?)
 }
 
 fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
@@ -77,9 +80,12 @@ fn entries(directory: &Path, pattern: &str) -> Vec<PathBuf> {
     }
     let readable = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     let Ok(read) = std::fs::read_dir(readable) else { return Vec::new() };
-    let names = read.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names = read.flatten().map(|entry| entry.file_name());
     // As in a shell, a hidden file is only found by a pattern that begins with a dot.
-    let is_meant = |name: &String| (!name.starts_with('.') || pattern.starts_with('.')) && matches(pattern, name);
+    let is_meant = |name: &OsString| {
+        let name = name.to_string_lossy();
+        (!name.starts_with('.') || pattern.starts_with('.')) && matches(pattern, &name)
+    };
     names.filter(is_meant).map(|name| directory.join(name)).collect()
 }
 

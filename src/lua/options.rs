@@ -1,6 +1,8 @@
 //! Option tables: every key is known, every value has the right type, and a wrong one says what would be right.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -282,7 +284,9 @@ impl Part {
         match value {
             Value::Boolean(false) => Some(Self::No),
             Value::Boolean(true) => Some(Self::Yes),
-            Value::String(file) if !file.as_bytes().is_empty() => Some(Self::File(file.to_string_lossy().into())),
+            Value::String(file) if !file.as_bytes().is_empty() => {
+                Some(Self::File(OsString::from_vec(file.as_bytes().to_vec()).into()))
+            }
             _ => None,
         }
     }

@@ -65,7 +65,7 @@ impl Snapshot {
 
     /// Finds what stands for a node that need not be there.
     pub fn recalled(domain: &Domain, name: &str) -> Option<Self> {
-        let name = SnapshotName::new(name).ok()?;
+        let name = SnapshotName::existing(name).ok()?;
         let origin = domain.context.control.remembered(&domain.context.place(&domain.name, &name))?;
         Some(Self { domain: domain.clone(), name, origin })
     }
@@ -181,7 +181,7 @@ impl UserData for Snapshot {
         fields.add_field_method_get("machine", |_, this| Ok(this.domain.clone()));
         fields.add_field_method_get("parent", |_, this| {
             this.look(None, |_, node| {
-                let parent = node.snapshot.parent.as_ref().map(SnapshotName::new).transpose()?;
+                let parent = node.snapshot.parent.as_ref().map(SnapshotName::existing).transpose()?;
                 Ok(parent.map(|parent| Self::found(&this.domain, parent)))
             })
         });

@@ -62,13 +62,13 @@ fn name_of(node: &Node) -> String {
 }
 
 fn one(domain: &Domain, node: Option<&Node>) -> mlua::Result<Option<Snapshot>> {
-    let name = node.map(|node| SnapshotName::new(node.name())).transpose()?;
+    let name = node.map(|node| SnapshotName::existing(node.name())).transpose()?;
     Ok(name.map(|name| Snapshot::found(domain, name)))
 }
 
 /// Makes snapshots of names. One that snaptree would refuse can still be somebody's; it is left to virsh.
 pub fn found(domain: &Domain, names: Vec<String>) -> Vec<Snapshot> {
-    let names = names.into_iter().filter_map(|name| SnapshotName::new(name).ok());
+    let names = names.into_iter().filter_map(|name| SnapshotName::existing(name).ok());
     names.map(|name| Snapshot::found(domain, name)).collect()
 }
 
@@ -101,7 +101,7 @@ fn filter(domain: &Domain, options: &Options) -> Result<Filter> {
 fn from(domain: &Domain, options: &Options) -> Result<Option<SnapshotName>> {
     match options.get("from") {
         None => Ok(None),
-        Some(Value::String(name)) => SnapshotName::new(name.to_string_lossy()).map(Some),
+        Some(Value::String(name)) => SnapshotName::existing(name.to_string_lossy()).map(Some),
         Some(value) => match Snapshot::of(&value) {
             Some(snapshot) if snapshot.domain.is(domain) => Ok(Some(snapshot.name)),
             Some(snapshot) => Err(Error::failed(format!(

@@ -19,6 +19,7 @@ use super::store::seal;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{DiskFile, DiskState, Document, Memory, Snapshot, SnapshotKind, SnapshotSpec};
 use crate::name::{MachineName, SnapshotName, SnapshotPath};
+use crate::shell;
 
 /// What tells a snapshot that no script made from every other one.
 #[derive(Serialize)]
@@ -59,7 +60,7 @@ impl Engine {
 
     /// Says what a clone of a snapshot is made from.
     pub(super) fn origin(&self, machine: &Machine, node: &Node) -> Result<Origin> {
-        let (name, document) = (SnapshotName::new(node.name())?, node.snapshot.document.clone());
+        let (name, document) = (SnapshotName::existing(node.name())?, node.snapshot.document.clone());
         Ok(Origin { name, document, layers: self.base(machine, node)?, ram: node.ram() })
     }
 
@@ -97,7 +98,7 @@ impl Engine {
             "take it out of the machine's `extra_xml`".to_string()
         } else {
             let then = if is_snapshot { ", then take another snapshot" } else { "" };
-            format!("only one domain can have that: take it out with `virsh edit '{name}'`{then}")
+            format!("only one domain can have that: take it out with `virsh edit {}`{then}", shell::last(name))
         };
         Err(cannot().cause(obstacle).hint(hint))
     }

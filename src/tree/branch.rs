@@ -125,7 +125,7 @@ impl Engine {
         }
         let node = NodeId {
             machine: parent.machine.clone(),
-            name: SnapshotName::new(candidate.node.name())?,
+            name: SnapshotName::existing(candidate.node.name())?,
             key: candidate.session.journal().key(&parent.key),
             build: candidate.node.build(),
         };

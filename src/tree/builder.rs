@@ -116,7 +116,7 @@ impl Builder {
         let Beginning { ram, from, keeps, fits } = engine.beginning(machine, origin, node, purpose, live)?;
         let running = Running {
             hypervisor: Arc::clone(&engine.hypervisor),
-            domain: format!("{}.{}-{}", machine.name, purpose.word(), engine.store.new_id()?),
+            domain: machine.name.of_clone(purpose.word(), &engine.store.new_id()?),
             fits,
             disks: Mutex::new(Some(Disks { made: keeps.files(), ..Disks::default() })),
             keeps,

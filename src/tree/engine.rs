@@ -13,7 +13,7 @@ use super::node::{Node, machine_directory};
 use super::session::Session;
 use super::store::{Store, is_directory_of};
 use crate::error::{Error, Result};
-use crate::hypervisor::{Disk, DomainDetails, Hypervisor};
+use crate::hypervisor::{Disk, Domain, DomainDetails, Hypervisor};
 use crate::name::{MachineName, SnapshotName};
 use crate::stop::Interrupt;
 
@@ -212,18 +212,21 @@ impl Engine {
         Ok(changed)
     }
 
-    /// Lists the names of all domains that can be machines, in order.
+    /// Lists the names of all domains, in order.
     pub fn names(&self) -> Result<Vec<MachineName>> {
-        // A name that snaptree would refuse can still be somebody's domain; it is left to virsh.
-        let domains = self.hypervisor.domains()?.into_iter().filter_map(|domain| MachineName::new(domain.name).ok());
-        let mut names: Vec<MachineName> = domains.collect();
-        names.sort_by_key(|name| super::view::order(name.as_str()));
-        Ok(names)
+        self.names_of(|_| true)
     }
 
     /// Lists the names of all domains that are nobody's clones, in order.
     pub fn names_of_machines(&self) -> Result<Vec<MachineName>> {
-        Ok(self.names()?.into_iter().filter(|name| super::store::maker(name.as_str()).is_none()).collect())
+        self.names_of(|domain| domain.is_persistent || super::store::maker(&domain.name).is_none())
+    }
+
+    pub(super) fn names_of(&self, is_meant: impl Fn(&Domain) -> bool) -> Result<Vec<MachineName>> {
+        let domains = self.hypervisor.domains()?.into_iter().filter(is_meant);
+        let mut names = domains.map(|domain| MachineName::existing(domain.name)).collect::<Result<Vec<_>>>()?;
+        names.sort_by_key(|name| super::view::order(name.as_str()));
+        Ok(names)
     }
 
     /// Returns a machine that has to exist, as it is now.

@@ -18,6 +18,7 @@ use super::operation::Bytes;
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{DiskFile, Document, Image};
 use crate::name::{MachineName, SnapshotName, SnapshotPath};
+use crate::shell;
 
 /// What is left of the last step that failed on a branch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -137,7 +138,7 @@ impl Machine {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None if all.is_empty() => error
                     .hint("a branch whose step failed is kept until it is built; `run --on-error clean` keeps none"),
-                None => error.hint(format!("`snaptree info {}` lists what failed", self.name)),
+                None => error.hint(format!("`snaptree info {}` lists what failed", shell::last(&self.name))),
             }
         })
     }

@@ -158,7 +158,7 @@ impl Engine {
     ) -> Result<MappedMemory> {
         let (ram, devices) = (self.new_file(machine, name, "ram")?, self.new_file(machine, name, "devices")?);
         let nvram = self.new_file(machine, name, NVRAM)?;
-        let domain = format!("{}.{}-{}", machine.name, Purpose::Fork.word(), self.store.new_id()?);
+        let domain = machine.name.of_clone(Purpose::Fork.word(), &self.store.new_id()?);
         let mut disks = BTreeMap::new();
         for layer in layers {
             let overlay = self.new_file(machine, name, "qcow2")?;
@@ -192,7 +192,7 @@ impl Engine {
         let details = self.hypervisor.domain(name.as_str())?;
         let mark = details.and_then(|details| CloneMark::read(&details.metadata?));
         let machine = match &mark {
-            Some(mark) => MachineName::new(mark.machine.clone())?,
+            Some(mark) => MachineName::existing(mark.machine.clone())?,
             None => name.clone(),
         };
         let machine = self.existing_now(&machine)?;

@@ -9,6 +9,7 @@ use super::state::State;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Disk, SnapshotKind, Source, Version};
 use crate::name::SnapshotName;
+use crate::shell;
 
 /// The first libvirt that takes external snapshots by `VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE`.
 const REDEFINES: Version = Version::new(5, 1, 0);
@@ -30,10 +31,10 @@ pub fn managed_save(machine: &Machine) -> Result<()> {
     if !machine.details.has_managed_save {
         return Ok(());
     }
-    let name = &machine.name;
+    let (name, word) = (&machine.name, shell::last(&machine.name));
     Err(Error::failed(format!("the RAM of `{name}` was put to disk by a managed save"))
         .cause("its disks must not change until it is started again")
-        .hint(format!("`virsh start '{name}'` resumes it, `virsh managedsave-remove '{name}'` gives its RAM up")))
+        .hint(format!("`virsh start {word}` resumes it, `virsh managedsave-remove {word}` gives its RAM up")))
 }
 
 /// Refuses to stop a domain that would be gone then.
@@ -42,9 +43,10 @@ fn persistent(machine: &Machine, cannot: impl Fn() -> Error) -> Result<()> {
         return Ok(());
     }
     let name = &machine.name;
-    Err(cannot()
-        .cause(format!("`{name}` is transient, and gone once it is stopped"))
-        .hint(format!("`virsh define` makes it persistent: virsh dumpxml '{name}' > x.xml; virsh define x.xml")))
+    Err(cannot().cause(format!("`{name}` is transient, and gone once it is stopped")).hint(format!(
+        "`virsh define` makes it persistent: virsh dumpxml {} > x.xml; virsh define x.xml",
+        shell::last(name)
+    )))
 }
 
 /// Refuses to change disks that libvirt works on.
@@ -55,7 +57,7 @@ fn block_jobs(machine: &Machine, cannot: impl Fn() -> Error) -> Result<()> {
 }
 
 fn end_block_job(machine: &Machine, target: &str) -> String {
-    format!("`virsh blockjob '{}' {target}` shows it, with `--abort` it ends", machine.name)
+    format!("`virsh blockjob {} {target}` shows it, with `--abort` it ends", shell::word(machine.name.as_str()))
 }
 
 /// Refuses what a revert cannot do.
@@ -77,9 +79,10 @@ pub fn revert(engine: &Engine, machine: &Machine, node: &Node) -> Result<()> {
         return Err(cannot().cause(format!("disk `{target}`: {why}")));
     }
     if let Some(missing) = snapshot.missing_file() {
-        return Err(cannot()
-            .cause(missing)
-            .hint(format!("`snaptree delete '{name}/{}'` removes what is left of it", node.name())));
+        return Err(cannot().cause(missing).hint(format!(
+            "`snaptree delete {}` removes what is left of it",
+            shell::last(format!("{name}/{}", node.name()))
+        )));
     }
     let present = machine.written_disks();
     for disk in snapshot.left_out() {
@@ -198,8 +201,10 @@ pub fn disk(machine: &Machine, disk: &Disk, kind: SnapshotKind) -> Result<()> {
             format!("leave it out: `--diskspec {target},snapshot=no`, in Lua `disks = {{ {target} = false }}`");
         return Err(cannot(&why).hint(match &disk.source {
             Source::Volume { pool, volume } => format!(
-                "`virsh vol-path --pool '{pool}' '{volume}'` tells its file, `virsh edit '{name}'` puts that in its \
-                 place; or {leave_out}"
+                "`virsh vol-path --pool={} {}` tells its file, `virsh edit {}` puts that in its place; or {leave_out}",
+                shell::word(pool),
+                shell::last(volume),
+                shell::last(name)
             ),
             _ if disk.has_block_job => end_block_job(machine, target),
             _ => leave_out,
@@ -239,15 +244,12 @@ pub fn copy(machine: &Machine) -> Result<()> {
 
 /// Refuses a name that QEMU cannot give to an internal snapshot of a running guest.
 pub fn internal_name(machine: &Machine, name: &SnapshotName) -> Result<()> {
-    let is_id = |name: &str| {
-        name.starts_with(|first: char| first.is_ascii_alphabetic())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
-    };
-    if !machine.is_active() || is_id(name.as_str()) {
+    let is_taken = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if !machine.is_active() || name.as_str().chars().all(is_taken) {
         return Ok(());
     }
     Err(Error::failed(format!("an internal snapshot of a running guest cannot be named `{name}`"))
-        .cause("QEMU takes letters of ASCII, digits, `-`, `.` and `_`, a letter first")
+        .cause("QEMU takes letters of ASCII, digits, `-`, `.` and `_`")
         .hint("give it another name, or take an external snapshot"))
 }
 
@@ -280,8 +282,10 @@ mod tests {
             |machine: &Machine, name: &str| internal_name(machine, &SnapshotName::new(name).unwrap()).is_err();
         assert!(!refused(&machine, "1 ü"));
         machine.details.domain.state = DomainState::Paused;
-        assert!(!refused(&machine, "a-._Z9"));
-        for name in ["1a", "_a", "a b", "ü", "a:b", "aü"] {
+        for name in ["a-._Z9", "1", "_a", "-a"] {
+            assert!(!refused(&machine, name), "{name}");
+        }
+        for name in ["a b", "ü", "a:b", "aü"] {
             assert!(refused(&machine, name), "{name}");
         }
     }

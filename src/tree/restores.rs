@@ -54,7 +54,7 @@ impl Restored {
 impl Machine {
     /// Says what was done to the guests that went on from a snapshot.
     pub fn restores(&self, node: &Node) -> Restores {
-        let name = SnapshotName::new(node.name()).ok();
+        let name = SnapshotName::existing(node.name()).ok();
         let kept = name.and_then(|name| Restored::drawer(&self.directory).get(&name));
         kept.filter(|kept| kept.build == node.build()).map(|kept| kept.restores).unwrap_or_default()
     }
@@ -68,7 +68,7 @@ impl Engine {
 }
 
 fn keep(machine: &Machine, node: &Node, count: impl FnOnce(&mut Restores)) -> Result<()> {
-    let name = SnapshotName::new(node.name())?;
+    let name = SnapshotName::existing(node.name())?;
     let directory = machine.directory.join(Restored::KIND);
     let cannot = || format!("cannot write in `{}`", directory.display());
     crate::paths::make_private(&directory).because(cannot)?;

@@ -221,8 +221,8 @@ impl Engine {
     /// Keeps what a machine is in an internal snapshot that its tree does not show.
     fn take_inside(&self, machine: &Machine) -> Result<Snapshot> {
         let name = machine.name.as_str();
-        let number = Shelf::of(&machine.directory).entries().last().map_or(1, |entry| entry.number + 1);
-        let inside = format!("snaptree-undo-{number}");
+        // The image may have snapshots from another store.
+        let inside = format!("snaptree-undo-{}", self.store.new_id()?);
         self.hypervisor.create_snapshot(
             name,
             &SnapshotRequest {

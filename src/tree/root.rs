@@ -15,6 +15,7 @@ use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Boot, DiskState, DomainSpec, Image, Memory, SnapshotSpec};
 use crate::image::Ready;
 use crate::name::{MachineName, SnapshotName};
+use crate::shell;
 
 /// The disk of every machine that snaptree defines.
 pub const DISK: &str = "vda";
@@ -75,7 +76,7 @@ impl Engine {
             machine.own_directory()?;
             if machine.is_active() {
                 return Err(Error::failed(format!("machine `{name}` is running, and its root has to be made anew"))
-                    .hint(format!("virsh shutdown '{name}', then run this again")));
+                    .hint(format!("`virsh shutdown {}`, then run this again", shell::last(name))));
             }
         }
         if let Some(obstacle) = self.hypervisor.obstacle_in(&definition.extra_xml)? {

@@ -12,6 +12,7 @@ use crate::hypervisor::{
     Disk, DiskChanges, DiskFile, Document, DomainState, Frozen, MappedMemory, Ram, Snapshot, Start,
 };
 use crate::name::MachineName;
+use crate::shell;
 
 /// All that a machine was at some moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -243,7 +244,7 @@ impl Engine {
         self.enter(machine, &target).map_err(|error| {
             Error::failed(format!("`{}` could not be brought back to what it was", machine.name))
                 .cause(error)
-                .hint(format!("`snaptree undo {}` tries it again", machine.name))
+                .hint(format!("`snaptree undo {}` tries it again", shell::last(&machine.name)))
         })
     }
 }

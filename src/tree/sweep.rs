@@ -10,6 +10,7 @@ use super::made::{Made, is_of_a_kind};
 use super::store::maker;
 use crate::error::{Error, Result};
 use crate::name::MachineName;
+use crate::shell;
 
 /// A transient clone that runs.
 pub struct RunningClone {
@@ -63,7 +64,7 @@ impl Engine {
 
     /// Lists the transient clones of a machine.
     pub(super) fn clones(&self, machine: &Machine) -> Result<Vec<RunningClone>> {
-        let prefix = format!("{}.", machine.name);
+        let prefix = machine.name.of_clones();
         let mut clones = Vec::new();
         for domain in self.hypervisor.domains()? {
             let may_be = !domain.is_persistent && domain.name.starts_with(&prefix) && maker(&domain.name).is_some();
@@ -134,7 +135,9 @@ impl Machine {
         let name = &self.name;
         self.own_directory().map_err(|_| {
             Error::failed(format!("snaptree did not make the domain `{name}`, and does not delete it")).hint(format!(
-                "`snaptree delete '{name}/SNAPSHOT'` deletes a snapshot of it, `virsh undefine '{name}'` the domain"
+                "`snaptree delete {}` deletes a snapshot of it, `virsh undefine {}` the domain",
+                shell::last(format!("{name}/SNAPSHOT")),
+                shell::last(name)
             ))
         })
     }

@@ -7,7 +7,8 @@ use super::engine::{Engine, Machine, nearest};
 use super::preflight;
 use crate::error::{Error, Result};
 use crate::hypervisor::{DiskFile, Document, Memory, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest};
-use crate::name::{MachineName, SnapshotName, SnapshotPath, slug};
+use crate::name::{MachineName, SnapshotName, SnapshotPath, cut, slug};
+use crate::paths;
 
 /// A snapshot as somebody asks for it.
 #[derive(Clone, Debug, Default)]
@@ -159,13 +160,14 @@ impl Engine {
     pub fn redefine_snapshot(&self, machine: &MachineName, document: &str, current: bool) -> Result<SnapshotName> {
         let document = Document(document.to_string());
         let wanted = self.hypervisor.read_snapshot(&document)?;
-        let name = SnapshotName::new(wanted.name.clone())?;
-        let (machine, ()) = self.to_be_changed_if(machine, |machine| {
+        let (machine, name) = self.to_be_changed_if(machine, |machine| {
+            let replaces = machine.node(&wanted.name).is_some();
+            let name = if replaces { wanted.name.parse() } else { SnapshotName::new(wanted.name.clone()) }?;
             preflight::redefine(self)?;
             match wanted.parent.as_deref().filter(|parent| machine.node(parent).is_none()) {
                 Some(parent) => Err(Error::failed(format!("there is no snapshot `{parent}` in `{}`", machine.name))
                     .cause(format!("`{name}` is to be below it"))),
-                None => Ok(()),
+                None => Ok(name),
             }
         })?;
         let old = machine.node(name.as_str());
@@ -252,20 +254,31 @@ impl Machine {
 }
 
 /// Names a file as libvirt does: the disk's name with the snapshot's in the place of its ending. A number makes it new.
+///
+/// What stands for the snapshot is one ending, so that the next snapshot's takes its place, and names do not grow.
 fn beside(disk: &Path, name: &SnapshotName, ending: &str, taken: &BTreeSet<PathBuf>) -> PathBuf {
     let stem = disk.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let plain = format!("{stem}.{}", slug(name.as_str()));
-    let numbered = (2..).map(|n| format!("{plain}-{n}"));
-    std::iter::once(plain.clone())
-        .chain(numbered)
-        .map(|name| disk.with_file_name(format!("{name}{ending}")))
-        .find(|file| !file.exists() && !taken.contains(file))
+    let longest = longest_name_in(directory_of(disk));
+    let of_snapshot = slug(name.as_str()).replace('.', "_");
+    let numbers = std::iter::once(String::new()).chain((2..).map(|n| format!("-{n}")));
+    numbers
+        .map(|number| format!(".{of_snapshot}{number}{ending}"))
+        .map(|tail| disk.with_file_name(format!("{}{tail}", cut(&stem, longest.saturating_sub(tail.len())))))
+        .find(|file| std::fs::symlink_metadata(file).is_err() && !taken.contains(file))
         .unwrap_or_default()
+}
+
+/// Returns how many bytes the name of a file can have there.
+fn longest_name_in(directory: &Path) -> usize {
+    const USUAL: usize = 255;
+    let told = rustix::fs::statvfs(directory).ok().and_then(|stat| usize::try_from(stat.f_namemax).ok());
+    told.map_or(USUAL, |told| told.min(USUAL))
 }
 
 /// Checks a file that somebody chose: an overlay, or the one for the RAM.
 fn wanted_file(file: &Path, must_exist: bool) -> Result<PathBuf> {
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+    paths::for_libvirt(&file)?;
     match (file.exists(), must_exist) {
         (true, false) => {
             Err(Error::failed(format!("`{}` exists already", file.display())).hint("choose a file that does not"))
@@ -301,6 +314,26 @@ mod tests {
         assert_eq!(beside("/nosuch/web.qcow2", "sn01", ""), Path::new("/nosuch/web.sn01"));
         assert_eq!(beside("/nosuch/web", "sn01", ".ram"), Path::new("/nosuch/web.sn01.ram"));
         assert_eq!(beside("/nosuch/a.b.img", "x y:z", ""), Path::new("/nosuch/a.b.x_y_z"));
+    }
+
+    #[test]
+    fn the_names_of_overlays_neither_grow_nor_get_too_long() {
+        let none = BTreeSet::new();
+        let mut disk = Path::new("/nosuch/web.qcow2").to_path_buf();
+        for snapshot in ["v1.0", "v1.1", "2026.11.28", "..."] {
+            disk = beside(&disk, &SnapshotName::existing(snapshot).unwrap(), "", &none);
+        }
+        assert_eq!(disk, Path::new("/nosuch/web.___"));
+        let directory = tempfile::tempdir().unwrap();
+        for long in ["x".repeat(255), "語".repeat(85)] {
+            let disk = directory.path().join(long);
+            let snapshot = name(&"n".repeat(247));
+            let first = beside(&disk, &snapshot, ".ram", &none);
+            std::fs::write(&first, "").unwrap();
+            let second = beside(&disk, &snapshot, ".ram", &none);
+            std::fs::write(&second, "").unwrap();
+            assert!(second.to_string_lossy().ends_with("-2.ram"), "{}", second.display());
+        }
     }
 
     #[test]

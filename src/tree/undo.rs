@@ -13,6 +13,7 @@ use super::state::Then;
 use crate::error::{Error, Result};
 use crate::hypervisor::{RevertFlags, Snapshot, SnapshotKind};
 use crate::name::{MachineName, SnapshotName};
+use crate::shell;
 
 /// How many changes of a machine can be taken back.
 const KEPT: usize = 8;
@@ -317,7 +318,7 @@ impl Machine {
         };
         chosen.ok_or_else(|| match number {
             Some(number) => Error::failed(format!("nothing with the number {number} can be taken back in `{name}`"))
-                .hint(format!("`snaptree undo {name} --list` lists what can")),
+                .hint(format!("`snaptree undo --list {}` lists what can", shell::last(name))),
             None => Error::failed(format!("there is nothing to undo in `{name}`"))
                 .hint("reverts and deletions of snapshots can be taken back"),
         })

@@ -44,13 +44,8 @@ impl Engine {
         if let Some(name) = machine {
             return Ok(vec![TreeView::selected(self.existing(name)?.as_ref(), &Filter::default())?]);
         }
-        let mut names: Vec<String> =
-            self.hypervisor.domains()?.into_iter().filter(|d| d.is_persistent).map(|d| d.name).collect();
-        names.sort_by_key(|name| order(name));
         let mut trees = Vec::new();
-        for name in names {
-            // A name that snaptree would refuse can still be somebody's domain; it is left to virsh.
-            let Ok(name) = MachineName::new(name) else { continue };
+        for name in self.names_of(|domain| domain.is_persistent)? {
             if let Some(machine) = self.machine(&name)?
                 && (machine.is_ours || !machine.nodes.is_empty())
             {

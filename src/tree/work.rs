@@ -79,7 +79,8 @@ impl Engine {
         self.sweep(&path.machine)?;
         let machine = self.existing_now(&path.machine)?;
         let failed = machine.failed(&path.snapshot)?;
-        let parent = SnapshotPath { machine: path.machine.clone(), snapshot: SnapshotName::new(&failed.parent.name)? };
+        let parent =
+            SnapshotPath { machine: path.machine.clone(), snapshot: SnapshotName::existing(&failed.parent.name)? };
         let of = self.node_id(&parent)?;
         let told = failed.attempt.is_some().then_some(failed.journal.entries.len());
         let Failed { document, layers, ram, journal: mut done, attempt, checkpoints, .. } = failed;

@@ -115,7 +115,7 @@ impl Ui {
     /// Prints a line about what was done, unless asked to be quiet.
     pub fn status(&self, line: &str) {
         if !self.quiet {
-            self.line(line);
+            self.line(&words::tame(line));
         }
     }
 
@@ -176,7 +176,7 @@ impl Ui {
 
     /// Prints trees as results.
     pub fn trees(&self, trees: &[TreeView], with_names: bool) -> Result<()> {
-        self.print(&TreeView::draw_all(trees, with_names))
+        self.print(&words::tame(&TreeView::draw_all(trees, with_names)))
     }
 
     /// Prints trees as the end of a run's report.
@@ -212,19 +212,19 @@ impl Ui {
     }
 
     pub fn machines(&self, machines: &[MachineView]) -> Result<()> {
-        self.print(&table::machines(machines))
+        self.print(&words::tame(&table::machines(machines)))
     }
 
     pub fn snapshots(&self, snapshots: &[SnapshotView], with_parent: bool) -> Result<()> {
-        self.print(&table::snapshots(snapshots, with_parent))
+        self.print(&words::tame(&table::snapshots(snapshots, with_parent)))
     }
 
     pub fn machine_info(&self, info: &MachineInfo) -> Result<()> {
-        self.print(&facts::machine(info))
+        self.print(&words::tame(&facts::machine(info)))
     }
 
     pub fn snapshot_info(&self, info: &SnapshotInfo) -> Result<()> {
-        self.print(&facts::snapshot(info))
+        self.print(&words::tame(&facts::snapshot(info)))
     }
 
     /// Prints what made a snapshot, all of its output in verbose mode.
@@ -237,7 +237,7 @@ impl Ui {
     }
 
     pub fn undo_entries(&self, entries: &[UndoView]) -> Result<()> {
-        self.print(&table::undo(entries))
+        self.print(&words::tame(&table::undo(entries)))
     }
 
     pub fn images(&self, images: &[CachedImage]) -> Result<()> {

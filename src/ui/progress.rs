@@ -8,8 +8,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::by_hand::ByHand;
 use super::outlets::Outlets;
-use super::words::{one_line, seconds, shell_word, tame};
+use super::words::{one_line, seconds, tame};
 use crate::hypervisor::Stream;
+use crate::shell;
 use crate::tree::{Event, Subject};
 
 pub struct Progress {
@@ -188,7 +189,7 @@ impl Progress {
                 self.tell(&subject, "failed; the tree is as it was.");
             }
             Event::FailureKept { subject } => {
-                let path = shell_word(&subject.to_string());
+                let path = shell::last(&subject);
                 self.tell(
                     &subject,
                     &format!("`snaptree log {path}` shows what it did, `snaptree shell --failed {path}` looks around."),

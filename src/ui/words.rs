@@ -33,9 +33,9 @@ pub fn seconds(took: Duration) -> String {
     }
 }
 
-/// Takes from a text what would steer a terminal.
+/// Takes from a text, of which names and outputs are others', what would steer a terminal.
 pub fn tame(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() && !matches!(c, '\t' | '\n') { ' ' } else { c }).collect()
 }
 
 /// Makes one line of a text, and not a long one.
@@ -43,12 +43,6 @@ pub fn one_line(text: &str) -> String {
     const WIDTH: usize = 100;
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WIDTH).collect();
     if text.chars().count() > WIDTH { line + "..." } else { line }
-}
-
-/// Writes a word as it is given to a shell.
-pub fn shell_word(word: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%,".contains(c);
-    if word.chars().all(is_plain) { word.to_string() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 /// Writes a name that need not be there.
@@ -70,12 +64,6 @@ mod tests {
         assert_eq!(time_in(1_795_399_800, TimeZone::UTC), "2026-11-23 02:10:00 +0000");
         assert_eq!(time_in(1_795_399_800, east), "2026-11-23 04:10:00 +0200");
         assert_eq!(time_in(u64::MAX, TimeZone::UTC), u64::MAX.to_string());
-    }
-
-    #[test]
-    fn a_word_is_quoted_where_a_shell_needs_it() {
-        assert_eq!(shell_word("lab/データ_1.2"), "lab/データ_1.2");
-        assert_eq!(shell_word("lab/it's <it>"), r"'lab/it'\''s <it>'");
     }
 
     #[test]

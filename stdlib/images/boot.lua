@@ -96,9 +96,9 @@ cp "$root/bin/busybox" initramfs/bin/busybox || cp "$root/usr/bin/busybox" initr
 # What the modules depend on comes before them, each file once.
 for module in $2; do
   modprobe -d "$PWD/$root" -S "$kernel" --show-depends "$module"
-done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' > module-files
+done | sed -n 's/^insmod \(.*\.ko\(\.[a-z]*\)\{0,1\}\).*$/\1/p' | awk '!seen[$0]++' > module-files
 : > module-lines
-while read -r file; do
+while IFS= read -r file; do
   name=${file##*/}
   case $name in
     *.xz) name=${name%.xz}; xz -dc "$file" > "initramfs/modules/$name" ;;

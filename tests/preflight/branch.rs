@@ -37,7 +37,7 @@ fn a_domain_with_something_that_only_one_can_have_is_not_cloned() {
     let error = |what: &str| {
         format!(
             "`{what}` cannot be cloned: it has a device of the host\n\
-             hint: only one domain can have that: take it out with `virsh edit 'web'`, then take another snapshot"
+             hint: only one domain can have that: take it out with `virsh edit web`, then take another snapshot"
         )
     };
     for kind in ["internal", "external"] {

@@ -35,7 +35,7 @@ fn a_disk_that_is_no_file_has_to_be_left_out() {
         json!({ "volume": { "pool": "default", "volume": "data.qcow2" } }),
         &format!(
             "it is the volume `data.qcow2` of the pool `default`\n\
-             hint: `virsh vol-path --pool 'default' 'data.qcow2'` tells its file, `virsh edit 'web'` puts that in its \
+             hint: `virsh vol-path --pool=default data.qcow2` tells its file, `virsh edit web` puts that in its \
              place; or {WITHOUT}"
         ),
     );
@@ -72,7 +72,7 @@ fn a_disk_whose_overlay_would_not_be_what_it_is_has_to_be_left_out() {
     );
     refuses(
         json!({ "file": data, "block_job": true }),
-        "a block job works on it\nhint: `virsh blockjob 'web' vdb` shows it, with `--abort` it ends",
+        "a block job works on it\nhint: `virsh blockjob web vdb` shows it, with `--abort` it ends",
     );
 }
 

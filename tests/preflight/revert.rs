@@ -59,7 +59,7 @@ fn nothing_is_lost_unasked() {
 #[test]
 fn a_transient_machine_would_not_outlive_the_revert() {
     let error = "`web` cannot go back to `clean`: `web` is transient, and gone once it is stopped\n\
-                 hint: `virsh define` makes it persistent: virsh dumpxml 'web' > x.xml; virsh define x.xml";
+                 hint: `virsh define` makes it persistent: virsh dumpxml web > x.xml; virsh define x.xml";
     Web::running()
         .with("domains/web/persistent", json!(false))
         .file("vm/web.base")
@@ -79,7 +79,7 @@ fn a_snapshot_without_what_it_held_cannot_be_gone_back_to() {
             .refuses("revert web/sn01", &error)
             .refuses_statement("web:find 'sn01':revert()", &error);
     };
-    let rest = "hint: `snaptree delete 'web/sn01'` removes what is left of it";
+    let rest = "hint: `snaptree delete web/sn01` removes what is left of it";
     refuses(json!({}), "the snapshot holds no disk");
     refuses(
         json!({ "disks": { "vda": "external" }, "document": { "disks": { "vda": { "block": "/dev/x" } } } }),

@@ -8,7 +8,7 @@ use crate::support::web::Web;
 fn without_a_change_there_is_nothing_to_undo() {
     let nothing = "there is nothing to undo in `web`\nhint: reverts and deletions of snapshots can be taken back";
     let number =
-        "nothing with the number 3 can be taken back in `web`\nhint: `snaptree undo web --list` lists what can";
+        "nothing with the number 3 can be taken back in `web`\nhint: `snaptree undo --list web` lists what can";
     let web = Web::new()
         .refuses("undo web", nothing)
         .refuses("undo web 3", number)
@@ -61,7 +61,7 @@ fn a_managed_save_has_to_be_used_before_an_undo() {
     web.refuses(
         "undo web",
         "the RAM of `web` was put to disk by a managed save: its disks must not change until it is started again\n\
-         hint: `virsh start 'web'` resumes it, `virsh managedsave-remove 'web'` gives its RAM up",
+         hint: `virsh start web` resumes it, `virsh managedsave-remove web` gives its RAM up",
     );
 }
 
@@ -97,7 +97,7 @@ fn a_machine_that_became_transient_would_not_outlive_the_undo() {
     web.again_with("domains/web/persistent", json!(false)).refuses(
         "undo web",
         "cannot take back `revert to sn01`: `web` is transient, and gone once it is stopped\n\
-         hint: `virsh define` makes it persistent: virsh dumpxml 'web' > x.xml; virsh define x.xml",
+         hint: `virsh define` makes it persistent: virsh dumpxml web > x.xml; virsh define x.xml",
     );
 }
 

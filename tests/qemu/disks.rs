@@ -466,7 +466,7 @@ fn a_block_job_and_backup_checkpoints_are_not_disturbed() {
     let copy = bench.file("copy.qcow2");
     lab.virsh(&["blockcopy", name, "vdb", copy.to_str().unwrap(), "--transient-job"]);
     let (xml, files) = (machine.xml(), machine.names());
-    let hint = format!("hint: `virsh blockjob '{name}' vdb` shows it, with `--abort` it ends\n");
+    let hint = format!("hint: `virsh blockjob {name} vdb` shows it, with `--abort` it ends\n");
     lab.snaptree(&["snapshot", name, "s2", "--disk-only"])
         .status(1)
         .stderr(&format!("error: no snapshot can hold disk `vdb` of `{name}`: a block job works on it\n{hint}"))

@@ -15,6 +15,7 @@ mod images;
 mod kills;
 mod lab;
 mod live;
+mod names;
 mod primitives;
 mod repl;
 mod shell;

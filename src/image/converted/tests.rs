@@ -187,6 +187,7 @@ fn a_converted_download_is_found_without_the_download() {
         use sha2::Digest;
         sha2::Sha256::digest(&packed).iter().map(|byte| format!("{byte:02x}")).collect()
     };
+    desk.cache.make_room().unwrap();
     let download = desk.cache.downloads().join(&sum);
     fs::write(&download, &packed).unwrap();
     let image = |format| Image::url("http://127.0.0.1:1/x.xz", &sum, Reading { format, max_size: None }).unwrap();

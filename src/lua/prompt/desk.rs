@@ -267,7 +267,7 @@ impl Desk {
 
     /// Lists what a text that names a machine or a snapshot can go on to be.
     pub fn places(&self, begun: &str) -> Vec<String> {
-        let machine = begun.split_once('/').and_then(|(machine, _)| MachineName::new(machine).ok());
+        let machine = begun.split_once('/').and_then(|(machine, _)| MachineName::existing(machine).ok());
         let Some(machine) = machine else {
             return self.machines().into_iter().flat_map(|name| [format!("{name}/"), name]).collect();
         };

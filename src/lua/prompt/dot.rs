@@ -51,7 +51,7 @@ pub async fn carry_out(desk: &Desk, line: &str) -> Result<Answer> {
         ".tree" => {
             let machine = match (argument, desk.at()) {
                 ("", at) => at.map(|at| at.work.of.machine.clone()),
-                (name, _) => Some(MachineName::new(name)?),
+                (name, _) => Some(MachineName::existing(name)?),
             };
             let context = desk.at().map_or_else(|| context.clone(), |at| at.context);
             said(context.blocking(move |engine| words::drawn(engine, machine.as_ref())).await?)

@@ -72,7 +72,7 @@ async fn meant(desk: &Desk, function: &str, value: &Value) -> Result<(Arc<Contex
         Target::Machine(machine) => {
             let name = machine.clone();
             let seen = context.blocking(move |engine| engine.existing_now(&name)).await?;
-            let current = seen.current().map(|node| SnapshotName::new(node.name())).transpose()?;
+            let current = seen.current().map(|node| SnapshotName::existing(node.name())).transpose()?;
             let snapshot = current.ok_or_else(|| {
                 Error::failed(format!("`{machine}` has no current snapshot"))
                     .hint(format!("use(\"{machine}/SNAPSHOT\"); tree(\"{machine}\") shows what there is"))
@@ -158,7 +158,9 @@ fn machine_meant(desk: &Desk, function: &str, value: Value) -> Result<(Arc<Conte
     match (value, desk.at()) {
         (Value::Nil, Some(At { context, work })) => Ok((context, Some(work.of.machine.clone()))),
         (Value::Nil, None) => Ok((Arc::clone(desk.context()), None)),
-        (Value::String(name), _) => Ok((Arc::clone(desk.context()), Some(MachineName::new(name.to_string_lossy())?))),
+        (Value::String(name), _) => {
+            Ok((Arc::clone(desk.context()), Some(MachineName::existing(name.to_string_lossy())?)))
+        }
         (value, _) => Err(Error::failed(format!("{function}: a machine is named, not a {}", value.type_name()))
             .hint(format!("{function}(\"MACHINE\")"))),
     }
