@@ -5,6 +5,7 @@ mod differences;
 mod failed;
 mod fake;
 mod forks;
+mod input;
 mod opened;
 mod plan;
 mod preflight;

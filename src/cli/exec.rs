@@ -1,16 +1,14 @@
 //! `snaptree exec`.
 
-use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use clap::Args;
 
 use super::session::Session;
-use crate::error::{Because, Error, Result};
+use crate::error::{Error, Result};
 use crate::hypervisor::{Command, CommandLine};
 use crate::name::SnapshotPath;
-use crate::stop::{Interrupt, Stop};
+use crate::stop::Stop;
 use crate::tree::ForkOptions;
 use crate::ui::Ui;
 
@@ -57,7 +55,6 @@ impl Exec {
             engine.fork(&self.snapshot, options)?
         };
         let command = Command {
-            stdin: whole(&input, &session.engine.interrupt)?,
             env: self.environment.iter().cloned().collect(),
             cwd: self.workdir.clone(),
             user: self.user.clone(),
@@ -67,6 +64,7 @@ impl Exec {
         let mut broken = None;
         let exit = fork.run_last(
             &command,
+            &input,
             &mut |stream, bytes| {
                 if let Err(cause) = ui.pass_through(stream, bytes) {
                     // Nobody reads any more: the command is ended as a closed pipe would end it here.
@@ -79,19 +77,6 @@ impl Exec {
         match broken {
             Some(cause) => Err(Error::failed("cannot write the command's output").cause(cause)),
             None => exit.map(|exit| exit.0),
-        }
-    }
-}
-
-/// Waits for the end of the standard input.
-fn whole(input: &Receiver<io::Result<Vec<u8>>>, interrupt: &Interrupt) -> Result<Vec<u8>> {
-    const TICK: Duration = Duration::from_millis(50);
-    loop {
-        interrupt.check()?;
-        match input.recv_timeout(TICK) {
-            Ok(read) => return read.because(|| "cannot read the standard input".to_string()),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Ok(Vec::new()),
         }
     }
 }

@@ -16,7 +16,7 @@ pub use domain::{
     Accelerator, Boot, Clone, Disk, DiskFile, Document, Domain, DomainDetails, DomainSpec, DomainState, Firmware,
     Metadata, Network, Source, Start, Version,
 };
-pub use guest::{Command, CommandLine, Exit, FileMode, Guest, Stream, UnitState};
+pub use guest::{Command, CommandLine, Exit, FileMode, Guest, Input, Stream, UnitState};
 pub use live::{CatchUp, Fingerprint, Frozen, Liveness, Ram};
 pub use snapshot::{
     DiskState, MappedMemory, Memory, RevertFlags, Snapshot, SnapshotDisk, SnapshotFlags, SnapshotKind, SnapshotRequest,
