@@ -1,5 +1,6 @@
 //! Everything that is tested through the real binary, and the rules that hold the source together.
 
+mod busy;
 mod commands;
 mod differences;
 mod failed;
