@@ -103,7 +103,8 @@ impl<'a, T: Transport> Process<'a, T> {
             None if command.stdin.len() <= SMALL_INPUT => (&command.stdin[..], ""),
             None => {
                 let file = format!("{files}.in");
-                finish(calls, SHELL, &["-c", r#"umask 077 && : >"$0""#, &file]).map_err(refused)?;
+                let make = || finish(calls, SHELL, &["-c", r#"umask 077 && : >"$0""#, &file]);
+                calls.when_there(stop, &format!("`{title}` in the guest"), make)?.map_err(refused)?;
                 let mode = FileMode { mode: Some(0o600), owner: None };
                 file::write(calls, &file, &mut &command.stdin[..], &mode, stop, &mut |_| Ok(()))?;
                 (&[][..], "file")

@@ -44,7 +44,7 @@ fn a_command_and_a_file_outlast_the_agent() {
 
 /// Begins `exec` with a pipe as its input.
 fn begin(lab: &Lab, options: &[&str], command: &[&str]) -> Child {
-    let path = format!("{}/base", lab.machine);
+    let path = format!("{}/one", lab.machine);
     let args = [&["-q", "-c", lab.uri, "exec"], options, &[path.as_str(), "--"], command].concat();
     Command::new(env!("CARGO_BIN_EXE_snaptree"))
         .args(args)
@@ -59,7 +59,10 @@ fn begin(lab: &Lab, options: &[&str], command: &[&str]) -> Child {
 #[ignore = "needs QEMU"]
 fn exec_begins_at_once_and_streams_its_input() {
     let lab = Lab::new("input");
-    lab.script("machine(MACHINE, { image = tiny {}, memory = '256MiB' }):root 'base'").any_stderr().run();
+    let one = "branch('one', function(guest) guest:run 'true' end)";
+    lab.script(&format!("machine(MACHINE, {{ image = tiny {{}}, memory = '128MiB' }}):root('base'):{one}"))
+        .any_stderr()
+        .run();
     // Once by the program that waits in the guest's memory, and once by the agent.
     for options in [&[][..], &["--user", "root"]] {
         let child = begin(&lab, options, &["echo", "began"]);
