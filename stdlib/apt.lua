@@ -4,6 +4,9 @@
 ---   local apt = require "apt"
 ---   sn01:branch("web", function(guest) apt.install(guest, { "nginx" }) end)
 ---
+--- While another process in the guest holds a lock of apt's or dpkg's, `update` and `install` wait, and say so, until
+--- their time limit.
+---
 --- What not: no repositories and no keys; write the files under /etc/apt with `guest:write`, then `apt.update`.
 
 local check_options = require("snaptree").check_options
@@ -18,6 +21,7 @@ function M.update(guest, options)
   -- Without this, apt-get calls an update that could reach no mirror a success.
   guest:run({ "apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any" }, {
     env = H.env,
+    retry_on = H.busy,
     timeout = options.timeout or "10m",
   })
 end
@@ -38,7 +42,7 @@ function M.install(guest, packages, options)
   -- A step that fails leaves no snapshot, so that nothing is gained by syncing after every file.
   table.move({ "-o", "Dpkg::Options::=--force-unsafe-io", "-o", "Dpkg::Use-Pty=0", "--" }, 1, 5, #argv + 1, argv)
   table.move(packages, 1, #packages, #argv + 1, argv)
-  guest:run(argv, { env = H.env, timeout = options.timeout or "30m" })
+  guest:run(argv, { env = H.env, retry_on = H.busy, timeout = options.timeout or "30m" })
 end
 
 --- Fetches the lists of packages when the guest has none.
@@ -57,6 +61,10 @@ function M.candidate(guest, package)
 end
 
 -- Helpers -----------------------------------------------------------------------------------------------------------
+
+-- What apt and dpkg say, in all their versions, of a lock that another process holds: unattended-upgrades or apt-daily
+-- after the first boot, in most cases. Their own option to wait is not in all of them, and not for the lists' lock.
+H.busy = { "Could not get lock ", "locked by another process" }
 
 H.env = { DEBIAN_FRONTEND = "noninteractive", LC_ALL = "C.UTF-8" }
 

@@ -1,5 +1,6 @@
 //! Everything that is tested through the real binary, and the rules that hold the source together.
 
+mod busy;
 mod collection;
 mod commands;
 mod differences;
@@ -8,6 +9,7 @@ mod fake;
 mod forks;
 mod hosts;
 mod images;
+mod input;
 mod modules;
 mod names;
 mod opened;

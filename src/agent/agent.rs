@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::agent::calls::{Calls, PATIENT, QUICK};
-use crate::agent::process::Process;
+use crate::agent::feed::Feed;
+use crate::agent::process::{Names, Process, files};
 use crate::agent::transport::{Transport, TransportError};
 use crate::agent::waker::{self, Waker};
 use crate::agent::{file, sockets};
 use crate::error::{Error, Kind, Result};
-use crate::hypervisor::{Command, Exit, FileMode, Guest, Stream, UnitState};
+use crate::hypervisor::{Command, Exit, FileMode, Guest, Input, Stream, UnitState};
 use crate::stop::Stop;
 
 const FIRST_POLL: Duration = Duration::from_millis(10);
@@ -23,42 +24,78 @@ const CANNOT_SYNC: &str = "cannot sync the guest's disks";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// A guest operated through its QEMU guest agent.
-pub struct Agent<T> {
+pub struct Agent<T: Transport> {
     calls: Calls<T>,
     domain: String,
     /// What woke the guest, where it has that.
     waker: Mutex<Option<Waker>>,
+    /// The commands whose results are here and whose files are in the guest still: they are removed with the next one.
+    seen: Mutex<Vec<String>>,
 }
 
 impl<T: Transport> Agent<T> {
     /// Makes the guest of `domain`; sends nothing yet.
     pub fn new(transport: T, domain: &str) -> Self {
-        Self { calls: Calls(transport), domain: domain.to_string(), waker: Mutex::default() }
+        Self {
+            calls: Calls::new(transport),
+            domain: domain.to_string(),
+            waker: Mutex::default(),
+            seen: Mutex::default(),
+        }
+    }
+
+    #[cfg(test)]
+    pub fn calls(&self) -> &Calls<T> {
+        &self.calls
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Vec<String>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a command. Its files stay in the guest until the next one, so that its result is there still when the agent
+    /// restarts before it was asked; without `trace` they are gone at the end, with those of all before it.
+    fn execute(
+        &self,
+        command: &Command,
+        feed: Option<Feed<'_>>,
+        trace: bool,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        stop: &Stop,
+    ) -> Result<Exit> {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let mut seen = self.seen().clone();
+        seen.extend((!trace).then(|| id.clone()));
+        let process = Process::start(&self.calls, command, &Names { id: &id, seen: &seen }, feed, stop)?;
+        let exit = process.wait(output, stop)?;
+        self.seen().retain(|id| !seen.contains(id));
+        self.seen().extend(trace.then_some(id));
+        Ok(exit)
     }
 
     /// Runs one of our own commands and returns its status, standard output and standard error.
     fn ask<const N: usize>(&self, argv: [&str; N], stop: &Stop) -> Result<(Exit, String, String)> {
-        self.ask_by(&Command::argv(argv), stop)
+        self.ask_by(&Command::argv(argv), true, stop)
     }
 
-    fn ask_by(&self, command: &Command, stop: &Stop) -> Result<(Exit, String, String)> {
+    fn ask_by(&self, command: &Command, trace: bool, stop: &Stop) -> Result<(Exit, String, String)> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut keep = |stream, data: &[u8]| match stream {
             Stream::Stdout => stdout.extend_from_slice(data),
             Stream::Stderr => stderr.extend_from_slice(data),
         };
-        let exit = self.run(command, &mut keep, stop)?;
+        let exit = self.execute(command, None, trace, &mut keep, stop)?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_string();
         Ok((exit, text(stdout), text(stderr)))
     }
 
     /// Runs one of our own commands that has to succeed.
     fn must<const N: usize>(&self, argv: [&str; N], failed: &str, stop: &Stop) -> Result<()> {
-        self.must_by(&Command::argv(argv), argv[0], failed, stop)
+        self.must_by(&Command::argv(argv), argv[0], true, failed, stop)
     }
 
-    fn must_by(&self, command: &Command, name: &str, failed: &str, stop: &Stop) -> Result<()> {
-        match self.ask_by(command, stop)? {
+    fn must_by(&self, command: &Command, name: &str, trace: bool, failed: &str, stop: &Stop) -> Result<()> {
+        match self.ask_by(command, trace, stop)? {
             (Exit(0), ..) => Ok(()),
             (Exit(status), _, stderr) if stderr.is_empty() => {
                 Err(Error::failed(failed).cause(format!("`{name}` ended with status {status}")))
@@ -148,15 +185,24 @@ impl<T: Transport> Guest for Agent<T> {
     }
 
     fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        Process::start(&self.calls, command, &id)?.wait(output, stop)
+        self.execute(command, None, true, output, stop)
     }
 
-    fn run_last(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
+    fn run_last(
+        &self,
+        command: &Command,
+        input: &Input,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        stop: &Stop,
+    ) -> Result<Exit> {
         let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match waker.filter(|_| Waker::takes(command)) {
-            Some(mut waker) => waker.run(command, output, stop),
-            None => self.run(command, output, stop),
+        if let Some(mut waker) = waker.filter(|waker| waker.takes(command)) {
+            return waker.run(command, input, output, stop);
+        }
+        let mut feed = Feed::new(input)?;
+        match feed.whole() {
+            Some(stdin) => self.run(&Command { stdin, ..command.clone() }, output, stop),
+            None => self.execute(command, Some(feed), true, output, stop),
         }
     }
 
@@ -202,11 +248,15 @@ impl<T: Transport> Guest for Agent<T> {
     fn reboot(&self, stop: &Stop) -> Result<()> {
         let before = self.poll("the guest agent", stop, || self.boot_id().map(Some))?;
         self.send_shutdown("reboot")?;
+        self.seen().clear();
         self.poll("the restart", stop, || Ok(Some(self.boot_id()?).filter(|now| *now != before)))?;
         self.wait_until_booted(stop)
     }
 
-    fn shutdown(&self, _stop: &Stop) -> Result<()> {
+    fn shutdown(&self, stop: &Stop) -> Result<()> {
+        self.seen().clear();
+        // An agent that is away would not hear it, and one that obeys does not answer.
+        let _ = self.calls.when_there(stop, "shutting the guest down", || self.calls.ping(PING))?;
         self.send_shutdown("powerdown")
     }
 
@@ -215,18 +265,19 @@ impl<T: Transport> Guest for Agent<T> {
     }
 
     fn settle(&self, stop: &Stop) -> Result<()> {
-        self.must_by(&waker::settle(), "sync", CANNOT_SYNC, stop)
+        let settle = || self.must_by(&waker::settle(), "sync", false, CANNOT_SYNC, stop);
+        // Without its trace it may be lost when the agent restarts; twice does no harm.
+        settle().or_else(|error| if error.kind == Kind::Failed { settle() } else { Err(error) })
     }
 
-    fn time(&self, _stop: &Stop) -> Result<f64> {
+    fn time(&self, stop: &Stop) -> Result<f64> {
         let failed = |error| file::failure("cannot read the guest's clock", &error);
-        let answer = self.calls.call("guest-get-time", json!({}), QUICK).map_err(failed)?;
-        let nanoseconds = answer.as_i64().unwrap_or_default();
-        Ok(nanoseconds as f64 / 1e9)
+        let time = self.calls.when_there(stop, "reading the guest's clock", || self.calls.time())?;
+        Ok(time.map_err(failed)? as f64 / 1e9)
     }
 
     fn wake(&self, stop: &Stop) -> Result<()> {
-        let is_awake = match self.calls.0.port(waker::PORT) {
+        let is_awake = match self.calls.transport.port(waker::PORT) {
             Ok(Some(port)) => {
                 let mut waker = Waker::new(port);
                 let is_awake = waker.wake(stop)?;
@@ -253,6 +304,17 @@ impl<T: Transport> Guest for Agent<T> {
             info.insert(name.to_string(), stdout);
         }
         Ok(info)
+    }
+}
+
+impl<T: Transport> Drop for Agent<T> {
+    fn drop(&mut self) {
+        let seen = std::mem::take(&mut *self.seen());
+        if !seen.is_empty() {
+            let files: Vec<String> = seen.iter().map(|id| files(id)).collect();
+            // A guest that goes away takes them along.
+            let _ = self.calls.remove(&files, PING);
+        }
     }
 }
 

@@ -4,11 +4,14 @@
 #[expect(clippy::module_inception, reason = "a file is a noun and holds the type of that name")]
 mod agent;
 mod calls;
+mod feed;
 mod file;
 mod process;
 mod sockets;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_restart;
 #[cfg(test)]
 mod tests_waker;
 mod transport;

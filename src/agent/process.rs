@@ -3,16 +3,18 @@
 use std::time::{Duration, Instant};
 
 use crate::agent::calls::{Calls, Status};
+use crate::agent::feed::Feed;
 use crate::agent::file::{self, File};
 use crate::agent::transport::{Transport, TransportError};
-use crate::error::{Error, Result};
-use crate::hypervisor::{Command, CommandLine, Exit, Stream};
+use crate::error::{Error, Kind, Result};
+use crate::hypervisor::{Command, CommandLine, Exit, FileMode, Stream};
 use crate::stop::Stop;
 
 const WRAPPER: &str = include_str!("wrapper.sh");
+const LOOK: &str = include_str!("look.sh");
 const KILL: &str = include_str!("kill.sh");
-const SHELL: &str = "/bin/sh";
-/// What the wrapper says first when the command has ended; the beginning of its output follows.
+pub const SHELL: &str = "/bin/sh";
+/// What the wrapper says first when the command has ended, before its id; the beginning of its output follows.
 const ENDED: &str = "ended";
 /// The most output, in bytes, that is whole in that beginning; the wrapper has the same number.
 pub const MOST_INLINE: usize = 500_000;
@@ -24,6 +26,8 @@ const SHORT_RUN: Duration = Duration::from_millis(500);
 /// How long a command is left alone before the guest is asked whether it has ended.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(80);
+/// The same where only its files can tell.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// The same for a small program of ours.
 const SMALL_PAUSE: Duration = Duration::from_millis(30);
 /// How long to wait for what was killed.
@@ -31,16 +35,30 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]);
 
+/// The names of a command and of those before it.
+pub struct Names<'n> {
+    /// What its files in the guest are named by, which is unique.
+    pub id: &'n str,
+    /// The commands whose results are here, so that their files may go.
+    pub seen: &'n [String],
+}
+
 /// A command that was started in the guest.
 pub struct Process<'a, T: Transport> {
     calls: &'a Calls<T>,
     title: String,
-    /// What the names of its files begin with.
-    files: String,
+    id: String,
     pid: i64,
+    /// Whether the agent knows of it: another agent than the one that began it does not.
+    is_known: bool,
+    /// What the agent says of a wrapper that came to no good end.
+    broken: Option<Status>,
+    /// Why the agent did not answer the last time.
+    away: Option<String>,
     /// How long the guest took to begin the command, which tells how fast it is.
     beginning: Duration,
     streams: [Tail<'a, T>; 2],
+    feed: Option<Feed<'a>>,
 }
 
 /// One of the two output files and how far it was handed over.
@@ -48,109 +66,271 @@ struct Tail<'a, T: Transport> {
     stream: Stream,
     path: String,
     file: Option<File<'a, T>>,
-    offset: usize,
+    offset: u64,
+}
+
+/// What the files of a command tell.
+enum Found {
+    Ended(i32),
+    /// It runs, under this process id.
+    Runs(i64),
+    /// Somebody ended it.
+    Killed,
+    Nothing,
+}
+
+/// How a command ended.
+struct End {
+    status: i32,
+    /// Both streams; nothing where they are in the files.
+    output: Option<[Vec<u8>; 2]>,
 }
 
 impl<'a, T: Transport> Process<'a, T> {
-    /// Starts a command. `id` names its files in the guest.
-    pub fn start(calls: &'a Calls<T>, command: &Command, id: &str) -> Result<Self> {
+    /// Starts a command that reads `feed`, or `command.stdin` without one.
+    pub fn start(
+        calls: &'a Calls<T>,
+        command: &Command,
+        names: &Names<'_>,
+        feed: Option<Feed<'a>>,
+        stop: &Stop,
+    ) -> Result<Self> {
         let title = title(&command.line);
         let refused = |error| file::failure(&format!("cannot run `{title}` in the guest"), &error);
-        let files = format!("/run/snaptree-{id}");
-        let by_file = command.stdin.len() > SMALL_INPUT;
-        let stdin = if by_file {
-            let file = format!("{files}.in");
-            finish(calls, SHELL, &["-c", r#"umask 077 && : >"$0""#, &file]).map_err(refused)?;
-            let input = File::open(calls, &file, "w").map_err(refused)?;
-            input.write(&command.stdin).map_err(refused)?;
-            input.close().map_err(refused)?;
-            &[][..]
-        } else {
-            &command.stdin
+        let files = files(names.id);
+        let (stdin, way) = match &feed {
+            Some(_) => (&[][..], "pipe"),
+            None if command.stdin.len() <= SMALL_INPUT => (&command.stdin[..], ""),
+            None => {
+                let file = format!("{files}.in");
+                let make = || finish(calls, SHELL, &["-c", r#"umask 077 && : >"$0""#, &file]);
+                calls.when_there(stop, &format!("`{title}` in the guest"), make)?.map_err(refused)?;
+                let mode = FileMode { mode: Some(0o600), owner: None };
+                file::write(calls, &file, &mut &command.stdin[..], &mode, stop, &mut |_| Ok(()))?;
+                (&[][..], "file")
+            }
         };
-        let args = arguments(command, id, by_file);
-        let started = Instant::now();
-        // A session of its own, under the process id that the agent knows.
-        let pid = match calls.exec("setsid", &args, stdin) {
-            // There is no such program.
-            Err(TransportError::Agent { .. }) => calls.exec(SHELL, &args[1..], stdin),
-            pid => pid,
-        };
-        let pid = pid.map_err(refused)?;
+        let args = arguments(command, names, way);
         let tail = |stream, name| Tail { stream, path: format!("{files}.{name}"), file: None, offset: 0 };
-        let streams = [tail(Stream::Stdout, "out"), tail(Stream::Stderr, "err")];
-        Ok(Self { calls, title, files, pid, beginning: started.elapsed(), streams })
+        let mut process = Self {
+            calls,
+            id: names.id.to_string(),
+            pid: 0,
+            is_known: false,
+            broken: None,
+            away: None,
+            beginning: Duration::ZERO,
+            streams: [tail(Stream::Stdout, "out"), tail(Stream::Stderr, "err")],
+            feed,
+            title: title.clone(),
+        };
+        loop {
+            let started = Instant::now();
+            // A session of its own, under the process id that the agent knows.
+            let pid = match calls.exec("setsid", &args, stdin) {
+                // There is no such program.
+                Err(TransportError::Agent { .. }) => calls.exec(SHELL, &args[1..], stdin),
+                pid => pid,
+            };
+            match pid {
+                Ok(pid) => {
+                    process = Self { pid, is_known: true, beginning: started.elapsed(), ..process };
+                    return Ok(process);
+                }
+                // Whether it has begun is not known then. If it has, it does not begin twice.
+                Err(TransportError::NotConnected(_)) if calls.has_answered() => {
+                    calls.wait_for_agent(stop, &process.what())?;
+                    if process.has_begun() {
+                        return Ok(process);
+                    }
+                }
+                Err(error) => return Err(refused(error)),
+            }
+        }
     }
 
-    /// Waits for the end, handing output over; kills the command when `stop` ends the wait.
+    /// Waits for the end, handing input and output over; kills the command when `stop` ends the wait.
     pub fn wait(mut self, output: Output, stop: &Stop) -> Result<Exit> {
         let started = Instant::now();
         // Each question costs an emulated guest as much as a part of the command does.
         let mut pause = (self.beginning / 4).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
-        stop.sleep((self.beginning + pause).min(2 * LONGEST_PAUSE));
+        if self.feed.is_none() {
+            stop.sleep((self.beginning + pause).min(2 * LONGEST_PAUSE));
+        }
         loop {
-            if let Err(error) = stop.check(|| format!("`{}` in the guest", self.title)) {
+            if let Err(error) = stop.check(|| self.what()) {
+                let why = self.away.take();
                 self.kill(output);
-                return Err(error);
+                return Err(match why {
+                    Some(why) if error.kind == Kind::Timeout => error.cause(why),
+                    _ => error,
+                });
             }
-            match self.calls.exec_status(self.pid) {
-                Ok(status) if status.exited => return self.finish(&status, output),
-                Ok(_) if started.elapsed() >= SHORT_RUN => self.follow(output)?,
-                Ok(_) | Err(TransportError::NotConnected(_)) => {}
-                Err(error) => return Err(self.lost(&error)),
+            if let Some(end) = self.ask()? {
+                return self.finish(end, output);
             }
-            stop.sleep(pause);
+            if started.elapsed() >= SHORT_RUN {
+                self.follow(output)?;
+            }
+            if let Some(feed) = &mut self.feed
+                && feed.advance(self.calls, &files(&self.id))?
+            {
+                pause = SHORTEST_PAUSE;
+            }
+            stop.sleep(if self.is_known { pause } else { LOOK_PAUSE });
             pause = (pause * 11 / 10).min(LONGEST_PAUSE);
         }
     }
 
-    /// Hands over what the files have grown by. The wrapper removes them when the command ends, so a file that cannot
-    /// be opened only means that its contents come with the exit status.
+    fn what(&self) -> String {
+        format!("`{}` in the guest", self.title)
+    }
+
+    /// Asks how the command ended, if it has.
+    fn ask(&mut self) -> Result<Option<End>> {
+        if !self.is_known {
+            return self.look();
+        }
+        match self.calls.exec_status(self.pid) {
+            Ok(status) if status.exited => self.told(status),
+            Ok(_) => {
+                self.away = None;
+                Ok(None)
+            }
+            Err(TransportError::NotConnected(why)) => {
+                self.away = Some(why);
+                Ok(None)
+            }
+            Err(error @ TransportError::Gone(_)) => Err(self.lost(&error)),
+            // Another agent, or one whose answers are not to be understood. The command's own files tell.
+            Err(_) => {
+                self.is_known = false;
+                self.look()
+            }
+        }
+    }
+
+    /// Takes what the agent says of the end.
+    fn told(&mut self, mut status: Status) -> Result<Option<End>> {
+        let Some(stdout) = split_header(&status.stdout, &self.id) else {
+            // The wrapper was killed, or it is the second one for this command.
+            self.is_known = false;
+            self.broken = Some(status);
+            return self.look();
+        };
+        let is_whole = !status.is_cut && stdout.len().max(status.stderr.len()) <= MOST_INLINE;
+        let output = is_whole.then(|| [stdout.to_vec(), std::mem::take(&mut status.stderr)]);
+        Ok(Some(End { status: code(&status), output }))
+    }
+
+    /// Looks for what the command left in the guest.
+    fn look(&mut self) -> Result<Option<End>> {
+        let found = match self.found() {
+            // That question may have been lost with its agent as well.
+            Err(error @ (TransportError::NotConnected(_) | TransportError::Agent { .. })) => {
+                self.away = Some(error.to_string());
+                return Ok(None);
+            }
+            Err(error) => return Err(self.lost(&error)),
+            Ok(found) => found,
+        };
+        let lost = || Error::failed(format!("lost {}", self.what()));
+        match (found, &self.broken) {
+            (Found::Ended(status), _) => Ok(Some(End { status, output: None })),
+            (Found::Runs(pid), _) => {
+                (self.pid, self.away) = (pid, None);
+                Ok(None)
+            }
+            (Found::Killed | Found::Nothing, Some(status)) => Ok(Some(End { status: code(status), output: None })),
+            (Found::Killed, None) => {
+                Err(lost().cause("the guest agent restarted, and the command was killed before it had ended"))
+            }
+            (Found::Nothing, None) => Err(lost()
+                .cause("the guest restarted meanwhile")
+                .hint("`guest:reboot()` restarts a guest and waits for it")),
+        }
+    }
+
+    fn found(&self) -> Result<Found, TransportError> {
+        let (one, other) = self.id.split_at(self.id.len() / 2);
+        let status = finish(self.calls, SHELL, &["-c", LOOK, "sh", one, other])?;
+        let said = String::from_utf8_lossy(&status.stdout);
+        match (said.trim(), said.trim().split_once(' ').map(|(word, number)| (word, number.parse()))) {
+            ("killed", _) => Ok(Found::Killed),
+            ("nothing", _) => Ok(Found::Nothing),
+            (_, Some(("ended", Ok(status)))) => Ok(Found::Ended(status)),
+            (_, Some(("runs", Ok(pid)))) => Ok(Found::Runs(i64::from(pid))),
+            (other, _) => Err(TransportError::Other(format!("its files cannot be read: `{other}`"))),
+        }
+    }
+
+    /// Says whether a command has begun whose beginning was not answered. If that is not to be seen, it may begin once
+    /// more: the wrapper lets the second one end at once.
+    fn has_begun(&mut self) -> bool {
+        match self.found() {
+            Ok(Found::Nothing) | Err(_) => false,
+            Ok(Found::Runs(pid)) => {
+                self.pid = pid;
+                true
+            }
+            Ok(Found::Ended(_) | Found::Killed) => true,
+        }
+    }
+
+    /// Hands over what the files have grown by. A file that cannot be opened only means that its contents come with the
+    /// exit status.
     fn follow(&mut self, output: Output) -> Result<()> {
         for tail in &mut self.streams {
             match tail.advance(self.calls, output) {
-                Ok(()) | Err(TransportError::Agent { .. } | TransportError::NotConnected(_)) => {}
-                Err(error) => return Err(self.lost(&error)),
+                Ok(()) => {}
+                Err(error @ TransportError::Gone(_)) => return Err(self.lost(&error)),
+                // It is opened anew the next time, perhaps by another agent.
+                Err(_) => tail.let_go(),
             }
         }
         Ok(())
     }
 
-    fn finish(mut self, status: &Status, output: Output) -> Result<Exit> {
-        let beginning = split_header(&status.stdout);
-        match beginning {
-            Some(stdout) if stdout.len().max(status.stderr.len()) <= MOST_INLINE => {
-                for (tail, whole) in self.streams.iter().zip([stdout, &status.stderr]) {
-                    if let Some(rest) = whole.get(tail.offset..).filter(|rest| !rest.is_empty()) {
-                        output(tail.stream, rest);
-                    }
+    fn finish(mut self, end: End, output: Output) -> Result<Exit> {
+        if let Some(whole) = &end.output {
+            for (tail, whole) in self.streams.iter().zip(whole) {
+                let rest = usize::try_from(tail.offset).ok().and_then(|offset| whole.get(offset..));
+                if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
+                    output(tail.stream, rest);
                 }
             }
-            _ => {
-                // Either the output is in the files because there is much of it, or the wrapper came to no good end.
-                for tail in &mut self.streams {
-                    let result = tail.advance(self.calls, output);
-                    if beginning.is_some() {
-                        result.map_err(|error| {
-                            file::failure(&format!("cannot read the output of `{}`", self.title), &error)
-                        })?;
-                    }
-                }
-                if beginning.is_none() && !status.stderr.is_empty() {
-                    output(Stream::Stderr, &status.stderr);
-                }
-                self.remove_files();
+            return Ok(Exit(end.status));
+        }
+        // Either the output is in the files because there is much of it, or the agent could not tell.
+        for tail in &mut self.streams {
+            let mut result = tail.advance(self.calls, output);
+            if result.is_err() {
+                tail.let_go();
+                result = tail.advance(self.calls, output);
+            }
+            if self.broken.is_none() {
+                result
+                    .map_err(|error| file::failure(&format!("cannot read the output of `{}`", self.title), &error))?;
             }
         }
-        Ok(Exit(status.exit_code.unwrap_or_else(|| 128 + status.signal.unwrap_or_default())))
+        if let Some(broken) = self.broken.take().filter(|broken| !broken.stderr.is_empty()) {
+            output(Stream::Stderr, &broken.stderr);
+        }
+        self.remove_files();
+        Ok(Exit(end.status))
     }
 
     /// Ends the command and everything that it started; hands over what it printed until then.
     fn kill(&mut self, output: Output) {
         // Nothing here may hide why it is killed, so errors are passed over.
+        let (one, other) = self.id.split_at(self.id.len() / 2);
         let pid = self.pid.to_string();
-        let _ = finish(self.calls, SHELL, &["-c", KILL, "sh", &pid]);
-        let _ = wait_for(self.calls, self.pid);
+        if self.pid > 0 {
+            let _ = finish(self.calls, SHELL, &["-c", KILL, "sh", one, other, &pid]);
+        }
+        if self.is_known {
+            let _ = wait_for(self.calls, self.pid);
+        }
         for tail in &mut self.streams {
             let _ = tail.advance(self.calls, output);
         }
@@ -162,28 +342,36 @@ impl<'a, T: Transport> Process<'a, T> {
             tail.file = None;
         }
         // What is left lies in a tmpfs and is small or soon gone; not worth failing a command that ran.
-        let _ = finish(self.calls, SHELL, &["-c", r#"rm -f "$0".*"#, &self.files]);
+        let _ = finish(self.calls, SHELL, &["-c", r#"rm -f "$0".*"#, &files(&self.id)]);
     }
 
     fn lost(&self, error: &TransportError) -> Error {
-        let message = format!("lost `{}` in the guest", self.title);
-        match error {
-            TransportError::Agent { .. } => file::failure(&message, error)
-                .hint("the guest or its agent restarted meanwhile; `guest:reboot()` restarts a guest and waits for it"),
-            _ => file::failure(&message, error),
-        }
+        file::failure(&format!("lost {}", self.what()), error)
     }
+}
+
+fn code(status: &Status) -> i32 {
+    status.exit_code.unwrap_or_else(|| 128 + status.signal.unwrap_or_default())
+}
+
+/// Returns what the names of a command's files in the guest begin with.
+pub fn files(id: &str) -> String {
+    format!("/run/snaptree-{id}")
 }
 
 impl<'a, T: Transport> Tail<'a, T> {
     fn advance(&mut self, calls: &'a Calls<T>, output: Output) -> Result<(), TransportError> {
         if self.file.is_none() {
-            self.file = Some(File::open(calls, &self.path, "r")?);
+            let file = File::open(calls, &self.path, "r")?;
+            if self.offset > 0 {
+                file.go_to(self.offset)?;
+            }
+            self.file = Some(file);
         }
         while let Some(file) = &self.file {
             let (data, ended) = file.read()?;
             if !data.is_empty() {
-                self.offset += data.len();
+                self.offset += data.len() as u64;
                 output(self.stream, &data);
             }
             if ended {
@@ -191,6 +379,13 @@ impl<'a, T: Transport> Tail<'a, T> {
             }
         }
         Ok(())
+    }
+
+    /// Lets the file go, which the agent may have done already.
+    fn let_go(&mut self) {
+        if let Some(file) = self.file.take() {
+            file.forget();
+        }
     }
 }
 
@@ -204,19 +399,23 @@ pub fn finish<T: Transport>(calls: &Calls<T>, path: &str, args: &[&str]) -> Resu
 fn wait_for<T: Transport>(calls: &Calls<T>, pid: i64) -> Result<Status, TransportError> {
     let started = Instant::now();
     loop {
-        let status = calls.exec_status(pid)?;
-        if status.exited || started.elapsed() > KILL_PATIENCE {
-            return Ok(status);
+        let is_late = started.elapsed() > KILL_PATIENCE;
+        match calls.exec_status(pid) {
+            Ok(status) if status.exited || is_late => return Ok(status),
+            Ok(_) => {}
+            Err(TransportError::NotConnected(_)) if !is_late => {}
+            Err(error) => return Err(error),
         }
         std::thread::sleep(SMALL_PAUSE);
     }
 }
 
-fn arguments(command: &Command, id: &str, stdin_by_file: bool) -> Vec<String> {
-    let mut args: Vec<String> = [SHELL, "-c", &wrapper(), "sh", id].map(str::to_string).to_vec();
+fn arguments(command: &Command, names: &Names<'_>, stdin: &str) -> Vec<String> {
+    let mut args: Vec<String> = [SHELL, "-c", &wrapper(), "sh", names.id].map(str::to_string).to_vec();
+    args.push(names.seen.join(" "));
     args.push(command.cwd.clone().unwrap_or_default());
     args.push(command.user.clone().unwrap_or_default());
-    args.push(if stdin_by_file { "file" } else { "" }.to_string());
+    args.push(stdin.to_string());
     args.extend(words(command));
     args
 }
@@ -254,6 +453,6 @@ pub fn title(line: &CommandLine) -> String {
 }
 
 /// Returns what the wrapper prints after its own line; nothing where it came to no good end.
-fn split_header(stdout: &[u8]) -> Option<&[u8]> {
-    stdout.strip_prefix(ENDED.as_bytes())?.strip_prefix(b"\n")
+fn split_header<'o>(stdout: &'o [u8], id: &str) -> Option<&'o [u8]> {
+    stdout.strip_prefix(format!("{ENDED} {id}\n").as_bytes())
 }

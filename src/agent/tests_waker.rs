@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
@@ -10,7 +10,7 @@ use super::tests::{Answer, EXEC, Script, exited, pid, stop};
 use super::transport::Port;
 use super::waker::PORT;
 use super::{Agent, Transport, TransportError};
-use crate::hypervisor::{Command, Exit, Guest, Stream};
+use crate::hypervisor::{Command, Exit, Guest, Input, Stream};
 
 /// A guest whose agent answers as written down, and perhaps a port.
 struct Ported {
@@ -36,9 +36,9 @@ struct Said {
 }
 
 impl Port for Said {
-    fn send(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
+    fn send(&mut self, bytes: &[u8]) -> Result<usize, TransportError> {
         self.told.lock().unwrap().extend(bytes);
-        Ok(())
+        Ok(bytes.len())
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, TransportError> {
@@ -52,14 +52,25 @@ fn guest<const N: usize>(agent: [(&'static str, Answer); N], pieces: &[&[u8]]) -
     let told = Arc::default();
     let said = Said { pieces: pieces.iter().map(|piece| piece.to_vec()).collect(), told: Arc::clone(&told) };
     let port: Option<Box<dyn Port>> = if pieces.is_empty() { None } else { Some(Box::new(said)) };
-    let ported = Ported { agent: Script(Mutex::new(agent.into())), port: Mutex::new(port) };
+    let ported = Ported { agent: Script::new(agent), port: Mutex::new(port) };
     (Agent::new(ported, "vm"), told)
 }
 
-fn run_last(guest: &dyn Guest, command: &Command) -> (crate::error::Result<Exit>, Vec<(Stream, String)>) {
+/// Returns an input that has ended after these pieces.
+fn input<const N: usize>(pieces: [&[u8]; N]) -> Input {
+    let (sender, receiver) = mpsc::sync_channel(N.max(1));
+    pieces.into_iter().for_each(|piece| sender.send(Ok(piece.to_vec())).unwrap());
+    receiver
+}
+
+fn run_last(
+    guest: &dyn Guest,
+    command: &Command,
+    input: &Input,
+) -> (crate::error::Result<Exit>, Vec<(Stream, String)>) {
     let mut output = Vec::new();
     let mut keep = |stream, data: &[u8]| output.push((stream, String::from_utf8_lossy(data).into_owned()));
-    let exit = guest.run_last(command, &mut keep, &stop());
+    let exit = guest.run_last(command, input, &mut keep, &stop());
     (exit, output)
 }
 
@@ -69,7 +80,7 @@ fn a_guest_is_woken_through_its_port_and_runs_its_last_command_there() {
     let pieces: [&[u8]; 7] = [
         b"h\0\0\0",
         b"",
-        b"\0w\x01\0\0\0\x01h\0\0\0\0",
+        b"\0w\x02\0\0\0\x01\x01h\0\0\0\0",
         b"o\x03\0\0\0on",
         b"eo\x01\0\0\0.e\x04\0\0\0oops",
         b"x\x04\0\0\0\x03\0",
@@ -87,16 +98,15 @@ fn a_guest_is_woken_through_its_port_and_runs_its_last_command_there() {
     assert!(seed.len() == 64 && seed.iter().all(u8::is_ascii_hexdigit), "{seed:?}");
 
     let command = Command {
-        stdin: b"in".to_vec(),
         env: [("A".to_string(), "b c".to_string())].into(),
         cwd: Some("/srv".to_string()),
         ..Command::argv(["ls", "-l"])
     };
-    let (exit, output) = run_last(&guest, &command);
+    let (exit, output) = run_last(&guest, &command, &input([b"in", b"put"]));
     assert_eq!(exit.unwrap(), Exit(3));
     let said = |stream, text: &str| (stream, text.to_string());
     assert_eq!(output, [said(Stream::Stdout, "one"), said(Stream::Stdout, "."), said(Stream::Stderr, "oops")]);
-    let expected = b"R\x1f\0\0\0\x02\0\0\0\x04\0\0\0/srv\0env\0A=b c\0ls\0-l\0in";
+    let expected = b"R\x19\0\0\0\x04\0\0\0/srv\0env\0A=b c\0ls\0-l\0I\x02\0\0\0inI\x03\0\0\0putI\0\0\0\0";
     assert_eq!(told.lock().unwrap().as_slice(), expected);
 }
 
@@ -119,36 +129,39 @@ fn a_guest_without_the_port_is_woken_by_its_agent() {
 
 #[test]
 fn what_the_waker_does_not_take_is_run_by_the_agent() {
-    let (of_user, told) = guest([pid(7), exited(4, b"ended\n", b"")], &[b"w\x01\0\0\0\x01"]);
+    let (of_user, told) = guest([pid(7), exited(4, b"ended\n", b"")], &[b"w\x02\0\0\0\x01\x01"]);
     of_user.wake(&stop()).unwrap();
     told.lock().unwrap().clear();
     let command = Command { user: Some("nobody".to_string()), ..Command::argv(["id"]) };
-    assert_eq!(run_last(&of_user, &command).0.unwrap(), Exit(4));
+    assert_eq!(run_last(&of_user, &command, &input([])).0.unwrap(), Exit(4));
     assert!(told.lock().unwrap().is_empty());
 
-    let by_file = [
-        pid(6),
-        exited(0, b"", b""),
-        ("guest-file-open", Ok(json!(1))),
-        ("guest-file-write", Ok(json!({ "count": 65_536 }))),
-        ("guest-file-write", Ok(json!({ "count": 1 }))),
-        ("guest-file-close", Ok(json!({}))),
-        pid(7),
-        exited(4, b"ended\n", b""),
-    ];
-    let (much_input, _) = guest(by_file, &[b"w\x01\0\0\0\x01"]);
-    much_input.wake(&stop()).unwrap();
-    let command = Command { stdin: vec![b'x'; 65_537], ..Command::argv(["wc"]) };
-    assert_eq!(run_last(&much_input, &command).0.unwrap(), Exit(4));
+    // One that an older snaptree put there takes all input at once.
+    let (old, told) = guest([pid(7), exited(4, b"ended\n", b"")], &[b"w\x01\0\0\0\x01"]);
+    old.wake(&stop()).unwrap();
+    told.lock().unwrap().clear();
+    assert_eq!(run_last(&old, &Command::argv(["wc"]), &input([b"x"])).0.unwrap(), Exit(4));
+    assert!(told.lock().unwrap().is_empty());
+}
+
+#[test]
+fn what_comes_from_the_line_and_is_no_answer_is_an_error() {
+    let unclear = "cannot run `ls` in the guest: what comes from the guest's end of the line is not to be understood";
+    for rubbish in [&b"?\0\0\0\0"[..], b"o\xff\xff\xff\xff", b"x\x01\0\0\0\x01", b"x\0\0\0\0", b"\0\0\0\0\0"] {
+        let (guest, _) = guest([], &[b"w\x02\0\0\0\x01\x01", rubbish]);
+        guest.wake(&stop()).unwrap();
+        let error = run_last(&guest, &Command::argv(["ls"]), &input([])).0.unwrap_err().to_string();
+        assert_eq!(error, unclear, "{rubbish:?}");
+    }
 }
 
 #[test]
 fn a_line_that_ends_is_told_with_what_it_was_for() {
     let error = guest([], &[b"h\0\0\0\0"]).0.wake(&stop()).unwrap_err().to_string();
     assert_eq!(error, "cannot wake the guest: the guest's end of the line is gone");
-    let (guest, _) = guest([], &[b"w\x01\0\0\0\x01"]);
+    let (guest, _) = guest([], &[b"w\x02\0\0\0\x01\x01"]);
     guest.wake(&stop()).unwrap();
-    let error = run_last(&guest, &Command::argv(["ls", "-l"])).0.unwrap_err().to_string();
+    let error = run_last(&guest, &Command::argv(["ls", "-l"]), &input([])).0.unwrap_err().to_string();
     assert_eq!(error, "cannot run `ls -l` in the guest: the guest's end of the line is gone");
 }
 
@@ -169,15 +182,12 @@ mod program {
     struct Terminal(OwnedFd);
 
     impl Port for Terminal {
-        fn send(&mut self, mut bytes: &[u8]) -> Result<(), TransportError> {
-            while !bytes.is_empty() {
-                match rustix::io::write(&self.0, bytes) {
-                    Ok(length) => bytes = &bytes[length..],
-                    Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(1)),
-                    Err(error) => panic!("{error}"),
-                }
+        fn send(&mut self, bytes: &[u8]) -> Result<usize, TransportError> {
+            match rustix::io::write(&self.0, bytes) {
+                Ok(length) => Ok(length),
+                Err(Errno::AGAIN) => Ok(0),
+                Err(error) => panic!("{error}"),
             }
-            Ok(())
         }
 
         fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, TransportError> {
@@ -216,7 +226,9 @@ mod program {
             }
         };
         assert!(started.success());
-        (Waker::new(Box::new(Terminal(terminal))), file)
+        let mut waker = Waker::new(Box::new(Terminal(terminal)));
+        waker.takes_input = true;
+        (waker, file)
     }
 
     fn runs(file: &Path) -> bool {
@@ -239,9 +251,13 @@ mod program {
     }
 
     fn ran(waker: &mut Waker, command: &Command) -> (i32, String, String) {
+        ran_with(waker, command, &input([]))
+    }
+
+    fn ran_with(waker: &mut Waker, command: &Command, input: &Input) -> (i32, String, String) {
         let mut streams = [String::new(), String::new()];
         let mut keep = |stream, data: &[u8]| streams[stream as usize].push_str(std::str::from_utf8(data).unwrap());
-        let exit = waker.run(command, &mut keep, &stop()).unwrap();
+        let exit = waker.run(command, input, &mut keep, &stop()).unwrap();
         let [stdout, stderr] = streams;
         (exit.0, stdout, stderr)
     }
@@ -253,8 +269,6 @@ mod program {
         let said = |status, stdout: &str, stderr: &str| (status, stdout.to_string(), stderr.to_string());
         let in_tmp = Command { cwd: Some("/tmp".to_string()), ..shell("pwd; echo no >&2; exit 3") };
         assert_eq!(ran(waker, &in_tmp), said(3, "/tmp\n", "no\n"));
-        let with_input = Command { stdin: vec![b'x'; 65_536], ..Command::argv(["wc", "-c"]) };
-        assert_eq!(ran(waker, &with_input), said(0, "65536\n", ""));
         let env = Command { env: [("A".to_string(), "b  c".to_string())].into(), ..shell("echo \"$A\"") };
         assert_eq!(ran(waker, &env), said(0, "b  c\n", ""));
         assert_eq!(ran(waker, &shell("kill -9 $$")), said(137, "", ""));
@@ -265,6 +279,43 @@ mod program {
         assert_eq!(ran(waker, &shell("yes & exit 4")).0, 4);
         let parent = ran(waker, &shell("cat /proc/$PPID/comm")).1;
         assert_eq!(parent, "waker\n");
+    }
+
+    #[test]
+    fn a_command_begins_before_its_input_has_come_and_reads_it_as_it_comes() {
+        let waker = &mut waker();
+        let (sender, open) = mpsc::sync_channel(4);
+        // One that does not read is not waited for, and what it left unread is not the next one's.
+        assert_eq!(ran_with(waker, &Command::argv(["echo", "there"]), &open).1, "there\n");
+        sender.send(Ok(vec![b'x'; 1 << 20])).unwrap();
+        assert_eq!(ran_with(waker, &Command::argv(["true"]), &open).0, 0);
+        sender.send(Ok(vec![b'x'; 1 << 20])).unwrap();
+        assert_eq!(ran_with(waker, &Command::argv(["sh", "-c", "head -c 1; exec <&-; sleep 0.1"]), &open).0, 0);
+
+        let mut said = String::new();
+        let mut echo = |_, data: &[u8]| {
+            said.push_str(std::str::from_utf8(data).unwrap());
+            match said.as_str() {
+                "one" => sender.send(Ok(b" two".to_vec())).unwrap(),
+                "one two" => sender.send(Err(crate::error::Error::failed("no more"))).unwrap(),
+                _ => {}
+            }
+        };
+        sender.send(Ok(b"one".to_vec())).unwrap();
+        let error = waker.run(&Command::argv(["cat"]), &open, &mut echo, &stop()).unwrap_err();
+        assert_eq!((error.message.as_str(), said.as_str()), ("no more", "one two"));
+    }
+
+    #[test]
+    fn input_of_every_length_arrives_whole() {
+        let waker = &mut waker();
+        for length in [0, 1, 16 << 10, (16 << 10) + 1, 64 << 10, (64 << 10) + 1, 3_000_000] {
+            let bytes: Vec<u8> = (0..length).map(|n: usize| (n * 7 + n / 251) as u8).collect();
+            let mut back: Vec<u8> = Vec::new();
+            let exit = waker.run(&Command::argv(["cat"]), &input([&bytes]), &mut |_, data| back.extend(data), &stop());
+            assert_eq!((exit.unwrap(), back.len()), (Exit(0), length));
+            assert!(back == bytes, "{length} bytes came back changed");
+        }
     }
 
     #[test]

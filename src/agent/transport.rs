@@ -17,8 +17,8 @@ pub trait Transport: Send + Sync {
 
 /// A line of bytes to a process in a guest; whoever lets it go hangs up.
 pub trait Port: Send {
-    /// Sends all of `bytes`.
-    fn send(&mut self, bytes: &[u8]) -> Result<(), TransportError>;
+    /// Sends some of `bytes`, without waiting; returns how many, which is 0 while the line takes no more.
+    fn send(&mut self, bytes: &[u8]) -> Result<usize, TransportError>;
 
     /// Takes some of what has come, without waiting for it; 0 bytes at the end of the line.
     fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, TransportError>;

@@ -10,9 +10,10 @@
  *   W  seconds (8 bytes), nanoseconds (4 bytes), seed
  *                                Wake: set the clock and let the kernel begin its random numbers anew, since another guest
  *                                may go on from the same state. Answered by
- *   w  1 byte                    whether the clock was set.
- *   R  length of the input, number of words (4 bytes each), directory, words, each ended by a 0, input
- *                                Run a command. The input is small enough for a pipe. Answered by
+ *   w  2 bytes                   whether the clock was set, and 1: this program takes a command's input while it runs.
+ *   R  number of words (4 bytes), directory, words, each ended by a 0
+ *                                Run a command. Followed by
+ *   I  bytes                     some of its input, at most 16 KiB; none at the end of it. Answered by
  *   o, e  bytes                  some of its output or of its errors, while it runs, and
  *   x  status (4 bytes)          when it has ended: as a shell has it.
  *   h                            Here I am: said before each request that is waited for.
@@ -202,16 +203,21 @@ static void __attribute__((noreturn)) begin_command(const char *directory, char 
     end(is_missing(failed) ? NOT_FOUND : CANNOT_RUN);
 }
 
+static void let_go(int *file)
+{
+    if (*file >= 0)
+        CALL(close, *file, 0, 0);
+    *file = -1;
+}
+
 /* Hands over some of what a command printed. Says how much. */
 static long pass_on(long port, int *from, char letter)
 {
     long got = CALL(read, *from, frame + HEADER, PIECE);
     if (got > 0 && say(port, letter, got))
         return got;
-    if (got != -EINTR) {
-        CALL(close, *from, 0, 0);
-        *from = -1;
-    }
+    if (got != -EINTR)
+        let_go(from);
     return 0;
 }
 
@@ -222,8 +228,20 @@ static void pass_on_the_rest(long port, int *from, char letter)
     CALL(ioctl, *from, FIONREAD, &left);
     while (left > 0 && *from >= 0)
         left -= (int)pass_on(port, from, letter);
-    if (*from >= 0)
-        CALL(close, *from, 0, 0);
+    let_go(from);
+}
+
+/* What has come of a command's input and was not handed over yet. */
+static char input[PIECE];
+
+/* Takes the next piece of a command's input. Says how much that is; nothing at the end. */
+static long take_input(long port)
+{
+    char header[HEADER];
+    if (!read_all(port, header, HEADER) || header[0] != 'I')
+        return 0;
+    unsigned length = number_at(header + 1);
+    return length <= PIECE && read_all(port, input, length) ? length : 0;
 }
 
 static int say_status(long port, unsigned status)
@@ -234,10 +252,11 @@ static int say_status(long port, unsigned status)
 
 static int run(long port, char *request, char **environment)
 {
-    unsigned input = number_at(request), count = number_at(request + 4);
-    char *directory = request + 8, *next = directory + length_of(directory) + 1;
+    unsigned count = number_at(request);
+    char *directory = request + 4, *next = directory + length_of(directory) + 1;
     int in[2], out[2], err[2], is_running = 1, status = 0;
-    unsigned long mask = 1UL << (SIGCHLD - 1);
+    long taken = 0, given = 0;
+    unsigned long child_ended = 1UL << (SIGCHLD - 1), mask = child_ended | 1UL << (SIGPIPE - 1);
     struct { char rest[128]; } told;
 
     char *words[count + 2];
@@ -248,11 +267,11 @@ static int run(long port, char *request, char **environment)
     words[count + 1] = 0;
     if (count == 0 || CALL(pipe2, in, O_CLOEXEC, 0) || CALL(pipe2, out, O_CLOEXEC, 0) || CALL(pipe2, err, O_CLOEXEC, 0))
         return say_status(port, CANNOT_RUN);
-    write_all(in[1], next, input);
-    CALL(close, in[1], 0, 0);
+    /* A command that does not read must not keep its output from being handed over. */
+    CALL(fcntl, in[1], F_SETFL, O_WRONLY | O_NONBLOCK);
 
     CALL4(rt_sigprocmask, SIG_BLOCK, &mask, 0, sizeof mask);
-    long ended = CALL4(signalfd4, -1, &mask, sizeof mask, O_CLOEXEC);
+    long ended = CALL4(signalfd4, -1, &child_ended, sizeof child_ended, O_CLOEXEC);
     long child = CALL(fork, 0, 0, 0);
     if (child == 0) {
         CALL4(rt_sigprocmask, SIG_UNBLOCK, &mask, 0, sizeof mask);
@@ -267,8 +286,13 @@ static int run(long port, char *request, char **environment)
     CALL(close, out[1], 0, 0);
     CALL(close, err[1], 0, 0);
     while (is_running) {
-        struct pollfd wait[3] = { { out[0], POLLIN, 0 }, { err[0], POLLIN, 0 }, { (int)ended, POLLIN, 0 } };
-        CALL(poll, wait, 3, -1);
+        int is_hungry = in[1] >= 0 && given == taken;
+        struct pollfd wait[5] = { { out[0], POLLIN, 0 },
+                                  { err[0], POLLIN, 0 },
+                                  { (int)ended, POLLIN, 0 },
+                                  { is_hungry ? (int)port : -1, POLLIN, 0 },
+                                  { is_hungry ? -1 : in[1], POLLOUT, 0 } };
+        CALL(poll, wait, 5, -1);
         if (wait[2].revents) {
             CALL(read, ended, &told, sizeof told);
             is_running = CALL4(wait4, child, &status, WNOHANG, 0) == 0;
@@ -277,7 +301,21 @@ static int run(long port, char *request, char **environment)
             pass_on(port, &out[0], 'o');
         if (wait[1].revents)
             pass_on(port, &err[0], 'e');
+        if (wait[3].revents) {
+            given = 0;
+            taken = take_input(port);
+            if (taken == 0)
+                let_go(&in[1]);
+        }
+        if (wait[4].revents) {
+            long written = CALL(write, in[1], input + given, taken - given);
+            if (written > 0)
+                given += written;
+            else if (written != -EAGAIN && written != -EINTR)
+                let_go(&in[1]);
+        }
     }
+    let_go(&in[1]);
     pass_on_the_rest(port, &out[0], 'o');
     pass_on_the_rest(port, &err[0], 'e');
     CALL(close, ended, 0, 0);
@@ -305,11 +343,16 @@ static int answer(long port, char **environment)
         case 'W': {
             long seconds = (long)number_at(request) | (long)number_at(request + 4) << 32;
             frame[HEADER] = (char)wake(seconds, number_at(request + 8), request + 12, (long)length - 12);
-            is_whole = say(port, 'w', 1);
+            frame[HEADER + 1] = 1;
+            is_whole = say(port, 'w', 2);
             break;
         }
         case 'R':
             is_whole = run(port, request, environment);
+            break;
+        case 'I':
+            /* The command that it was for has ended. */
+            is_whole = 1;
             break;
         default:
             is_whole = say(port, 'u', 0);

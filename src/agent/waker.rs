@@ -1,13 +1,15 @@
 //! Waking a guest that goes on from a frozen state.
 
+use std::collections::VecDeque;
+use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::agent::calls::Calls;
 use crate::agent::file;
-use crate::agent::process::{SMALL_INPUT, finish, title, words};
+use crate::agent::process::{finish, title, words};
 use crate::agent::transport::{Port, Transport, TransportError};
 use crate::error::Result;
-use crate::hypervisor::{Command, Exit, Stream};
+use crate::hypervisor::{Command, Exit, Input, Stream};
 use crate::stop::Stop;
 
 /// The name of the port that the program waits at in the guest.
@@ -30,6 +32,8 @@ exit 0"#;
 const WAKE: &str = r#"/run/snaptree-waker "$1" "$2" 2>/dev/null || date -u -s "@$1""#;
 
 const HEADER: usize = 5;
+/// The most that a frame carries, in both directions; a request is longer.
+const PIECE: usize = 16 << 10;
 /// How long to wait when nothing has come: a little longer each time.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
@@ -62,14 +66,18 @@ fn seed() -> String {
 /// The program that waits in a guest, at the other end of its port.
 pub struct Waker {
     port: Box<dyn Port>,
+    /// What the line took no more of yet.
+    to_send: VecDeque<u8>,
     /// What has come of the next frame.
     received: Vec<u8>,
     pause: Duration,
+    /// Whether it takes a command's input while that runs; the ones of older snaptrees do not.
+    pub takes_input: bool,
 }
 
 impl Waker {
     pub fn new(port: Box<dyn Port>) -> Self {
-        Self { port, received: Vec::new(), pause: SHORTEST_PAUSE }
+        Self { port, to_send: VecDeque::new(), received: Vec::new(), pause: SHORTEST_PAUSE, takes_input: false }
     }
 
     /// Wakes the guest; says whether its clock could be set.
@@ -78,11 +86,14 @@ impl Waker {
         let time = time();
         let request =
             [&time.as_secs().to_le_bytes()[..], &time.subsec_nanos().to_le_bytes(), seed().as_bytes()].concat();
-        self.port.send(&frame(b'W', &request)).map_err(failed)?;
+        self.to_send.extend(frame(b'W', &request));
         loop {
             stop.check(|| "waiting for the guest".to_string())?;
             match self.receive().map_err(failed)? {
-                Some((b'w', answer)) => return Ok(answer == [1]),
+                Some((b'w', answer)) => {
+                    self.takes_input = answer.get(1) == Some(&1);
+                    return Ok(answer.first() == Some(&1));
+                }
                 // One that an older snaptree put there.
                 Some((b'u', _)) => return Ok(false),
                 _ => {}
@@ -90,24 +101,33 @@ impl Waker {
         }
     }
 
-    /// Says whether a command can be run here: its input has to fit into a pipe, and what another user prints goes into
-    /// files that belong to them.
-    pub fn takes(command: &Command) -> bool {
-        command.stdin.len() <= SMALL_INPUT && command.user.is_none()
+    /// Says whether a command can be run here: what another user prints goes into files that belong to them.
+    pub fn takes(&self, command: &Command) -> bool {
+        self.takes_input && command.user.is_none()
     }
 
-    /// Runs a command, handing its output over as it comes. Where `stop` ends the wait, it is left alone.
-    pub fn run(&mut self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
+    /// Runs a command, handing its input and output over as they come. Where `stop` ends the wait, it is left alone.
+    pub fn run(
+        &mut self,
+        command: &Command,
+        input: &Input,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        stop: &Stop,
+    ) -> Result<Exit> {
         let title = title(&command.line);
         let failed = |error| file::failure(&format!("cannot run `{title}` in the guest"), &error);
-        self.port.send(&frame(b'R', &request(command))).map_err(failed)?;
+        self.to_send.extend(frame(b'R', &request(command)));
+        let mut has_ended = false;
         loop {
             stop.check(|| format!("`{title}` in the guest"))?;
+            if !has_ended && self.to_send.len() < PIECE {
+                has_ended = self.take_input(input)?;
+            }
             match self.receive().map_err(failed)? {
                 Some((b'o', bytes)) => output(Stream::Stdout, &bytes),
                 Some((b'e', bytes)) => output(Stream::Stderr, &bytes),
                 Some((b'x', status)) => {
-                    let status = status.first_chunk().copied().unwrap_or_default();
+                    let status = <[u8; 4]>::try_from(status).map_err(|_| failed(garbled()))?;
                     return Ok(Exit(i32::from_le_bytes(status)));
                 }
                 _ => {}
@@ -115,11 +135,42 @@ impl Waker {
         }
     }
 
-    /// Waits a moment for the next frame: its letter and what it carries.
+    /// Makes frames of what has come of an input; says whether it has ended.
+    fn take_input(&mut self, input: &Input) -> Result<bool> {
+        match input.try_recv() {
+            Ok(bytes) => {
+                bytes?.chunks(PIECE).for_each(|piece| self.to_send.extend(frame(b'I', piece)));
+                Ok(false)
+            }
+            Err(TryRecvError::Empty) => Ok(false),
+            Err(TryRecvError::Disconnected) => {
+                self.to_send.extend(frame(b'I', &[]));
+                Ok(true)
+            }
+        }
+    }
+
+    /// Sends as much as the line takes. Where it has ended, that shows when all that came is read.
+    fn send(&mut self) -> Result<(), TransportError> {
+        while !self.to_send.is_empty() {
+            match self.port.send(self.to_send.make_contiguous()) {
+                Ok(0) | Err(TransportError::Gone(_)) => break,
+                Ok(length) => {
+                    self.to_send.drain(..length);
+                    self.pause = SHORTEST_PAUSE;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is to be sent and waits a moment for the next frame: its letter and what it carries.
     fn receive(&mut self) -> Result<Option<(u8, Vec<u8>)>, TransportError> {
-        let mut buffer = [0; 16 << 10];
+        let mut buffer = [0; PIECE];
+        self.send()?;
         loop {
-            if let Some(frame) = self.take_frame() {
+            if let Some(frame) = self.take_frame()? {
                 return Ok(Some(frame));
             }
             match self.port.receive(&mut buffer)? {
@@ -137,22 +188,29 @@ impl Waker {
         }
     }
 
-    fn take_frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let (letter, length) = (*self.received.first()?, self.received.get(1..HEADER)?.first_chunk()?);
-        let end = HEADER + u32::from_le_bytes(*length) as usize;
-        let content = self.received.get(HEADER..end)?.to_vec();
-        self.received.drain(..end);
-        Some((letter, content))
+    fn take_frame(&mut self) -> Result<Option<(u8, Vec<u8>)>, TransportError> {
+        let Some((header, rest)) = self.received.split_first_chunk::<HEADER>() else { return Ok(None) };
+        let [letter, length @ ..] = *header;
+        let length = u32::from_le_bytes(length) as usize;
+        if !b"hwoexu".contains(&letter) || length > PIECE {
+            return Err(garbled());
+        }
+        let Some(content) = rest.get(..length).map(<[u8]>::to_vec) else { return Ok(None) };
+        self.received.drain(..HEADER + length);
+        Ok(Some((letter, content)))
     }
+}
+
+fn garbled() -> TransportError {
+    TransportError::Other("what comes from the guest's end of the line is not to be understood".to_string())
 }
 
 fn request(command: &Command) -> Vec<u8> {
     let words = words(command);
-    let mut request = [number(command.stdin.len()), number(words.len())].concat();
+    let mut request = number(words.len()).to_vec();
     for word in [command.cwd.as_deref().unwrap_or_default()].into_iter().chain(words.iter().map(String::as_str)) {
         request.extend(word.bytes().chain([0]));
     }
-    request.extend(&command.stdin);
     request
 }
 

@@ -1,49 +1,62 @@
-# Runs one command for snaptree: sh wrapper ID DIRECTORY USER STDIN COMMAND ARGUMENT...
-# Output goes into files, which the host can read while the command runs. At the end their beginnings are printed, after a
-# line that says so; where that is all there is of them, they are gone again. Other programs and processes are asked for as
-# little as can be, since each takes an emulated guest longer than most commands do.
-files=/run/snaptree-$1 cwd=$2 user=$3 stdin=$4
-shift 4
+# Runs one command for snaptree: sh wrapper ID SEEN DIRECTORY USER STDIN COMMAND ARGUMENT...
+# Output goes into files, which the host can read while the command runs, and so does the exit status, since the agent may
+# be another one by then. At the end the beginnings of the output are printed, after a line that says so: in most cases the
+# host needs no more. The files of the commands SEEN, which it has the results of, are removed. Other programs and processes
+# are asked for as little as can be, since each takes an emulated guest longer than most commands do.
+id=$1 seen=$2 cwd=$3 user=$4 stdin=$5
+files=/run/snaptree-$id
+shift 5
 most=500000
 : "${HOME:=/root}" "${PATH:=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}"
 export HOME PATH
-refuse() {
-    rm -f "$files".*
-    echo ended
-    echo "cannot enter \`$cwd\`$1" >&2
-    exit 126
-}
-umask >"$files.mask" && read -r mask <"$files.mask" || exit 126
+# The host begins a command once more when it got no answer to the first time; one of the two is enough.
+set -C
+{ umask && echo $$; } >"$files.pid" && read -r mask <"$files.pid" || exit 126
+set +C
 umask 077
 : >>"$files.out" >>"$files.err" || exit 126
 umask "$mask"
-if [ -n "$cwd" ]; then
-    [ -d "$cwd" ] || refuse ': no such directory'
-    cd -- "$cwd" 2>/dev/null || refuse ''
-fi
-if [ -n "$user" ]; then
-    chown -- "$user" "$files.out" "$files.err" 2>/dev/null
-    set -- su -s /bin/sh -c 'exec "$0" "$@"' -- "$user" "$@"
-fi
-# By exec, or a program named like one of the shell's own commands would not be the program.
-if [ "$stdin" = file ]; then
-    (exec "$@") <"$files.in" >>"$files.out" 2>>"$files.err"
+# systemd ends what is in the agent's control group when the agent ends.
+for group in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+    [ ! -w $group/cgroup.procs ] || echo 0 >$group/cgroup.procs
+done 2>/dev/null
+status=126
+if [ -n "$cwd" ] && [ ! -d "$cwd" ]; then
+    echo "cannot enter \`$cwd\`: no such directory" >>"$files.err"
+elif [ -n "$cwd" ] && ! cd -- "$cwd" 2>/dev/null; then
+    echo "cannot enter \`$cwd\`" >>"$files.err"
 else
-    (exec "$@") >>"$files.out" 2>>"$files.err"
+    if [ -n "$user" ]; then
+        chown -- "$user" "$files.out" "$files.err" 2>/dev/null
+        set -- su -s /bin/sh -c 'exec "$0" "$@"' -- "$user" "$@"
+    fi
+    # By exec, or a program named like one of the shell's own commands would not be the program.
+    case $stdin in
+    file) (exec "$@") <"$files.in" >>"$files.out" 2>>"$files.err" ;;
+    pipe)
+        mkfifo -m 600 "$files.in" "$files.end" || exit 126
+        # Keeps the pipe open between the pieces that come, until somebody opens the other one.
+        { : <"$files.end"; } >"$files.in" 2>/dev/null &
+        (exec "$@") <"$files.in" >>"$files.out" 2>>"$files.err"
+        ;;
+    *) (exec "$@") >>"$files.out" 2>>"$files.err" ;;
+    esac
+    status=$?
 fi
-status=$?
-echo ended
+echo $status >"$files.status"
+# Where the agent is gone, nobody hears what follows.
+trap '' PIPE
+echo "ended $id"
 [ ! -s "$files.out" ] || head -c $((most + 1)) "$files.out"
 [ ! -s "$files.err" ] || head -c $((most + 1)) "$files.err" >&2
+[ "$stdin" != pipe ] || kill $! 2>/dev/null
 clean() {
-    if [ -s "$files.out" ] || [ -s "$files.err" ]; then
-        # Two lines of a size and a name, and their sum.
-        # shellcheck disable=SC2046
-        set -- $(wc -c "$files.out" "$files.err")
-        [ "$1" -le $most ] && [ "$3" -le $most ] || return
-    fi
-    rm -f "$files".*
+    set --
+    for id in $seen; do
+        set -- "$@" "/run/snaptree-$id".*
+    done
+    exec rm -f "$@"
 }
 # Beside the answer, which nobody needs to wait for this with.
-clean </dev/null >/dev/null 2>&1 &
+[ -z "$seen" ] || clean </dev/null >/dev/null 2>&1 &
 exit $status

@@ -1,16 +1,14 @@
 //! `snaptree exec`.
 
-use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use clap::Args;
 
 use super::session::Session;
-use crate::error::{Because, Error, Result};
+use crate::error::{Error, Result};
 use crate::hypervisor::{Command, CommandLine};
 use crate::name::SnapshotPath;
-use crate::stop::{Interrupt, Stop};
+use crate::stop::Stop;
 use crate::tree::ForkOptions;
 use crate::ui::Ui;
 
@@ -56,7 +54,6 @@ impl Exec {
         let fork =
             if self.failed { engine.fork_failed(&snapshot, options)? } else { engine.fork(&snapshot, options)? };
         let command = Command {
-            stdin: whole(&input, &session.engine.interrupt)?,
             env: self.environment.iter().cloned().collect(),
             cwd: self.workdir.clone(),
             user: self.user.clone(),
@@ -66,6 +63,7 @@ impl Exec {
         let mut broken = None;
         let exit = fork.run_last(
             &command,
+            &input,
             &mut |stream, bytes| {
                 if let Err(cause) = ui.pass_through(stream, bytes) {
                     // Nobody reads any more: the command is ended as a closed pipe would end it here.
@@ -80,9 +78,7 @@ impl Exec {
             None => exit.map(|exit| exit.0),
         }
     }
-}
 
-impl Exec {
     /// Returns the snapshot and the command.
     fn what(&self) -> Result<(SnapshotPath, &[String])> {
         let words = self.command.as_slice();
@@ -96,18 +92,5 @@ impl Exec {
                 .hint("write it behind `--`: snaptree exec MACHINE/SNAPSHOT -- CMD..."));
         }
         Ok((snapshot, command))
-    }
-}
-
-/// Waits for the end of the standard input.
-fn whole(input: &Receiver<io::Result<Vec<u8>>>, interrupt: &Interrupt) -> Result<Vec<u8>> {
-    const TICK: Duration = Duration::from_millis(50);
-    loop {
-        interrupt.check()?;
-        match input.recv_timeout(TICK) {
-            Ok(read) => return read.because(|| "cannot read the standard input".to_string()),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Ok(Vec::new()),
-        }
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Scripted {
     pub stdout: String,
     pub stderr: String,
     pub delay_ms: u64,
+    /// It is the answer to so many of the commands, the first ones; to all of them without it.
+    pub times: Option<usize>,
 }
 
 /// An answer as it is written in JSON.
@@ -41,6 +43,8 @@ struct Written {
     stderr: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delay_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    times: Option<usize>,
 }
 
 impl TryFrom<Written> for Answer {
@@ -48,13 +52,14 @@ impl TryFrom<Written> for Answer {
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
         match written {
-            Written { command: Some(command), file: None, content: None, status, stdout, stderr, delay_ms } => {
+            Written { command: Some(command), file: None, content: None, status, stdout, stderr, delay_ms, times } => {
                 Ok(Self::Command(Scripted {
                     command,
                     status: status.unwrap_or_default(),
                     stdout: stdout.unwrap_or_default(),
                     stderr: stderr.unwrap_or_default(),
                     delay_ms: delay_ms.unwrap_or_default(),
+                    times,
                 }))
             }
             Written {
@@ -65,11 +70,12 @@ impl TryFrom<Written> for Answer {
                 stdout: None,
                 stderr: None,
                 delay_ms: None,
+                times: None,
             } => Ok(Self::File { path, content }),
-            _ => {
-                Err("an answer has `command`, and perhaps `status`, `stdout`, `stderr` and `delay_ms`; or `file` and \
-                      `content`")
-            }
+            _ => Err(
+                "an answer has `command`, and perhaps `status`, `stdout`, `stderr`, `delay_ms` and `times`; or `file` \
+                      and `content`",
+            ),
         }
     }
 }
@@ -77,12 +83,13 @@ impl TryFrom<Written> for Answer {
 impl From<Answer> for Written {
     fn from(answer: Answer) -> Self {
         match answer {
-            Answer::Command(Scripted { command, status, stdout, stderr, delay_ms }) => Self {
+            Answer::Command(Scripted { command, status, stdout, stderr, delay_ms, times }) => Self {
                 command: Some(command),
                 status: Some(status),
                 stdout: Some(stdout),
                 stderr: Some(stderr),
                 delay_ms: Some(delay_ms),
+                times,
                 ..Self::default()
             },
             Answer::File { path, content } => Self { file: Some(path), content: Some(content), ..Self::default() },
@@ -98,10 +105,11 @@ pub(super) fn text_of(command: &Command) -> String {
     }
 }
 
-/// Finds the first answer for a command.
-pub(super) fn find<'a>(answers: &'a [Answer], text: &str) -> Option<&'a Scripted> {
+/// Finds the first answer for a command that is run for the `nth` time.
+pub(super) fn find<'a>(answers: &'a [Answer], text: &str, nth: usize) -> Option<&'a Scripted> {
+    let is_due = |reply: &Scripted| reply.times.is_none_or(|times| nth <= times);
     answers.iter().find_map(|answer| match answer {
-        Answer::Command(reply) if matches(&reply.command, text) => Some(reply),
+        Answer::Command(reply) if matches(&reply.command, text) && is_due(reply) => Some(reply),
         _ => None,
     })
 }
@@ -127,6 +135,15 @@ fn matches(pattern: &str, text: &str) -> bool {
         }
     }
     text.ends_with(tail)
+}
+
+/// Says whether a command ends without having read its input; one that nothing is known of reads all of it.
+pub(super) fn ignores_input(command: &Command) -> bool {
+    match plain_words(command).as_deref() {
+        Some(["cat", rest @ ..]) => !rest.is_empty(),
+        Some([name, ..]) => ["true", "false", "test", "echo", "sleep"].contains(name),
+        _ => false,
+    }
 }
 
 /// Splits a command into words where that takes no shell.
@@ -172,9 +189,12 @@ mod tests {
             Answer::Command(Scripted { command: command.into(), status, ..Scripted::default() })
         };
         let answers = [answer("a b", 1), answer("a *", 2)];
-        assert_eq!(find(&answers, "a b").map(|answer| answer.status), Some(1));
-        assert_eq!(find(&answers, "a c").map(|answer| answer.status), Some(2));
-        assert_eq!(find(&answers, "b"), None);
+        assert_eq!(find(&answers, "a b", 1).map(|answer| answer.status), Some(1));
+        assert_eq!(find(&answers, "a c", 1).map(|answer| answer.status), Some(2));
+        assert_eq!(find(&answers, "b", 1), None);
+        let once = Scripted { command: "a".into(), status: 1, times: Some(1), ..Scripted::default() };
+        let once = [Answer::Command(once), answer("a", 0)];
+        assert_eq!([1, 2].map(|nth| find(&once, "a", nth).map(|answer| answer.status)), [Some(1), Some(0)]);
     }
 
     #[test]

@@ -8,6 +8,12 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub(super) struct Bytes(pub Vec<u8>);
 
+impl Bytes {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl From<Bytes> for String {
     fn from(bytes: Bytes) -> Self {
         STANDARD.encode(bytes.0)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use super::answer::{self, Answer};
@@ -10,7 +11,7 @@ use super::bytes::Bytes;
 use super::state::{Executed, FileRecord, Ram, State};
 use super::store::Store;
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{Command, Exit, FileMode, Guest, Stream, UnitState};
+use crate::hypervisor::{Command, Exit, FileMode, Guest, Input, Stream, UnitState};
 use crate::stop::Stop;
 
 /// Every guest's clock stands still, so that outputs can be compared.
@@ -62,7 +63,8 @@ impl FakeGuest {
     }
 
     fn reply(&self, state: &State, text: &str, command: &Command) -> Reply {
-        let found = answer::find(&self.answers, text).or_else(|| answer::find(&state.answers, text));
+        let nth = state.executed.iter().filter(|executed| executed.command == text).count();
+        let found = answer::find(&self.answers, text, nth).or_else(|| answer::find(&state.answers, text, nth));
         if let Some(answer) = found {
             return Reply {
                 status: answer.status,
@@ -118,7 +120,7 @@ impl Guest for FakeGuest {
                 domain: self.domain.clone(),
                 snapshot: disk.and_then(|disk| state.snapshot_below(&disk)),
                 command: text.clone(),
-                stdin: String::from_utf8_lossy(&command.stdin).into_owned(),
+                stdin: Bytes(command.stdin.clone()),
                 env: command.env.clone(),
                 cwd: command.cwd.clone(),
                 user: command.user.clone(),
@@ -134,6 +136,17 @@ impl Guest for FakeGuest {
             }
         }
         Ok(Exit(reply.status))
+    }
+
+    fn run_last(
+        &self,
+        command: &Command,
+        input: &Input,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        stop: &Stop,
+    ) -> Result<Exit> {
+        let stdin = if answer::ignores_input(command) { Vec::new() } else { whole(input, command, stop)? };
+        self.run(&Command { stdin, ..command.clone() }, output, stop)
     }
 
     fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64> {
@@ -231,6 +244,20 @@ fn written<'a>(state: &'a State, domain: &str, path: &str) -> Option<&'a FileRec
         return record.ram.0.get(path);
     }
     state.read_file(&record.now().disk_of(path)?, path)
+}
+
+/// Waits for the end of a command's input.
+fn whole(input: &Input, command: &Command, stop: &Stop) -> Result<Vec<u8>> {
+    const TICK: Duration = Duration::from_millis(20);
+    let mut bytes = Vec::new();
+    loop {
+        stop.check(|| format!("`{}`", answer::text_of(command)))?;
+        match input.recv_timeout(TICK) {
+            Ok(piece) => bytes.extend(piece?),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(bytes),
+        }
+    }
 }
 
 fn error_while(what: &str, error: Error) -> Error {

@@ -190,8 +190,8 @@ pub(super) struct Executed {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
     pub command: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub stdin: String,
+    #[serde(default, skip_serializing_if = "Bytes::is_empty")]
+    pub stdin: Bytes,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

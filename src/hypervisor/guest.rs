@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::sync::mpsc::Receiver;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,7 @@ pub enum CommandLine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     pub line: CommandLine,
+    /// All of its input, where that is known before it begins.
     pub stdin: Vec<u8>,
     /// Added to the environment that the guest gives it.
     pub env: BTreeMap<String, String>,
@@ -39,6 +41,9 @@ impl Command {
         Self::new(CommandLine::Argv(argv.map(str::to_string).to_vec()))
     }
 }
+
+/// What a command reads while it runs: pieces of any size as they come, and the end when the sender is dropped.
+pub type Input = Receiver<Result<Vec<u8>>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
@@ -81,11 +86,16 @@ pub trait Guest: Send + Sync {
     /// When `stop` ends it, the command is killed in the guest.
     fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit>;
 
-    /// Runs the last command of a clone that ends with it. It may be quicker than any other, and what it leaves running,
-    /// or what `stop` has ended the wait for, goes with the clone.
-    fn run_last(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
-        self.run(command, output, stop)
-    }
+    /// Runs the last command of a clone that ends with it, handing `input` to it as that comes: the command begins at once,
+    /// and what it does not read is not waited for. It may be quicker than any other, and what it leaves running, or what
+    /// `stop` has ended the wait for, goes with the clone.
+    fn run_last(
+        &self,
+        command: &Command,
+        input: &Input,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        stop: &Stop,
+    ) -> Result<Exit>;
 
     /// Reads a whole file of any size into `sink`; returns its length in bytes.
     fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64>;

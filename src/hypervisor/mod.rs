@@ -18,7 +18,7 @@ pub use domain::{
     Accelerator, Boot, Clone, Disk, DiskChanges, DiskFile, Document, Domain, DomainDetails, DomainSpec, DomainState,
     Firmware, Image, Metadata, Network, Source, Start, Version,
 };
-pub use guest::{Command, CommandLine, Exit, FileMode, Guest, Stream, UnitState};
+pub use guest::{Command, CommandLine, Exit, FileMode, Guest, Input, Stream, UnitState};
 pub use live::{CatchUp, Fingerprint, Frozen, Liveness, Ram};
 pub use neighbour::{Neighbour, Neighbours};
 pub use reaping::{Promptness, Reaping};

@@ -12,9 +12,6 @@ use crate::libvirt::line::{Line, Moved};
 use crate::libvirt::xml::Element;
 use crate::libvirt::{domain_facts, fault, monitor};
 
-/// How long to wait when a line takes no more.
-const FULL: Duration = Duration::from_millis(5);
-
 /// The agent's channel of one domain, on a connection of its own: a connection carries five calls at a time, and these
 /// may take long.
 pub struct Channel {
@@ -75,15 +72,12 @@ impl Transport for Channel {
 }
 
 impl Port for Line {
-    fn send(&mut self, mut bytes: &[u8]) -> Result<(), TransportError> {
-        while !bytes.is_empty() {
-            match Line::send(self, bytes).map_err(|error| explain(&error))? {
-                Moved::Bytes(length) => bytes = &bytes[length..],
-                Moved::NothingYet => std::thread::sleep(FULL),
-                Moved::Ended => return Err(TransportError::Gone("the line to the guest has ended".to_string())),
-            }
+    fn send(&mut self, bytes: &[u8]) -> Result<usize, TransportError> {
+        match Line::send(self, bytes).map_err(|error| explain(&error))? {
+            Moved::Bytes(length) => Ok(length),
+            Moved::NothingYet => Ok(0),
+            Moved::Ended => Err(TransportError::Gone("the line to the guest has ended".to_string())),
         }
-        Ok(())
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, TransportError> {

@@ -73,7 +73,8 @@ impl Guest {
 
     async fn wait(&self, lua: &Lua, operation: Operation, options: Options) -> Result<()> {
         let timeout = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
-        self.perform(lua, Request { operation, payload: Payload::Nothing, timeout, check: true }).await?;
+        self.perform(lua, Request { operation, payload: Payload::Nothing, timeout, check: true, retry_on: Vec::new() })
+            .await?;
         Ok(())
     }
 
@@ -93,6 +94,7 @@ impl Guest {
                 payload: stdin.map_or(Payload::Nothing, Payload::Bytes),
                 timeout: options.duration("timeout")?.unwrap_or(RUN_LIMIT),
                 check: options.boolean("check")?.unwrap_or(true),
+                retry_on: options.texts("retry_on")?,
             },
         )
         .await
@@ -108,13 +110,13 @@ impl Guest {
         limit: Duration,
     ) -> Result<()> {
         let operation = Operation::Write { path, content, mode };
-        self.perform(lua, Request { operation, payload, timeout: limit, check: true }).await?;
+        self.perform(lua, Request { operation, payload, timeout: limit, check: true, retry_on: Vec::new() }).await?;
         Ok(())
     }
 
     async fn read(&self, lua: &Lua, path: String, payload: Payload, limit: Duration) -> Result<Outcome> {
         let operation = Operation::Read { path };
-        self.perform(lua, Request { operation, payload, timeout: limit, check: true }).await
+        self.perform(lua, Request { operation, payload, timeout: limit, check: true, retry_on: Vec::new() }).await
     }
 }
 
@@ -216,7 +218,7 @@ pub const METHODS: [&str; 13] = [
 
 pub fn add_methods<T: InGuest, M: UserDataMethods<T>>(methods: &mut M) {
     methods.add_async_method("run", |lua, this, (command, options): (AnyCommand, Value)| async move {
-        let known = ["check", "stdin", "env", "cwd", "user", "timeout"];
+        let known = ["check", "stdin", "env", "cwd", "user", "timeout", "retry_on"];
         let options = Options::read("guest:run", options, &known)?;
         match this.guest()?.run(&lua, command.0, options).await? {
             Outcome::Exit { status, stdout, stderr } => exit_table(&lua, status, &stdout.0, &stderr.0, T::STREAMS),
@@ -297,7 +299,7 @@ pub fn add_methods<T: InGuest, M: UserDataMethods<T>>(methods: &mut M) {
 }
 
 fn plain(operation: Operation) -> Request {
-    Request { operation, payload: Payload::Nothing, timeout: WAIT_LIMIT, check: true }
+    Request { operation, payload: Payload::Nothing, timeout: WAIT_LIMIT, check: true, retry_on: Vec::new() }
 }
 
 /// A pushed file is 0755 or 0644, as git keeps it: the rest of a host's permissions differs from host to host.

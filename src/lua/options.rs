@@ -247,6 +247,23 @@ impl Options {
     }
 
     /// Reads a table of names and values, such as an environment.
+    /// Reads a text or a list of them; none of them is empty.
+    pub fn texts(&self, name: &str) -> Result<Vec<String>> {
+        const WANTED: &str = "a string or a list of strings, none of them empty";
+        let value = self.value(name);
+        let texts: mlua::Result<Vec<Value>> = match &value {
+            Value::Nil => return Ok(Vec::new()),
+            Value::Table(table) => table.sequence_values().collect(),
+            text => Ok(vec![text.clone()]),
+        };
+        let text = |value: &Value| match value {
+            Value::String(text) => Some(text.to_string_lossy()).filter(|text| !text.is_empty()),
+            _ => None,
+        };
+        let texts = texts.ok().and_then(|texts| texts.iter().map(text).collect());
+        texts.ok_or_else(|| self.wrong(name, WANTED, &value))
+    }
+
     pub fn map(&self, name: &str) -> Result<BTreeMap<String, String>> {
         const WANTED: &str = "a table of names and values, such as { LANG = \"C\" }";
         let value = self.value(name);

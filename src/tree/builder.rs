@@ -14,8 +14,8 @@ use super::live::{Beginning, Keeps, KeptRam, Origin};
 use super::store::seal;
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{
-    Accelerator, Clone, Command, DiskFile, Exit, Fingerprint, Frozen, Guest, Hypervisor, Image, MappedMemory, Memory,
-    Metadata, Stream,
+    Accelerator, Clone, Command, DiskFile, Exit, Fingerprint, Frozen, Guest, Hypervisor, Image, Input, MappedMemory,
+    Memory, Metadata, Stream,
 };
 use crate::name::SnapshotName;
 use crate::stop::Stop;
@@ -200,9 +200,15 @@ impl Builder {
         overlays_to_come(engine, machine, node, &now, DEEPEST.saturating_sub(deepest))
     }
 
-    /// Runs the last command in the guest, handing its output over.
-    pub fn run_last(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
-        self.guest.run_last(command, output, stop)
+    /// Runs the last command in the guest, handing its input and output over.
+    pub fn run_last(
+        &self,
+        command: &Command,
+        input: &Input,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        stop: &Stop,
+    ) -> Result<Exit> {
+        self.guest.run_last(command, input, output, stop)
     }
 
     pub fn guest(&self) -> Arc<dyn Guest> {

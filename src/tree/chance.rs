@@ -119,7 +119,7 @@ mod tests {
 
     fn request(operation: Operation, content: Option<&str>) -> Request {
         let payload = content.map_or(Payload::Nothing, |content| Payload::Bytes(content.as_bytes().to_vec()));
-        Request { operation, payload, timeout: Duration::from_secs(1), check: true }
+        Request { operation, payload, timeout: Duration::from_secs(1), check: true, retry_on: Vec::new() }
     }
 
     fn entry(request: &Request) -> Entry {

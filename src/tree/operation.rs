@@ -224,6 +224,8 @@ pub struct Request {
     pub timeout: Duration,
     /// Whether a status other than 0 is a failure.
     pub check: bool,
+    /// What a command prints that has to be run again later, when it fails.
+    pub retry_on: Vec<String>,
 }
 
 /// The bytes of an operation, or where they are on the host.

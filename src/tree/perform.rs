@@ -10,6 +10,18 @@ use crate::stop::Stop;
 
 /// How often a condition is looked at while it is waited for.
 const POLL: Duration = Duration::from_millis(250);
+/// How long a busy guest is left alone before a command is run again, longer each time.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(10);
+
+/// What an operation tells while it is carried out.
+pub enum Told<'a> {
+    Output(Stream, &'a [u8]),
+    /// It is tried again until it gets through, because of what it printed.
+    Waits(&'a str),
+}
+
+type Tell<'t> = &'t mut dyn FnMut(Told<'_>);
 
 /// What an operation's last command printed and how it ended, also where the operation failed.
 #[derive(Default)]
@@ -43,22 +55,31 @@ impl Heard {
         self.status = exit.as_ref().ok().map(|exit| exit.0);
         exit
     }
+
+    /// Returns the first line that has one of these texts in it.
+    fn says(&self, texts: &[String]) -> Option<String> {
+        [&self.stderr, &self.stdout].into_iter().find_map(|stream| {
+            let stream = String::from_utf8_lossy(stream);
+            let line = stream.lines().find(|line| texts.iter().any(|text| line.contains(text.as_str())));
+            line.map(|line| line.trim().to_string())
+        })
+    }
 }
 
-/// Carries an operation out until `stop` ends it. What is printed goes to `output` at once.
+/// Carries an operation out until `stop` ends it. What is printed is told at once.
 pub fn carry_out(
     guest: &dyn Guest,
     node: &str,
     request: &Request,
-    output: &mut dyn FnMut(Stream, &[u8]),
+    tell: Tell<'_>,
     heard: &mut Heard,
     stop: &Stop,
 ) -> Result<Outcome> {
-    dispatch(guest, node, request, output, heard, stop).map_err(|error| match error.kind {
+    dispatch(guest, node, request, tell, heard, stop).map_err(|error| match error.kind {
         Kind::Timeout => {
             let limit = humantime::format_duration(stop.limit());
             let said = Error::new(Kind::Timeout, format!("{} timed out after {limit} in `{node}`", request.operation));
-            Error { output: error.output, ..said }
+            Error { output: error.output, causes: error.causes, ..said }
                 .hint("the option `timeout` gives it longer, such as timeout = \"30m\"")
         }
         _ => error,
@@ -69,7 +90,7 @@ fn dispatch(
     guest: &dyn Guest,
     node: &str,
     request: &Request,
-    output: &mut dyn FnMut(Stream, &[u8]),
+    tell: Tell<'_>,
     heard: &mut Heard,
     stop: &Stop,
 ) -> Result<Outcome> {
@@ -82,7 +103,7 @@ fn dispatch(
                 user: user.clone(),
                 ..Command::new(command.clone())
             };
-            run(guest, node, &command, request.check, output, heard, stop)
+            run(guest, node, &command, request, tell, heard, stop)
         }
         Operation::Write { path, mode, .. } => {
             match &request.payload {
@@ -121,22 +142,43 @@ fn run(
     guest: &dyn Guest,
     node: &str,
     command: &Command,
-    check: bool,
-    output: &mut dyn FnMut(Stream, &[u8]),
+    request: &Request,
+    tell: Tell<'_>,
     heard: &mut Heard,
     stop: &Stop,
 ) -> Result<Outcome> {
-    let mut both = Vec::new();
-    let mut output = |stream, bytes: &[u8]| {
-        output(stream, bytes);
-        both.extend_from_slice(bytes);
+    let mut waits: Option<String> = None;
+    let mut pause = FIRST_RETRY;
+    let exit = loop {
+        let mut both = Vec::new();
+        let mut output = |stream, bytes: &[u8]| {
+            tell(Told::Output(stream, bytes));
+            both.extend_from_slice(bytes);
+        };
+        let exit = heard.run(guest, command, &mut output, stop);
+        let explained = |error: Error, waits: &Option<String>| {
+            let error = error.tail_of(&String::from_utf8_lossy(&both));
+            match waits {
+                Some(why) if error.kind == Kind::Timeout => error.cause(why),
+                _ => error,
+            }
+        };
+        let exit = exit.map_err(|error| explained(error, &waits))?;
+        let Some(why) = heard.says(&request.retry_on).filter(|_| exit.0 != 0) else {
+            if request.check && exit.0 != 0 {
+                let message = format!("{} failed with exit status {} in `{node}`", Quoted(&command.line), exit.0);
+                return Err(Error::failed(message).tail_of(&String::from_utf8_lossy(&both)));
+            }
+            break exit;
+        };
+        if waits.as_ref() != Some(&why) {
+            tell(Told::Waits(&why));
+        }
+        waits = Some(why);
+        stop.sleep(pause);
+        pause = (pause * 3 / 2).min(LAST_RETRY);
+        stop.check(|| request.operation.to_string()).map_err(|error| explained(error, &waits))?;
     };
-    let exit = heard.run(guest, command, &mut output, stop);
-    let exit = exit.map_err(|error| error.tail_of(&String::from_utf8_lossy(&both)))?;
-    if check && exit.0 != 0 {
-        let message = format!("{} failed with exit status {} in `{node}`", Quoted(&command.line), exit.0);
-        return Err(Error::failed(message).tail_of(&String::from_utf8_lossy(&both)));
-    }
     let [stdout, stderr] = [&mut heard.stdout, &mut heard.stderr].map(|stream| Bytes(std::mem::take(stream)));
     Ok(Outcome::Exit { status: exit.0, stdout, stderr })
 }

@@ -12,7 +12,7 @@ use super::event::{Event, Events, Subject};
 use super::inputs::Inputs;
 use super::journal::{Attempt, Entry, Journal};
 use super::operation::{Bytes, Operation, Outcome, Payload, Request};
-use super::perform::{Heard, carry_out};
+use super::perform::{Heard, Told, carry_out};
 use super::reason::Reason;
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{CommandLine, Guest};
@@ -210,7 +210,13 @@ impl Session {
             cwd: None,
             user: None,
         };
-        match self.perform(&Request { operation, payload: Payload::Nothing, timeout, check: true }) {
+        match self.perform(&Request {
+            operation,
+            payload: Payload::Nothing,
+            timeout,
+            check: true,
+            retry_on: Vec::new(),
+        }) {
             Ok(_) => Ok(()),
             Err(Halt::Failed(error)) => Err(error),
             Err(Halt::Diverged(_)) => Err(Error::bug("a script was run in a replay")),
@@ -262,12 +268,15 @@ impl Session {
         let subject = live.subject.clone();
         self.events.emit(Event::OperationStarted { subject: subject.clone(), number, operation: operation.clone() });
         let started = Instant::now();
-        let mut output = |stream, bytes: &[u8]| {
-            self.events.emit(Event::Output { subject: subject.clone(), stream, bytes: bytes.to_vec() });
+        let mut tell = |told: Told<'_>| match told {
+            Told::Output(stream, bytes) => {
+                self.events.emit(Event::Output { subject: subject.clone(), stream, bytes: bytes.to_vec() });
+            }
+            Told::Waits(why) => self.events.note(format!("`{subject}` waits and tries again: {why}")),
         };
         let mut heard = Heard::default();
         let stop = Stop::after(request.timeout.min(left), &self.interrupt);
-        let outcome = carry_out(live.guest.as_ref(), &self.node, request, &mut output, &mut heard, &stop);
+        let outcome = carry_out(live.guest.as_ref(), &self.node, request, &mut tell, &mut heard, &stop);
         let took = started.elapsed();
         let outcome = outcome.map_err(|error| {
             live.is_told &= request.operation.only_looks();
@@ -276,8 +285,12 @@ impl Session {
             }
             live.attempt = Some(Attempt::new(request.operation.clone(), took, heard));
             let is_overdue = error.kind == Kind::Timeout && self.left().is_some_and(|left| left.is_zero());
-            let error =
-                if is_overdue { Error { output: error.output, ..self.overdue().cause(&operation) } } else { error };
+            let error = if is_overdue {
+                let overdue = error.causes.into_iter().fold(self.overdue().cause(&operation), Error::cause);
+                Error { output: error.output, ..overdue }
+            } else {
+                error
+            };
             self.events.emit(Event::OperationFailed {
                 subject: subject.clone(),
                 number,
@@ -397,7 +410,7 @@ mod tests {
     }
 
     fn request(operation: Operation, check: bool) -> Request {
-        Request { operation, payload: Payload::Nothing, timeout: Duration::from_secs(1), check }
+        Request { operation, payload: Payload::Nothing, timeout: Duration::from_secs(1), check, retry_on: Vec::new() }
     }
 
     fn exit(status: i32) -> Outcome {

@@ -10,13 +10,13 @@ mod terminal;
 mod words;
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::hypervisor::Stream;
+use crate::hypervisor::{Input, Stream};
 use crate::image::CachedImage;
 use crate::name::MachineName;
 use crate::stop::Interrupt;
@@ -150,15 +150,27 @@ impl Ui {
         Ok(read.is_ok().then(|| matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")))
     }
 
-    /// Begins to read all of the standard input, beside what else is done; nothing from a terminal.
-    pub fn read_stdin(&self) -> Receiver<io::Result<Vec<u8>>> {
-        let (sender, receiver) = mpsc::channel();
+    /// Begins to read the standard input, beside what else is done; nothing from a terminal.
+    pub fn read_stdin(&self) -> Input {
+        // It is read only a little ahead: how much there is of it nobody knows.
+        const PIECES_AHEAD: usize = 4;
+        let (sender, receiver) = mpsc::sync_channel(PIECES_AHEAD);
         if !io::stdin().is_terminal() {
             std::thread::spawn(move || {
-                let mut bytes = Vec::new();
-                let read = io::stdin().read_to_end(&mut bytes).map(|_| bytes);
-                // Nobody waits for it when the run has ended for another reason.
-                let _ = sender.send(read);
+                let mut buffer = vec![0; 64 << 10];
+                loop {
+                    let piece = match io::stdin().lock().read(&mut buffer) {
+                        Ok(0) => return,
+                        Ok(length) => Ok(buffer[..length].to_vec()),
+                        Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
+                        Err(cause) => Err(Error::failed("cannot read the standard input").cause(cause)),
+                    };
+                    let has_failed = piece.is_err();
+                    // Nobody waits for it when the command has ended.
+                    if sender.send(piece).is_err() || has_failed {
+                        return;
+                    }
+                }
             });
         }
         receiver

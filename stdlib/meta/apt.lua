@@ -2,7 +2,8 @@
 -- Written by `snaptree stubs`. Packages of Debian and Ubuntu guests.
 
 ---Installs packages in Debian and Ubuntu guests. It knows no repositories and no keys: write the
----files under /etc/apt with `guest:write`, then `apt.update`.
+---files under /etc/apt with `guest:write`, then `apt.update`. If another process in the guest holds a
+---lock of apt or dpkg, `update` and `install` wait for it until their time limit.
 ---@class apt
 local M = {}
 

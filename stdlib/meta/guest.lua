@@ -14,6 +14,7 @@ local Guest = {}
 ---@field cwd? string The directory that it starts in.
 ---@field user? string The user that it runs as.
 ---@field timeout? string|number default "1h". How long it may take: "90s", "10m", or seconds.
+---@field retry_on? string|string[] Run it again if it fails and a line it printed has this text, until `timeout`.
 
 ---@class guest.Result
 ---@field status integer The exit status.

@@ -12,7 +12,7 @@ use crate::support::{Ran, Test};
 pub struct Lab {
     pub machine: String,
     pub store: PathBuf,
-    uri: &'static str,
+    pub uri: &'static str,
     test: Ran,
 }
 

@@ -3,6 +3,7 @@
 //! These tests are ignored unless asked for, since they need a hypervisor: `make test` asks.
 
 mod build;
+mod busy;
 mod clones;
 mod descriptions;
 mod disks;
