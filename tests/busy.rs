@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::Test;
+use crate::support::{DISK, Test};
 
 const INSTALL: &str = "
     local apt = require 'apt'
@@ -14,7 +14,7 @@ const HELD: &str = "E: Could not get lock /var/lib/dpkg/lock-frontend. It is hel
 fn install(times: Option<usize>) -> Test {
     let refusal = format!("{HELD}\nN: Be aware that removing the lock file is not a solution.\n");
     Test::new()
-        .file("i.qcow2", "an image")
+        .file("i.qcow2", DISK)
         .script(INSTALL)
         .answers(json!([{ "command": "apt-get install *", "status": 100, "stderr": refusal, "times": times }]))
         .args(["run", "script.lua"])
@@ -52,7 +52,7 @@ fn a_command_that_fails_for_another_reason_is_not_run_again() {
           print(pcall(guest.run, guest, 'true', { retry_on = { '' } }))
         end)";
     let ran = Test::new()
-        .file("i.qcow2", "an image")
+        .file("i.qcow2", DISK)
         .script(script)
         .answers(json!([{ "command": "apk add x", "status": 99, "stderr": "no network" }]))
         .args(["run", "script.lua"])

@@ -10,11 +10,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::support::{Ran, Test};
+use crate::support::{DISK, Ran, Test};
 
 fn lab() -> Ran {
     let script = "machine('lab', { image = image.file('i.qcow2') }):root('base')";
-    Test::new().file("i.qcow2", "an image").script(script).args(["run", "script.lua"]).any_stderr().run()
+    Test::new().file("i.qcow2", DISK).script(script).args(["run", "script.lua"]).any_stderr().run()
 }
 
 /// Runs `exec` with a standard input of its own and gives it what `feed` writes; returns its exit code.
