@@ -128,7 +128,8 @@ fn make(directory: &Path, mode: u32) -> io::Result<()> {
     fs::DirBuilder::new().mode(mode).create(directory)
 }
 
-fn is_root() -> bool {
+/// Says whether this process is root's.
+pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 

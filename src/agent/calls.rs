@@ -16,6 +16,11 @@ pub const PATIENT: Duration = Duration::from_secs(60);
 /// Time for an answer to a question that can be asked again.
 pub const QUICK: Duration = Duration::from_secs(10);
 
+/// What runs small programs of ours in the guest.
+pub const SHELL: &str = "/bin/sh";
+/// The most input that goes along with the command itself: as much as a pipe holds.
+pub const SMALL_INPUT: usize = 64 << 10;
+
 type Answer<T> = Result<T, TransportError>;
 
 /// What `guest-exec-status` says.

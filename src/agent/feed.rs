@@ -2,8 +2,7 @@
 
 use std::sync::mpsc::TryRecvError;
 
-use crate::agent::calls::Calls;
-use crate::agent::process::{SHELL, SMALL_INPUT};
+use crate::agent::calls::{Calls, SHELL, SMALL_INPUT};
 use crate::agent::transport::{Transport, TransportError};
 use crate::error::{Error, Result};
 use crate::hypervisor::Input;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::agent::calls::{Calls, Status};
+use crate::agent::calls::{Calls, SHELL, SMALL_INPUT, Status};
 use crate::agent::feed::Feed;
 use crate::agent::file::{self, File};
 use crate::agent::transport::{Transport, TransportError};
@@ -13,14 +13,11 @@ use crate::stop::Stop;
 const WRAPPER: &str = include_str!("wrapper.sh");
 const LOOK: &str = include_str!("look.sh");
 const KILL: &str = include_str!("kill.sh");
-pub const SHELL: &str = "/bin/sh";
 /// What the wrapper says first when the command has ended, before its id; the beginning of its output follows.
 const ENDED: &str = "ended";
 /// The most output, in bytes, that is whole in that beginning; the wrapper has the same number.
 pub const MOST_INLINE: usize = 500_000;
 
-/// The most input that goes along with the command itself: as much as a pipe holds.
-pub const SMALL_INPUT: usize = 64 << 10;
 /// How long a command runs before its output is asked for.
 const SHORT_RUN: Duration = Duration::from_millis(500);
 /// How long a command is left alone before the guest is asked whether it has ended.

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::libvirt::clone_xml::Treatment::{Kept, LeftOut, MadeAnew, Refused};
-use crate::libvirt::clone_xml::{Place, Rule, Verdict, is_serial, keep};
+use crate::libvirt::clone_rule::Treatment::{Kept, LeftOut, MadeAnew, Refused};
+use crate::libvirt::clone_rule::{Place, Rule, Verdict, is_serial, keep};
 use crate::libvirt::xml::Element;
 
 const PLACE: Place = Place::Top("qemu:commandline");

@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::libvirt::clone_xml::{self, Identity};
+use crate::libvirt::clone_rule::Identity;
+use crate::libvirt::clone_xml;
 use std::path::Path;
 
 /// Returns the arguments that a clone gets, or why there is none.

@@ -1,8 +1,8 @@
 //! The rules for devices in a clone.
 
-use crate::libvirt::clone_xml::Place::Devices;
-use crate::libvirt::clone_xml::Treatment::{Kept, LeftOut, MadeAnew, Refused};
-use crate::libvirt::clone_xml::{Identity, Rule, Verdict, goes, keep};
+use crate::libvirt::clone_rule::Place::Devices;
+use crate::libvirt::clone_rule::Treatment::{Kept, LeftOut, MadeAnew, Refused};
+use crate::libvirt::clone_rule::{Identity, Rule, Verdict, goes, keep};
 use crate::libvirt::xml::Element;
 
 /// Devices whose host's side is a character device that the guest does not see.

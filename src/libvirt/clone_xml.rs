@@ -1,85 +1,38 @@
 //! The rules for making a clone's description: what is made anew, left out, kept or refused, since only one domain can have
 //! it. docs/clones.md shows the same table.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::error::{Error, Result};
+use crate::hypervisor::Clone;
+use crate::libvirt::clone_rule::{Identity, Place, Rule, Treatment, Verdict, goes, is_serial, keep};
+use crate::libvirt::domain_facts::target;
+use crate::libvirt::domain_xml::DomainType;
 use crate::libvirt::xml::Element;
-use crate::libvirt::{clone_arguments, clone_devices, domain_xml};
-
-/// What a clone is to be called, and where it may put its own files.
-pub struct Identity<'a> {
-    pub name: &'a str,
-    pub uuid: &'a str,
-    /// The file for its firmware's variables; its pstore has another ending.
-    pub nvram: &'a Path,
-    /// Whether a file of the host is there, as far as this user can see.
-    pub exists: fn(&Path) -> bool,
-}
-
-impl Identity<'static> {
-    /// Nobody's, to see what a clone would be like.
-    fn none() -> Self {
-        Self { name: "", uuid: "", nvram: Path::new(""), exists: |_| false }
-    }
-}
-
-/// How a clone differs from its original in one respect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Treatment {
-    MadeAnew,
-    LeftOut,
-    Kept,
-    /// There is no such clone.
-    Refused,
-}
-
-/// What a rule does with an element.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The element stays, perhaps with changes.
-    Stays,
-    /// The element goes.
-    Goes,
-    /// No clone can be made, because of this.
-    Refused(String),
-}
-
-/// Where a rule's element is.
-#[derive(Clone, Copy, Debug)]
-pub enum Place {
-    /// The `<domain>` itself.
-    Domain,
-    /// Children of the `<domain>` by name.
-    Top(&'static str),
-    /// Devices by name.
-    Devices(&'static [&'static str]),
-}
-
-#[cfg_attr(not(test), expect(dead_code, reason = "docs/clones.md is compared with the table"))]
-pub struct Rule {
-    /// The first cell of its row in docs/clones.md.
-    pub what: &'static str,
-    pub treatment: Treatment,
-    pub place: Place,
-    pub apply: fn(&mut Element, &Identity) -> Verdict,
-}
-
-#[cfg(test)]
-impl Treatment {
-    /// The second cell of a row in docs/clones.md.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::MadeAnew => "made anew",
-            Self::LeftOut => "left out",
-            Self::Kept => "kept",
-            Self::Refused => "refused",
-        }
-    }
-}
+use crate::libvirt::{clone_arguments, clone_devices, domain_xml, metadata_xml};
 
 /// Every rule, in the order in which they are applied.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
     DOMAIN.iter().chain(clone_arguments::RULES).chain(clone_devices::RULES)
+}
+
+/// Builds the `<domain>` of a transient clone; `exists` says which files the host has.
+pub fn build_clone(clone: &Clone, domain_type: DomainType, exists: fn(&Path) -> bool) -> Result<Element> {
+    let mut domain = domain_xml::parse(&clone.document)?;
+    domain_xml::clean(&mut domain);
+    let identity = Identity { name: &clone.name, uuid: &clone.uuid, nvram: &clone.nvram, exists };
+    apply(&mut domain, &identity)
+        .map_err(|cause| Error::failed(format!("the clone `{}` cannot be made", clone.name)).cause(cause))?;
+    let overlay = |(target, file): (&String, &PathBuf)| domain_xml::qcow2(target, file);
+    domain_xml::replace_disks(&mut domain, &clone.disks.iter().map(overlay).collect::<Vec<_>>())?;
+    let is_of_clone = |disk: &&mut Element| target(disk).is_some_and(|target| clone.disks.contains_key(target));
+    for source in domain_xml::disks_of(&mut domain).filter(is_of_clone).filter_map(|disk| disk.find_mut("source")) {
+        // Who may open the original's files is said there, and not of files that are made for the clone.
+        source.remove(&["seclabel"]);
+    }
+    metadata_xml::put(&mut domain, &clone.metadata)?;
+    domain_xml::adapt(&mut domain, domain_type);
+    Ok(domain)
 }
 
 /// Applies the rules to a domain's description; fails with the cause where no clone can be made.
@@ -129,15 +82,6 @@ fn sift(elements: &mut Vec<Element>, names: &[&str], rule: &Rule, identity: &Ide
         }
     });
     refusal.map_or(Ok(()), Err)
-}
-
-/// For rows that only say that nothing has to be done.
-pub fn keep(_: &mut Element, _: &Identity) -> Verdict {
-    Verdict::Stays
-}
-
-pub fn goes(_: &mut Element, _: &Identity) -> Verdict {
-    Verdict::Goes
 }
 
 const DOMAIN: &[Rule] = &[
@@ -241,11 +185,6 @@ fn sysinfo(sysinfo: &mut Element, identity: &Identity) -> Verdict {
         }
     }
     Verdict::Stays
-}
-
-/// Says whether a serial number is one: cloud-init's settings are put there too, after `ds=`.
-pub fn is_serial(serial: &str) -> bool {
-    !serial.starts_with("ds=")
 }
 
 fn writable_firmware(os: &mut Element, _: &Identity) -> Verdict {

@@ -2,7 +2,6 @@
 
 use std::env;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -15,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::hypervisor::Hypervisor;
 use crate::libvirt::hypervisor::Libvirt;
 use crate::libvirt::{embed, fault, orphans};
-use crate::paths::Paths;
+use crate::paths::{Paths, is_root};
 
 /// An open connection.
 pub struct Connected {
@@ -131,10 +130,6 @@ fn daemon() -> Daemon {
     let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let installed = ["/usr/sbin/virtqemud", "/usr/sbin/libvirtd"].iter().any(|daemon| Path::new(daemon).exists());
     Daemon { uri: "qemu:///session", answers: runtime.as_deref().is_some_and(answers), may_start: installed }
-}
-
-pub fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
 /// Returns the host in a URI that leads to another one.

@@ -1,7 +1,6 @@
 //! What a domain's XML says of the domain.
 
 use crate::hypervisor::{Disk, Source};
-use crate::libvirt::domain_xml::target;
 use crate::libvirt::xml::Element;
 
 /// Returns the RAM in bytes.
@@ -15,6 +14,11 @@ pub fn memory(domain: &Element) -> u64 {
 pub fn cpus(domain: &Element) -> u32 {
     let Some(cpus) = domain.find("vcpu") else { return 1 };
     cpus.get("current").unwrap_or(&cpus.text).trim().parse().unwrap_or(1)
+}
+
+/// Returns a disk's name in the guest.
+pub fn target(disk: &Element) -> Option<&str> {
+    disk.find("target")?.get("dev")
 }
 
 /// Lists the disks.

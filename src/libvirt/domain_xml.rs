@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::agent::PORT;
 use crate::error::{Error, Result};
-use crate::hypervisor::{Clone, DiskChanges, DiskFile, Document, DomainSpec, Firmware, Network};
-use crate::libvirt::clone_xml::{self, Identity};
-use crate::libvirt::domain_facts::is_port;
+use crate::hypervisor::{DiskChanges, DiskFile, Document, DomainSpec, Firmware, Network};
+use crate::libvirt::domain_facts::{is_port, target};
 use crate::libvirt::xml::Element;
 use crate::libvirt::{embed, live_xml, metadata_xml};
 use crate::name::is_long_for_sockets;
@@ -162,24 +161,6 @@ fn mac_address(uuid: &str) -> String {
     format!("52:54:00:{:02x}:{:02x}:{:02x}", bytes[0], bytes[1], bytes[2])
 }
 
-/// Builds the `<domain>` of a transient clone; `exists` says which files the host has.
-pub fn build_clone(clone: &Clone, domain_type: DomainType, exists: fn(&Path) -> bool) -> Result<Element> {
-    let mut domain = parse(&clone.document)?;
-    clean(&mut domain);
-    let identity = Identity { name: &clone.name, uuid: &clone.uuid, nvram: &clone.nvram, exists };
-    clone_xml::apply(&mut domain, &identity)
-        .map_err(|cause| Error::failed(format!("the clone `{}` cannot be made", clone.name)).cause(cause))?;
-    let overlay = |(target, file): (&String, &PathBuf)| qcow2(target, file);
-    replace_disks(&mut domain, &clone.disks.iter().map(overlay).collect::<Vec<_>>())?;
-    for source in disks_of(&mut domain).filter_map(|disk| disk.find_mut("source")) {
-        // Who may open the original's files is said there, and not of files that are made for the clone.
-        source.remove(&["seclabel"]);
-    }
-    metadata_xml::put(&mut domain, &clone.metadata)?;
-    adapt(&mut domain, domain_type);
-    Ok(domain)
-}
-
 /// Tells a guest that it is another one than before, where its domain has a device for that.
 pub fn set_generation_id(domain: &mut Element, id: &str) {
     if let Some(generation) = domain.find_mut("genid") {
@@ -238,10 +219,6 @@ pub fn stands_alone(domain: &Element, wanted: &str) -> Result<bool> {
         Some(disk) => Ok(disk.find("backingStore").is_some_and(|backing| backing.children.is_empty())),
         None => Err(no_disk(wanted)),
     }
-}
-
-pub fn target(disk: &Element) -> Option<&str> {
-    disk.find("target")?.get("dev")
 }
 
 /// Gives the domain its name and uuid.

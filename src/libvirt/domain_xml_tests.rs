@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::hypervisor::Clone;
 use crate::hypervisor::{Boot, Metadata, Ram};
+use crate::libvirt::clone_xml::build_clone;
 
 fn spec() -> DomainSpec {
     DomainSpec {

@@ -1,12 +1,11 @@
 //! libvirt's in-process driver, `qemu:///embed?root=DIR`.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::libvirt::raw;
-use crate::paths::{self, for_libvirt};
+use crate::paths::{self, for_libvirt, is_root};
 
 /// The directory below the root for the sockets of our ports.
 pub const SOCKETS: &str = "agent";
@@ -69,8 +68,7 @@ pub fn prepare(root: &Path) -> Result<()> {
     }
     let settings = root.join("etc/qemu.conf");
     if !settings.exists() {
-        let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
-        fs::write(&settings, if is_root { format!("{SETTINGS}{SETTINGS_OF_ROOT}") } else { SETTINGS.to_string() })
+        fs::write(&settings, if is_root() { format!("{SETTINGS}{SETTINGS_OF_ROOT}") } else { SETTINGS.to_string() })
             .map_err(failed)?;
     }
     raw::log_to(&root.join("libvirt.log"));

@@ -268,7 +268,7 @@ impl Hypervisor for Libvirt {
     }
 
     fn start_clone(&self, clone: &Clone) -> Result<()> {
-        let mut domain = domain_xml::build_clone(clone, self.domain_type()?, Path::exists)?;
+        let mut domain = clone_xml::build_clone(clone, self.domain_type()?, Path::exists)?;
         if let Some(root) = embed::root_of(&self.uri) {
             domain_xml::place_ports(&mut domain, |port| embed::socket(&root, &clone.uuid, port))?;
         }

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::hypervisor::{Fingerprint, Ram};
+use crate::libvirt::domain_facts;
 use crate::libvirt::xml::Element;
-use crate::libvirt::{domain_facts, domain_xml};
 
 const NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
 const COMMAND_LINE: &str = "qemu:commandline";
@@ -63,15 +63,6 @@ pub fn ask_less(domain: &mut Element) {
 }
 
 const WAITING: [&str; 2] = ["-incoming", "defer"];
-
-/// Removes what belongs to one run of a domain, but for the name that its RAM has in what was saved of it.
-pub fn clean_saved(domain: &mut Element) {
-    let was_placed = forget(domain);
-    domain_xml::clean(domain);
-    if was_placed {
-        place(domain, &Ram::Anonymous, false);
-    }
-}
 
 /// Takes back what [`place`] did, and leaves the user's own arguments alone. Says whether there was something.
 pub fn forget(domain: &mut Element) -> bool {

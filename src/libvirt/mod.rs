@@ -7,6 +7,7 @@
 mod block_job;
 mod clone_arguments;
 mod clone_devices;
+mod clone_rule;
 mod clone_xml;
 mod connection;
 mod depends;

@@ -17,9 +17,9 @@ use virt::error::Error as VirtError;
 
 use crate::error::Result;
 use crate::hypervisor::{Neighbour, Neighbours};
-use crate::libvirt::connection::is_root;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{embed, named};
+use crate::paths::is_root;
 
 const SYSTEM: &str = "qemu:///system";
 /// A daemon that hangs is not waited for any longer.

@@ -12,8 +12,9 @@ use virt::connect::Connect;
 use virt::sys;
 
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{Disk, DiskFile, Document};
-use crate::libvirt::clone_xml::{self, Identity};
+use crate::hypervisor::{Disk, DiskFile, Document, Ram};
+use crate::libvirt::clone_rule::Identity;
+use crate::libvirt::clone_xml;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{domain_facts, domain_xml, fault, live_xml, metadata_xml, power, sparse};
 
@@ -77,6 +78,15 @@ fn rewrite(image: &Path, domain: &Element, is_clone: bool) -> Result<()> {
     file.set_permissions(sealed).because(failed)
 }
 
+/// Removes what belongs to one run of a domain, but for the name that its RAM has in what was saved of it.
+fn clean_saved(domain: &mut Element) {
+    let was_placed = live_xml::forget(domain);
+    domain_xml::clean(domain);
+    if was_placed {
+        live_xml::place(domain, &Ram::Anonymous, false);
+    }
+}
+
 /// Gives the domain in the data another name, uuid, disks and metadata; the data stay as long as they are, since the
 /// guest's state comes after them.
 fn with_domain(header: &mut [u8], data: &[u8], domain: &Element, is_clone: bool) -> Result<Vec<u8>> {
@@ -88,7 +98,7 @@ fn with_domain(header: &mut [u8], data: &[u8], domain: &Element, is_clone: bool)
     let notes = &notes[..notes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)];
     let xml = String::from_utf8_lossy(&data[..end]).into_owned();
     let mut saved = domain_xml::parse(&Document(xml))?;
-    live_xml::clean_saved(&mut saved);
+    clean_saved(&mut saved);
     let own = |name: &str| domain.text_of(name).unwrap_or_default();
     if is_clone {
         let nvram = own_nvram(domain);

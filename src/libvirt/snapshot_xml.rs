@@ -139,7 +139,7 @@ fn list_disks(domain: &Element, state: impl Fn(Element) -> Result<Element>) -> R
 
 fn targets(domain: &Element) -> impl Iterator<Item = &str> {
     let devices = domain.find("devices");
-    devices.into_iter().flat_map(|devices| devices.all("disk")).filter_map(domain_xml::target)
+    devices.into_iter().flat_map(|devices| devices.all("disk")).filter_map(domain_facts::target)
 }
 
 /// Without an overlay libvirt chooses one.

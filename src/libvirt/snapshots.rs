@@ -109,7 +109,7 @@ fn keep_settings(
     let files: Vec<DiskFile> = domain_facts::disks(&after).iter().filter_map(Disk::with_file).collect();
     let mut wanted = after.clone();
     for disk in domain_xml::disks_of(&mut wanted) {
-        let Some(target) = domain_xml::target(disk).filter(|target| request.disks.iter().any(|it| it.0 == *target))
+        let Some(target) = domain_facts::target(disk).filter(|target| request.disks.iter().any(|it| it.0 == *target))
         else {
             continue;
         };
