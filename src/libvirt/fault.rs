@@ -56,6 +56,12 @@ fn hint(code: ErrorNumber, text: &str) -> Option<&'static str> {
         Some("QEMU takes only letters, digits, `-`, `.` and `_` in the name of a running guest's internal snapshot")
     } else if has("is not the same as disk image currently used") {
         Some("shut the domain off first: the snapshot is in another file than the one that the guest uses now")
+    } else if has("paused due to previous migration") {
+        Some("let the guest run for a moment: `virsh resume NAME`, then `virsh suspend NAME`")
+    } else if has("does not support live migration") {
+        Some(
+            "the RAM cannot be saved over such a disk: shut the guest down first, or take a snapshot with `--disk-only`",
+        )
     } else if has("lock") && has("failed to get") {
         Some("another guest or program uses the file")
     } else if code == ErrorNumber::SnapshotRevertRisky {

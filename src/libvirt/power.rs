@@ -12,7 +12,7 @@ use crate::error::{Because, Result};
 use crate::hypervisor::{DiskChanges, DiskFile, Document, Ram, Start};
 use crate::libvirt::xml::Element;
 use crate::libvirt::{domain_xml, domains, fault, live_xml, raw};
-use crate::{paths, shell};
+use crate::paths;
 
 /// Starts a domain that is shut off.
 pub fn start(domain: &VirtDomain, name: &str, start: Start) -> Result<()> {
@@ -62,14 +62,7 @@ pub fn destroy(domain: &VirtDomain, name: &str) -> Result<()> {
 /// Writes the RAM into a file and stops the domain.
 pub fn save(domain: &VirtDomain, name: &str, file: &Path) -> Result<()> {
     let failed = |error| fault::failed(format!("cannot save the RAM of the domain `{name}`"), &error);
-    raw::save(domain, &path(file)?).map_err(failed).map_err(|error| {
-        // QEMU lets a guest that was saved while it was paused be saved again only after it ran.
-        if error.causes.iter().any(|cause| cause.contains("paused due to previous migration")) {
-            let name = shell::last(name);
-            return error.hint(format!("let it run for a moment: `virsh resume {name}`, then `virsh suspend {name}`"));
-        }
-        error
-    })
+    raw::save(domain, &path(file)?).map_err(failed)
 }
 
 /// Starts the domain whose RAM `file` holds.

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use super::foreign::{between, qemu_img};
@@ -111,7 +110,7 @@ impl Bench<'_> {
             // Its size is a whole number of cylinders otherwise.
             "vpc" => made("vpc", &["-o", "force_size=on"]),
             "file through a symbolic link" => {
-                symlink(self.image("real.img", "raw", &[]), self.file("b.img")).unwrap();
+                std::os::unix::fs::symlink(self.image("real.img", "raw", &[]), self.file("b.img")).unwrap();
                 of_file(self.file("b.img"), "raw", "")
             }
             "qcow2, encrypted with LUKS" | "raw file, encrypted with LUKS" => {
@@ -154,13 +153,13 @@ impl Bench<'_> {
             "CD-ROM with a medium" => {
                 let file = self.image("b.iso", "raw", &[]);
                 let source = format!("<source file='{}'/>", file.display());
-                let xml = disk("file", "cdrom", "raw", &source, "sdb", "<readonly/>");
+                let xml = disk("file", "cdrom", "raw", &source, "hdb", "<readonly/>");
                 Kind { xml, image: Some((file, "raw")) }
             }
-            "CD-ROM without a medium" => no_file(disk("file", "cdrom", "raw", "", "sdb", "<readonly/>")),
+            "CD-ROM without a medium" => no_file(disk("file", "cdrom", "raw", "", "hdb", "<readonly/>")),
             "CD-ROM whose medium is gone, with a startupPolicy" => {
                 let source = format!("<source file='{}' startupPolicy='optional'/>", self.file("gone.iso").display());
-                no_file(disk("file", "cdrom", "raw", &source, "sdb", "<readonly/>"))
+                no_file(disk("file", "cdrom", "raw", &source, "hdb", "<readonly/>"))
             }
             "floppy with a medium" => {
                 let file = self.image("b.img", "raw", &[]);
@@ -237,13 +236,10 @@ impl Machine<'_> {
 
 fn disk(kind: &str, device: &str, format: &str, source: &str, target: &str, more: &str) -> String {
     let bus = match device {
-        "cdrom" => "sata",
+        "cdrom" => "ide",
         "floppy" => "fdc",
         _ => "virtio",
     };
-    // A cdrom on the machine `pc` is on IDE.
-    let bus = if bus == "sata" { "ide" } else { bus };
-    let target = if bus == "ide" { target.replace("sd", "hd") } else { target.to_string() };
     format!(
         "<disk type='{kind}' device='{device}'><driver name='qemu' type='{format}'/>{source}\
          <target dev='{target}' bus='{bus}'/>{more}</disk>"
@@ -289,7 +285,6 @@ fn each_kind_of_disk_is_held_untouched_or_refused_as_the_table_says() {
     assert!(rows.len() > 30, "{rows:?}");
     let lab = Lab::new("kinds");
     for [row, verdict, why] in &rows {
-        println!("{row}");
         let bench = Bench::new(&lab);
         let kind = bench.kind(row);
         if let Some((file, format)) = &kind.image {
@@ -364,7 +359,7 @@ fn a_disk_keeps_its_settings_when_its_file_changes() {
     let file = bench.image("b.img", "qcow2", &[]);
     let settings = "<seclabel model='dac' relabel='no'/>";
     let source = format!("<source file='{}' startupPolicy='optional'>{settings}</source>", file.display());
-    let xml = disk("file", "cdrom", "qcow2", "", "sdb", "<readonly/>")
+    let xml = disk("file", "cdrom", "qcow2", "", "hdb", "<readonly/>")
         + &disk("file", "disk", "qcow2", &source.replace(" startupPolicy='optional'", ""), "vdb", "<serial>WD-1</serial>")
             .replace("type='qcow2'/>", "type='qcow2' cache='none' discard='unmap'><metadata_cache><max_size unit='bytes'>65536</max_size></metadata_cache></driver>");
     let machine = bench.define(&Kind { xml, image: None });
@@ -395,7 +390,7 @@ fn what_only_the_running_domain_has_is_in_its_snapshots_and_shown() {
     let lab = Lab::new("running");
     let bench = Bench::new(&lab);
     let (first, second) = (bench.image("1.iso", "raw", &[]), bench.image("2.iso", "raw", &[]));
-    let xml = disk("file", "cdrom", "raw", &format!("<source file='{}'/>", first.display()), "sdb", "<readonly/>");
+    let xml = disk("file", "cdrom", "raw", &format!("<source file='{}'/>", first.display()), "hdb", "<readonly/>");
     let machine = bench.define(&Kind { xml, image: None });
     let name = lab.machine.as_str();
     let (live, next) = (bench.image("b.qcow2", "qcow2", &[]), bench.image("c.qcow2", "qcow2", &[]));
@@ -489,7 +484,7 @@ fn a_block_job_and_backup_checkpoints_are_not_disturbed() {
 fn going_back_inside_a_disk_changes_no_label_of_the_domain() {
     let lab = Lab::new("inside");
     let bench = Bench::new(&lab);
-    let xml = disk("file", "cdrom", "raw", "", "sdb", "<readonly/>");
+    let xml = disk("file", "cdrom", "raw", "", "hdb", "<readonly/>");
     let machine = bench.define(&Kind { xml, image: None });
     let name = lab.machine.as_str();
     let image = machine.file("vda");
