@@ -153,6 +153,7 @@ fn no_element_of_a_description_changes() {
         std::fs::write(&file, lab.virsh(&["dumpxml", "--inactive", "--security-info", &lab.machine])).unwrap();
         lab.virsh(&["define", file.to_str().unwrap()]);
         std::fs::remove_file(file).unwrap();
+        lab.virsh(&["autostart", &lab.machine]);
         let before = lines(&lab);
         let snapshot = format!("{}/s1", lab.machine);
         for arguments in [
@@ -165,6 +166,8 @@ fn no_element_of_a_description_changes() {
             lab.snaptree(arguments).any_stdout().any_stderr().run();
             assert_eq!(lines(&lab), before, "description {number} after {arguments:?}");
         }
+        let info = lab.virsh(&["dominfo", &lab.machine]);
+        assert!(info.lines().any(|line| line.starts_with("Autostart:") && line.ends_with("enable")), "{info}");
         lab.virsh(&["undefine", &lab.machine]);
         lab.files().iter().for_each(|file| std::fs::remove_file(file).unwrap());
     }
