@@ -6,6 +6,8 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 
 CARGO ?= cargo
+# A job in the background ignores Ctrl-C, and a snaptree that it starts would too: tests of signals need them unignored.
+TESTS := env --default-signal $(CARGO) test
 SNAPTREE := target/debug/snaptree
 MACHINE := kvm_debian12
 
@@ -37,9 +39,9 @@ images: build ## List the images in the cache
 test: setup ## Check the format and the lints, then run every test, real virtual machines included
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
-	$(CARGO) test
-	$(CARGO) test --lib -- --ignored
-	$(CARGO) test --test all -- --ignored qemu:: --test-threads=2
+	$(TESTS)
+	$(TESTS) --lib -- --ignored
+	$(TESTS) --test all -- --ignored qemu:: --test-threads=2
 
 demo: build ## Build the tree of databases on Debian, ask both for their versions and compare the tree
 	$(SNAPTREE) run scripts/databases.lua
