@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use signal_hook::consts::SIGCHLD;
+use signal_hook::consts::{SIGCHLD, SIGXFSZ};
 use signal_hook::flag;
 
 use crate::error::{Because, Result};
@@ -13,6 +13,8 @@ pub fn begin() -> Result<()> {
     if is_ignored(SIGCHLD) {
         flag::register(SIGCHLD, Arc::default()).because(|| "cannot handle signals".to_string())?;
     }
+    // A file that gets too large for the user's limit is then an error like a full disk.
+    flag::register(SIGXFSZ, Arc::default()).because(|| "cannot handle signals".to_string())?;
     Ok(())
 }
 

@@ -69,25 +69,19 @@ impl Fork {
         for (fork, view) in &mut forks {
             view.memory = engine.own_memory(fork)?;
         }
-        // None stays where one of them could not be started.
-        let views = forks.into_iter().map(|(fork, view)| {
-            fork.leave();
-            view
-        });
-        let views: Vec<ForkView> = views.collect();
+        let (forks, views): (Vec<Builder>, Vec<ForkView>) = forks.into_iter().unzip();
         if let Some(memory) = views.iter().map(|view| view.memory).sum::<Option<u64>>() {
             let each = bytesize::ByteSize(memory / views.len() as u64).display().iec();
             engine.events.note(format!("each fork adds {each} to the memory in use"));
-        }
-        if self.json {
-            return ui.json(&views).map(|()| 0);
         }
         let line = |fork: &ForkView| {
             let addresses = fork.forwards.iter().map(|forward| forward.address.as_str());
             std::iter::once(fork.name.as_str()).chain(addresses).collect::<Vec<_>>().join(" ")
         };
         let lines: Vec<String> = views.iter().map(line).collect();
-        ui.names(lines.iter().map(String::as_str))?;
+        if self.json { ui.json(&views) } else { ui.names(lines.iter().map(String::as_str)) }?;
+        // None stays where one of them could not be started, or could not be told.
+        forks.into_iter().for_each(Builder::leave);
         Ok(0)
     }
 }

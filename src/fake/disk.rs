@@ -128,6 +128,8 @@ impl DiskRecord {
             obstacle: self.obstacle(),
             snapshot: self.snapshot.clone(),
             has_block_job: self.block_job,
+            // The files of a fake machine's media need not exist.
+            is_optional: self.device != DISK,
         }
     }
 }

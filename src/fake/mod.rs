@@ -37,8 +37,8 @@ use store::Store;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{
     Accelerator, CatchUp, Clone, Console, DiskChanges, DiskFile, Document, Domain, DomainDetails, DomainSpec,
-    Fingerprint, Frozen, Guest, Hypervisor, Image, Liveness, Neighbours, Ram, RevertFlags, Snapshot, SnapshotRequest,
-    SnapshotSpec, Start, Version,
+    Fingerprint, Frozen, Guest, Hypervisor, Image, Liveness, Neighbours, Ram, RevertFlags, Saved, Snapshot,
+    SnapshotRequest, SnapshotSpec, Start, Version,
 };
 use crate::stop::Stop;
 
@@ -254,8 +254,8 @@ impl Hypervisor for Fake {
         self.store.change(|state| state.resume(name))
     }
 
-    fn save(&self, name: &str, file: &Path) -> Result<()> {
-        self.store.change(|state| state.save(name, file))
+    fn save(&self, name: &str, file: &Path) -> Result<Saved> {
+        self.store.change(|state| state.save(name, file)).map(|()| Saved::Written)
     }
 
     fn restore(&self, file: &Path, disks: &DiskChanges, paused: bool) -> Result<()> {
@@ -330,6 +330,10 @@ impl Hypervisor for Fake {
 
     fn copy_internal(&self, image: &Path, snapshot: &str, to: &Path) -> Result<()> {
         self.store.change(|state| state.copy_internal(image, snapshot, to))
+    }
+
+    fn count_internal(&self, image: &Path, snapshot: &str) -> Result<usize> {
+        self.store.look(|state| Ok(state.layers.get(image).map_or(0, |it| it.snapshots.contains_key(snapshot).into())))
     }
 
     fn flatten(&self, image: &Path) -> Result<()> {

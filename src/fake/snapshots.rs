@@ -189,6 +189,7 @@ fn disks(snapshot: &SnapshotRecord) -> Vec<SnapshotDisk> {
         overlay: member(target).and_then(|member| member.overlay.clone()),
         obstacle: disk.obstacle(),
         is_running_only: false,
+        is_optional: disk.device != "disk",
     });
     // A document that asks for a snapshot need not have the domain in it.
     let unknown = snapshot.disks.iter().filter(|(target, _)| !snapshot.document.disks.contains_key(*target));
@@ -201,6 +202,7 @@ fn disks(snapshot: &SnapshotRecord) -> Vec<SnapshotDisk> {
         overlay: member.overlay.clone(),
         obstacle: None,
         is_running_only: false,
+        is_optional: false,
     });
     of_domain.chain(unknown).collect()
 }

@@ -132,6 +132,8 @@ pub struct Disk {
     pub snapshot: Option<String>,
     /// Whether a block job works on it (`virDomainGetBlockJobInfo`).
     pub has_block_job: bool,
+    /// Whether the domain starts without its file, should that be gone (`startupPolicy`).
+    pub is_optional: bool,
 }
 
 /// Where a disk's content is.
@@ -170,6 +172,11 @@ impl Disk {
     pub fn with_file(&self) -> Option<DiskFile> {
         let file = self.file()?.to_path_buf();
         Some(DiskFile { target: self.target.clone(), file, format: self.format.clone() })
+    }
+
+    /// Returns its file where that is gone and the domain does not start without it.
+    pub fn lost_file(&self) -> Option<&Path> {
+        self.file().filter(|file| !self.is_optional && !file.exists())
     }
 
     /// Says whether a guest may write to it.
@@ -339,6 +346,15 @@ impl Clone {
     pub fn own_files(nvram: &Path) -> [PathBuf; 2] {
         [nvram.to_path_buf(), nvram.with_extension("pstore")]
     }
+}
+
+/// What came of saving a guest's RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// It is in the file, and the domain has stopped.
+    Written,
+    /// The guest stands still since it was saved before, so its RAM is what it was then.
+    AsBefore,
 }
 
 /// What executes guest code.

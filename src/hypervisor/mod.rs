@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub use console::Console;
 pub use domain::{
     Accelerator, Boot, Clone, Disk, DiskChanges, DiskFile, Document, Domain, DomainDetails, DomainSpec, DomainState,
-    Firmware, Image, Metadata, Network, Source, Start, Version,
+    Firmware, Image, Metadata, Network, Saved, Source, Start, Version,
 };
 pub use guest::{Command, CommandLine, Exit, FileMode, Guest, Input, Stream, UnitState};
 pub use live::{CatchUp, Fingerprint, Frozen, Liveness, Ram};
@@ -179,8 +179,9 @@ pub trait Hypervisor: Send + Sync {
     /// Lets them go on (`virDomainResume`).
     fn resume(&self, name: &str) -> Result<()>;
 
-    /// Writes a running domain's RAM into a file and stops it (`virDomainSaveFlags`). When that fails, it runs on.
-    fn save(&self, name: &str, file: &Path) -> Result<()>;
+    /// Writes a running domain's RAM into a file and stops it (`virDomainSaveFlags`). When that fails, it runs on. QEMU saves
+    /// no guest twice that has stood still since; then nothing is done, and this says so.
+    fn save(&self, name: &str, file: &Path) -> Result<Saved>;
 
     /// Starts the domain whose RAM a file holds, on these disks (`virDomainRestoreFlags`). The file stays.
     fn restore(&self, file: &Path, disks: &DiskChanges, paused: bool) -> Result<()>;
@@ -230,6 +231,9 @@ pub trait Hypervisor: Send + Sync {
 
     /// Copies the disk as an internal snapshot holds it into a qcow2 file of its own (`qemu-img convert -l`).
     fn copy_internal(&self, image: &Path, snapshot: &str, to: &Path) -> Result<()>;
+
+    /// Counts the internal snapshots of this name in an image (`qemu-img snapshot -l`).
+    fn count_internal(&self, image: &Path, snapshot: &str) -> Result<usize>;
 
     /// Copies what an image that no guest uses stands on into it, which then stands alone (`qemu-img rebase -b ''`).
     fn flatten(&self, image: &Path) -> Result<()>;

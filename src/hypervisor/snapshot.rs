@@ -66,6 +66,9 @@ pub struct SnapshotDisk {
     /// Whether the domain had it only while it ran, and does not start with it.
     #[serde(default)]
     pub is_running_only: bool,
+    /// Whether the domain starts without its file, should that be gone.
+    #[serde(default)]
+    pub is_optional: bool,
 }
 
 /// A snapshot that exists.

@@ -35,6 +35,7 @@ pub fn disks(domain: &Element) -> Vec<Disk> {
             is_transient: disk.find("transient").is_some(),
             obstacle: obstacle(disk),
             has_block_job: disk.find("mirror").is_some(),
+            is_optional: disk.find("source").is_some_and(|source| source.get("startupPolicy").is_some()),
             snapshot: disk.get("snapshot").map(str::to_string),
         })
     };

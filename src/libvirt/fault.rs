@@ -58,6 +58,8 @@ fn hint(code: ErrorNumber, text: &str) -> Option<&'static str> {
         Some("shut the domain off first: the snapshot is in another file than the one that the guest uses now")
     } else if has("paused due to previous migration") {
         Some("let the guest run for a moment: `virsh resume NAME`, then `virsh suspend NAME`")
+    } else if has("while checkpoint exists") {
+        Some("start it, paused if need be, and take the snapshot then, or remove its backup checkpoints")
     } else if has("does not support live migration") {
         Some(
             "the RAM cannot be saved over such a disk: shut the guest down first, or take a snapshot with `--disk-only`",

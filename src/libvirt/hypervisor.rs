@@ -12,7 +12,7 @@ use crate::agent::Agent;
 use crate::error::{Error, Result};
 use crate::hypervisor::{
     Accelerator, CatchUp, Clone, Console, DiskChanges, DiskFile, Document, Domain, DomainDetails, DomainSpec,
-    Fingerprint, Frozen, Guest, Hypervisor, Image, Liveness, Neighbours, Ram, Reaping, RevertFlags, Snapshot,
+    Fingerprint, Frozen, Guest, Hypervisor, Image, Liveness, Neighbours, Ram, Reaping, RevertFlags, Saved, Snapshot,
     SnapshotRequest, SnapshotSpec, Start, Version,
 };
 use crate::libvirt::domain_xml::{self, DomainType};
@@ -22,8 +22,8 @@ use crate::libvirt::stream_console::StreamConsole;
 use crate::libvirt::transport::Channel;
 use crate::libvirt::xml::Element;
 use crate::libvirt::{
-    block_job, clone_xml, depends, domains, embed, fault, kvm, left_behind, live, live_trial, live_xml, named,
-    neighbours, overlay, power, process, qcow2, qemu_img, reaping, snapshot_xml, snapshots,
+    block_job, clone_xml, depends, domains, embed, fault, internal, kvm, left_behind, live, live_trial, live_xml,
+    named, neighbours, overlay, power, process, qcow2, qemu_img, reaping, snapshot_xml, snapshots,
 };
 use crate::paths::Paths;
 use crate::shell;
@@ -123,13 +123,10 @@ impl Libvirt {
     /// removes none.
     fn remove_log(&self, name: &str) {
         let directories = match embed::root_of(&self.uri) {
-            Some(root) => vec![root.join("log/qemu"), root.join("log/swtpm")],
-            None if self.uri().ends_with("/system") => {
-                ["/var/log/libvirt/qemu", "/var/log/swtpm/libvirt/qemu"].map(PathBuf::from).to_vec()
-            }
+            Some(root) => left_behind::logs_in(&root.join("log")),
+            None if self.uri().ends_with("/system") => left_behind::logs_of_system(),
             None => vec![self.logs_of_user.clone()],
         };
-        // Another host's or another user's log cannot be removed, and need not be.
         directories.iter().for_each(|directory| left_behind::remove_logs(directory, name));
     }
 }
@@ -389,7 +386,7 @@ impl Hypervisor for Libvirt {
         power::resume(&self.must_find(name)?, name)
     }
 
-    fn save(&self, name: &str, file: &Path) -> Result<()> {
+    fn save(&self, name: &str, file: &Path) -> Result<Saved> {
         power::save(&self.must_find(name)?, name, file)
     }
 
@@ -478,6 +475,10 @@ impl Hypervisor for Libvirt {
 
     fn copy_internal(&self, image: &Path, snapshot: &str, to: &Path) -> Result<()> {
         qemu_img::copy_internal(image, snapshot, to)
+    }
+
+    fn count_internal(&self, image: &Path, snapshot: &str) -> Result<usize> {
+        internal::count(image, snapshot)
     }
 
     fn flatten(&self, image: &Path) -> Result<()> {

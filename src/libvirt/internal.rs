@@ -36,6 +36,15 @@ pub fn is_misread(image: &Path, name: &str) -> Result<bool> {
     }
 }
 
+/// Counts the snapshots of this name in an image.
+pub fn count(image: &Path, name: &str) -> Result<usize> {
+    match File::open(image).and_then(|file| entries(&file)) {
+        Ok(entries) => Ok(entries.iter().filter(|entry| entry.name == name.as_bytes()).count()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(Error::failed(format!("cannot list the snapshots in `{}`", image.display())).cause(error)),
+    }
+}
+
 /// Gives the snapshot whose id is this name another id. Nobody may use the image.
 pub fn give_way(image: &Path, name: &str) -> Result<()> {
     qemu_img::unused(image)?;

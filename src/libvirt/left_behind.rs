@@ -1,10 +1,20 @@
 //! Files of a transient domain that libvirt and QEMU leave behind when it ends.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::libvirt::clone_devices;
 
-/// Removes what the programs of a domain printed into a directory of logs.
+/// Lists the directories of logs of the in-process driver.
+pub fn logs_in(logs: &Path) -> Vec<PathBuf> {
+    ["qemu", "swtpm"].map(|program| logs.join(program)).to_vec()
+}
+
+pub fn logs_of_system() -> Vec<PathBuf> {
+    ["/var/log/libvirt/qemu", "/var/log/swtpm/libvirt/qemu"].map(PathBuf::from).to_vec()
+}
+
+/// Removes what the programs of a domain printed into a directory of logs. Another host's or another user's log cannot be
+/// removed, and need not be.
 pub fn remove_logs(directory: &Path, name: &str) {
     remove_files(directory, |file| is_log_of(name, file));
 }

@@ -13,7 +13,7 @@ use virt::domain::Domain as VirtDomain;
 use virt::sys;
 
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{Frozen, Ram};
+use crate::hypervisor::{Frozen, Ram, Saved};
 use crate::libvirt::sparse::{self, Following};
 use crate::libvirt::xml::Element;
 use crate::libvirt::{domain_facts, fault, live_xml, monitor, power, save_image};
@@ -99,8 +99,9 @@ pub fn start(
     let started = create(&domain, sys::VIR_DOMAIN_START_PAUSED)?;
     let wake = || {
         let limit = if leaves_ram { DEVICES_LIMIT } else { WHOLE_LIMIT };
-        // Behind user networking no switch has to hear where the guest is now, and its own daemons would wake up for it.
-        monitor::execute(&started, "migrate-set-parameters", &json!({ "announce-rounds": 0 }))?;
+        // Behind user networking no switch has to hear where the guest is now. But with no round at all QEMU 10 crashes when
+        // the guest is reset: it has freed the timer then that virtio-net stops.
+        monitor::execute(&started, "migrate-set-parameters", &json!({ "announce-rounds": 1 }))?;
         monitor::read_state(&started, &power::path(file)?, leaves_ram, limit)?;
         if paused { Ok(()) } else { power::resume(&started, name) }
     };
@@ -114,7 +115,12 @@ pub fn start(
 /// Writes the state of a guest whose processors stand still into a file.
 pub fn freeze(domain: &VirtDomain, name: &str, state: &Frozen, owner: Option<Owner>) -> Result<()> {
     let (file, leaves_ram) = match state {
-        Frozen::Saved(file) => return power::save(domain, name, file),
+        Frozen::Saved(file) => {
+            return match power::save(domain, name, file)? {
+                Saved::Written => Ok(()),
+                Saved::AsBefore => Err(Error::failed(format!("the guest of `{name}` was saved before"))),
+            };
+        }
         Frozen::Devices(file) => (file, true),
         Frozen::Whole(file) => (file, false),
     };

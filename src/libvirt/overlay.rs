@@ -2,10 +2,10 @@
 //!
 //! Every clone begins with one, and starting `qemu-img` for it is a tenth of the time that a fork has.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::Path;
 
 use crate::error::{Because, Error, Result};
@@ -38,9 +38,18 @@ pub fn create(overlay: &Path, backing: &Image) -> Result<()> {
         return Err(Error::failed(failed()).cause(why).hint("a shorter path to the store may help"));
     }
     match size {
-        Some(size) => write(overlay, &file, size, format).because(failed),
-        None => qemu_img::create_overlay(overlay, &Image::new(file, format)),
+        Some(size) => write(overlay, &file, size, format).because(failed)?,
+        None => qemu_img::create_overlay(overlay, &Image::new(&file, format))?,
     }
+    give_owner(overlay, &file);
+    Ok(())
+}
+
+/// Gives an overlay to the owner of the file whose place it takes: libvirt does not where the domain's security labels are
+/// not to be changed.
+pub fn give_owner(overlay: &Path, file: &Path) {
+    // Only root can, and everybody else's QEMU runs as its user.
+    let _ = fs::metadata(file).and_then(|owner| chown(overlay, Some(owner.uid()), Some(owner.gid())));
 }
 
 /// Returns the size that a guest sees of an image; nothing where the format is one that only QEMU reads.
@@ -106,8 +115,6 @@ fn header(backing: &Path, size: u64, format: &str, entries: u32) -> Vec<u8> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::libvirt::qcow2::backing_chain;
 

@@ -9,7 +9,7 @@ use virt::stream::Stream;
 use virt::sys;
 
 use crate::error::{Because, Result};
-use crate::hypervisor::{DiskChanges, DiskFile, Document, Ram, Start};
+use crate::hypervisor::{DiskChanges, DiskFile, Document, Ram, Saved, Start};
 use crate::libvirt::xml::Element;
 use crate::libvirt::{domain_xml, domains, fault, live_xml, raw};
 use crate::paths;
@@ -60,9 +60,13 @@ pub fn destroy(domain: &VirtDomain, name: &str) -> Result<()> {
 }
 
 /// Writes the RAM into a file and stops the domain.
-pub fn save(domain: &VirtDomain, name: &str, file: &Path) -> Result<()> {
+pub fn save(domain: &VirtDomain, name: &str, file: &Path) -> Result<Saved> {
     let failed = |error| fault::failed(format!("cannot save the RAM of the domain `{name}`"), &error);
-    raw::save(domain, &path(file)?).map_err(failed)
+    match raw::save(domain, &path(file)?) {
+        Ok(()) => Ok(Saved::Written),
+        Err(error) if error.message().contains("paused due to previous migration") => Ok(Saved::AsBefore),
+        Err(error) => Err(failed(error)),
+    }
 }
 
 /// Starts the domain whose RAM `file` holds.

@@ -235,6 +235,7 @@ fn internal_snapshots_of_a_running_domain_hold_its_ram() {
                 overlay: None,
                 obstacle: None,
                 is_running_only: false,
+                is_optional: false,
             },
             SnapshotDisk {
                 target: "sda".to_string(),
@@ -245,6 +246,7 @@ fn internal_snapshots_of_a_running_domain_hold_its_ram() {
                 overlay: None,
                 obstacle: None,
                 is_running_only: false,
+                is_optional: false,
             },
         ]
     );

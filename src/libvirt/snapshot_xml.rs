@@ -221,6 +221,7 @@ fn wanted_disks(states: &Element) -> Vec<SnapshotDisk> {
             overlay: overlay(state),
             obstacle: None,
             is_running_only: false,
+            is_optional: false,
         })
     };
     states.all("disk").filter_map(describe).collect()
@@ -258,6 +259,7 @@ fn disks(domain: &Element, next: Option<&Element>, states: Option<&Element>) -> 
             is_written,
             format: disk.format,
             obstacle: disk.obstacle,
+            is_optional: disk.is_optional,
             overlay: state.and_then(overlay),
         }
     };

@@ -107,6 +107,7 @@ fn what_was_built_is_read_back() {
                 overlay: Some("/s/o1.qcow2".into()),
                 obstacle: None,
                 is_running_only: false,
+                is_optional: false,
             },
             SnapshotDisk {
                 target: "sda".to_string(),
@@ -117,6 +118,7 @@ fn what_was_built_is_read_back() {
                 overlay: None,
                 obstacle: None,
                 is_running_only: false,
+                is_optional: false,
             },
         ]
     );

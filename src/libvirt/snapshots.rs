@@ -70,6 +70,7 @@ pub fn create(
     let failed = |error| fault::failed(format!("cannot take the snapshot `{}` of `{name}`", request.name), &error);
     let document = Document(domain.xml_desc(0).map_err(failed)?);
     let described = domain_xml::parse(&document)?;
+    let is_active = described.get("id").is_some();
     let xml = snapshot_xml::build_request(request, &described)?.to_string();
     let SnapshotFlags { disk_only, atomic, quiesce, halt, live, reuse_external } = request.flags;
     let made = if reuse_external { Made::default() } else { Made::for_commas(request, &described)? };
@@ -92,7 +93,15 @@ pub fn create(
     domain.create_snapshot_xml(&xml, flags).map_err(failed)?;
     made.keep();
     if !reuse_external {
-        request.disks.iter().filter_map(|(_, overlay)| overlay.as_deref()).for_each(restrict);
+        let disks = domain_facts::disks(&described);
+        for (target, overlay) in
+            request.disks.iter().filter_map(|(target, overlay)| Some((target, overlay.as_deref()?)))
+        {
+            restrict(overlay);
+            // The overlay of a running domain is QEMU's already.
+            let file = disks.iter().find(|disk| disk.target == *target && !is_active).and_then(Disk::file);
+            file.into_iter().for_each(|file| overlay::give_owner(overlay, file));
+        }
     }
     settings.map_or(Ok(()), |settings| keep_settings(connect, domain, name, &settings, request))
 }

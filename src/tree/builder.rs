@@ -150,7 +150,7 @@ impl Builder {
             ram,
             from,
             paused: false,
-            metadata: clone_metadata(purpose, machine.name.as_str(), node.as_str()),
+            metadata: clone_metadata(engine, purpose, machine.name.as_str(), node.as_str()),
         })?;
         let flattening = (!deep.is_empty()).then(|| flatten(engine, &running.domain, deep));
         let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
@@ -357,9 +357,14 @@ impl Drop for Running {
 
 const KEPT: &str = "kept";
 
-fn clone_metadata(purpose: Purpose, machine: &str, node: &str) -> Metadata {
+/// Names the store in which the locks of a clone's owner are.
+const STORE: &str = "store";
+
+fn clone_metadata(engine: &Engine, purpose: Purpose, machine: &str, node: &str) -> Metadata {
     let kept = (purpose == Purpose::KeptFork).then_some((KEPT, "yes"));
-    let attributes = [("kind", purpose.word()), ("machine", machine), ("node", node)].into_iter().chain(kept);
+    let store = engine.store.root().to_string_lossy();
+    let attributes = [("kind", purpose.word()), ("machine", machine), ("node", node), (STORE, &store)];
+    let attributes = attributes.into_iter().chain(kept);
     let attributes = attributes.map(|(name, value)| (name.to_string(), value.to_string())).collect();
     Metadata { attributes, ..Metadata::default() }
 }
@@ -372,6 +377,8 @@ pub struct CloneMark {
     pub is_fork: bool,
     /// Whether it outlives the process that made it.
     pub is_kept: bool,
+    /// The store of that process.
+    pub store: Option<PathBuf>,
 }
 
 impl CloneMark {
@@ -383,6 +390,7 @@ impl CloneMark {
             return None;
         }
         let is_kept = metadata.attributes.contains_key(KEPT);
-        Some(Self { machine: attribute("machine")?, node: attribute("node").unwrap_or_default(), is_fork, is_kept })
+        let (node, store) = (attribute("node").unwrap_or_default(), attribute(STORE).map(PathBuf::from));
+        Some(Self { machine: attribute("machine")?, node, is_fork, is_kept, store })
     }
 }

@@ -57,6 +57,7 @@ pub fn snapshot(name: &str, parent: Option<&str>) -> Snapshot {
             overlay: Some(format!("/vm/{name}.next").into()),
             obstacle: None,
             is_running_only: false,
+            is_optional: false,
         }],
         metadata: None,
     }

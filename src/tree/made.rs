@@ -150,6 +150,16 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Removes a file that was made for a machine just now, and its record.
+    pub(super) fn unmake(&self, machine: &Machine, file: &Path) {
+        if let Ok(metadata) = fs::symlink_metadata(file) {
+            let _ = fs::remove_file(file);
+            Made::of(&machine.directory).forget(&metadata);
+        }
+    }
+}
+
 impl Machine {
     /// Reads which files snaptree made for this machine.
     pub fn made(&self) -> Known {

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::engine::{Engine, Machine};
+use super::file_id::FileSet;
 use super::node::Node;
 use super::shelf::{Entry, Kept};
 use super::state::State;
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{Disk, SnapshotKind, Source, Version};
+use crate::hypervisor::{Disk, SnapshotDisk, SnapshotKind, Source, Version};
 use crate::name::SnapshotName;
 use crate::shell;
 
@@ -49,6 +50,20 @@ fn persistent(machine: &Machine, cannot: impl Fn() -> Error) -> Result<()> {
     )))
 }
 
+/// Refuses to stop a guest that could not be started again.
+fn can_start_again(machine: &Machine, cannot: impl Fn() -> Error) -> Result<()> {
+    let lost = machine.details.disks.iter().find_map(|disk| Some((&disk.target, disk.lost_file()?)));
+    let Some((target, file)) = lost.filter(|_| machine.is_active()) else { return Ok(()) };
+    Err(cannot().cause(lost_medium(target, file)).hint(format!(
+        "put the file back, or eject it: `virsh change-media {} {target} --eject`",
+        shell::word(machine.name.as_str())
+    )))
+}
+
+fn lost_medium(target: &str, file: &Path) -> String {
+    format!("the file of disk `{target}`, `{}`, is gone, and the guest does not start without it", file.display())
+}
+
 /// Refuses to change disks that libvirt works on.
 fn block_jobs(machine: &Machine, cannot: impl Fn() -> Error) -> Result<()> {
     let Some(disk) = machine.details.disks.iter().find(|disk| disk.has_block_job) else { return Ok(()) };
@@ -61,12 +76,22 @@ fn end_block_job(machine: &Machine, target: &str) -> String {
 }
 
 /// Refuses what a revert cannot do.
-pub fn revert(engine: &Engine, machine: &Machine, node: &Node) -> Result<()> {
+pub fn revert(engine: &Engine, machine: &Machine, node: &Node, is_started: bool) -> Result<()> {
     let (snapshot, name) = (&node.snapshot, &machine.name);
     let cannot = || Error::failed(format!("`{name}` cannot go back to `{}`", node.name()));
     redefine(engine)?;
     managed_save(machine)?;
     persistent(machine, cannot)?;
+    can_start_again(machine, cannot)?;
+    let lost = |disk: &&SnapshotDisk| !disk.is_optional && disk.file.as_ref().is_some_and(|file| !file.exists());
+    if let Some(disk) = snapshot.disks.iter().filter(|_| is_started || snapshot.has_memory()).find(lost)
+        && disk.kind.is_none()
+        && !disk.is_written
+    {
+        return Err(cannot()
+            .cause(lost_medium(&disk.target, disk.file.as_deref().unwrap_or(Path::new(""))))
+            .hint("put the file back: the guest had it in the drive"));
+    }
     if snapshot.members().next().is_none() {
         return Err(cannot().cause("the snapshot holds no disk"));
     }
@@ -83,6 +108,24 @@ pub fn revert(engine: &Engine, machine: &Machine, node: &Node) -> Result<()> {
             "`snaptree delete {}` removes what is left of it",
             shell::last(format!("{name}/{}", node.name()))
         )));
+    }
+    if snapshot.kind() == SnapshotKind::External {
+        let written = FileSet::from_iter(machine.written_disks().iter().map(|disk| &disk.file));
+        if let Some(layer) = snapshot.layers().into_iter().find(|layer| written.contains(&layer.file)) {
+            return Err(cannot().cause(format!(
+                "`{name}` writes to `{}`, which was to be the layer of disk `{}`: somebody merged what came after",
+                layer.file.display(),
+                layer.target
+            )));
+        }
+    } else {
+        for layer in snapshot.layers() {
+            if engine.hypervisor.count_internal(&layer.file, &snapshot.name)? > 1 {
+                return Err(cannot()
+                    .cause(format!("`{}` has more than one snapshot of that name inside", layer.file.display()))
+                    .hint("`qemu-img snapshot -l` lists them, and `-d ID` deletes one"));
+            }
+        }
     }
     let present = machine.written_disks();
     for disk in snapshot.left_out() {
@@ -118,6 +161,15 @@ pub fn undo(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<()> {
     managed_save(machine)?;
     persistent(machine, cannot)?;
     block_jobs(machine, cannot)?;
+    can_start_again(machine, cannot)?;
+    if let Kept::State(state) = &entry.kept
+        && let Some(changed) = state.changed_below()
+    {
+        return Err(cannot().cause(format!(
+            "`{}` was written to or replaced since, and what it needs is an overlay on it",
+            changed.display()
+        )));
+    }
     if let Some(missing) = entry.files().into_iter().find(|file| !file.exists()) {
         return Err(cannot().cause(format!("`{}`, which it needs, is missing", missing.display())));
     }

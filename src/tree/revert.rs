@@ -11,7 +11,6 @@ use super::node::Node;
 use super::preflight;
 use super::shelf::{Kept, Shelf, Unfinished};
 use super::state::{Target, Then};
-use super::undo::remove_all;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{
     DiskChanges, DiskFile, Image, Memory, RevertFlags, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest, Start,
@@ -34,7 +33,7 @@ impl Engine {
     pub fn what_revert_does(&self, path: &SnapshotPath) -> Result<String> {
         let machine = self.existing_now(&path.machine)?;
         let node = machine.existing(&path.snapshot)?;
-        preflight::revert(self, &machine, node)?;
+        preflight::revert(self, &machine, node, false)?;
         let since = machine.current().map(|node| format!(" since `{}`", node.name())).unwrap_or_default();
         let guest = if machine.is_active() { "stop its guest and " } else { "" };
         Ok(format!("{guest}put aside what `{}` has become{since}, to go back to `{}`", machine.name, node.name()))
@@ -46,7 +45,8 @@ impl Engine {
             return Err(Error::usage("a guest cannot be both running and paused after a revert"));
         }
         let (machine, ()) = self.to_be_changed_if(&path.machine, |machine| {
-            preflight::revert(self, machine, machine.existing(&path.snapshot)?)
+            let is_started = flags.running || flags.paused;
+            preflight::revert(self, machine, machine.existing(&path.snapshot)?, is_started)
         })?;
         let node = machine.existing(&path.snapshot)?;
         let what = format!("revert to {}", node.name());
@@ -155,7 +155,9 @@ impl Engine {
             return Err(Error { others: vec![worse], ..error });
         }
         Shelf::of(&machine.directory).remove(&entry)?;
-        remove_all(&files);
+        for file in &files {
+            self.unmake(machine, file);
+        }
         Err(error)
     }
 

@@ -1,5 +1,6 @@
 //! A machine's present: how it is left, and how it is entered again.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use super::node::Node;
 use super::shelf::Shelf;
 use crate::error::{Error, Result};
 use crate::hypervisor::{
-    Disk, DiskChanges, DiskFile, Document, DomainState, Frozen, MappedMemory, Ram, Snapshot, Start,
+    Disk, DiskChanges, DiskFile, Document, DomainState, Frozen, MappedMemory, Ram, Saved, Snapshot, Start,
 };
 use crate::name::MachineName;
 use crate::shell;
@@ -25,6 +26,25 @@ pub struct State {
     pub memory: Option<PathBuf>,
     /// The name of the current snapshot.
     pub current: Option<String>,
+    /// The backing files of the disks, which must not change as long as this is kept.
+    #[serde(default)]
+    pub below: Vec<Below>,
+}
+
+/// A backing file as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Below {
+    file: PathBuf,
+    inode: u64,
+    /// When it was written to the last time: seconds and nanoseconds.
+    written: (i64, i64),
+}
+
+impl Below {
+    fn of(file: PathBuf) -> Option<Self> {
+        let metadata = std::fs::metadata(&file).ok()?;
+        Some(Self { file, inode: metadata.ino(), written: (metadata.mtime(), metadata.mtime_nsec()) })
+    }
 }
 
 /// What a machine is to become.
@@ -57,6 +77,12 @@ pub enum Then {
 }
 
 impl State {
+    /// Returns a backing file that has changed since.
+    pub fn changed_below(&self) -> Option<&Path> {
+        let has_changed = |below: &&Below| Below::of(below.file.clone()).as_ref() != Some(*below);
+        self.below.iter().find(has_changed).map(|below| below.file.as_path())
+    }
+
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.disks.iter().map(|disk| disk.file.as_path()).chain(self.memory.as_deref())
     }
@@ -87,6 +113,23 @@ impl Machine {
     /// Lists the disks that a guest writes to and that are files.
     pub fn written_disks(&self) -> Vec<DiskFile> {
         self.details.disks.iter().filter(|disk| disk.is_written()).filter_map(Disk::with_file).collect()
+    }
+
+    /// Returns the file with the RAM of a guest that has stood still since the current snapshot was taken: it still writes
+    /// to the overlays that this began.
+    fn saved_ram(&self) -> Result<&Path> {
+        let began = |node: &&Node| {
+            let overlays: Vec<&Path> = node.snapshot.overlays().collect();
+            self.written_disks().iter().all(|disk| overlays.contains(&disk.file.as_path()))
+        };
+        self.current().filter(began).and_then(|node| node.snapshot.memory_file()).ok_or_else(|| {
+            Error::failed(format!("cannot save the RAM of `{}` again", self.name))
+                .cause("it was saved before, and the guest has been paused since")
+                .hint(format!(
+                    "let it run for a moment: `virsh resume {0}`, then `virsh suspend {0}`",
+                    shell::last(&self.name)
+                ))
+        })
     }
 
     /// Lists the disks that the machine has only while it runs.
@@ -143,7 +186,13 @@ impl Engine {
             }
             None => None,
         };
+        let mut below = Vec::new();
+        for disk in machine.written_disks() {
+            let chain = self.hypervisor.backing_chain(&disk.image())?;
+            below.extend(chain.into_iter().filter_map(|image| Below::of(image.file)));
+        }
         Ok(State {
+            below,
             document: machine.details.document.clone(),
             disks: machine.written_disks(),
             state: machine.details.domain.state,
@@ -155,7 +204,13 @@ impl Engine {
     /// Stops a machine, its RAM kept as `state` says.
     pub(super) fn leave(&self, machine: &Machine, state: &State) -> Result<()> {
         match &state.memory {
-            Some(memory) => self.hypervisor.save(machine.name.as_str(), memory),
+            Some(memory) => match self.hypervisor.save(machine.name.as_str(), memory)? {
+                Saved::Written => Ok(()),
+                Saved::AsBefore => {
+                    self.hypervisor.copy_ram(machine.saved_ram()?, memory)?;
+                    self.hypervisor.destroy(machine.name.as_str())
+                }
+            },
             None if machine.is_active() => self.hypervisor.destroy(machine.name.as_str()),
             None => Ok(()),
         }

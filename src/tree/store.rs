@@ -74,10 +74,12 @@ impl Store {
         &self.owner
     }
 
-    /// Returns the directory for a new machine.
+    /// Returns the directory of the machine with this uuid, whatever it was called when that was made.
     pub fn directory_for(&self, machine: &MachineName, uuid: &str) -> PathBuf {
-        let short = short(uuid);
-        self.root.join("machines").join(format!("{}-{short}", machine.slug()))
+        let machines = self.root.join("machines");
+        let entries = fs::read_dir(&machines).into_iter().flatten().flatten();
+        let mut known = entries.filter(|entry| is_of(entry.file_name().to_str(), &whole(uuid)));
+        known.next().map_or_else(|| machines.join(format!("{}-{}", machine.slug(), whole(uuid))), |known| known.path())
     }
 
     /// Lists the directories that may be the machine's: another name can have the same slug.
@@ -263,12 +265,18 @@ impl Drop for Store {
 
 /// Says by its name whether a directory was made for the machine with this uuid, whatever that is called now.
 pub fn is_directory_of(directory: &Path, uuid: &str) -> bool {
-    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    name.rsplit_once('-').is_some_and(|(_, of)| of == short(uuid))
+    let name = directory.file_name().and_then(|name| name.to_str());
+    // Older versions wrote the beginning of it alone.
+    is_of(name, &whole(uuid)) || is_of(name, uuid.get(..8).unwrap_or(uuid))
 }
 
-fn short(uuid: &str) -> &str {
-    uuid.get(..8).unwrap_or(uuid)
+fn is_of(name: Option<&str>, id: &str) -> bool {
+    name.and_then(|name| name.rsplit_once('-')).is_some_and(|(_, of)| of == id)
+}
+
+/// The uuid as one word.
+fn whole(uuid: &str) -> String {
+    uuid.replace('-', "")
 }
 
 /// Opens a file to lock it. Nobody else may, for a lock held by another user could not be explained.

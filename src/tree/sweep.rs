@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::builder::CloneMark;
 use super::dependents::Scope;
 use super::engine::{Engine, Machine};
-use super::file_id::FileSet;
+use super::file_id::{FileId, FileSet};
 use super::made::{Made, is_of_a_kind};
 use super::store::maker;
 use crate::error::{Error, Result};
@@ -59,7 +59,10 @@ impl Engine {
 
     /// Says whether somebody still wants a clone: the process that made it, or whoever asked for it to stay.
     fn is_wanted(&self, clone: &RunningClone) -> bool {
-        clone.mark.is_kept || maker(&clone.domain).is_some_and(|owner| self.store.is_alive(&owner))
+        // Where another store is, nobody here can tell who lives.
+        let is_elsewhere =
+            clone.mark.store.as_deref().is_some_and(|store| FileId::of(store) != FileId::of(self.store.root()));
+        clone.mark.is_kept || is_elsewhere || maker(&clone.domain).is_some_and(|owner| self.store.is_alive(&owner))
     }
 
     /// Lists the transient clones of a machine.

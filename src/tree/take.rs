@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::engine::{Engine, Machine, nearest};
+use super::file_id::FileId;
 use super::preflight;
+use super::shelf::{Kept, Shelf};
 use crate::error::{Error, Result};
-use crate::hypervisor::{DiskFile, Document, Memory, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest};
+use crate::hypervisor::{DiskFile, Document, Image, Memory, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest};
 use crate::name::{MachineName, SnapshotName, SnapshotPath, cut, slug};
 use crate::paths;
 
@@ -76,6 +78,7 @@ impl Engine {
             preflight::memory(machine)?;
         }
         if kind == SnapshotKind::Internal {
+            self.free_inside(machine, name)?;
             preflight::internal_name(machine, name)?;
             preflight::firmware(self, machine)?;
         }
@@ -84,7 +87,13 @@ impl Engine {
         for (target, file, wanted) in machine.taking_part(take, kind)? {
             let overlay = match (kind, wanted) {
                 (SnapshotKind::Internal, _) => None,
-                (SnapshotKind::External, Some(wanted)) => Some(wanted_file(&wanted, flags.reuse_external)?),
+                (SnapshotKind::External, Some(wanted)) => {
+                    let wanted = wanted_file(&wanted, flags.reuse_external)?;
+                    if flags.reuse_external {
+                        self.overlay_on(&wanted, &file)?;
+                    }
+                    Some(wanted)
+                }
                 (SnapshotKind::External, None) if flags.reuse_external => return Err(no_overlay(machine, &target)),
                 (SnapshotKind::External, None) => Some(beside(&file, name, "", &taken)),
             };
@@ -217,6 +226,41 @@ impl Take {
     }
 }
 
+impl Engine {
+    /// Refuses to reuse a file that is no overlay on the disk's.
+    fn overlay_on(&self, overlay: &Path, file: &Path) -> Result<()> {
+        let chain = self.hypervisor.backing_chain(&Image::qcow2(overlay)).unwrap_or_default();
+        if chain.first().is_some_and(|backing| FileId::of(&backing.file) == FileId::of(file)) {
+            return Ok(());
+        }
+        Err(Error::failed(format!("`{}` cannot be reused as an overlay", overlay.display()))
+            .cause(format!("it is no qcow2 image whose backing file is `{}`", file.display()))
+            .hint("make it with `qemu-img create -f qcow2 -b FILE -F FORMAT`"))
+    }
+
+    /// Refuses an internal snapshot of a name that is inside a disk already, of a snapshot that no tree shows. What was
+    /// deleted and could be put back gives way.
+    fn free_inside(&self, machine: &Machine, name: &SnapshotName) -> Result<()> {
+        let is_it = |snapshot: &Snapshot| snapshot.name == name.as_str();
+        let gives_way = Shelf::of(&machine.directory).entries().into_iter().any(|entry| match entry.kept {
+            Kept::Deleted(deleted) => !deleted.metadata_only && deleted.snapshots.iter().any(is_it),
+            _ => false,
+        });
+        for disk in machine.written_disks().into_iter().filter(|disk| disk.format == "qcow2") {
+            if self.hypervisor.count_internal(&disk.file, name.as_str())? > usize::from(gives_way) {
+                let inside = format!(
+                    "`{}` has a snapshot of that name inside, which the tree does not show",
+                    disk.file.display()
+                );
+                return Err(Error::failed(format!("no internal snapshot of `{}` can be named `{name}`", machine.name))
+                    .cause(inside)
+                    .hint("give it another name; `qemu-img snapshot -l` lists what is inside"));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Machine {
     /// Lists the disks that a snapshot is to hold.
     fn held_by(&self, request: &SnapshotRequest) -> Vec<DiskFile> {
@@ -279,7 +323,8 @@ fn longest_name_in(directory: &Path) -> usize {
 fn wanted_file(file: &Path, must_exist: bool) -> Result<PathBuf> {
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
     paths::for_libvirt(&file)?;
-    match (file.exists(), must_exist) {
+    // A link that leads nowhere would be followed.
+    match (std::fs::symlink_metadata(&file).is_ok(), must_exist) {
         (true, false) => {
             Err(Error::failed(format!("`{}` exists already", file.display())).hint("choose a file that does not"))
         }

@@ -340,10 +340,3 @@ impl Deleted {
 fn is_what_it_was(machine: &Machine, entry: &Entry) -> String {
     format!("`{}` is what it was: `{}` was interrupted", machine.name, entry.what)
 }
-
-pub(super) fn remove_all(files: &[PathBuf]) {
-    for file in files {
-        // One that was never made is none to remove.
-        let _ = std::fs::remove_file(file);
-    }
-}

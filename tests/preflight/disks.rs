@@ -170,6 +170,12 @@ fn an_overlay_that_somebody_chose_is_there_or_not_as_it_should_be() {
             "web:snapshot('sn01', { disks = { vda = '[DIR]/vm/there.qcow2' } })",
             "`[DIR]/vm/there.qcow2` exists already\nhint: choose a file that does not",
         )
+        .refuses(
+            "snapshot web sn01 --diskspec vda,file=[DIR]/vm/there.qcow2 --reuse-external",
+            "`[DIR]/vm/there.qcow2` cannot be reused as an overlay: it is no qcow2 image whose backing file is \
+             `[DIR]/vm/web.qcow2`\nhint: make it with `qemu-img create -f qcow2 -b FILE -F FORMAT`",
+        )
+        .with("layers", json!({ "[DIR]/vm/there.qcow2": { "backing": "[DIR]/vm/web.qcow2" } }))
         .run("snapshot web sn01 --diskspec vda,file=[DIR]/vm/there.qcow2 --reuse-external")
         .stderr("Took snapshot `sn01` of `web`.\n")
         .run();

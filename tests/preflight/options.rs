@@ -72,6 +72,7 @@ fn overlays_are_reused_by_name_and_by_external_snapshots() {
     Web::new()
         .document("disks/vdb", serde_json::json!("[DIR]/vm/data.qcow2"))
         .file("vm/next")
+        .with("layers", serde_json::json!({ "[DIR]/vm/next": { "backing": "[DIR]/vm/web.qcow2" } }))
         .refuses("snapshot web sn01 --reuse-external --diskspec vda,file=[DIR]/vm/next", error)
         .refuses_statement("web:snapshot('sn01', { reuse_external = true, disks = { vda = '[DIR]/vm/next' } })", error);
 }

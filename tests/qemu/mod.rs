@@ -20,4 +20,5 @@ mod names;
 mod primitives;
 mod repl;
 mod shell;
+mod strangers;
 mod walk;

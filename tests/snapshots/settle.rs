@@ -21,7 +21,7 @@ impl HalfDone {
         let before = state(&web);
         web.does(args);
         let after = state(&web);
-        let shelf = web.test.path().join("store/machines/web-18555bd6/undo");
+        let shelf = web.test.path().join("store/machines/web-18555bd62397455397bb0fe30a65fe01/undo");
         let newest = fs::read_dir(shelf).expect("a shelf").flatten().map(|entry| entry.path());
         let newest = newest.filter(|path| path.extension().is_some_and(|ending| ending == "json")).max();
         let entry = newest.expect("an entry");
@@ -131,7 +131,7 @@ fn an_undo_that_was_interrupted_can_be_tried_again() {
     let web = with_two();
     web.does("revert web/sn01 --yes");
     let before = state(&web);
-    let first = web.test.path().join("store/machines/web-18555bd6/undo/000001.json");
+    let first = web.test.path().join("store/machines/web-18555bd62397455397bb0fe30a65fe01/undo/000001.json");
     let kept = fs::read(&first).expect("an entry");
     let half = HalfDone::new(web, "undo web", |after| {
         let disk = &after["domains"]["web"]["document"]["disks"]["vda"];
@@ -174,7 +174,7 @@ fn a_return_of_deleted_snapshots_that_was_interrupted_can_be_tried_again() {
     web.does("snapshot web sn03 --disk-only");
     let whole = web.does("list web --tree").stdout;
     web.does("delete web/sn02 --children --yes");
-    let first = web.test.path().join("store/machines/web-18555bd6/undo/000001.json");
+    let first = web.test.path().join("store/machines/web-18555bd62397455397bb0fe30a65fe01/undo/000001.json");
     let kept = fs::read(&first).expect("an entry");
     let half = HalfDone::new(web, "undo web", NOTHING);
     fs::write(&first, kept).expect("cannot write the entry");

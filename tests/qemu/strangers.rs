@@ -1,0 +1,224 @@
+//! What other programs do to a domain between two commands of ours. Guests have no system.
+
+// A test may end wherever something is not as it has to be.
+#![allow(clippy::unwrap_used)]
+
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::foreign::qemu_img;
+use super::lab::Lab;
+
+/// A domain without a guest that virsh made, with one disk.
+struct Theirs<'a> {
+    lab: &'a Lab,
+    directory: PathBuf,
+}
+
+impl<'a> Theirs<'a> {
+    fn new(lab: &'a Lab, source: &str, more: &str) -> Self {
+        let theirs = Self { lab, directory: lab.store.join("theirs") };
+        std::fs::create_dir_all(&theirs.directory).unwrap();
+        let image = theirs.directory.join("a.qcow2");
+        qemu_img(&["create", "-q", "-f", "qcow2", image.to_str().unwrap(), "8M"]);
+        let xml = format!(
+            "<domain type='qemu'><name>{}</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>
+               <os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>
+               <devices><disk type='file' device='disk'><driver name='qemu' type='qcow2'/>
+                 <source file='{}'>{source}</source><target dev='vda' bus='virtio'/></disk>{more}
+                 <memballoon model='none'/></devices></domain>",
+            lab.machine,
+            image.display()
+        );
+        let file = theirs.directory.join("domain.xml");
+        std::fs::write(&file, xml).unwrap();
+        lab.virsh(&["define", file.to_str().unwrap()]);
+        theirs
+    }
+
+    fn virsh(&self, verb: &str, more: &[&str]) -> String {
+        self.lab.virsh(&[&[verb, &self.lab.machine], more].concat())
+    }
+
+    fn state(&self) -> String {
+        self.virsh("domstate", &[]).trim().to_string()
+    }
+
+    fn disk(&self) -> PathBuf {
+        let blocks = self.virsh("domblklist", &[]);
+        blocks.lines().find_map(|line| line.trim().strip_prefix("vda")).unwrap().trim().into()
+    }
+
+    fn write(&self, pattern: u8) {
+        let said = io(&format!("write -P {pattern} 0 64k"), &self.disk());
+        assert!(said.contains("wrote 65536/65536"), "{said}");
+    }
+
+    #[track_caller]
+    fn assert_reads(&self, pattern: u8) {
+        let said = io(&format!("read -P {pattern} 0 64k"), &self.disk());
+        assert!(said.contains("read 65536/65536") && !said.contains("verification failed"), "{pattern}: {said}");
+    }
+
+    fn does(&self, verb: &str, snapshot: &str, more: &[&str]) {
+        let path = format!("{}/{snapshot}", self.lab.machine);
+        self.lab.snaptree(&[&[verb, &path], more].concat()).any_stdout().any_stderr().run();
+    }
+
+    fn snapshot(&self, name: &str, more: &[&str]) {
+        self.lab.snaptree(&[&["snapshot", &self.lab.machine, name], more].concat()).any_stderr().run();
+    }
+
+    fn undo(&self) {
+        self.lab.snaptree(&["undo", &self.lab.machine]).any_stderr().run();
+    }
+
+    #[track_caller]
+    fn refuses(&self, arguments: &[&str], why: &str) {
+        let all = |theirs: &Self| (theirs.virsh("dumpxml", &["--inactive"]), theirs.state(), theirs.lab.files());
+        let before = all(self);
+        let refused = self.lab.snaptree(arguments).status(1).any_stderr().run();
+        assert!(refused.stderr.starts_with(&format!("error: {why}")), "{}", refused.stderr);
+        assert_eq!(all(self), before);
+    }
+}
+
+fn io(command: &str, image: &Path) -> String {
+    let share = if command.starts_with("read") { &["-U", "-r"][..] } else { &[] };
+    let output = Command::new("qemu-io").args(share).args(["-f", "qcow2", "-c", command]).arg(image).output().unwrap();
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn a_guest_that_was_started_paused_goes_back_and_forth() {
+    let lab = Lab::new("paused");
+    let theirs = Theirs::new(&lab, "", "");
+    theirs.virsh("start", &["--paused"]);
+    theirs.snapshot("s1", &[]);
+    let disk = theirs.disk();
+    theirs.does("revert", "s1", &["--yes"]);
+    assert_eq!(theirs.state(), "paused");
+    assert_ne!(theirs.disk(), disk);
+    theirs.undo();
+    assert_eq!((theirs.state(), theirs.disk()), ("paused".to_string(), disk));
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn a_layer_that_virsh_merged_into_is_not_gone_back_to() {
+    let lab = Lab::new("merged");
+    let theirs = Theirs::new(&lab, "", "");
+    theirs.write(1);
+    theirs.snapshot("s1", &[]);
+    theirs.write(2);
+    theirs.virsh("start", &["--paused"]);
+    theirs.virsh("blockcommit", &["vda", "--active", "--pivot", "--wait"]);
+    theirs.virsh("destroy", &[]);
+    let path = format!("{}/s1", lab.machine);
+    let why = format!("`{}` cannot go back to `s1`: `{}` writes to ", lab.machine, lab.machine);
+    theirs.refuses(&["revert", &path, "--yes"], &why);
+    theirs.assert_reads(2);
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn what_was_below_an_undo_must_not_have_changed() {
+    let lab = Lab::new("below");
+    let theirs = Theirs::new(&lab, "", "");
+    theirs.write(1);
+    theirs.snapshot("s1", &[]);
+    theirs.does("revert", "s1", &["--yes"]);
+    let base = theirs.directory.join("a.qcow2");
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert!(io("write -P 7 0 64k", &base).contains("wrote 65536/65536"));
+    let why = format!("cannot take back `revert to s1`: `{}` was written to or replaced since", base.display());
+    theirs.refuses(&["undo", &lab.machine], &why);
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn a_name_that_is_inside_a_disk_already_is_not_given_again() {
+    let lab = Lab::new("inside");
+    let theirs = Theirs::new(&lab, "", "");
+    theirs.write(1);
+    qemu_img(&["snapshot", "-c", "s1", theirs.disk().to_str().unwrap()]);
+    let why = format!("no internal snapshot of `{}` can be named `s1`: `", lab.machine);
+    theirs.refuses(&["snapshot", &lab.machine, "s1", "--internal"], &why);
+    theirs.write(2);
+    theirs.snapshot("s2", &["--internal"]);
+    theirs.does("delete", "s2", &["--yes"]);
+    theirs.write(3);
+    theirs.snapshot("s2", &["--internal"]);
+    theirs.write(4);
+    theirs.does("revert", "s2", &["--yes"]);
+    theirs.assert_reads(3);
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn a_guest_whose_medium_is_gone_is_not_stopped() {
+    let lab = Lab::new("medium");
+    let medium = lab.store.join("1.iso");
+    std::fs::write(&medium, vec![0; 1 << 20]).unwrap();
+    let drive = format!(
+        "<disk type='file' device='cdrom'><source file='{}'/><target dev='sda' bus='sata'/><readonly/></disk>",
+        medium.display()
+    );
+    let theirs = Theirs::new(&lab, "", &drive);
+    theirs.virsh("start", &[]);
+    theirs.snapshot("s1", &[]);
+    std::fs::remove_file(&medium).unwrap();
+    let path = format!("{}/s1", lab.machine);
+    let why =
+        format!("`{}` cannot go back to `s1`: the file of disk `sda`, `{}`, is gone", lab.machine, medium.display());
+    theirs.refuses(&["revert", &path, "--yes"], &why);
+    assert_eq!(theirs.state(), "running");
+    std::fs::write(&medium, vec![0; 1 << 20]).unwrap();
+    theirs.does("revert", "s1", &["--yes"]);
+    assert_eq!(theirs.state(), "running");
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn a_disk_that_libvirt_must_not_give_to_qemu_starts_after_each_verb() {
+    // Where the user's own daemon runs QEMU as the user, no owner ever changes.
+    if !super::lab::is_root() {
+        return;
+    }
+    let lab = Lab::new("labels");
+    let theirs = Theirs::new(&lab, "<seclabel model='dac' relabel='no'/>", "");
+    let qemu = std::fs::metadata("/var/lib/libvirt/qemu").unwrap();
+    chown(theirs.disk(), Some(qemu.uid()), Some(qemu.gid())).unwrap();
+    let starts = |when: &str| {
+        theirs.virsh("start", &["--paused"]);
+        assert_eq!(theirs.state(), "paused", "{when}");
+        theirs.virsh("destroy", &[]);
+    };
+    starts("before");
+    theirs.snapshot("s1", &[]);
+    starts("after the snapshot");
+    theirs.does("revert", "s1", &["--yes"]);
+    starts("after the revert");
+    theirs.undo();
+    starts("after the undo");
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn a_domain_that_is_renamed_keeps_its_undo() {
+    let lab = Lab::new("renamed");
+    let theirs = Theirs::new(&lab, "", "");
+    theirs.write(1);
+    theirs.snapshot("s1", &[]);
+    theirs.write(2);
+    theirs.does("revert", "s1", &["--yes"]);
+    theirs.assert_reads(1);
+    let other = format!("{}-other", lab.machine);
+    lab.virsh(&["snapshot-delete", &lab.machine, "s1", "--metadata"]);
+    lab.virsh(&["domrename", &lab.machine, &other]);
+    lab.snaptree(&["undo", &other]).any_stderr().run();
+    lab.virsh(&["domrename", &other, &lab.machine]);
+    theirs.assert_reads(2);
+}
