@@ -171,7 +171,7 @@ pub fn read(document: &Document) -> Result<Snapshot> {
     let metadata = domain.map_or(Ok(None), metadata_xml::read)?;
     let disks = match (domain, snapshot.find("disks")) {
         (Some(domain), states) => disks(domain, snapshot.find("inactiveDomain"), states),
-        (None, Some(states)) => wanted_disks(states),
+        (None, Some(states)) => wanted_disks(states)?,
         (None, None) => Vec::new(),
     };
     Ok(Snapshot {
@@ -209,7 +209,8 @@ fn memory(snapshot: &Element) -> Memory {
 }
 
 /// Lists the disks that a document names which asks for a snapshot, and so has no domain in it.
-fn wanted_disks(states: &Element) -> Vec<SnapshotDisk> {
+fn wanted_disks(states: &Element) -> Result<Vec<SnapshotDisk>> {
+    states.all("disk").filter(|state| kind(state) == Some(SnapshotKind::External)).try_for_each(is_plain_overlay)?;
     let describe = |state: &Element| {
         let kind = kind(state);
         Some(SnapshotDisk {
@@ -224,7 +225,19 @@ fn wanted_disks(states: &Element) -> Vec<SnapshotDisk> {
             is_optional: false,
         })
     };
-    states.all("disk").filter_map(describe).collect()
+    Ok(states.all("disk").filter_map(describe).collect())
+}
+
+/// Refuses an overlay that is asked for as anything else than a qcow2 file.
+fn is_plain_overlay(state: &Element) -> Result<()> {
+    let format = state.find("driver").and_then(|driver| driver.get("type")).unwrap_or("qcow2");
+    let kind = state.get("type").unwrap_or("file");
+    if (format, kind) == ("qcow2", "file") {
+        return Ok(());
+    }
+    let target = state.get("name").unwrap_or_default();
+    Err(Error::failed(format!("disk `{target}` cannot have that overlay"))
+        .cause(format!("it is to be {format} of the type {kind}, and snaptree makes qcow2 files")))
 }
 
 fn kind(state: &Element) -> Option<SnapshotKind> {

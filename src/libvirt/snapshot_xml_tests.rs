@@ -275,3 +275,17 @@ fn a_disk_that_the_domain_does_not_have_is_an_error() {
     spec.disks[0].target = "vdb".to_string();
     assert_eq!(build(&spec, "vm", "2").unwrap_err().message, "the domain has no disk `vdb`");
 }
+
+#[test]
+fn an_overlay_that_is_asked_for_as_something_else_is_refused() {
+    let wanted =
+        |disk: &str| read(&Document(format!("<domainsnapshot><name>s</name><disks>{disk}</disks></domainsnapshot>")));
+    let plain = "<disk name='vda' snapshot='external'><driver type='qcow2'/><source file='/o'/></disk>";
+    assert_eq!(wanted(plain).unwrap().disks[0].overlay.as_deref(), Some(std::path::Path::new("/o")));
+    let error = wanted("<disk name='vda' snapshot='external' type='block'><source dev='/dev/x'/></disk>").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "disk `vda` cannot have that overlay: it is to be qcow2 of the type block, and snaptree makes qcow2 files"
+    );
+    assert!(wanted(&plain.replace("qcow2", "qed")).is_err());
+}
