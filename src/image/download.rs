@@ -59,7 +59,7 @@ pub fn fetch(
         created: cache::seconds_now(),
         sizes: Default::default(),
         cmdline: None,
-        format: None,
+        converted: None,
     };
     let record = serde_json::to_vec_pretty(&record).because(failed)?;
     let noted = disk.with_extension("json");

@@ -96,6 +96,42 @@ fn what_is_packed_is_unpacked_once_and_kept_until_it_is_removed() {
 }
 
 #[test]
+fn the_limit_holds_for_a_disk_that_is_there_already() {
+    let desk = Desk::new();
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(1024);
+    tar.append_data(&mut header, "disk.raw", &[7; 1024][..]).unwrap();
+    // What counts is the largest that comes out on the way: the archive.
+    let tar = tar.into_inner().unwrap();
+    let largest = tar.len() as u64;
+    let file = desk.file(&packed(Compression::Gzip, &tar));
+    let ready = |max_size| {
+        let image = Image::file(&desk.cache, &file, None, Reading { format: None, max_size }, &Interrupt::default());
+        image.unwrap().ready(&desk.cache, &Events::none(), &Interrupt::default())
+    };
+    let cold = ready(Some(largest - 1)).unwrap_err().to_string();
+    assert_eq!(
+        cold,
+        "cannot use image `x`: unpacked, it is larger than its `max_size` of 2.5 KiB\nhint: raise `max_size`"
+    );
+    let kept = ready(Some(largest)).unwrap();
+    assert_eq!(ready(Some(largest - 1)).unwrap_err().to_string(), cold);
+    assert_eq!(ready(None).unwrap(), kept);
+    // Without an option as well.
+    let record = kept.disk.with_extension("json");
+    let text = fs::read_to_string(&record).unwrap();
+    let larger = text.replace(&format!("\"largest\": {largest}"), "\"largest\": 1073741825");
+    assert_ne!(larger, text);
+    fs::write(&record, larger).unwrap();
+    assert_eq!(
+        ready(None).unwrap_err().to_string(),
+        "cannot use image `x`: unpacked, it is larger than 1.0 GiB, the limit for a file of its size\n\
+         hint: if you trust it, say how large it may get, such as max_size = \"100GiB\""
+    );
+}
+
+#[test]
 fn a_disk_in_an_archive_that_is_packed_is_found() {
     let desk = Desk::new();
     let mut builder = tar::Builder::new(Vec::new());
