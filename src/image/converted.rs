@@ -164,6 +164,8 @@ impl Unwrapping<'_> {
                 Step::Convert(format) => {
                     let Given { interrupt, .. } = self.given;
                     let disk = convert::convert(&path, format, self.work, &subject, self.budget, interrupt)?;
+                    // The other formats have a virtual size as well.
+                    subject.accept(whole::check(&open(&disk)?, Format::Qcow2))?;
                     return Ok((disk, Format::Qcow2));
                 }
                 Step::Unpack(compression) => {

@@ -59,6 +59,7 @@ const QCOW2: &[u8] = b"QFI\xfb\0\0\0\x03";
 fn qcow2() -> Vec<u8> {
     let mut qcow2 = vec![0; 512];
     qcow2[..QCOW2.len()].copy_from_slice(QCOW2);
+    qcow2[24..32].copy_from_slice(&512u64.to_be_bytes());
     qcow2
 }
 
@@ -171,6 +172,12 @@ fn what_is_inside_is_refused_by_name_and_leaves_nothing() {
     assert_eq!(
         desk.refused(&packed(Compression::Gzip, b""), None),
         "cannot use image `x`: unpacked, it is empty\nhint: get it again: the download may have failed"
+    );
+    let mut blank = qcow2();
+    blank[24..32].fill(0);
+    assert_eq!(
+        desk.refused(&blank, None),
+        "cannot use image `x`: it has a virtual size of 0\nhint: get it again, or name another image"
     );
     let mut backed = qcow2();
     backed[8..16].copy_from_slice(&104u64.to_be_bytes());
