@@ -185,6 +185,7 @@ fn saying_the_format_that_the_content_tells_builds_nothing_anew() {
     plan("{ max_size = '1GiB' }", 0);
     let mut qcow2 = b"QFI\xfb\0\0\0\x03".to_vec();
     qcow2.resize(512, 0);
+    qcow2[24..32].copy_from_slice(&512u64.to_be_bytes());
     let ran = root("disk.gz", gzip(&qcow2), "").any_stderr().run();
     let script = "machine('lab', { image = image.file('disk.gz', { format = 'raw' }) }):root('base')";
     ran.again().script(script).args(["plan", "script.lua"]).status(2).any_stdout().run();

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use percent_encoding::percent_decode_str;
 use quick_xml::XmlVersion;
 use quick_xml::events::{BytesStart, Event};
 use sha1::Sha1;
@@ -26,7 +27,7 @@ pub struct Tar<'a> {
     file: &'a File,
     subject: &'a Subject,
     members: Vec<Member>,
-    /// What the archive's OVF description says its disks are.
+    /// What the archive's OVF description says its disks are, as URI references.
     described: Option<Vec<String>>,
     /// Checksums of members, as the manifest writes them: `SHA256(disk.vmdk)= 9f86...`.
     manifest: String,
@@ -132,7 +133,7 @@ impl<'a> Tar<'a> {
             self.members.iter().filter(|member| wanted(&member.kind)).map(|member| member.name.clone()).collect()
         };
         let mut disks = match &self.described {
-            Some(described) => described.clone(),
+            Some(described) => described.iter().map(|href| self.referred(href)).collect(),
             None => named(|kind| matches!(kind, Kind::Disk(_))),
         };
         if disks.is_empty() && self.described.is_none() {
@@ -158,6 +159,16 @@ impl<'a> Tar<'a> {
                 )
             }
         }
+    }
+
+    /// Returns the name that a reference means. Not every program encodes the names that it refers to, so a member that is
+    /// called as the reference is written comes first.
+    fn referred(&self, href: &str) -> String {
+        let href = href.trim_start_matches("./");
+        if self.members.iter().any(|member| member.name == href) {
+            return href.to_string();
+        }
+        percent_decode_str(href).decode_utf8_lossy().into_owned()
     }
 
     /// Returns the checksum that the manifest has for a member, and how many digits that is.
@@ -232,7 +243,7 @@ fn disks_of(ovf: &[u8]) -> Vec<String> {
         }
     }
     let file = |id: &String| files.iter().find(|(file, _)| file == id).map(|(_, href)| href.clone());
-    disks.iter().filter_map(file).map(|href| href.trim_start_matches("./").to_string()).collect()
+    disks.iter().filter_map(file).collect()
 }
 
 /// Returns an attribute, whatever its prefix.

@@ -1,5 +1,6 @@
 //! What unpacking a file may come to, so that a small file does not fill the host's disk.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
@@ -19,17 +20,31 @@ pub struct Budget {
     directory: PathBuf,
     most: u64,
     is_given: bool,
+    /// The largest size that was asked about.
+    largest: Cell<u64>,
 }
 
 impl Budget {
     /// A budget for the file `image` of `size` bytes, which is unpacked into `directory`.
     pub fn new(image: &str, size: u64, max_size: Option<u64>, directory: &Path) -> Self {
         let most = max_size.unwrap_or(size.saturating_mul(RATIO).max(ANYHOW));
-        Self { image: image.to_string(), directory: directory.to_path_buf(), most, is_given: max_size.is_some() }
+        Self {
+            image: image.to_string(),
+            directory: directory.to_path_buf(),
+            most,
+            is_given: max_size.is_some(),
+            largest: Cell::new(0),
+        }
+    }
+
+    /// Returns the largest size that was checked: what another budget has to allow for the same file.
+    pub fn largest(&self) -> u64 {
+        self.largest.get()
     }
 
     /// Fails when `size` bytes are more than may come out.
     pub fn check_size(&self, size: u64) -> Result<()> {
+        self.largest.set(self.largest.get().max(size));
         if size <= self.most {
             return Ok(());
         }

@@ -80,9 +80,18 @@ pub(super) struct Record {
     pub sizes: std::collections::BTreeMap<String, u64>,
     #[serde(default)]
     pub cmdline: Option<String>,
-    /// The format of a converted disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub format: Option<Format>,
+    pub converted: Option<Conversion>,
+}
+
+/// What is known of a converted disk.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Conversion {
+    pub format: Format,
+    /// The size of the file that it was made of, and the largest that came out on the way: limits hold for a disk that
+    /// is there as for one that is made.
+    pub from: u64,
+    pub largest: u64,
 }
 
 impl ImageCache {

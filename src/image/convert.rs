@@ -54,6 +54,7 @@ pub fn convert(
     let mut child = Leash(child);
     let disk = work.join(DISK);
     if child.wait(&disk, budget, interrupt)? {
+        budget.check_size(taken(&disk))?;
         return Ok(disk);
     }
     let mut said = String::new();
@@ -65,6 +66,12 @@ pub fn convert(
     Err(Error::failed(failed())
         .cause(why(&said))
         .hint("the file is damaged, not complete, or of a kind that QEMU does not read"))
+}
+
+/// Returns the bytes that a file takes on the host's disk.
+fn taken(file: &Path) -> u64 {
+    const SECTOR: u64 = 512;
+    file.metadata().map_or(0, |metadata| metadata.blocks() * SECTOR)
 }
 
 /// Returns the reason in what `qemu-img` printed, without what it repeats of its arguments.
@@ -83,14 +90,13 @@ impl Leash {
     /// Waits for the process, and returns whether it succeeded; ends it when its file grows too large.
     fn wait(&mut self, file: &Path, budget: &Budget, interrupt: &Interrupt) -> Result<bool> {
         const TICK: Duration = Duration::from_millis(20);
-        const SECTOR: u64 = 512;
         loop {
             if let Some(status) = self.0.try_wait().because(|| "cannot wait for `qemu-img`".to_string())? {
                 return Ok(status.success());
             }
             interrupt.check()?;
             budget.check_space()?;
-            budget.check_size(file.metadata().map_or(0, |metadata| metadata.blocks() * SECTOR))?;
+            budget.check_size(taken(file))?;
             thread::sleep(TICK);
         }
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::archive::Tar;
 use super::budget::Budget;
-use super::cache::{self, Record};
+use super::cache::{self, Conversion, Record};
 use super::format::Format;
 use super::kind::{self, Compression, Kind, Trouble};
 use super::progress::Progress;
@@ -44,11 +44,15 @@ enum Step {
 }
 
 impl Given<'_> {
-    /// Returns the disk that was made of this file earlier.
-    pub fn lookup(&self, cache: &ImageCache) -> Option<Ready> {
+    /// Returns the disk that was made of this file earlier. It fails when making it now would break a limit.
+    pub fn lookup(&self, cache: &ImageCache) -> Result<Option<Ready>> {
         let disk = self.place(cache);
-        let format = cache::read_record(&disk.with_extension("json"))?.format?;
-        disk.exists().then_some(Ready { disk, format, boot: None })
+        let record = cache::read_record(&disk.with_extension("json")).filter(|_| disk.exists());
+        let Some(Conversion { format, from, largest }) = record.and_then(|record| record.converted) else {
+            return Ok(None);
+        };
+        Budget::new(self.label, from, self.reading.max_size, &cache.work()).check_size(largest)?;
+        Ok(Some(Ready { disk, format, boot: None }))
     }
 
     /// Returns the disk in the file at `path`: the file itself, or what was unpacked from it and converted. `verify` is
@@ -61,11 +65,11 @@ impl Given<'_> {
             Step::Convert(_) => "converting",
             Step::Unpack(_) | Step::Extract => "unpacking",
         };
-        if let Some(ready) = self.lookup(cache) {
+        if let Some(ready) = self.lookup(cache)? {
             return Ok(ready);
         }
         let _lock = cache.lock(&self.key(), self.label, self.events, self.interrupt)?;
-        if let Some(ready) = self.lookup(cache) {
+        if let Some(ready) = self.lookup(cache)? {
             return Ok(ready);
         }
         let work = cache.workplace(&self.key())?;
@@ -75,7 +79,7 @@ impl Given<'_> {
         let mut unwrapping = Unwrapping { given: self, work: work.path(), budget: &budget, progress: &mut progress };
         let (disk, format) = unwrapping.disk(path.to_path_buf(), subject)?;
         verify()?;
-        let ready = self.keep(cache, &disk, format)?;
+        let ready = self.keep(cache, &disk, Conversion { format, from: size, largest: budget.largest() })?;
         progress.finish();
         Ok(ready)
     }
@@ -105,9 +109,9 @@ impl Given<'_> {
     }
 
     /// Moves a finished disk into the cache.
-    fn keep(&self, cache: &ImageCache, disk: &Path, format: Format) -> Result<Ready> {
+    fn keep(&self, cache: &ImageCache, disk: &Path, converted: Conversion) -> Result<Ready> {
         let failed = || format!("cannot put image `{}` into the cache", self.label);
-        let place = self.place(cache);
+        let (place, format) = (self.place(cache), converted.format);
         let written = File::open(disk).because(failed)?;
         fs::set_permissions(disk, Permissions::from_mode(0o644)).because(failed)?;
         written.sync_all().because(failed)?;
@@ -118,7 +122,7 @@ impl Given<'_> {
             created: cache::seconds_now(),
             sizes: Default::default(),
             cmdline: None,
-            format: Some(format),
+            converted: Some(converted),
         };
         // Without its record a disk does not count.
         fs::rename(disk, &place).because(failed)?;
@@ -160,6 +164,8 @@ impl Unwrapping<'_> {
                 Step::Convert(format) => {
                     let Given { interrupt, .. } = self.given;
                     let disk = convert::convert(&path, format, self.work, &subject, self.budget, interrupt)?;
+                    // The other formats have a virtual size as well.
+                    subject.accept(whole::check(&open(&disk)?, Format::Qcow2))?;
                     return Ok((disk, Format::Qcow2));
                 }
                 Step::Unpack(compression) => {

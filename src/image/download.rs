@@ -1,7 +1,7 @@
 //! Downloads over HTTP: continued where they stopped, and verified before anything uses them.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -59,27 +59,40 @@ pub fn fetch(
         created: cache::seconds_now(),
         sizes: Default::default(),
         cmdline: None,
-        format: None,
+        converted: None,
     };
-    fs::write(disk.with_extension("json"), serde_json::to_vec_pretty(&record).because(failed)?).because(failed)?;
+    let record = serde_json::to_vec_pretty(&record).because(failed)?;
+    let noted = disk.with_extension("json");
+    let note = || fs::write(&noted, &record).because(failed);
     let part = disk.with_extension("part");
     let mut progress = Progress::start(events, label, "downloading");
     // What is there may be all of it, when the process ended between the last byte and the check.
     if !is_complete(&part, sha256, interrupt)? {
-        download(url, &part, &mut progress, interrupt)?;
+        let downloaded = download(url, &part, &mut progress, interrupt, &note);
+        if downloaded.is_err() && part.metadata().is_ok_and(|part| part.len() == 0) {
+            remove(&part).and_then(|()| remove(&noted)).because(failed)?;
+        }
+        downloaded?;
         let actual = file::hash(&part, interrupt)?;
         if actual != sha256 {
-            fs::remove_file(&part).because(failed)?;
-            fs::remove_file(disk.with_extension("json")).because(failed)?;
+            remove(&part).and_then(|()| remove(&noted)).because(failed)?;
             return Err(Error::failed(format!("the download of `{url}` has the wrong checksum"))
                 .cause(format!("expected sha256 {sha256}, found {actual}"))
                 .hint("the publisher's own list of checksums tells which of the two is right"));
         }
     }
+    note()?;
     File::open(&part).and_then(|file| file.sync_all()).because(failed)?;
     fs::rename(&part, &disk).because(failed)?;
     progress.finish();
     Ok(disk)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 fn is_complete(part: &Path, sha256: &str, interrupt: &Interrupt) -> Result<bool> {
@@ -98,12 +111,18 @@ enum Message {
     Failed(Error),
 }
 
-/// Writes what `url` has beyond the part's end into the part.
-fn download(url: &str, part: &Path, progress: &mut Progress, interrupt: &Interrupt) -> Result<()> {
+/// Writes what `url` has beyond the part's end into the part. `note` is called before there is something to continue.
+fn download(
+    url: &str,
+    part: &Path,
+    progress: &mut Progress,
+    interrupt: &Interrupt,
+    note: &dyn Fn() -> Result<()>,
+) -> Result<()> {
     let failed = || format!("cannot write `{}`", part.display());
     let mut file = OpenOptions::new().create(true).append(true).open(part).because(failed)?;
     let mut done = file.metadata().because(failed)?.len();
-    let mut total = None;
+    let (mut total, mut is_noted) = (None, false);
     let messages = connect(url, done);
     loop {
         match receive(&messages, interrupt)? {
@@ -115,6 +134,10 @@ fn download(url: &str, part: &Path, progress: &mut Progress, interrupt: &Interru
                 total = length;
             }
             Message::Bytes(bytes) => {
+                if !is_noted {
+                    note()?;
+                    is_noted = true;
+                }
                 file.write_all(&bytes).because(failed)?;
                 done += bytes.len() as u64;
                 progress.bytes(done, total);

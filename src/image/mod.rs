@@ -148,7 +148,7 @@ impl Image {
             }
             Source::Url { url, sha256, reading } => {
                 let given = Given { label: &self.label, sha256, reading, events, interrupt };
-                if let Some(ready) = given.lookup(cache) {
+                if let Some(ready) = given.lookup(cache)? {
                     return Ok(ready);
                 }
                 let file = download::fetch(cache, &self.label, url, sha256, events, interrupt)?;

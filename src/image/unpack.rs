@@ -1,12 +1,13 @@
 //! Decompression: streams of bytes into files with holes.
 
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Chain, Cursor, ErrorKind, Read, Seek, SeekFrom};
+use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
+use bzip2::bufread::BzDecoder;
+use flate2::bufread::GzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 
@@ -25,13 +26,14 @@ const BLOCK: usize = 64 << 10;
 const LOOK: u64 = 256;
 
 impl Compression {
-    /// Reads what is packed: all members, streams and frames that the file has.
+    /// Reads what is packed: all members, streams and frames that the file has. Zeros may follow those of gzip, bzip2 and
+    /// xz, and anything may follow those of gzip and bzip2.
     pub fn reader<'a>(self, packed: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
         const CHUNK: usize = 1 << 18;
         let packed = BufReader::with_capacity(CHUNK, packed);
         Ok(match self {
-            Self::Gzip => Box::new(MultiGzDecoder::new(packed)),
-            Self::Bzip2 => Box::new(MultiBzDecoder::new(packed)),
+            Self::Gzip => Box::new(Members::<_, GzDecoder<_>>::new(packed)),
+            Self::Bzip2 => Box::new(Members::<_, BzDecoder<_>>::new(packed)),
             Self::Xz => {
                 let stream = Stream::new_stream_decoder(MEMORY, CONCATENATED).map_err(io::Error::other)?;
                 Box::new(XzDecoder::new_stream(packed, stream))
@@ -42,6 +44,73 @@ impl Compression {
                 Box::new(decoder)
             }
         })
+    }
+}
+
+/// What one member is read from: what was looked at to tell that it is one, and the rest.
+type Rest<R> = Chain<Cursor<Vec<u8>>, R>;
+
+/// A decoder of one member of a file that has several, one after the other.
+trait Member<R>: Read {
+    const MAGIC: &[u8];
+
+    fn begin(from: Rest<R>) -> Self;
+    fn end(self) -> Rest<R>;
+}
+
+impl<R: BufRead> Member<R> for GzDecoder<Rest<R>> {
+    const MAGIC: &[u8] = b"\x1f\x8b";
+
+    fn begin(from: Rest<R>) -> Self {
+        Self::new(from)
+    }
+
+    fn end(self) -> Rest<R> {
+        self.into_inner()
+    }
+}
+
+impl<R: BufRead> Member<R> for BzDecoder<Rest<R>> {
+    const MAGIC: &[u8] = b"BZh";
+
+    fn begin(from: Rest<R>) -> Self {
+        Self::new(from)
+    }
+
+    fn end(self) -> Rest<R> {
+        self.into_inner()
+    }
+}
+
+/// All members of a file. What follows the last one is no part of it: `gzip` and `bzip2` skip it as well, and images of
+/// firmware carry padding and signatures there.
+struct Members<R, M> {
+    /// None at the end.
+    member: Option<M>,
+    reader: PhantomData<R>,
+}
+
+impl<R: BufRead, M: Member<R>> Members<R, M> {
+    fn new(from: R) -> Self {
+        Self { member: Some(M::begin(Cursor::new(Vec::new()).chain(from))), reader: PhantomData }
+    }
+}
+
+impl<R: BufRead, M: Member<R>> Read for Members<R, M> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let done = member.read(into)?;
+            if done > 0 || into.is_empty() {
+                return Ok(done);
+            }
+            let Some(mut rest) = self.member.take().map(M::end) else { break };
+            let mut begins = Vec::new();
+            rest.by_ref().take(M::MAGIC.len() as u64).read_to_end(&mut begins)?;
+            if begins == M::MAGIC {
+                self.member = Some(M::begin(Cursor::new(begins).chain(rest.into_inner().1)));
+            }
+        }
+        Ok(0)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whether a disk image is there to its end: QEMU reads what is missing as zeros, and says nothing.
+//! Whether a disk image has a disk, and is there to its end: QEMU reads what is missing as zeros, and says nothing.
 //!
 //! Of formats that are not here QEMU notices it itself, or nobody can, as with raw disks.
 
@@ -13,9 +13,12 @@ use super::kind::{self, Trouble};
 /// Tables larger than this are damage; QEMU refuses them.
 const LARGEST_TABLE: usize = 32 << 20;
 
-/// Returns what is wrong with an image of which a part is missing. Its header has been read before.
+/// Returns what is wrong with an image of which a part is missing, or all. Its header has been read before.
 pub fn check(file: &File, format: Format) -> io::Result<Option<Trouble>> {
     let size = file.metadata()?.len();
+    if format == Format::Qcow2 && be64(&bytes::read(file, 0, 104)?, 24) == 0 {
+        return Ok(Some(Trouble::new("has a virtual size of 0", "get it again, or name another image")));
+    }
     let is_whole = match format {
         Format::Qcow2 => last_of_qcow2(file)?.is_none_or(|last| last < size),
         Format::Vmdk => last_of_vmdk(file)?.is_none_or(|last| last < size),

@@ -167,7 +167,7 @@ impl Workshop {
             created: cache::seconds_now(),
             sizes,
             cmdline: cmdline.clone(),
-            format: None,
+            converted: None,
         };
         let text = serde_json::to_vec_pretty(&record).because(failed)?;
         fs::write(product.join("image.json"), text).because(failed)?;

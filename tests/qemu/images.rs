@@ -240,6 +240,18 @@ fn what_names_other_files_or_is_damaged_is_refused_as_the_programs_write_it() {
 
 #[test]
 #[ignore = "needs qemu-img"]
+fn a_disk_with_a_virtual_size_of_0_is_refused_in_any_format() {
+    let stranger = Stranger::new();
+    for format in ["qcow2", "qed", "vdi", "vpc"] {
+        let name = format!("blank.{format}");
+        qemu_img(&["create", "-q", "-f", format, stranger.path(&name).to_str().unwrap(), "0"]);
+        let expected = format!("cannot use image `{name}`: it has a virtual size of 0");
+        assert_eq!(refusal(&stranger, &name), expected);
+    }
+}
+
+#[test]
+#[ignore = "needs qemu-img"]
 fn an_image_of_which_the_end_is_missing_is_refused() {
     let stranger = Stranger::new();
     let lacks = "it is cut off: a part of the disk is missing";

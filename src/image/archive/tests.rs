@@ -50,6 +50,25 @@ fn the_disk_is_the_one_that_the_description_names() {
 }
 
 #[test]
+fn a_description_refers_to_its_disk_by_a_uri() {
+    let named = |href: &str, names: &[&str]| {
+        let ovf = String::from_utf8_lossy(OVF).replace("./disk&amp;1.vmdk", href);
+        let disks = names.iter().map(|name| (*name, &b"KDMV"[..]));
+        name_of(&[("x.ovf", ovf.as_bytes())].into_iter().chain(disks).collect::<Vec<_>>())
+    };
+    assert_eq!(named("my%20disk.vmdk", &["my disk.vmdk"]).unwrap(), "my disk.vmdk");
+    assert_eq!(named("./Gr%C3%B6%c3%9Fe%25.vmdk", &["./Gr\u{f6}\u{df}e%.vmdk"]).unwrap(), "Gr\u{f6}\u{df}e%.vmdk");
+    assert_eq!(named("my disk.vmdk", &["my disk.vmdk"]).unwrap(), "my disk.vmdk");
+    assert_eq!(named("100%.vmdk", &["100%.vmdk"]).unwrap(), "100%.vmdk");
+    assert_eq!(named("my%20disk.vmdk", &["my disk.vmdk", "my%20disk.vmdk"]).unwrap(), "my%20disk.vmdk");
+    assert_eq!(
+        named("my%20disk.vmdk", &["other.vmdk"]).unwrap_err(),
+        "cannot use image `x.ova`: it is an archive whose description names the disk `my disk.vmdk`, which is not in it\n\
+         hint: get it again: the archive is not complete"
+    );
+}
+
+#[test]
 fn without_a_description_the_disk_is_the_only_one() {
     let readme: (&str, &[u8]) = ("README", b"hello");
     let packed: (&str, &[u8]) = ("initrd.gz", b"\x1f\x8b\x08\0");

@@ -59,6 +59,7 @@ const QCOW2: &[u8] = b"QFI\xfb\0\0\0\x03";
 fn qcow2() -> Vec<u8> {
     let mut qcow2 = vec![0; 512];
     qcow2[..QCOW2.len()].copy_from_slice(QCOW2);
+    qcow2[24..32].copy_from_slice(&512u64.to_be_bytes());
     qcow2
 }
 
@@ -93,6 +94,42 @@ fn what_is_packed_is_unpacked_once_and_kept_until_it_is_removed() {
     assert_eq!(fs::read_dir(desk.cache.converted()).unwrap().count(), 0);
     desk.ready(&twice, None).unwrap();
     assert_eq!(desk.events.lock().unwrap().len(), 4);
+}
+
+#[test]
+fn the_limit_holds_for_a_disk_that_is_there_already() {
+    let desk = Desk::new();
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(1024);
+    tar.append_data(&mut header, "disk.raw", &[7; 1024][..]).unwrap();
+    // What counts is the largest that comes out on the way: the archive.
+    let tar = tar.into_inner().unwrap();
+    let largest = tar.len() as u64;
+    let file = desk.file(&packed(Compression::Gzip, &tar));
+    let ready = |max_size| {
+        let image = Image::file(&desk.cache, &file, None, Reading { format: None, max_size }, &Interrupt::default());
+        image.unwrap().ready(&desk.cache, &Events::none(), &Interrupt::default())
+    };
+    let cold = ready(Some(largest - 1)).unwrap_err().to_string();
+    assert_eq!(
+        cold,
+        "cannot use image `x`: unpacked, it is larger than its `max_size` of 2.5 KiB\nhint: raise `max_size`"
+    );
+    let kept = ready(Some(largest)).unwrap();
+    assert_eq!(ready(Some(largest - 1)).unwrap_err().to_string(), cold);
+    assert_eq!(ready(None).unwrap(), kept);
+    // Without an option as well.
+    let record = kept.disk.with_extension("json");
+    let text = fs::read_to_string(&record).unwrap();
+    let larger = text.replace(&format!("\"largest\": {largest}"), "\"largest\": 1073741825");
+    assert_ne!(larger, text);
+    fs::write(&record, larger).unwrap();
+    assert_eq!(
+        ready(None).unwrap_err().to_string(),
+        "cannot use image `x`: unpacked, it is larger than 1.0 GiB, the limit for a file of its size\n\
+         hint: if you trust it, say how large it may get, such as max_size = \"100GiB\""
+    );
 }
 
 #[test]
@@ -135,6 +172,12 @@ fn what_is_inside_is_refused_by_name_and_leaves_nothing() {
     assert_eq!(
         desk.refused(&packed(Compression::Gzip, b""), None),
         "cannot use image `x`: unpacked, it is empty\nhint: get it again: the download may have failed"
+    );
+    let mut blank = qcow2();
+    blank[24..32].fill(0);
+    assert_eq!(
+        desk.refused(&blank, None),
+        "cannot use image `x`: it has a virtual size of 0\nhint: get it again, or name another image"
     );
     let mut backed = qcow2();
     backed[8..16].copy_from_slice(&104u64.to_be_bytes());

@@ -164,6 +164,7 @@ fn a_broken_connection_keeps_what_came() {
     let error = desk.fetch(&server.url).unwrap_err().to_string();
     assert!(error.contains("broke off") && error.contains("it continues where it stopped"), "{error}");
     assert_eq!(fs::read(desk.part()).unwrap(), &CONTENT[..8]);
+    assert_eq!(desk.cache.list().unwrap()[0].name, "disk.raw");
 }
 
 #[test]
@@ -177,6 +178,29 @@ fn a_missing_file_says_so() {
              hint: the address is wrong, or the file has been moved"
         )
     );
+}
+
+#[test]
+fn a_download_that_brings_nothing_leaves_nothing() {
+    let server = Server::start(CONTENT, Manners::Ranges);
+    let nothing = Server::start(&CONTENT[..1], Manners::BreaksOff);
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for url in [server.url.replace("/dir/", "/other/"), nothing.url, format!("http://{unused}/disk.raw")] {
+        let desk = Desk::new();
+        desk.fetch(&url).unwrap_err();
+        assert_eq!(fs::read_dir(desk.cache.downloads()).unwrap().count(), 0, "{url}");
+        // What an earlier download brought stays, and so does its name.
+        let noted = desk.part().with_extension("json");
+        fs::write(desk.part(), &CONTENT[..8]).unwrap();
+        fs::write(&noted, "{}").unwrap();
+        desk.fetch(&url).unwrap_err();
+        let kept = (fs::read(desk.part()).ok(), fs::read(&noted).ok());
+        if url.contains("/dir/") {
+            assert_eq!(kept, (None, None), "{url}: the server sent it anew, and then nothing");
+        } else {
+            assert_eq!(kept, (Some(CONTENT[..8].to_vec()), Some(b"{}".to_vec())), "{url}");
+        }
+    }
 }
 
 #[test]

@@ -60,6 +60,41 @@ fn all_parts_of_a_packed_file_come_out_one_after_the_other() {
 }
 
 #[test]
+fn what_follows_the_last_member_is_no_part_of_the_disk() {
+    let zeros = vec![0; 1 << 20];
+    for compression in [Compression::Gzip, Compression::Bzip2] {
+        let one = packed(compression, b"one");
+        let both = [&one[..], &packed(compression, b"two")].concat();
+        for trailing in [&b"\0"[..], &zeros, b"garbage", b"\x1f", b"B", b"BZ", b"\0\0\x1f\x8b\x08"] {
+            let bytes = [&both[..], trailing].concat();
+            assert_eq!(unpacked(compression, &bytes, None).unwrap().0, b"onetwo", "{compression:?}, {trailing:?}");
+        }
+        let bytes = [&both[..], &one[..one.len() - 1]].concat();
+        let error = unpacked(compression, &bytes, None).unwrap_err();
+        assert_eq!(error.causes, ["it ends too early"], "{compression:?}: the last member is cut off");
+        let error = unpacked(compression, &zeros, None).unwrap_err();
+        assert_ne!(error.causes, ["it ends too early"], "{compression:?}: there is no member");
+    }
+}
+
+#[test]
+fn an_xz_file_is_padded_with_zeros_in_fours() {
+    let one = packed(Compression::Xz, b"one");
+    let padded = |zeros: usize| unpacked(Compression::Xz, &[&one[..], &vec![0; zeros], &one].concat(), None);
+    assert_eq!(padded(4).unwrap().0, b"oneone");
+    assert_eq!(padded(512).unwrap().0, b"oneone");
+    assert!(padded(3).is_err());
+    let trailing =
+        |bytes: &[u8]| unpacked(Compression::Xz, &[&one[..], bytes].concat(), None).map(|(content, _)| content);
+    assert_eq!(trailing(&vec![0; 1 << 20]).unwrap(), b"one");
+    assert_eq!(
+        trailing(&[0; 3]).unwrap_err().to_string(),
+        "cannot unpack image `x`: lzma data error\nhint: the file is damaged or not complete: get it again"
+    );
+    assert!(trailing(b"what `xz -d` refuses as well").is_err());
+}
+
+#[test]
 fn zeros_become_holes() {
     let mut disk = vec![0; 4 << 20];
     disk[1 << 20] = 7;

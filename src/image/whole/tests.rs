@@ -18,8 +18,9 @@ fn checked(format: Format, size: usize, parts: &[(usize, &[u8])]) -> Option<Stri
 #[test]
 fn every_cluster_that_a_qcow2_image_names_is_in_the_file() {
     let qcow2 = |size: usize, features: u64, entry: u64| {
-        let parts: [(usize, &[u8]); 8] = [
+        let parts: [(usize, &[u8]); 9] = [
             (0, b"QFI\xfb\0\0\0\x03"),
+            (24, &(1u64 << 20).to_be_bytes()),
             (20, &12u32.to_be_bytes()),
             (36, &2u32.to_be_bytes()),
             (40, &4096u64.to_be_bytes()),
@@ -40,6 +41,13 @@ fn every_cluster_that_a_qcow2_image_names_is_in_the_file() {
     let compressed = 12300 | 1 << 62;
     assert_eq!(qcow2(12301, 0, compressed), None);
     assert_eq!(qcow2(12300, 0, compressed).unwrap(), LACKS);
+}
+
+#[test]
+fn a_qcow2_image_has_a_size() {
+    let sized = |size: u64| checked(Format::Qcow2, 512, &[(20, &16u32.to_be_bytes()), (24, &size.to_be_bytes())]);
+    assert_eq!(sized(0).unwrap(), "has a virtual size of 0");
+    assert_eq!(sized(512), None);
 }
 
 #[test]
