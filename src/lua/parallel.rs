@@ -41,7 +41,7 @@ pub async fn parallel(lua: Lua, functions: Value) -> mlua::Result<Table> {
 fn functions_of(value: &Value) -> Result<Vec<(Value, Function)>> {
     const HINT: &str = "parallel { function() ... end, function() ... end }";
     let Value::Table(table) = value else {
-        let message = format!("parallel takes a table of functions, not {}", kind_of(&value));
+        let message = format!("parallel takes a table of functions, not {}", kind_of(value));
         return Err(Error::failed(message).hint(HINT));
     };
     let mut functions = Vec::new();

@@ -63,7 +63,7 @@ async fn meant(desk: &Desk, function: &str, value: &Value) -> Result<(Arc<Contex
     }
     let hint = format!("{function}(\"MACHINE/SNAPSHOT\"), or {function}(a snapshot)");
     let Value::String(text) = value else {
-        let message = format!("{function}: where? not {}", kind_of(&value));
+        let message = format!("{function}: where? not {}", kind_of(value));
         return Err(Error::failed(message).hint(hint));
     };
     let context = Arc::clone(desk.context());
