@@ -31,6 +31,59 @@ fn modules_that_require_each_other_are_named() {
 }
 
 #[test]
+fn a_module_that_the_script_made_itself_goes_by_its_name_in_a_cycle() {
+    let lab = Test::new();
+    lab.script("package.preload.own = function() require 'own' end\nrequire 'own'")
+        .args(["run", "script.lua"])
+        .status(1)
+        .stderr(&format!("error: script.lua:1: the module `own` requires itself\n  called from script.lua:2\n{HINT}"))
+        .run()
+        .again()
+        .file("b.lua", "require 'a'")
+        .script("package.preload.a = function() require 'b' end\nrequire 'a'")
+        .args(["run", "script.lua"])
+        .status(1)
+        .stderr(&format!(
+            "error: ./b.lua:1: modules require each other: `a` -> `./b.lua` -> `a`\n  called from script.lua:1, \
+             script.lua:2\n{HINT}"
+        ))
+        .run();
+}
+
+#[test]
+fn a_script_that_hides_the_module_that_it_requires_is_to_be_renamed() {
+    let lab = Test::new();
+    for (script, text, told) in [
+        (
+            "apt.lua",
+            "local apt = require 'apt'",
+            "error: ./apt.lua:1: the script `apt.lua` hides the module `apt`, which ships with snaptree\n  called from \
+             apt.lua:1\nhint: rename the script\n",
+        ),
+        (
+            "own.lua",
+            "require 'own'",
+            "error: ./own.lua:1: the script `own.lua` hides the module `own`\n  called from own.lua:1\nhint: rename the \
+             script\n",
+        ),
+        (
+            "mariadb.lua",
+            "require 'lib'",
+            "error: ./mariadb.lua:1: the script `mariadb.lua` hides the module `mariadb`, which ships with snaptree\n  \
+             called from ./lib.lua:1, mariadb.lua:1\nhint: rename the script\n",
+        ),
+    ] {
+        lab.again()
+            .file(script, text)
+            .file("lib.lua", "require 'mariadb'")
+            .args(["run", script])
+            .status(1)
+            .stderr(told)
+            .run();
+    }
+}
+
+#[test]
 fn a_require_inside_a_function_or_after_setting_what_others_get_is_no_cycle() {
     Test::new()
         .file("a.lua", "local M = {}; function M.b() return require 'b' end; return M")

@@ -204,7 +204,7 @@ fn branches_are_named_functions() {
         ),
         (
             "a = 1",
-            "error: script.lua:2: the step of `a` must be a function, not a integer\n\
+            "error: script.lua:2: the step of `a` must be a function, not an integer\n\
              hint: snapshot:branch(\"name\", function(guest) ... end)\n",
         ),
         (
@@ -376,5 +376,33 @@ fn a_script_that_is_not_there_is_a_usage_error() {
         .args(["run", "nofile.lua"])
         .status(2)
         .stderr("error: cannot read the script `nofile.lua`: No such file or directory\n")
+        .run();
+}
+
+#[test]
+fn text_that_is_not_utf_8_is_said_to_be_none() {
+    Test::new()
+        .script(
+            r#"
+            local function refused(...) print(select(2, pcall(...)).message) end
+            local base = machine("lab", { image = require "images.tiny" {} }):root("base")
+            refused(require, "\xff")
+            refused(host.env, "\xff")
+            refused(host.glob, "\xff*")
+            refused(base.branch, base, "\xff", print)
+            refused(base.branches, base, { ["\xff"] = print })
+            base:branch("child", function(guest) refused(guest.write, guest, "/a\xff", "x") end)
+            "#,
+        )
+        .args(["run", "script.lua"])
+        .stdout(
+            "bad argument #1 to this function: expected text in UTF-8, got bytes that are not\n\
+             bad argument #1 to this function: expected text in UTF-8, got bytes that are not\n\
+             bad argument #1 to this function: expected text in UTF-8, got bytes that are not\n\
+             bad argument #1 to `snapshot:branch`: expected text in UTF-8, got bytes that are not\n\
+             expected text in UTF-8, got bytes that are not\n\
+             bad argument #1 to `guest:write`: expected text in UTF-8, got bytes that are not\n",
+        )
+        .any_stderr()
         .run();
 }

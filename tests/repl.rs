@@ -63,7 +63,7 @@ fn what_is_wrong_with_a_line_is_said_with_the_status_of_a_script_that_fails() {
             "use 'elsewhere/web'",
             "error: there is no machine `elsewhere` on fake:state.json\nhint: `snaptree tree` lists what there is\n",
         ),
-        ("use(1)", "error: use: where? not a integer\nhint: use(\"MACHINE/SNAPSHOT\"), or use(a snapshot)\n"),
+        ("use(1)", "error: use: where? not an integer\nhint: use(\"MACHINE/SNAPSHOT\"), or use(a snapshot)\n"),
         ("back()", "error: no machine is in use\nhint: use(\"MACHINE/SNAPSHOT\") makes a working fork of a snapshot\n"),
         ("back(0)", "error: back: the number of operations must be a whole number from 1 on, not 0\n"),
         (

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -133,9 +133,14 @@ impl<T: Transport> Agent<T> {
 
     /// Sends a shutdown, which a guest that obeys leaves unanswered.
     fn send_shutdown(&self, mode: &str) -> Result<()> {
+        let sent = self.request_shutdown(mode);
+        sent.map_err(|error| file::failure(&format!("cannot {mode} the guest of `{}`", self.domain), &error))
+    }
+
+    fn request_shutdown(&self, mode: &str) -> Result<(), TransportError> {
         match self.calls.call("guest-shutdown", json!({ "mode": mode }), PING) {
             Ok(_) | Err(TransportError::NotConnected(_) | TransportError::Gone(_)) => Ok(()),
-            Err(error) => Err(file::failure(&format!("cannot {mode} the guest of `{}`", self.domain), &error)),
+            Err(error) => Err(error),
         }
     }
 
@@ -246,10 +251,24 @@ impl<T: Transport> Guest for Agent<T> {
     }
 
     fn reboot(&self, stop: &Stop) -> Result<()> {
+        const OBEYS_WITHIN: Duration = Duration::from_secs(10);
         let before = self.poll("the guest agent", stop, || self.boot_id().map(Some))?;
         self.send_shutdown("reboot")?;
         self.seen().clear();
-        self.poll("the restart", stop, || Ok(Some(self.boot_id()?).filter(|now| *now != before)))?;
+        let (mut sent, mut was_away) = (Instant::now(), false);
+        self.poll("the restart", stop, || {
+            let now =
+                self.boot_id().inspect_err(|error| was_away |= matches!(error, TransportError::NotConnected(_)))?;
+            if now != before {
+                return Ok(Some(()));
+            }
+            // An agent that restarted did not hear the request. To repeat it does no harm to a guest that obeys.
+            if was_away || sent.elapsed() > OBEYS_WITHIN {
+                self.request_shutdown("reboot")?;
+                (sent, was_away) = (Instant::now(), false);
+            }
+            Ok(None)
+        })?;
         self.wait_until_booted(stop)
     }
 

@@ -291,3 +291,15 @@ fn a_reboot_is_over_when_the_boot_id_has_changed() {
     let [j, k] = no_systemd;
     agent([a, b, c, unanswered, d, e, f, away, g, h, i, j, k]).reboot(&stop()).unwrap();
 }
+
+#[test]
+fn a_reboot_is_asked_for_again_where_the_agent_was_away_and_the_guest_runs_on() {
+    let read = |id: &'static [u8]| [opened(1), data(id, true), closed()];
+    let [a, b, c] = read(b"one");
+    let [d, e, f] = read(b"one");
+    let [g, h, i] = read(b"two");
+    let away = || Err(TransportError::NotConnected("not connected".to_string()));
+    let (unheard, heard) = (("guest-shutdown", away()), ("guest-shutdown", away()));
+    let [j, k] = [(EXEC, Ok(json!({ "pid": 7 }))), exited(127, b"ended\n", b"systemctl: not found\n")];
+    agent([a, b, c, unheard, (OPEN, away()), d, e, f, heard, (OPEN, away()), g, h, i, j, k]).reboot(&stop()).unwrap();
+}

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use mlua::{Function, Lua, Table, UserDataMethods, Value};
 
 use super::context::Context;
+use super::error::kind_of;
 use super::guest::{Divergence, Guest};
 use super::options::Options;
 use super::plan;
@@ -68,7 +69,7 @@ pub fn add_methods<M: UserDataMethods<Snapshot>>(methods: &mut M) {
 fn step_of(name: &SnapshotName, step: Value) -> Result<Function> {
     match step {
         Value::Function(step) => Ok(step),
-        other => Err(Error::failed(format!("the step of `{name}` must be a function, not a {}", other.type_name()))
+        other => Err(Error::failed(format!("the step of `{name}` must be a function, not {}", kind_of(&other)))
             .hint("snapshot:branch(\"name\", function(guest) ... end)")),
     }
 }

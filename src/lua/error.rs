@@ -51,6 +51,10 @@ pub fn from_lua(error: &mlua::Error) -> Error {
             };
             Error::failed(format!("bad argument #{pos} to {to}")).cause(inner.message)
         }
+        // Only for that is a string not taken for one.
+        mlua::Error::FromLuaConversionError { from: "string", to, .. } if in_lua(to) == "string" => {
+            Error::failed("expected text in UTF-8, got bytes that are not")
+        }
         mlua::Error::FromLuaConversionError { from, to, message } => {
             let error = Error::failed(format!("expected {}, got {from}", in_lua(to)));
             match message {
@@ -72,10 +76,19 @@ fn as_called(method: &str) -> (String, &str) {
 /// Says what Lua calls a type of Rust's.
 fn in_lua(rust: &str) -> &str {
     match rust {
-        "String" | "BString" | "PathBuf" => "string",
+        "String" | "&str" | "BString" | "PathBuf" => "string",
         "i64" | "u64" => "whole number",
         "Table" => "table",
         other => other,
+    }
+}
+
+/// Says what a value is, for an error that wants another one.
+pub fn kind_of(value: &Value) -> String {
+    match value.type_name() {
+        "nil" => "nil".to_string(),
+        name if name.starts_with(['a', 'e', 'i', 'o']) => format!("an {name}"),
+        name => format!("a {name}"),
     }
 }
 

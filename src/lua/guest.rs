@@ -8,6 +8,7 @@ use mlua::{FromLua, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMe
 use tokio::sync::Notify;
 
 use super::context::Context;
+use super::error::kind_of;
 use super::options::Options;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{CommandLine, FileMode};
@@ -155,14 +156,14 @@ impl FromLua for AnyCommand {
                         (Value::Integer(_), Value::String(word)) => argv.push(word.to_string_lossy()),
                         (Value::Integer(_), Value::Integer(number)) => argv.push(number.to_string()),
                         (Value::Integer(n), other) => {
-                            return Err(wrong(&format!("a list whose word {n} is a {}", other.type_name())).into());
+                            return Err(wrong(&format!("a list whose word {n} is {}", kind_of(&other))).into());
                         }
                         (key, _) => return Err(wrong(&format!("a table with the key `{}`", key.to_string()?)).into()),
                     }
                 }
                 if argv.is_empty() { Err(wrong("an empty list").into()) } else { Ok(Self(CommandLine::Argv(argv))) }
             }
-            other => Err(wrong(&format!("a {}", other.type_name())).into()),
+            other => Err(wrong(&kind_of(&other)).into()),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use mlua::{Lua, LuaString, Table, Value};
 
 use super::context::Context;
+use super::error::kind_of;
 use crate::error::{Because, Error, Result};
 use crate::tree::Content;
 
@@ -35,7 +36,7 @@ fn env(_: &Lua, (name, default): (String, Value)) -> mlua::Result<String> {
         Value::Nil => None,
         Value::String(text) => Some(text.to_string_lossy()),
         other => {
-            let message = format!("host.env: the default must be a string, not a {}", other.type_name());
+            let message = format!("host.env: the default must be a string, not {}", kind_of(&other));
             return Err(Error::failed(message).into());
         }
     };

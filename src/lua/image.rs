@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mlua::{Function, Lua, LuaSerdeExt, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
 
 use super::context::Context;
-use super::error::from_lua;
+use super::error::{from_lua, kind_of};
 use super::options::Options;
 use super::prompt::quoted;
 use super::raised::Call;
@@ -78,7 +78,7 @@ fn build(lua: &Lua, options: Value) -> mlua::Result<AnyImage> {
             Ok(AnyImage { image, build: Some(build), expression: options.string("expression")? })
         }
         Some(other) => {
-            Err(Error::failed(format!("image.build: `build` must be a function, not a {}", other.type_name())).into())
+            Err(Error::failed(format!("image.build: `build` must be a function, not {}", kind_of(&other))).into())
         }
         None => Err(missing("build").into()),
     }
@@ -115,7 +115,7 @@ impl AnyImage {
                 data.borrow::<Self>().map(|image| image.clone()).map_err(|error| from_lua(&error))
             }
             Some(other) => {
-                Err(Error::failed(format!("machine: `image` must be an image, not a {}", other.type_name())).hint(HINT))
+                Err(Error::failed(format!("machine: `image` must be an image, not {}", kind_of(&other))).hint(HINT))
             }
         }
     }
@@ -182,7 +182,7 @@ impl UserData for Work {
                 }
                 Value::Table(words) => words.sequence_values::<String>().collect::<mlua::Result<_>>()?,
                 other => {
-                    let message = format!("work:run: a command is a string or a list, not a {}", other.type_name());
+                    let message = format!("work:run: a command is a string or a list, not {}", kind_of(&other));
                     return Err(Error::failed(message).into());
                 }
             };

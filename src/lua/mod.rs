@@ -147,7 +147,10 @@ impl Settings<'_> {
 
     fn modules(&self, script: Option<Script>) -> Modules {
         let beside = script.and_then(|script| script.file.parent()).filter(|parent| !parent.as_os_str().is_empty());
-        Modules { directories: vec![beside.unwrap_or(Path::new(".")).to_path_buf(), self.stdlib.to_path_buf()] }
+        Modules {
+            directories: vec![beside.unwrap_or(Path::new(".")).to_path_buf(), self.stdlib.to_path_buf()],
+            script: script.map(|script| script.file.to_path_buf()),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mlua::{Table, Value};
 
+use super::error::kind_of;
 use crate::error::{Error, Result};
 use crate::tree::{NamedInputs, nearest};
 
@@ -347,8 +348,7 @@ pub fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => format!("{:?}", text.to_string_lossy()),
         Value::Integer(_) | Value::Number(_) | Value::Boolean(_) => value.to_string().unwrap_or_default(),
-        Value::Nil => "nil".to_string(),
-        other => format!("a {}", other.type_name()),
+        other => kind_of(other),
     }
 }
 
@@ -370,7 +370,7 @@ fn check_options(
         Value::Nil => return lua.create_table(),
         Value::Table(table) => table,
         other => {
-            let message = format!("{function}: options must be a table, not a {}", other.type_name());
+            let message = format!("{function}: options must be a table, not {}", kind_of(&other));
             return Err(Error::failed(message).into());
         }
     };

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use mlua::{Function, Lua, Table, Value};
 
 use super::context::Context;
-use super::error::from_lua;
+use super::error::{from_lua, kind_of};
 use super::raised::Call;
 use crate::error::{Error, Result};
 
@@ -41,7 +41,7 @@ pub async fn parallel(lua: Lua, functions: Value) -> mlua::Result<Table> {
 fn functions_of(value: &Value) -> Result<Vec<(Value, Function)>> {
     const HINT: &str = "parallel { function() ... end, function() ... end }";
     let Value::Table(table) = value else {
-        let message = format!("parallel takes a table of functions, not {}", with_article(value.type_name()));
+        let message = format!("parallel takes a table of functions, not {}", kind_of(value));
         return Err(Error::failed(message).hint(HINT));
     };
     let mut functions = Vec::new();
@@ -50,7 +50,7 @@ fn functions_of(value: &Value) -> Result<Vec<(Value, Function)>> {
             (key, Value::Function(function)) => functions.push((key, function)),
             (key, other) => {
                 let key = key.to_string().unwrap_or_default();
-                let message = format!("parallel: `{key}` must be a function, not {}", with_article(other.type_name()));
+                let message = format!("parallel: `{key}` must be a function, not {}", kind_of(&other));
                 return Err(Error::failed(message).hint(HINT));
             }
         }
@@ -61,9 +61,4 @@ fn functions_of(value: &Value) -> Result<Vec<(Value, Function)>> {
         key => (1, 0, key.to_string().unwrap_or_default()),
     });
     Ok(functions)
-}
-
-fn with_article(name: &str) -> String {
-    let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
-    format!("{article} {name}")
 }

@@ -91,8 +91,23 @@ end
 
 local pcall_, xpcall_ = pcall, xpcall
 
+-- An error that is placed where `pcall` was called would be placed here.
+local function outcome(ok, first, ...)
+  if not ok and type(first) == "string" then
+    local message = first:match "^%[stdlib%]/prelude%.lua:%d+: (.*)"
+    if message then
+      local _, place = pcall_(error, "", 3)
+      first = place .. message
+    end
+  end
+  return result(ok, first, ...)
+end
+
 function pcall(...)
-  return result(pcall_(...))
+  if select("#", ...) == 0 then
+    error("bad argument #1 to 'pcall' (value expected)", 2)
+  end
+  return outcome(pcall_(...))
 end
 
 function xpcall(body, handler, ...)

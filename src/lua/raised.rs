@@ -200,6 +200,26 @@ mod tests {
     }
 
     #[test]
+    fn a_pcall_of_what_places_its_error_gives_what_lua_gives() {
+        for source in [
+            "return pcall(error, 'x')",
+            "return pcall(error, 'x', 1)",
+            "local _, why = pcall(error, 'x', 2)\nreturn why",
+            "local function f() local _, why = pcall(error, 'x\\ny', 2) return why end\nreturn f()",
+            "local ok, inner, why = pcall(pcall, error, 'x', 2)\nreturn ok, inner, why",
+            "return pcall(pcall)",
+            "return pcall(string.rep)",
+        ] {
+            let plain = Lua::new();
+            let wanted: MultiValue = plain.load(source).set_name("@script.lua").eval().unwrap();
+            let lua = crate::lua::tests::state();
+            let got = run(&lua, source).unwrap();
+            let text = |values: MultiValue| values.iter().map(|v| v.to_string().unwrap()).collect::<Vec<_>>();
+            assert_eq!(text(got), text(wanted), "{source}");
+        }
+    }
+
+    #[test]
     fn a_script_without_memory_fails_and_the_state_is_of_use_after_it() {
         let lua = crate::lua::tests::state();
         lua.set_memory_limit(lua.used_memory() + (8 << 20)).unwrap();

@@ -35,13 +35,13 @@ end
 -- Lists the modules on the way from one to another that it needs; nothing where it does not.
 local function way(from, to, seen)
   if from == to then
-    return { from.file }
+    return { from }
   end
   seen[from] = true
   for _, module in pairs(from.needs) do
     local rest = not seen[module] and way(module, to, seen)
     if rest then
-      table.insert(rest, 1, from.file)
+      table.insert(rest, 1, from)
       return rest
     end
   end
@@ -97,7 +97,7 @@ function require(name)
       if loaded[name] then
         return loaded[name]
       end
-      table.insert(cycle, module.file)
+      table.insert(cycle, module)
       refuse(cycle)
     end
     local _ <close> = need(of, module)

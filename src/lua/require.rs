@@ -1,11 +1,12 @@
 //! `require`: modules beside the script, then the user's own, then the ones in the binary.
 
+use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use include_dir::{Dir, include_dir};
+use include_dir::{Dir, File, include_dir};
 use mlua::chunk::ChunkMode;
-use mlua::{Lua, Table, UserData, UserDataMethods, UserDataRef, Value};
+use mlua::{FromLua, Lua, Table, UserData, UserDataMethods, UserDataRef, Value};
 use tokio::sync::Notify;
 
 use super::context::Context;
@@ -18,10 +19,34 @@ use crate::error::{Because, Error, Result};
 pub static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/stdlib");
 
 /// Where modules are looked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Modules {
     /// The script's own directory, then the user's.
     pub directories: Vec<PathBuf>,
+    /// The script itself, which can hide a module.
+    pub script: Option<PathBuf>,
+}
+
+/// What Lua gives for the file of a module that the script made itself.
+const PRELOAD: &str = ":preload:";
+
+/// A module that another one needs before it can go on.
+struct Needed {
+    name: String,
+    file: String,
+}
+
+impl FromLua for Needed {
+    fn from_lua(value: Value, lua: &Lua) -> mlua::Result<Self> {
+        let module = Table::from_lua(value, lua)?;
+        Ok(Self { name: module.raw_get("name")?, file: module.raw_get("file")? })
+    }
+}
+
+impl Display for Needed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", if self.file == PRELOAD { &self.name } else { &self.file })
+    }
 }
 
 /// A module's source and the name that errors give it.
@@ -52,6 +77,7 @@ pub fn install(lua: &Lua, modules: Modules, resumed_by: Table) -> mlua::Result<(
     // What a script adds to it is looked through first.
     package.set("path", "")?;
     package.set("cpath", "")?;
+    let script = modules.script.clone();
     let find = lua.create_function(move |lua, name: String| {
         let path: Option<String> = package.get("path")?;
         let found = modules.find(&name, path.as_deref().unwrap_or_default())?;
@@ -73,21 +99,49 @@ pub fn install(lua: &Lua, modules: Modules, resumed_by: Table) -> mlua::Result<(
             Ok(())
         })
     })?;
-    let refuse = lua.create_function(|_, files: Vec<String>| Err::<(), _>(cycle(&files).into()))?;
+    let refuse =
+        lua.create_function(move |_, cycle: Vec<Needed>| Err::<(), _>(refusal(&cycle, script.as_deref()).into()))?;
     let chunk = lua.load(include_str!("require.lua")).set_name(format!("@{STDLIB}/require.lua"));
     chunk.call((find, signal, refuse, ended, resumed_by))
 }
 
 /// Refuses modules of which each needs the next one, and the last one is the first.
-fn cycle(files: &[String]) -> Error {
+fn refusal(cycle: &[Needed], script: Option<&Path>) -> Error {
     const HINT: &str =
         "call `require` of one of them inside the function that uses it, or move what both need into a third";
-    let files: Vec<String> = files.iter().map(|file| format!("`{file}`")).collect();
-    match files.as_slice() {
-        [file, _] => Error::failed(format!("the module {file} requires itself")),
-        files => Error::failed(format!("modules require each other: {}", files.join(" -> "))),
+    let script = script.and_then(|script| script.canonicalize().ok().zip(Some(script)));
+    if let Some((canonical, script)) = script {
+        let is_script = |module: &&Needed| Path::new(&module.file).canonicalize().is_ok_and(|file| file == canonical);
+        if let Some(Needed { name, .. }) = cycle.iter().find(is_script) {
+            let ships = if embedded(name).is_some() { ", which ships with snaptree" } else { "" };
+            if cycle.len() == 2 || !ships.is_empty() {
+                let hides = format!("the script `{}` hides the module `{name}`{ships}", script.display());
+                return Error::failed(hides).hint("rename the script");
+            }
+        }
+    }
+    match cycle {
+        [module, _] => Error::failed(format!("the module {module} requires itself")),
+        modules => {
+            let modules: Vec<String> = modules.iter().map(Needed::to_string).collect();
+            Error::failed(format!("modules require each other: {}", modules.join(" -> ")))
+        }
     }
     .hint(HINT)
+}
+
+/// Lists the files that a module can be.
+fn candidates(name: &str) -> [String; 2] {
+    let module = name.replace('.', "/");
+    [format!("{module}.lua"), format!("{module}/init.lua")]
+}
+
+/// Finds a module that ships with snaptree.
+fn embedded(name: &str) -> Option<&'static File<'static>> {
+    let candidates = candidates(name);
+    // Stubs describe modules, and are none.
+    let modules = candidates.iter().map(Path::new).filter(|candidate| !candidate.starts_with(META));
+    modules.filter_map(|candidate| EMBEDDED.get_file(candidate)).next()
 }
 
 /// Lists the modules that can be asked for.
@@ -118,7 +172,7 @@ impl Modules {
     /// Finds a module; `path` is Lua's list of templates.
     fn find(&self, name: &str, path: &str) -> Result<Found> {
         let module = name.replace('.', "/");
-        let candidates = [format!("{module}.lua"), format!("{module}/init.lua")];
+        let candidates = candidates(name);
         let of_path = path.split(';').filter(|template| !template.is_empty());
         let of_path = of_path.map(|template| PathBuf::from(template.replace('?', &module)));
         let ours = self.directories.iter().flat_map(|directory| candidates.iter().map(|file| directory.join(file)));
@@ -127,14 +181,9 @@ impl Modules {
             let file = file.display().to_string();
             return Ok(Found { source: source::text(bytes, &file)?, name: file });
         }
-        for candidate in &candidates {
-            // Stubs describe modules, and are none.
-            if Path::new(candidate).starts_with(META) {
-                continue;
-            }
-            if let Some(file) = EMBEDDED.get_file(Path::new(candidate)) {
-                return Ok(Found { source: file.contents().to_vec(), name: format!("{STDLIB}/{candidate}") });
-            }
+        if let Some(file) = embedded(name) {
+            let name = format!("{STDLIB}/{}", file.path().display());
+            return Ok(Found { source: file.contents().to_vec(), name });
         }
         let places: Vec<String> =
             self.directories.iter().map(|directory| format!("`{}`", directory.display())).collect();

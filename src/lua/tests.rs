@@ -22,5 +22,5 @@ pub fn state() -> Lua {
     let images = Arc::new(ImageCache::looking(Path::new("/nosuch")));
     let context = Arc::new(Context::new(Arc::new(engine), images, 1, control, OnFailure::default()));
     let connections = Arc::new(Connections::new(Arc::clone(&context), Arc::new(|_| unreachable!())));
-    super::state(&context, connections, Modules { directories: Vec::new() }).unwrap()
+    super::state(&context, connections, Modules::default()).unwrap()
 }

@@ -256,7 +256,7 @@ impl Desk {
     /// Returns where modules are looked for.
     pub fn modules_in(&self) -> Modules {
         let modules = self.lua.app_data_ref::<Modules>().map(|modules| modules.clone());
-        modules.unwrap_or(Modules { directories: Vec::new() })
+        modules.unwrap_or_default()
     }
 
     /// Lists the names of machines.

@@ -4,6 +4,7 @@ use mlua::{Table, Value};
 
 use super::desk::Desk;
 use crate::error::{Error, Result};
+use crate::lua::error::kind_of;
 use crate::lua::manual::Manual;
 
 /// Explains a name, or what a name given at the prompt stands for.
@@ -30,7 +31,7 @@ pub fn on_value(desk: &Desk, value: &Value) -> Result<String> {
         Value::Nil => Ok(Manual::embedded().overview()),
         Value::String(name) => on_name(desk, &name.to_string_lossy()),
         value => name_of(desk, value).and_then(|name| Manual::embedded().text(&name)).ok_or_else(|| {
-            Error::failed(format!("there is no help on a {} of yours", value.type_name()))
+            Error::failed(format!("there is no help on {} of yours", kind_of(value)))
                 .hint("help() lists what there is; help(\"snapshot:branch\") explains one thing")
         }),
     }

@@ -11,7 +11,7 @@ use super::{help, show};
 use crate::error::{Error, Result};
 use crate::lua::context::Context;
 use crate::lua::domain::Domain;
-use crate::lua::error::{STDLIB, no_such_field};
+use crate::lua::error::{STDLIB, kind_of, no_such_field};
 use crate::lua::guest::{self, Guest, InGuest, STREAMED};
 use crate::lua::options::{Options, whole_number};
 use crate::lua::snapshot::Snapshot;
@@ -63,7 +63,7 @@ async fn meant(desk: &Desk, function: &str, value: &Value) -> Result<(Arc<Contex
     }
     let hint = format!("{function}(\"MACHINE/SNAPSHOT\"), or {function}(a snapshot)");
     let Value::String(text) = value else {
-        let message = format!("{function}: where? not a {}", value.type_name());
+        let message = format!("{function}: where? not {}", kind_of(value));
         return Err(Error::failed(message).hint(hint));
     };
     let context = Arc::clone(desk.context());
@@ -161,7 +161,7 @@ fn machine_meant(desk: &Desk, function: &str, value: Value) -> Result<(Arc<Conte
         (Value::String(name), _) => {
             Ok((Arc::clone(desk.context()), Some(MachineName::existing(name.to_string_lossy())?)))
         }
-        (value, _) => Err(Error::failed(format!("{function}: a machine is named, not a {}", value.type_name()))
+        (value, _) => Err(Error::failed(format!("{function}: a machine is named, not {}", kind_of(&value)))
             .hint(format!("{function}(\"MACHINE\")"))),
     }
 }
