@@ -328,17 +328,23 @@ fn what_a_killed_builder_had_besides_its_disks_is_removed() {
 }
 
 #[test]
-fn a_busy_loop_can_be_interrupted_even_under_pcall() {
-    let ran = Test::new()
-        .file("started", "")
-        .script("print('looping') while true do pcall(function() while true do end end) end")
-        .args(["run", "script.lua"])
-        .status(130)
-        .any_stdout()
-        .stderr("error: interrupted\n")
-        .start();
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    ran.signal("INT").finish();
+fn a_busy_loop_can_be_interrupted_even_under_pcall_and_in_a_handler() {
+    for looping in [
+        "while true do pcall(function() while true do end end) end",
+        "xpcall(function() while true do end end, function() while true do end end)",
+        "xpcall(error, function() while true do end end)",
+    ] {
+        let ran = Test::new()
+            .file("started", "")
+            .script(&format!("print('looping') {looping}"))
+            .args(["run", "script.lua"])
+            .status(130)
+            .any_stdout()
+            .stderr("error: interrupted\n")
+            .start();
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        ran.signal("INT").finish();
+    }
 }
 
 #[test]

@@ -115,6 +115,11 @@ function xpcall(body, handler, ...)
     error(("bad argument #2 to 'xpcall' (function expected, got %s)"):format(type(handler)), 2)
   end
   return xpcall_(body, function(failure)
+    local ours = type(failure) == "userdata" and caught(failure)
+    -- Lua runs a handler without hooks where a hook raised the error, so that nothing could end it.
+    if type(ours) == "userdata" and ours.kind == "interrupted" then
+      return ours
+    end
     return handler(original(failure))
   end, ...)
 end
