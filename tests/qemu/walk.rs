@@ -297,9 +297,9 @@ fn left_over(foreign: &Foreign) -> BTreeSet<PathBuf> {
     // Of snapshots that are gone, the counts of what was done to their guests stay until `gc`.
     let is_in = |file: &PathBuf, directory: &str| file.parent().unwrap().ends_with(directory);
     // Each record of a file that was made is of one that is there.
-    let is_record = |file: &PathBuf| is_in(file, "made") && std::fs::read_to_string(file).is_ok_and(|of| Path::new(&of).exists());
-    let others = |file: &&PathBuf| {
-        is_record(file) || ["undo", "run", "restores"].iter().any(|directory| is_in(file, directory))
-    };
+    let is_record =
+        |file: &PathBuf| is_in(file, "made") && std::fs::read_to_string(file).is_ok_and(|of| Path::new(&of).exists());
+    let others =
+        |file: &&PathBuf| is_record(file) || ["undo", "run", "restores"].iter().any(|directory| is_in(file, directory));
     files.iter().filter(|file| !needed.contains(*file) && !others(file)).cloned().collect()
 }
