@@ -83,25 +83,24 @@ pub fn revert(engine: &Engine, machine: &Machine, node: &Node, is_started: bool)
     managed_save(machine)?;
     persistent(machine, cannot)?;
     can_start_again(machine, cannot)?;
-    let lost = |disk: &&SnapshotDisk| !disk.is_optional && disk.file.as_ref().is_some_and(|file| !file.exists());
-    if let Some(disk) = snapshot.disks.iter().filter(|_| is_started || snapshot.has_memory()).find(lost)
-        && disk.kind.is_none()
-        && !disk.is_written
-    {
-        return Err(cannot()
-            .cause(lost_medium(&disk.target, disk.file.as_deref().unwrap_or(Path::new(""))))
-            .hint("put the file back: the guest had it in the drive"));
+    let is_medium = |disk: &&SnapshotDisk| disk.kind.is_none() && !disk.is_written && !disk.is_optional;
+    let media = snapshot.disks.iter().filter(|_| is_started || snapshot.has_memory()).filter(is_medium);
+    let lost = media.filter_map(|disk| Some((&disk.target, disk.file.as_deref()?))).find(|(_, file)| !file.exists());
+    if let Some((target, file)) = lost {
+        return Err(cannot().cause(lost_medium(target, file)).hint("put the file back: the guest had it in the drive"));
     }
     if snapshot.members().next().is_none() {
-        return Err(cannot().cause("the snapshot holds no disk"));
+        return Err(cannot().cause("the snapshot holds no disk").hint("`virsh snapshot-revert` can try it"));
     }
     block_jobs(machine, cannot)?;
     if let Some(disk) = snapshot.members().find(|disk| disk.file.is_none()) {
-        return Err(cannot().cause(format!("disk `{}` was no file then", disk.target)));
+        return Err(cannot()
+            .cause(format!("disk `{}` was no file then", disk.target))
+            .hint("`virsh snapshot-revert` can try it"));
     }
     let obstacle = snapshot.members().find_map(|disk| Some((&disk.target, disk.obstacle.as_deref()?)));
     if let Some((target, why)) = obstacle.filter(|_| snapshot.kind() == SnapshotKind::External) {
-        return Err(cannot().cause(format!("disk `{target}`: {why}")));
+        return Err(cannot().cause(format!("disk `{target}`: {why}")).hint("`virsh snapshot-revert` can try it"));
     }
     if let Some(missing) = snapshot.missing_file() {
         return Err(cannot().cause(missing).hint(format!(
@@ -112,11 +111,16 @@ pub fn revert(engine: &Engine, machine: &Machine, node: &Node, is_started: bool)
     if snapshot.kind() == SnapshotKind::External {
         let written = FileSet::from_iter(machine.written_disks().iter().map(|disk| &disk.file));
         if let Some(layer) = snapshot.layers().into_iter().find(|layer| written.contains(&layer.file)) {
-            return Err(cannot().cause(format!(
-                "`{name}` writes to `{}`, which was to be the layer of disk `{}`: somebody merged what came after",
-                layer.file.display(),
-                layer.target
-            )));
+            return Err(cannot()
+                .cause(format!(
+                    "`{name}` writes to `{}`, the layer of disk `{}`: what came after was merged into it",
+                    layer.file.display(),
+                    layer.target
+                ))
+                .hint(format!(
+                    "`snaptree delete {}` removes the snapshot, which is lost",
+                    shell::last(format!("{name}/{}", node.name()))
+                )));
         }
     } else {
         for layer in snapshot.layers() {
@@ -155,6 +159,10 @@ pub fn revert(engine: &Engine, machine: &Machine, node: &Node, is_started: bool)
     Ok(())
 }
 
+fn give_up(machine: &Machine) -> String {
+    format!("`snaptree gc {}` gives up what cannot be taken back", shell::last(&machine.name))
+}
+
 /// Refuses to go back to what was kept of a machine where that cannot work.
 pub fn undo(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<()> {
     let cannot = || Error::failed(format!("cannot take back `{}`", entry.what));
@@ -165,13 +173,14 @@ pub fn undo(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<()> {
     if let Kept::State(state) = &entry.kept
         && let Some(changed) = state.changed_below()
     {
-        return Err(cannot().cause(format!(
-            "`{}` was written to or replaced since, and what it needs is an overlay on it",
-            changed.display()
-        )));
+        return Err(cannot()
+            .cause(format!("`{}`, which it needs, was written to or replaced since", changed.display()))
+            .hint(give_up(machine)));
     }
     if let Some(missing) = entry.files().into_iter().find(|file| !file.exists()) {
-        return Err(cannot().cause(format!("`{}`, which it needs, is missing", missing.display())));
+        return Err(cannot()
+            .cause(format!("`{}`, which it needs, is missing", missing.display()))
+            .hint(give_up(machine)));
     }
     // What an internal snapshot without RAM holds can be copied out of its file.
     let written: Vec<PathBuf> = match &entry.kept {
@@ -183,7 +192,9 @@ pub fn undo(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<()> {
     };
     for file in written {
         if let Some(upper) = engine.standing_on(machine, std::slice::from_ref(&file))? {
-            return Err(cannot().cause(format!("{upper} stands on `{}` now, which must not change", file.display())));
+            return Err(cannot()
+                .cause(format!("{upper} stands on `{}` now, which must not change", file.display()))
+                .hint("remove what stands on it first"));
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::hypervisor::{DiskFile, Document, Image, Memory, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest};
 use crate::name::{MachineName, SnapshotName, SnapshotPath, cut, slug};
 use crate::paths;
+use crate::shell;
 
 /// A snapshot as somebody asks for it.
 #[derive(Clone, Debug, Default)]
@@ -291,7 +292,10 @@ impl Machine {
             part.push((disk.target.clone(), file, overlay));
         }
         if part.is_empty() {
-            return Err(Error::failed(format!("no disk of `{}` takes part in the snapshot", self.name)));
+            return Err(Error::failed(format!("no disk of `{}` takes part in the snapshot", self.name)).hint(format!(
+                "`snaptree info {}` lists its disks; name one with `--diskspec`",
+                shell::last(&self.name)
+            )));
         }
         Ok(part)
     }

@@ -260,7 +260,9 @@ impl Engine {
                 .hint("delete that one first"));
         }
         if let Some(missing) = deleted.snapshots.iter().find_map(Snapshot::missing_file) {
-            return Err(Error::failed("cannot put back what was deleted").cause(missing));
+            return Err(Error::failed("cannot put back what was deleted")
+                .cause(missing)
+                .hint(format!("`snaptree gc {}` gives up what cannot be taken back", shell::last(&machine.name))));
         }
         let current = self.was_current(machine, deleted)?;
         let names: Vec<String> = deleted.snapshots.iter().map(|snapshot| snapshot.name.clone()).collect();

@@ -135,7 +135,8 @@ fn a_disk_that_is_not_there_is_named_with_the_nearest_one() {
 
 #[test]
 fn a_snapshot_without_any_disk_is_refused() {
-    let why = "no disk of `web` takes part in the snapshot";
+    let why = "no disk of `web` takes part in the snapshot\n\
+               hint: `snaptree info web` lists its disks; name one with `--diskspec`";
     Web::new().refuses("snapshot web sn01 --diskspec vda,snapshot=no", why);
     Web::new()
         .document("disks/vda", json!({ "file": "[DIR]/vm/web.qcow2", "snapshot": "no" }))

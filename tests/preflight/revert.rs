@@ -80,10 +80,10 @@ fn a_snapshot_without_what_it_held_cannot_be_gone_back_to() {
             .refuses_statement("web:find 'sn01':revert()", &error);
     };
     let rest = "hint: `snaptree delete web/sn01` removes what is left of it";
-    refuses(json!({}), "the snapshot holds no disk");
+    refuses(json!({}), "the snapshot holds no disk\nhint: `virsh snapshot-revert` can try it");
     refuses(
         json!({ "disks": { "vda": "external" }, "document": { "disks": { "vda": { "block": "/dev/x" } } } }),
-        "disk `vda` was no file then",
+        "disk `vda` was no file then\nhint: `virsh snapshot-revert` can try it",
     );
     refuses(external("[DIR]/vm/gone"), &format!("its layer `[DIR]/vm/gone` is missing\n{rest}"));
     refuses(

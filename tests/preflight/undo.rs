@@ -40,7 +40,7 @@ fn a_deleted_snapshot_whose_files_somebody_removed_does_not_come_back() {
     );
     web.does("delete web/clean --yes");
     std::fs::remove_file(web.test.path().join("vm/web.base")).expect("cannot remove a file");
-    web.refuses("undo web", "cannot put back what was deleted: its layer `[DIR]/vm/web.base` is missing");
+    web.refuses("undo web", "cannot put back what was deleted: its layer `[DIR]/vm/web.base` is missing\nhint: `snaptree gc web` gives up what cannot be taken back");
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn what_somebody_removed_cannot_be_gone_back_to() {
     web.does("snapshot web sn01 --disk-only");
     web.does("revert web/sn01 --yes");
     std::fs::remove_file(web.test.path().join("vm/web.sn01")).expect("cannot remove a file");
-    web.refuses("undo web", "cannot take back `revert to sn01`: `[DIR]/vm/web.sn01`, which it needs, is missing");
+    web.refuses("undo web", "cannot take back `revert to sn01`: `[DIR]/vm/web.sn01`, which it needs, is missing\nhint: `snaptree gc web` gives up what cannot be taken back");
 }
 
 #[test]
@@ -73,7 +73,8 @@ fn a_guest_inside_a_file_that_others_stand_on_now_is_not_gone_back_to() {
     web.does("snapshot web above --disk-only");
     web.refuses(
         "undo web",
-        "cannot take back `revert to live`: snapshot `above` stands on `[DIR]/vm/web.qcow2` now, which must not change",
+        "cannot take back `revert to live`: snapshot `above` stands on `[DIR]/vm/web.qcow2` now, which must not change\n\
+         hint: remove what stands on it first",
     );
 }
 
@@ -85,7 +86,8 @@ fn a_disk_that_became_a_layer_meanwhile_is_not_written_to_again() {
     web.does("snapshot web sn02");
     web.refuses(
         "undo web",
-        "cannot take back `revert to sn01`: snapshot `sn02` stands on `[DIR]/vm/data.qcow2` now, which must not change",
+        "cannot take back `revert to sn01`: snapshot `sn02` stands on `[DIR]/vm/data.qcow2` now, which must not change\n\
+         hint: remove what stands on it first",
     );
 }
 

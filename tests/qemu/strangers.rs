@@ -133,7 +133,10 @@ fn what_was_below_an_undo_must_not_have_changed() {
     let base = theirs.directory.join("a.qcow2");
     std::thread::sleep(std::time::Duration::from_millis(20));
     assert!(io("write -P 7 0 64k", &base).contains("wrote 65536/65536"));
-    let why = format!("cannot take back `revert to s1`: `{}` was written to or replaced since", base.display());
+    let why = format!(
+        "cannot take back `revert to s1`: `{}`, which it needs, was written to or replaced since",
+        base.display()
+    );
     theirs.refuses(&["undo", &lab.machine], &why);
 }
 
