@@ -40,7 +40,7 @@ fn commands_run_in_both_forms_with_every_option() {
 #[test]
 #[ignore = "needs QEMU"]
 fn files_of_every_size_go_both_ways_intact() {
-    let lab = Lab::new("files");
+    let lab = Lab::new("bytes");
     let big = lab.store.join("big");
     let mut bytes = Vec::with_capacity(100 << 20);
     let mut state = 88172645463325252u64;

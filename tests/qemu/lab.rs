@@ -69,7 +69,7 @@ impl Lab {
         shape(&self.virsh(&["snapshot-list", &self.machine, "--tree"]))
     }
 
-    /// The domains of this test that are there, in any state.
+    /// The domains of this test that are there, in any state; no other test has a name that begins with its.
     pub fn domains(&self) -> Vec<String> {
         let names = self.virsh(&["list", "--all", "--name"]);
         names.lines().filter(|name| name.starts_with(&self.machine)).map(str::to_string).collect()

@@ -90,7 +90,7 @@ fn qemu_io(image: &Path, command: &str) -> String {
 #[test]
 #[ignore = "needs QEMU"]
 fn a_revert_goes_to_the_internal_snapshot_of_that_name_whatever_its_id_is() {
-    let lab = Lab::new("ids");
+    let lab = Lab::new("ids-of-disks");
     let bare = Bare::new(&lab, "", &["a.qcow2", "b.qcow2"]);
     // The ids of the second disk's snapshots are others than the first one's.
     qemu_img(&["snapshot", "-c", "before", bare.disks[1].to_str().unwrap()]);

@@ -143,7 +143,7 @@ fn what_was_below_an_undo_must_not_have_changed() {
 #[test]
 #[ignore = "needs QEMU"]
 fn a_name_that_is_inside_a_disk_already_is_not_given_again() {
-    let lab = Lab::new("inside");
+    let lab = Lab::new("tags");
     let theirs = Theirs::new(&lab, "", "");
     theirs.write(1);
     qemu_img(&["snapshot", "-c", "s1", theirs.disk().to_str().unwrap()]);
