@@ -237,7 +237,8 @@ fn is_plain_overlay(state: &Element) -> Result<()> {
     }
     let target = state.get("name").unwrap_or_default();
     Err(Error::failed(format!("disk `{target}` cannot have that overlay"))
-        .cause(format!("it is to be {format} of the type {kind}, and snaptree makes qcow2 files")))
+        .cause(format!("it is to be {format} of the type {kind}, and snaptree makes qcow2 files"))
+        .hint("leave `type` and `<driver>` out of its `<disk>`"))
 }
 
 fn kind(state: &Element) -> Option<SnapshotKind> {

@@ -285,7 +285,8 @@ fn an_overlay_that_is_asked_for_as_something_else_is_refused() {
     let error = wanted("<disk name='vda' snapshot='external' type='block'><source dev='/dev/x'/></disk>").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "disk `vda` cannot have that overlay: it is to be qcow2 of the type block, and snaptree makes qcow2 files"
+        "disk `vda` cannot have that overlay: it is to be qcow2 of the type block, and snaptree makes qcow2 files\n\
+         hint: leave `type` and `<driver>` out of its `<disk>`"
     );
     assert!(wanted(&plain.replace("qcow2", "qed")).is_err());
 }
