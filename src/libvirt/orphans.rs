@@ -6,7 +6,7 @@
 use std::fs;
 use std::sync::OnceLock;
 
-use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, getsid, set_child_subreaper, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, set_child_subreaper, waitid};
 use signal_hook::consts::SIGCHLD;
 use signal_hook::iterator::Signals;
 
@@ -23,10 +23,10 @@ pub fn adopt() {
 }
 
 fn reap() {
-    let Ok(session) = getsid(None) else { return };
+    let Some(here) = Process::read(getpid()) else { return };
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(Pid::from_raw) {
-        if Process::read(pid).is_some_and(|process| process.is_adopted_zombie(getpid(), session)) {
+        if Process::read(pid).is_some_and(|process| process.is_adopted_zombie(here)) {
             // Whoever else asked first has reaped it as well.
             let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         }
@@ -38,6 +38,7 @@ fn reap() {
 pub struct Process {
     pub pid: i32,
     pub parent: i32,
+    /// 0 where the session's leader is in no PID namespace of ours, as below `docker exec`.
     session: i32,
     pub is_zombie: bool,
 }
@@ -64,9 +65,8 @@ impl Process {
 
     /// Says whether it has ended as a child that this process did not start, so that nothing else here waits for it. A
     /// child that was started here is in this process's session, or leads one of its own.
-    fn is_adopted_zombie(self, here: Pid, session: Pid) -> bool {
-        let [here, session] = [here, session].map(|pid| pid.as_raw_nonzero().get());
-        self.is_zombie && self.parent == here && self.session != session && self.session != self.pid
+    fn is_adopted_zombie(self, here: Self) -> bool {
+        self.is_zombie && self.parent == here.pid && self.session != here.session && self.session != self.pid
     }
 }
 
@@ -77,14 +77,18 @@ mod tests {
 
     #[test]
     fn only_a_zombie_that_nobody_here_waits_for_is_reaped() {
-        let [here, session] = [10, 5].map(|pid| Pid::from_raw(pid).unwrap());
-        let is_reaped =
-            |stat: &str| Process::parse(&format!("{stat} 0 -1 0")).unwrap().is_adopted_zombie(here, session);
+        let process = |stat: &str| Process::parse(&format!("{stat} 0 -1 0")).unwrap();
+        let here = process("10 (snaptree) S 1 10 5");
+        let is_reaped = |stat: &str| process(stat).is_adopted_zombie(here);
         assert!(is_reaped("30 (qemu) x) Z 10 29 29"));
         // It still runs; it is another process's; it was started here, in this session or as the leader of another.
         for other in ["30 (qemu) S 10 29 29", "30 (qemu) Z 1 29 29", "30 (sh) Z 10 30 5", "30 (sh) Z 10 30 30"] {
             assert!(!is_reaped(other), "{other}");
         }
+        // The leader of its session is in another PID namespace.
+        let here = process("10 (snaptree) S 0 0 0");
+        assert!(process("30 (qemu) Z 10 29 29").is_adopted_zombie(here));
+        assert!(!process("30 (sh) Z 10 30 0").is_adopted_zombie(here));
         assert_eq!(Process::parse("30 (qemu"), None);
         assert_eq!(Process::parse("30 (qemu) S 1"), None);
     }
@@ -107,7 +111,6 @@ mod tests {
     fn this_process_is_found_in_proc() {
         let process = Process::read(getpid()).unwrap();
         assert_eq!(process.pid, getpid().as_raw_nonzero().get());
-        assert_eq!(process.session, getsid(None).unwrap().as_raw_nonzero().get());
         assert!(!process.is_zombie);
     }
 }
