@@ -125,6 +125,11 @@ name!(
     check
 );
 
+/// Writes a name so that it takes one line and steers no terminal.
+pub fn on_one_line(name: &str) -> String {
+    name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
 impl MachineName {
     /// Names a clone: `word` says what it is for, and `id` makes it another one than all others.
     pub fn of_clone(&self, word: &str, id: &str) -> String {

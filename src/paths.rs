@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -122,6 +122,21 @@ fn make_with_way(directory: &Path, mode: u32) -> io::Result<()> {
         }
     }
     if directory.is_dir() { Ok(()) } else { Err(Errno::NOTDIR.into()) }
+}
+
+/// Writes a file that nobody else can look into, in a directory of that kind; where that fails, all is as it was.
+pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    make_private(directory)?;
+    let written = tempfile::Builder::new().suffix(".part").tempfile_in(directory).and_then(|mut part| {
+        part.write_all(content)?;
+        part.persist(path).map_err(|failed| failed.error)
+    });
+    if written.is_err() {
+        // It stays if there was something in it.
+        let _ = fs::remove_dir(directory);
+    }
+    written.map(drop)
 }
 
 fn make(directory: &Path, mode: u32) -> io::Result<()> {

@@ -163,8 +163,16 @@ fn what_a_machine_or_a_snapshot_has_no_use_for_is_refused() {
         "error: `lab` names a machine, and --children is for a snapshot\n\
          hint: write lab/SNAPSHOT, or give --current for its current one",
     );
-    misused("delete lab/sn01 --force", "error: `lab/sn01` names a snapshot, and --force is for a machine");
-    misused("info lab/sn01 --xml --inactive", "error: `lab/sn01` is a snapshot, and --inactive is for a machine");
+    misused(
+        "delete lab/sn01 --force",
+        "error: `lab/sn01` names a snapshot, and --force is for a machine\n\
+         hint: leave --force out: `snaptree undo` takes the deletion of a snapshot back",
+    );
+    misused(
+        "info lab/sn01 --xml --inactive",
+        "error: `lab/sn01` is a snapshot, and --inactive is for a machine\n\
+         hint: leave --inactive out: a snapshot has one description",
+    );
     misused(
         "current lab/sn01",
         "error: invalid value 'lab/sn01' for '<MACHINE>': \"lab/sn01\" cannot name a machine: it contains `/`, \
@@ -182,15 +190,18 @@ fn a_specification_that_contradicts_itself_is_refused() {
     );
     misused(
         "snapshot lab sn01 --memory --disk-only",
-        "error: these options ask for a snapshot both with and without RAM",
+        "error: these options ask for a snapshot both with and without RAM\n\
+         hint: --disk-only and --no-memory leave the RAM out, --memory and --memspec take it",
     );
     misused(
         "snapshot lab sn01 --internal --diskspec vda,file=/x",
-        "error: a snapshot is either internal or external, and these options ask for both",
+        "error: a snapshot is either internal or external, and these options ask for both\n\
+         hint: --internal puts it inside the disks' qcow2 files, --external beside them",
     );
     misused(
         "snapshot lab sn01 --diskspec vda --diskspec vda,snapshot=no",
-        "error: --diskspec is given twice for disk `vda`",
+        "error: --diskspec is given twice for disk `vda`\n\
+         hint: put all that you want of it into one: --diskspec vda,snapshot=external,file=PATH",
     );
 }
 

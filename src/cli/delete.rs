@@ -59,7 +59,8 @@ impl Delete {
 
     fn snapshots(&self, path: &SnapshotPath, session: &Session, ui: &Ui) -> Result<()> {
         if self.force {
-            return Err(Error::usage(format!("`{path}` names a snapshot, and --force is for a machine")));
+            return Err(Error::usage(format!("`{path}` names a snapshot, and --force is for a machine"))
+                .hint("leave --force out: `snaptree undo` takes the deletion of a snapshot back"));
         }
         let scope = self.scope();
         let what = session.engine.what_erase_removes(path, scope, self.metadata)?;

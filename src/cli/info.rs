@@ -34,7 +34,8 @@ impl Info {
             Target::Machine(machine) if self.json => ui.json(&engine.machine_info(&machine)?)?,
             Target::Machine(machine) => ui.machine_info(&engine.machine_info(&machine)?)?,
             Target::Snapshot(path) if self.inactive => {
-                return Err(Error::usage(format!("`{path}` is a snapshot, and --inactive is for a machine")));
+                return Err(Error::usage(format!("`{path}` is a snapshot, and --inactive is for a machine"))
+                    .hint("leave --inactive out: a snapshot has one description"));
             }
             Target::Snapshot(path) if self.xml => ui.text(&engine.snapshot_xml(&path)?)?,
             Target::Snapshot(path) if self.json => ui.json(&engine.snapshot_info(&path)?)?,

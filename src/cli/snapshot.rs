@@ -169,7 +169,8 @@ impl Content {
         let mut kinds = asked.into_iter().chain(of_disks).flatten();
         let first = kinds.next();
         if kinds.any(|kind| Some(kind) != first) {
-            return Err(Error::usage("a snapshot is either internal or external, and these options ask for both"));
+            return Err(Error::usage("a snapshot is either internal or external, and these options ask for both")
+                .hint("--internal puts it inside the disks' qcow2 files, --external beside them"));
         }
         Ok(first)
     }
@@ -179,7 +180,8 @@ impl Content {
         let wanted = self.memory || spec == Some(true);
         let unwanted = self.no_memory || spec == Some(false);
         if wanted && (unwanted || disk_only) {
-            return Err(Error::usage("these options ask for a snapshot both with and without RAM"));
+            return Err(Error::usage("these options ask for a snapshot both with and without RAM")
+                .hint("--disk-only and --no-memory leave the RAM out, --memory and --memspec take it"));
         }
         Ok((wanted || unwanted).then_some(wanted))
     }
@@ -189,7 +191,9 @@ impl Content {
         for DiskSpec { target, takes_part, file, .. } in &self.diskspec {
             let choice = if *takes_part { DiskChoice::TakePart(file.clone()) } else { DiskChoice::LeaveOut };
             if disks.insert(target.clone(), choice).is_some() {
-                return Err(Error::usage(format!("--diskspec is given twice for disk `{target}`")));
+                return Err(Error::usage(format!("--diskspec is given twice for disk `{target}`")).hint(format!(
+                    "put all that you want of it into one: --diskspec {target},snapshot=external,file=PATH"
+                )));
             }
         }
         Ok(disks)

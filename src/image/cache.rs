@@ -280,7 +280,8 @@ impl ImageCache {
     /// Removes an image that [`ImageCache::find`] found.
     pub fn remove(&self, image: &CachedImage) -> Result<()> {
         let Some(_lock) = self.lock_at_once(&image.digest)? else {
-            return Err(Error::failed(format!("image `{}` is being made by another process", image.name)));
+            return Err(Error::failed(format!("image `{}` is being made by another process", image.name))
+                .hint("wait until that is done"));
         };
         let failed = || format!("cannot remove `{}`", image.path.display());
         match image.kind {

@@ -6,7 +6,7 @@ use virt::domain::Domain as VirtDomain;
 use virt::error::Error as VirtError;
 
 use crate::error::{Error, Result};
-use crate::hypervisor::Document;
+use crate::libvirt::xml::from_libvirt;
 use crate::libvirt::{domain_xml, fault, raw};
 use crate::stop::Stop;
 
@@ -44,5 +44,5 @@ pub fn pull(domain: &VirtDomain, name: &str, target: &str, stop: &Stop) -> Resul
 
 fn stands_alone(domain: &VirtDomain, name: &str, target: &str) -> Result<bool> {
     let xml = domain.xml_desc(0).map_err(|error| fault::failed(format!("cannot read the domain `{name}`"), &error))?;
-    domain_xml::stands_alone(&domain_xml::parse(&Document(xml))?, target)
+    domain_xml::stands_alone(&domain_xml::parse(&from_libvirt(&xml))?, target)
 }

@@ -8,6 +8,7 @@ use virt::sys;
 
 use crate::error::Result;
 use crate::hypervisor::{Disk, Document, Domain, DomainDetails, DomainState, Image};
+use crate::libvirt::xml::from_libvirt;
 use crate::libvirt::{domain_facts, domain_xml, fault, metadata_xml, raw};
 
 const INACTIVE: u32 = sys::VIR_DOMAIN_XML_SECURE | sys::VIR_DOMAIN_XML_INACTIVE;
@@ -58,10 +59,10 @@ pub fn details(virt: &VirtDomain, name: &str) -> Result<Option<DomainDetails>> {
         Err(error) if fault::is_missing_domain(&error) => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    let document = Document(xml);
+    let document = from_libvirt(&xml);
     let element = domain_xml::parse(&document)?;
     let running = match domain.state.is_active().then(|| virt.xml_desc(sys::VIR_DOMAIN_XML_SECURE)) {
-        Some(Ok(xml)) => Some(domain_xml::parse(&Document(xml))?),
+        Some(Ok(xml)) => Some(domain_xml::parse(&from_libvirt(&xml))?),
         Some(Err(error)) if fault::is_missing_domain(&error) => return Ok(None),
         Some(Err(error)) => return Err(failed(error)),
         None => None,
@@ -100,7 +101,7 @@ pub fn next_document(domain: &VirtDomain, name: &str) -> Result<Document> {
 
 fn document(domain: &VirtDomain, name: &str, flags: u32) -> Result<Document> {
     let failed = |error| fault::failed(format!("cannot read the domain `{name}`"), &error);
-    domain.xml_desc(flags).map(Document).map_err(failed)
+    domain.xml_desc(flags).map(|xml| from_libvirt(&xml)).map_err(failed)
 }
 
 /// Lists the images of the disks, now and at the next start.

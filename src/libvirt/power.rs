@@ -10,7 +10,7 @@ use virt::sys;
 
 use crate::error::{Because, Result};
 use crate::hypervisor::{DiskChanges, DiskFile, Document, Ram, Saved, Start};
-use crate::libvirt::xml::Element;
+use crate::libvirt::xml::{Element, from_libvirt};
 use crate::libvirt::{domain_xml, domains, fault, live_xml, raw};
 use crate::paths;
 
@@ -74,7 +74,7 @@ pub fn restore(connect: &Connect, file: &Path, disks: &DiskChanges, paused: bool
     let failed = |error| fault::failed(format!("cannot restore a domain from `{}`", file.display()), &error);
     let name = path(file)?;
     let xml = connect.save_image_xml_desc(&name, sys::VIR_DOMAIN_SAVE_IMAGE_XML_SECURE).map_err(failed)?;
-    let mut domain = domain_xml::parse(&Document(xml))?;
+    let mut domain = domain_xml::parse(&from_libvirt(&xml))?;
     let now = match domain.text_of("name").map(|name| connect.lookup_domain_by_name(name)) {
         Some(Ok(now)) => {
             let name = domain.text_of("name").unwrap_or_default();

@@ -33,9 +33,14 @@ enum Backing {
     Unclear,
 }
 
+/// What to do about a chain that cannot be read.
+pub const SEE_CHAIN: &str =
+    "`qemu-img info --backing-chain` shows it, `qemu-img rebase -u` gives an image another backing file";
+
 /// Lists the backing images of an image, also while a guest uses it.
 pub fn backing_chain(image: &Image) -> Result<Vec<Image>> {
-    let failed = || Error::failed(format!("cannot read the backing chain of `{}`", image.file.display()));
+    let failed =
+        || Error::failed(format!("cannot read the backing chain of `{}`", image.file.display())).hint(SEE_CHAIN);
     let unreadable = |image: &Image, error| failed().cause(format!("`{}`", image.file.display())).cause(error);
     let mut chain: Vec<Image> = Vec::new();
     let mut seen = Vec::new();

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::Image;
+use crate::libvirt::qcow2::SEE_CHAIN;
 
 /// Copies an image into a qcow2 file of its own, for its owner only.
 pub fn copy(from: &Image, to: &Path) -> Result<()> {
@@ -74,7 +75,10 @@ pub fn backing_chain(image: &Image) -> Result<Vec<Image>> {
     let failed = || format!("cannot read the backing chain of `{}`", image.file.display());
     let file = std::path::absolute(&image.file).because(failed)?;
     let arguments = ["info", "-U", "--backing-chain", "--output=json", "-f", &image.format].map(OsStr::new);
-    let json = run(&[&arguments[..], &[file.as_os_str()]].concat(), &failed)?;
+    let json = run(&[&arguments[..], &[file.as_os_str()]].concat(), &failed).map_err(|error| match error.hint {
+        None => error.hint(SEE_CHAIN),
+        Some(_) => error,
+    })?;
     let chain: Vec<Info> = serde_json::from_slice(&json).because(failed)?;
     Ok(chain.into_iter().skip(1).map(|info| Image::new(info.filename, info.format)).collect())
 }

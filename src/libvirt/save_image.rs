@@ -12,10 +12,10 @@ use virt::connect::Connect;
 use virt::sys;
 
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{Disk, DiskFile, Document, Ram};
+use crate::hypervisor::{Disk, DiskFile, Ram};
 use crate::libvirt::clone_rule::Identity;
 use crate::libvirt::clone_xml;
-use crate::libvirt::xml::Element;
+use crate::libvirt::xml::{Element, from_libvirt};
 use crate::libvirt::{domain_facts, domain_xml, fault, live_xml, metadata_xml, power, sparse};
 
 const MAGIC: &[u8] = b"LibvirtQemudSave";
@@ -97,7 +97,7 @@ fn with_domain(header: &mut [u8], data: &[u8], domain: &Element, is_clone: bool)
     };
     let notes = &notes[..notes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)];
     let xml = String::from_utf8_lossy(&data[..end]).into_owned();
-    let mut saved = domain_xml::parse(&Document(xml))?;
+    let mut saved = domain_xml::parse(&from_libvirt(&xml))?;
     clean_saved(&mut saved);
     let own = |name: &str| domain.text_of(name).unwrap_or_default();
     if is_clone {

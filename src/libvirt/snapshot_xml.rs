@@ -155,10 +155,12 @@ fn external(disk: Element, overlay: Option<&Path>) -> Result<Element> {
 fn parse(document: &Document) -> Result<Element> {
     match Element::parse(&document.0) {
         Ok(snapshot) if snapshot.name == "domainsnapshot" => Ok(snapshot),
-        Ok(other) => {
-            Err(Error::failed("cannot read a snapshot's document").cause(format!("it is a `<{}>`", other.name)))
-        }
-        Err(cause) => Err(Error::failed("cannot read a snapshot's document").cause(cause)),
+        Ok(other) => Err(Error::failed("cannot read a snapshot's document")
+            .cause(format!("it is a `<{}>`", other.name))
+            .hint("`virsh snapshot-dumpxml` shows what one looks like")),
+        Err(cause) => Err(Error::failed("cannot read a snapshot's document")
+            .cause(cause)
+            .hint("`virsh snapshot-dumpxml` shows what one looks like")),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::hypervisor::{
     Disk, DiskFile, Document, Memory, RevertFlags, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest, SnapshotSpec,
 };
 use crate::libvirt::power::flags;
-use crate::libvirt::xml::Element;
+use crate::libvirt::xml::{Element, from_libvirt};
 use crate::libvirt::{
     domain_facts, domain_xml, domains, fault, internal, monitor, overlay, power, save_image, snapshot_xml,
 };
@@ -33,7 +33,7 @@ pub fn list(domain: &VirtDomain, name: &str) -> Result<Vec<Snapshot>> {
     for snapshot in found {
         match snapshot.xml_desc(sys::VIR_DOMAIN_SNAPSHOT_XML_SECURE) {
             Ok(xml) => {
-                let mut snapshot = snapshot_xml::read(&Document(xml))?;
+                let mut snapshot = snapshot_xml::read(&from_libvirt(&xml))?;
                 snapshot.is_current = current.as_ref() == Some(&snapshot.name);
                 snapshots.push(snapshot);
             }
@@ -68,7 +68,7 @@ pub fn create(
     validate: bool,
 ) -> Result<()> {
     let failed = |error| fault::failed(format!("cannot take the snapshot `{}` of `{name}`", request.name), &error);
-    let document = Document(domain.xml_desc(0).map_err(failed)?);
+    let document = from_libvirt(&domain.xml_desc(0).map_err(failed)?);
     let described = domain_xml::parse(&document)?;
     let is_active = described.get("id").is_some();
     let xml = snapshot_xml::build_request(request, &described)?.to_string();
@@ -195,7 +195,7 @@ pub fn put(domain: &VirtDomain, name: &str, document: &Document, parent: Option<
     if current {
         let failed = |error| fault::failed(format!("cannot read the domain `{name}`"), &error);
         let flags = sys::VIR_DOMAIN_XML_SECURE | sys::VIR_DOMAIN_XML_INACTIVE;
-        let present = domain_xml::parse(&Document(domain.xml_desc(flags).map_err(failed)?))?;
+        let present = domain_xml::parse(&from_libvirt(&domain.xml_desc(flags).map_err(failed)?))?;
         snapshot_xml::replace_overlays(&mut xml, &domain_facts::disks(&present));
     }
     let snapshot = xml.text_of("name").unwrap_or_default();
@@ -285,7 +285,7 @@ pub fn delete(domain: &VirtDomain, name: &str, snapshot: &str, flags: u32) -> Re
 }
 
 fn described(snapshot: &DomainSnapshot) -> Result<Document, VirtError> {
-    snapshot.xml_desc(sys::VIR_DOMAIN_SNAPSHOT_XML_SECURE).map(Document)
+    snapshot.xml_desc(sys::VIR_DOMAIN_SNAPSHOT_XML_SECURE).map(|xml| from_libvirt(&xml))
 }
 
 fn find(domain: &VirtDomain, snapshot: &str) -> Result<DomainSnapshot, VirtError> {

@@ -1,8 +1,10 @@
 //! XML as a tree of plain elements, enough for libvirt's documents: no mixed content, names with their prefixes.
 
 use quick_xml::Reader;
-use quick_xml::XmlVersion;
+use quick_xml::escape::unescape;
 use quick_xml::events::{BytesStart, Event};
+
+use crate::hypervisor::Document;
 
 /// An element. It has children or text, not both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -186,11 +188,17 @@ impl std::fmt::Display for Element {
     }
 }
 
+/// Takes a document as libvirt writes it: carriage returns stand for themselves, where XML's readers see line feeds.
+pub fn from_libvirt(text: &str) -> Document {
+    Document(text.replace('\r', "&#13;"))
+}
+
 fn element(start: &BytesStart) -> Result<Element, String> {
     let mut element = Element::new(start.name().as_ref());
     for attribute in start.attributes() {
         let attribute = attribute.map_err(|error| error.to_string())?;
-        let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|error| error.to_string())?;
+        // As libvirt writes them, tabs and line feeds stand for themselves.
+        let value = unescape(&attribute.value).map_err(|error| error.to_string())?;
         element.set(attribute.key.as_ref(), value);
     }
     Ok(element)
@@ -233,6 +241,15 @@ mod tests {
             .child(Element::new("empty"))
             .child(Element::new("blank").text("  "));
         assert_eq!(Element::parse(&element.to_string()).unwrap(), element);
+    }
+
+    #[test]
+    fn what_libvirt_writes_as_it_is_comes_back() {
+        let snapshot = "<domainsnapshot><name>a\rb\tc\nd</name><disk name='v\td\ra'/></domainsnapshot>";
+        let element = Element::parse(&from_libvirt(snapshot).0).unwrap();
+        assert_eq!(element.text_of("name"), Some("a\rb\tc\nd"));
+        assert_eq!(element.find("disk").unwrap().get("name"), Some("v\td\ra"));
+        assert_eq!(Element::parse("<name>a\r\nb</name>").unwrap().text, "a\nb");
     }
 
     #[test]

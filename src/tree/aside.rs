@@ -23,11 +23,8 @@ impl Aside {
     pub fn keep(&self, node: &Node) -> Result<()> {
         let path = self.path(node);
         let cannot = || format!("cannot keep the superseded `{}`", node.name());
-        crate::paths::make_private(&self.0).because(cannot)?;
         let json = serde_json::to_vec(&node.snapshot).map_err(|cause| Error::bug(cannot()).cause(cause))?;
-        let part = path.with_extension("part");
-        fs::write(&part, json).because(cannot)?;
-        fs::rename(&part, &path).because(cannot)
+        crate::paths::write_whole(&path, &json).because(cannot)
     }
 
     /// Lists the kept nodes; one that cannot be read is left out.

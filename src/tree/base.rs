@@ -69,13 +69,17 @@ impl Engine {
         let snapshot = &node.snapshot;
         let cannot = || Error::failed(format!("`{}/{}` cannot be cloned", machine.name, node.name()));
         if let Some(disk) = snapshot.left_out().next() {
-            return Err(cannot().cause(format!("it left out disk `{}`, so what was on it is not known", disk.target)));
+            return Err(cannot()
+                .cause(format!("it left out disk `{}`, so what was on it is not known", disk.target))
+                .hint("take a snapshot with every disk, and clone that"));
         }
         if let Some(disk) = snapshot.members().find(|disk| disk.file.is_none()) {
-            return Err(cannot().cause(format!("disk `{}` was no file", disk.target)));
+            return Err(cannot()
+                .cause(format!("disk `{}` was no file", disk.target))
+                .hint("a clone needs disks that are files"));
         }
         if let Some(missing) = snapshot.missing_file() {
-            return Err(cannot().cause(missing));
+            return Err(cannot().cause(missing).hint("put the file back, or clone another snapshot"));
         }
         self.refuse_clone(machine, cannot, &snapshot.document, true)?;
         match snapshot.kind() {
@@ -166,7 +170,8 @@ impl Engine {
             disks.push(DiskState { target: disk.target, overlay: layer.with_extension("next"), layer });
         }
         if self.state_key(&machine)? != key {
-            return Err(Error::failed(format!("the disks of `{}` changed while they were copied", machine.name)));
+            return Err(Error::failed(format!("the disks of `{}` changed while they were copied", machine.name))
+                .hint("end what writes to them, and run this again"));
         }
         let payload = serde_json::to_vec(&key).map_err(|cause| Error::bug("a state's key").cause(cause))?;
         let node = self.new_root(&machine.name, name, digest(&key))?;

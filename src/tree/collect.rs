@@ -20,9 +20,12 @@ use crate::name::MachineName;
 pub struct Collected {
     /// With their sizes on the disk, in bytes.
     pub removed: Vec<(PathBuf, u64)>,
-    /// Those that the machine itself needs are not among them.
-    pub left: Vec<(PathBuf, WhyLeft)>,
+    /// Those that the machine itself needs are not among them, unless there is a deleted snapshot inside.
+    pub left: Vec<Left>,
 }
+
+/// A file that was not removed.
+pub type Left = (PathBuf, WhyLeft);
 
 impl Collected {
     pub fn freed(&self) -> u64 {
@@ -41,6 +44,8 @@ pub enum WhyLeft {
     Open(String),
     InDoubt(Doubt),
     CannotBeRemoved(String),
+    /// The machine itself may depend on the file.
+    HoldsSnapshot(String, String),
 }
 
 impl fmt::Display for WhyLeft {
@@ -54,6 +59,7 @@ impl fmt::Display for WhyLeft {
             Self::Open(how) => f.write_str(how),
             Self::InDoubt(doubt) => write!(f, "{doubt} may depend on it"),
             Self::CannotBeRemoved(why) => write!(f, "it cannot be removed: {why}"),
+            Self::HoldsSnapshot(name, why) => write!(f, "the internal snapshot `{name}` stays inside it, since {why}"),
         }
     }
 }
@@ -63,7 +69,7 @@ impl fmt::Display for WhyLeft {
 pub(super) struct Verdict {
     /// What each one was when that was decided.
     pub doomed: Vec<(PathBuf, FileId)>,
-    pub left: Vec<(PathBuf, WhyLeft)>,
+    pub left: Vec<Left>,
     /// The machine itself depends on these.
     pub needed: Vec<PathBuf>,
 }

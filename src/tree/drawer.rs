@@ -32,10 +32,7 @@ impl<T: Serialize + DeserializeOwned> Drawer<T> {
         let path = self.path(branch);
         let cannot = || format!("cannot write `{}`", path.display());
         let json = serde_json::to_vec(what).map_err(|cause| Error::bug(cannot()).cause(cause))?;
-        crate::paths::make_private(&self.directory).because(cannot)?;
-        let part = path.with_extension("part");
-        fs::write(&part, json).because(cannot)?;
-        fs::rename(&part, &path).because(cannot)
+        crate::paths::write_whole(&path, &json).because(cannot)
     }
 
     pub fn get(&self, branch: &SnapshotName) -> Option<T> {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::view::{SnapshotView, TreeView};
+use crate::name::on_one_line;
 
 /// What is drawn of a node: its name, its parent's, and the words in its place.
 pub struct Drawn<'a> {
@@ -71,7 +72,7 @@ fn branches(below: &HashMap<Option<&str>, Vec<&Drawn>>, parent: &Drawn, indent: 
 impl SnapshotView {
     /// Returns the name as it is drawn, with the current snapshot marked.
     pub fn label(&self) -> String {
-        format!("{}{}", self.name, if self.current { " (current)" } else { "" })
+        format!("{}{}", on_one_line(&self.name), if self.current { " (current)" } else { "" })
     }
 }
 
@@ -94,6 +95,11 @@ mod tests {
             operations: Vec::new(),
         });
         TreeView { machine: "m".into(), current: Some("b".into()), snapshots: snapshots.collect() }
+    }
+
+    #[test]
+    fn a_name_of_several_lines_takes_one() {
+        assert_eq!(tree(&[("a\r\nb\u{9b}\\n", None)]).to_string(), "a\\r\\nb\\u{9b}\\n\n");
     }
 
     #[test]

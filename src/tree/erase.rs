@@ -90,7 +90,8 @@ impl Machine {
             Scope::One => Ok(vec![node]),
             Scope::WithChildren => Ok([vec![node], below].concat()),
             Scope::ChildrenOnly if below.is_empty() => {
-                Err(Error::failed(format!("snapshot `{name}` of `{}` has no children", self.name)))
+                Err(Error::failed(format!("snapshot `{name}` of `{}` has no children", self.name))
+                    .hint("leave `--children-only` out to delete the snapshot itself"))
             }
             Scope::ChildrenOnly => Ok(below),
         }

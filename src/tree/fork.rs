@@ -55,7 +55,8 @@ impl Engine {
         let failed = machine.failed(&path.snapshot)?;
         if let Some(missing) = failed.files().iter().find(|file| !file.exists()) {
             return Err(Error::failed(format!("the failed `{path}` cannot be cloned"))
-                .cause(format!("its layer `{}` is missing", missing.display())));
+                .cause(format!("its layer `{}` is missing", missing.display()))
+                .hint("run the script again: that builds the branch anew"));
         }
         let (name, ram) = (path.snapshot.clone(), failed.ram);
         let origin = Origin { name, document: failed.document, layers: failed.layers, ram };

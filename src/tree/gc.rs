@@ -41,9 +41,11 @@ impl Engine {
     pub fn gc(&self, name: &MachineName) -> Result<Collected> {
         let machine = self.to_be_changed(name)?;
         let shelf = Shelf::of(&machine.directory);
-        let mut files = Vec::new();
+        let (mut files, mut left) = (Vec::new(), Vec::new());
         for entry in shelf.entries() {
-            files.extend(self.take_off(&machine, &entry)?);
+            let (loose, holding) = self.take_off(&machine, &entry)?;
+            files.extend(loose);
+            left.extend(holding);
         }
         let aside = Aside::of(&machine.directory);
         let nodes = aside.nodes();
@@ -59,7 +61,8 @@ impl Engine {
         let drawer = Restored::drawer(&machine.directory);
         let gone = |of: &Restored| machine.node(of.name.as_str()).is_none();
         drawer.all().iter().filter(|of| gone(of)).for_each(|of| drop(drawer.take(&of.name)));
-        let collected = self.collect(name, files)?;
+        let mut collected = self.collect(name, files)?;
+        collected.left.extend(left);
         self.changed(name);
         Ok(collected)
     }

@@ -68,10 +68,7 @@ impl Made {
     pub fn record(&self, file: &Path) -> Result<()> {
         let cannot = || format!("cannot record that `{}` was made", file.display());
         let stamp = Stamp::of(&fs::symlink_metadata(file).because(cannot)?);
-        crate::paths::make_private(&self.0).because(cannot)?;
-        let (path, part) = (self.path(stamp), self.0.join(format!("{}.part", uuid::Uuid::new_v4().simple())));
-        fs::write(&part, place(file).as_os_str().as_bytes()).because(cannot)?;
-        fs::rename(&part, path).because(cannot)
+        crate::paths::write_whole(&self.path(stamp), place(file).as_os_str().as_bytes()).because(cannot)
     }
 
     /// Forgets a file that is removed now.

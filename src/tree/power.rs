@@ -33,7 +33,8 @@ impl Engine {
     pub fn power_off(&self, machine: &MachineName) -> Result<()> {
         let machine = self.existing_now(machine)?;
         if !machine.is_active() {
-            return Err(Error::failed(format!("machine `{}` is not running", machine.name)));
+            return Err(Error::failed(format!("machine `{}` is not running", machine.name))
+                .hint("there is nothing to power off"));
         }
         self.hypervisor.destroy(machine.name.as_str())
     }

@@ -22,7 +22,8 @@ pub fn redefine(engine: &Engine) -> Result<()> {
     let version = engine.hypervisor.version()?;
     if version < REDEFINES {
         return Err(Error::failed(format!("libvirt {version} is too old"))
-            .cause(format!("trees of snapshots can be changed from {REDEFINES} on")));
+            .cause(format!("trees of snapshots can be changed from {REDEFINES} on"))
+            .hint("install a newer libvirt; `snaptree doctor` says what it has to offer"));
     }
     Ok(())
 }
@@ -253,11 +254,14 @@ pub fn disk(machine: &Machine, disk: &Disk, kind: SnapshotKind) -> Result<()> {
     let (name, target) = (&machine.name, &disk.target);
     let cannot = |why: &str| Error::failed(format!("no snapshot can hold disk `{target}` of `{name}`")).cause(why);
     if !disk.is_written() {
-        return Err(match (disk.is_read_only, &disk.source) {
-            (_, Source::None) => cannot("it is an empty drive"),
-            (true, _) => cannot("it is read-only"),
-            (false, _) => cannot(&format!("it is a {}", disk.device)),
-        });
+        let why = match (disk.is_read_only, &disk.source) {
+            (_, Source::None) => "it is an empty drive",
+            (true, _) => "it is read-only",
+            (false, _) => &format!("it is a {}", disk.device),
+        };
+        return Err(
+            cannot(why).hint(format!("do not ask for `{target}`: a snapshot holds the disks that are written to"))
+        );
     }
     if let Some(why) = not_a_plain_file(disk) {
         let leave_out =

@@ -42,7 +42,9 @@ impl Engine {
     /// Goes back to a snapshot. What the machine is now is kept, for `undo`.
     pub fn revert(&self, path: &SnapshotPath, flags: RevertFlags) -> Result<()> {
         if flags.running && flags.paused {
-            return Err(Error::usage("a guest cannot be both running and paused after a revert"));
+            return Err(
+                Error::usage("a guest cannot be both running and paused after a revert").hint("ask for one of the two")
+            );
         }
         let (machine, ()) = self.to_be_changed_if(&path.machine, |machine| {
             let is_started = flags.running || flags.paused;

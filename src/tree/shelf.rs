@@ -145,10 +145,7 @@ impl Shelf {
 
     fn replace(&self, path: &Path, content: &[u8]) -> Result<()> {
         let cannot = || format!("cannot write `{}`", path.display());
-        crate::paths::make_private(&self.0).because(cannot)?;
-        let part = path.with_extension("part");
-        fs::write(&part, content).because(cannot)?;
-        fs::rename(&part, path).because(cannot)
+        crate::paths::write_whole(path, content).because(cannot)
     }
 }
 

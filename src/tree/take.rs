@@ -125,12 +125,12 @@ impl Engine {
     fn checked_flags(&self, machine: &Machine, take: &Take, kind: SnapshotKind) -> Result<SnapshotFlags> {
         let mut flags = take.flags;
         let asks_for_memory = take.memory == Some(true) || take.memory_file.is_some();
-        let usage = |message: &str| Err(Error::usage(message));
+        let usage = |message: &str, hint: &str| Err(Error::usage(message).hint(hint));
         if flags.disk_only && asks_for_memory {
-            return usage("a snapshot of the disks only cannot have the RAM");
+            return usage("a snapshot of the disks only cannot have the RAM", "ask for one of the two");
         }
         if take.memory == Some(false) && take.memory_file.is_some() {
-            return usage("a snapshot without the RAM needs no file for it");
+            return usage("a snapshot without the RAM needs no file for it", "leave the file out");
         }
         if asks_for_memory {
             preflight::memory(machine)?;
@@ -138,20 +138,30 @@ impl Engine {
         flags.disk_only |= machine.is_active() && take.memory == Some(false);
         if kind == SnapshotKind::Internal && flags.disk_only {
             return usage(
-                "an internal snapshot of the disks only does not exist: shut the guest down, or take an external one",
+                "an internal snapshot of the disks only does not exist while the guest runs",
+                "shut the guest down, or take an external snapshot",
             );
         }
         if kind == SnapshotKind::Internal && take.memory_file.is_some() {
-            return usage("an internal snapshot has the RAM inside the disk, not in a file");
+            return usage(
+                "an internal snapshot has the RAM inside the disk, not in a file",
+                "leave the file out, or take an external snapshot",
+            );
         }
         if flags.quiesce && !(flags.disk_only && machine.is_active()) {
-            return usage("only a snapshot of the disks of a running guest can be quiesced: it needs disk-only");
+            return usage(
+                "only a snapshot of the disks of a running guest can be quiesced",
+                "ask for the disks only too: `--disk-only`, in Lua `disk_only = true`",
+            );
         }
         if flags.live && (kind == SnapshotKind::Internal || flags.disk_only || !machine.is_active()) {
-            return usage("live is for an external snapshot with the RAM of a running guest");
+            return usage(
+                "live is for an external snapshot with the RAM of a running guest",
+                "leave it out: any other snapshot stops the guest for a moment only",
+            );
         }
         if flags.reuse_external && kind == SnapshotKind::Internal {
-            return usage("an internal snapshot has no overlays to reuse");
+            return usage("an internal snapshot has no overlays to reuse", "take an external snapshot");
         }
         Ok(flags)
     }
@@ -176,7 +186,8 @@ impl Engine {
             preflight::redefine(self)?;
             match wanted.parent.as_deref().filter(|parent| machine.node(parent).is_none()) {
                 Some(parent) => Err(Error::failed(format!("there is no snapshot `{parent}` in `{}`", machine.name))
-                    .cause(format!("`{name}` is to be below it"))),
+                    .cause(format!("`{name}` is to be below it"))
+                    .hint("put that one in first, or take `<parent>` out for a root")),
                 None => Ok(name),
             }
         })?;
@@ -333,7 +344,8 @@ fn wanted_file(file: &Path, must_exist: bool) -> Result<PathBuf> {
             Err(Error::failed(format!("`{}` exists already", file.display())).hint("choose a file that does not"))
         }
         (false, true) => Err(Error::failed(format!("`{}` does not exist", file.display()))
-            .cause("an overlay that is to be reused has to be there")),
+            .cause("an overlay that is to be reused has to be there")
+            .hint("make it with `qemu-img create -b`, or do not ask for it to be reused")),
         _ => Ok(file),
     }
 }

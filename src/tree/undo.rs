@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::collect::{Left, WhyLeft};
 use super::engine::{Engine, Machine};
 use super::file_id::{FileSet, is_same_file};
 use super::preflight;
@@ -186,18 +187,20 @@ impl Engine {
     /// Gives up what an entry keeps.
     pub(super) fn forget(&self, name: &MachineName, entry: &Entry) -> Result<()> {
         let Some(machine) = self.look_again(name)? else { return Ok(()) };
-        let files = self.take_off(&machine, entry)?;
+        let (files, _) = self.take_off(&machine, entry)?;
         self.collect(name, files).map(drop)
     }
 
-    /// Takes an entry off the shelf; returns the files that may go then.
-    pub(super) fn take_off(&self, machine: &Machine, entry: &Entry) -> Result<Vec<PathBuf>> {
-        let mut files = entry.files();
+    /// Takes an entry off the shelf; returns the files that may go then, and those that an internal snapshot stays in.
+    pub(super) fn take_off(&self, machine: &Machine, entry: &Entry) -> Result<(Vec<PathBuf>, Vec<Left>)> {
+        let (mut files, mut left) = (entry.files(), Vec::new());
         match &entry.kept {
-            Kept::Inside { snapshot, .. } => self.drop_internal(machine, snapshot)?,
+            Kept::Inside { snapshot, .. } => left = self.drop_internal(machine, snapshot)?,
             Kept::Deleted(deleted) if deleted.metadata_only => files.clear(),
             Kept::Deleted(deleted) => {
-                deleted.snapshots.iter().try_for_each(|snapshot| self.drop_internal(machine, snapshot))?;
+                for snapshot in &deleted.snapshots {
+                    left.extend(self.drop_internal(machine, snapshot)?);
+                }
             }
             Kept::State(_) | Kept::PutBack { .. } => {}
         }
@@ -205,15 +208,25 @@ impl Engine {
         // Written down first, so that they are known when this process is killed.
         shelf.set_leftovers(&shelf.leftovers().into_iter().chain(files.iter().cloned()).collect())?;
         shelf.remove(entry)?;
-        Ok(files)
+        Ok((files, left))
     }
 
-    /// Removes what an internal snapshot holds that is not in the tree any more. Inside a file that others stand on it
-    /// stays as long as that file.
-    fn drop_internal(&self, machine: &Machine, snapshot: &Snapshot) -> Result<()> {
-        let is_inside = snapshot.kind() == SnapshotKind::Internal && self.is_sound(machine, snapshot)?;
-        if !is_inside || machine.node(&snapshot.name).is_some() || !machine.has_disks_of(snapshot) {
-            return Ok(());
+    /// Removes what an internal snapshot holds that is not in the tree any more. Inside a file that other images depend on
+    /// it stays as long as that file. Returns the files that it stays in.
+    fn drop_internal(&self, machine: &Machine, snapshot: &Snapshot) -> Result<Vec<Left>> {
+        if snapshot.kind() != SnapshotKind::Internal || machine.node(&snapshot.name).is_some() {
+            return Ok(Vec::new());
+        }
+        let files: Vec<PathBuf> = snapshot.layers().into_iter().map(|layer| layer.file).collect();
+        let why = match self.standing_on(machine, &files)? {
+            Some(upper) => Some(format!("{upper} depends on the file")),
+            None => (!machine.has_disks_of(snapshot)).then(|| format!("`{}` has another disk now", machine.name)),
+        };
+        if let Some(why) = why {
+            let holds =
+                |file: &PathBuf| self.hypervisor.count_internal(file, &snapshot.name).is_ok_and(|count| count > 0);
+            let left = |file| (file, WhyLeft::HoldsSnapshot(snapshot.name.clone(), why.clone()));
+            return Ok(files.into_iter().filter(holds).map(left).collect());
         }
         let name = machine.name.as_str();
         let current = machine.current().map(|node| node.name().to_string());
@@ -222,7 +235,7 @@ impl Engine {
             // It is not there any more, or cannot be reached now: nothing depends on it.
             self.hypervisor.delete_snapshot_metadata(name, &snapshot.name)?;
         }
-        Ok(())
+        Ok(Vec::new())
     }
 
     /// Forgets what was kept of internal snapshots with a name that is to be given again: a disk holds each name once.

@@ -2,6 +2,7 @@
 
 use super::words::{one_line, or_dash, size, time};
 use crate::image::CachedImage;
+use crate::name::on_one_line;
 use crate::tree::{MachineView, SnapshotView, UndoView};
 
 /// The head of a column; numbers stand to the right.
@@ -18,6 +19,7 @@ fn table(heads: &[Head], rows: Vec<Vec<String>>, nothing: &str) -> String {
         return format!("{nothing}\n");
     }
     let titles = heads.iter().map(|(Text(title) | Number(title))| title.to_string()).collect();
+    let rows = rows.into_iter().map(|row| row.iter().map(|cell| on_one_line(cell)).collect());
     let rows: Vec<Vec<String>> = std::iter::once(titles).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();

@@ -20,15 +20,16 @@ fn a_snapshot_that_does_not_hold_everything_is_not_cloned() {
             "disks": { "vda": "internal" },
             "document": { "disks": { "vda": "[DIR]/vm/web.qcow2", "vdb": "[DIR]/vm/data.qcow2" } },
         }),
-        "it left out disk `vdb`, so what was on it is not known",
+        "it left out disk `vdb`, so what was on it is not known\n\
+         hint: take a snapshot with every disk, and clone that",
     );
     refuses(
         json!({ "disks": { "vda": "external" }, "document": { "disks": { "vda": { "block": "/dev/x" } } } }),
-        "disk `vda` was no file",
+        "disk `vda` was no file\nhint: a clone needs disks that are files",
     );
     refuses(
         json!({ "disks": { "vda": "external" }, "document": { "disks": { "vda": "[DIR]/vm/gone" } } }),
-        "its layer `[DIR]/vm/gone` is missing",
+        "its layer `[DIR]/vm/gone` is missing\nhint: put the file back, or clone another snapshot",
     );
 }
 

@@ -114,8 +114,11 @@ fn the_root_of_a_domain_stands_for_all_disks_that_its_guest_writes_to() {
 #[test]
 fn what_no_guest_writes_to_takes_part_in_no_snapshot() {
     let refuses = |disk, why: &str| {
-        with_vdb(disk)
-            .refuses("snapshot web sn01 --diskspec vdb", &format!("no snapshot can hold disk `vdb` of `web`: {why}"));
+        let hint = "hint: do not ask for `vdb`: a snapshot holds the disks that are written to";
+        with_vdb(disk).refuses(
+            "snapshot web sn01 --diskspec vdb",
+            &format!("no snapshot can hold disk `vdb` of `web`: {why}\n{hint}"),
+        );
     };
     refuses(json!({ "device": "cdrom" }), "it is an empty drive");
     refuses(json!({ "device": "cdrom", "file": "/iso/seed.iso" }), "it is read-only");
@@ -165,7 +168,8 @@ fn an_overlay_that_somebody_chose_is_there_or_not_as_it_should_be() {
         )
         .refuses(
             "snapshot web sn01 --diskspec vda,file=[DIR]/vm/gone.qcow2 --reuse-external",
-            "`[DIR]/vm/gone.qcow2` does not exist: an overlay that is to be reused has to be there",
+            "`[DIR]/vm/gone.qcow2` does not exist: an overlay that is to be reused has to be there\n\
+             hint: make it with `qemu-img create -b`, or do not ask for it to be reused",
         )
         .refuses_statement(
             "web:snapshot('sn01', { disks = { vda = '[DIR]/vm/there.qcow2' } })",

@@ -2,7 +2,8 @@
 
 use crate::support::web::Web;
 
-const BOTH_RAMS: &str = "these options ask for a snapshot both with and without RAM";
+const BOTH_RAMS: &str = "these options ask for a snapshot both with and without RAM\n\
+    hint: --disk-only and --no-memory leave the RAM out, --memory and --memspec take it";
 
 #[test]
 fn ram_is_asked_for_or_left_out() {
@@ -14,11 +15,13 @@ fn ram_is_asked_for_or_left_out() {
         .refuses_with(
             2,
             "snapshot web sn01 --internal --memspec [DIR]/ram",
-            "a snapshot is either internal or external, and these options ask for both",
+            "a snapshot is either internal or external, and these options ask for both\n\
+             hint: --internal puts it inside the disks' qcow2 files, --external beside them",
         )
         .refuses_statement(
             "web:snapshot('sn01', { kind = 'internal', memory = '[DIR]/ram' })",
-            "an internal snapshot has the RAM inside the disk, not in a file",
+            "an internal snapshot has the RAM inside the disk, not in a file\n\
+             hint: leave the file out, or take an external snapshot",
         )
         .refuses_statement(
             "web:snapshot('sn01', { disk_only = true, memory = true })",
@@ -28,7 +31,8 @@ fn ram_is_asked_for_or_left_out() {
 
 #[test]
 fn an_internal_snapshot_of_the_disks_of_a_running_guest_does_not_exist() {
-    let error = "an internal snapshot of the disks only does not exist: shut the guest down, or take an external one";
+    let error = "an internal snapshot of the disks only does not exist while the guest runs\n\
+                 hint: shut the guest down, or take an external snapshot";
     Web::running()
         .refuses_with(2, "snapshot web sn01 --internal --disk-only", error)
         .refuses_with(2, "snapshot web sn01 --internal --no-memory", error)
@@ -37,7 +41,8 @@ fn an_internal_snapshot_of_the_disks_of_a_running_guest_does_not_exist() {
 
 #[test]
 fn quiesce_is_for_the_disks_of_a_running_guest() {
-    let error = "only a snapshot of the disks of a running guest can be quiesced: it needs disk-only";
+    let error = "only a snapshot of the disks of a running guest can be quiesced\n\
+                 hint: ask for the disks only too: `--disk-only`, in Lua `disk_only = true`";
     Web::running()
         .refuses_with(2, "snapshot web sn01 --quiesce", error)
         .refuses_with(2, "snapshot web sn01 --quiesce --memory", error)
@@ -48,7 +53,8 @@ fn quiesce_is_for_the_disks_of_a_running_guest() {
 
 #[test]
 fn live_is_for_the_ram_of_a_running_guest() {
-    let error = "live is for an external snapshot with the RAM of a running guest";
+    let error = "live is for an external snapshot with the RAM of a running guest\n\
+                 hint: leave it out: any other snapshot stops the guest for a moment only";
     Web::running()
         .refuses_with(2, "snapshot web sn01 --live --disk-only", error)
         .refuses_with(2, "snapshot web sn01 --live --no-memory", error)
@@ -64,7 +70,7 @@ fn overlays_are_reused_by_name_and_by_external_snapshots() {
     Web::new().refuses_with(
         2,
         "snapshot web sn01 --internal --reuse-external",
-        "an internal snapshot has no overlays to reuse",
+        "an internal snapshot has no overlays to reuse\nhint: take an external snapshot",
     );
     let error = "disk `vdb` of `web` has no overlay to reuse\n\
                  hint: name its file: `--diskspec vdb,file=PATH`, in Lua `disks = { vdb = \"PATH\" }`; or leave the \

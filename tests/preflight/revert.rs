@@ -160,7 +160,8 @@ fn a_running_guest_is_not_given_up_where_its_ram_finds_no_room() {
 
 #[test]
 fn only_children_that_are_there_can_be_deleted() {
-    let error = "snapshot `clean` of `web` has no children";
+    let error = "snapshot `clean` of `web` has no children\n\
+                 hint: leave `--children-only` out to delete the snapshot itself";
     Web::new()
         .snapshot("clean", json!({ "disks": { "vda": "internal" } }))
         .refuses("delete web/clean --children-only --yes", error)

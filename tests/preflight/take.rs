@@ -163,7 +163,8 @@ fn a_chain_gets_no_deeper_where_the_last_image_holds_a_snapshot() {
 
 #[test]
 fn a_libvirt_that_cannot_redefine_takes_snapshots_and_does_no_more() {
-    let old = "libvirt 5.0.0 is too old: trees of snapshots can be changed from 5.1.0 on";
+    let old = "libvirt 5.0.0 is too old: trees of snapshots can be changed from 5.1.0 on\n\
+               hint: install a newer libvirt; `snaptree doctor` says what it has to offer";
     let web = Web::new()
         .with("version", json!("5.0.0"))
         .snapshot("clean", json!({ "disks": { "vda": "internal" } }))
@@ -189,7 +190,8 @@ fn a_description_needs_its_parent_and_a_domain_that_stays() {
     describe(&web, "x", json!({ "parent": "nosuch", "disks": { "vda": "internal" } }));
     let web = web.refuses(
         "snapshot web --xml vm/sn.json --redefine",
-        "there is no snapshot `nosuch` in `web`: `x` is to be below it",
+        "there is no snapshot `nosuch` in `web`: `x` is to be below it\n\
+         hint: put that one in first, or take `<parent>` out for a root",
     );
     describe(&web, "a/b", json!({}));
     let web = web.refuses_with(

@@ -224,6 +224,25 @@ fn what_virsh_made_stays_and_a_document_gets_no_file_removed() {
     qemu_io(&overlay, "read -P 2 0 64k");
 }
 
+#[test]
+#[ignore = "needs QEMU"]
+fn a_deleted_snapshot_that_stays_inside_a_layer_is_told() {
+    let lab = Lab::new("files-inside");
+    let domain = Domain::new(&lab);
+    let name = &domain.name;
+    let holder = domain.disk();
+    domain.snaptree(&["snapshot", name, "i1", "--internal"]);
+    domain.snaptree(&["snapshot", name, "s3"]);
+    domain.snaptree(&["delete", &format!("{name}/i1"), "--yes"]);
+    let said = domain.gc();
+    let left = format!(
+        "Left `{}`: the internal snapshot `i1` stays inside it, since snapshot `s3` depends on the file.\n",
+        holder.display()
+    );
+    assert!(said.contains(&left), "{said}\ninstead of {left}");
+    assert!(qemu_img(&["snapshot", "-l", holder.to_str().unwrap()]).contains("i1"));
+}
+
 /// A directory that is mounted at another place.
 struct Bound(PathBuf);
 

@@ -128,6 +128,34 @@ fn a_revert_goes_to_the_internal_snapshot_of_that_name_whatever_its_id_is() {
 
 #[test]
 #[ignore = "needs QEMU"]
+fn a_snapshot_that_libvirt_named_can_be_used_whatever_its_name_is() {
+    let lab = Lab::new("odd-names");
+    let bare = Bare::new(&lab, "", &["a.qcow2"]);
+    let names = ["cr\rx", "two\nlines\t", " outer ", "c1\u{9b}31m", "%d..%s", "日本 'q' \"<&>`$(x)", &"x".repeat(247)];
+    for (name, byte) in names.iter().zip(1..) {
+        bare.fill(byte);
+        let file = lab.store.join("snapshot.xml");
+        let reference = |c: char| if c.is_control() { format!("&#{};", u32::from(c)) } else { c.to_string() };
+        let name: String = escaped(name).chars().map(reference).collect();
+        std::fs::write(&file, format!("<domainsnapshot><name>{name}</name></domainsnapshot>")).unwrap();
+        bare.virsh(&["snapshot-create", file.to_str().unwrap()]);
+    }
+    bare.fill(9);
+    let list = || lab.snaptree(&["list", "--json", &bare.name]).any_stdout().run().stdout;
+    let before = list();
+    for (name, byte) in names.iter().zip(1..) {
+        bare.revert(name);
+        bare.assert_filled(byte, name);
+        bare.snaptree(&["undo", &bare.name]);
+        bare.assert_filled(9, name);
+        bare.snaptree(&["delete", "--yes", "--", &format!("{}/{name}", bare.name)]);
+        bare.snaptree(&["undo", &bare.name]);
+        assert_eq!(list(), before, "{name:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs QEMU"]
 fn a_revert_goes_to_the_ram_of_that_name_too() {
     let lab = Lab::new("ids-of-ram");
     let bare = Bare::new(&lab, "", &["a.qcow2"]);
