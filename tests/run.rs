@@ -1,5 +1,8 @@
 //! `snaptree run` on the fake hypervisor: what is built, what is reused, and what is said about it.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use crate::support::{Ran, Test};
 
 /// A tree of four, with a comment and a function that later tests change.
@@ -170,6 +173,11 @@ fn arguments_reach_the_script() {
         .script("#!/usr/bin/env -S snaptree run\nprint(arg[0], arg[1], arg[2], ...)")
         .args(["run", "script.lua", "one", "--two"])
         .stdout("script.lua\tone\t--two\tone\t--two\n")
+        .run();
+    Test::new()
+        .script("print((...) == arg[1], arg[1]:byte(1, -1))")
+        .args([OsStr::new("run"), OsStr::new("script.lua"), OsStr::from_bytes(b"\xff\xfe")])
+        .stdout("true\t255\t254\n")
         .run();
 }
 

@@ -1,5 +1,6 @@
 //! `snaptree repl`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ pub struct Repl {
     script: Option<PathBuf>,
     /// Arguments for the script, which it finds in `arg`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<String>,
+    arguments: Vec<OsString>,
 }
 
 /// Returns what lines are carried out with.

@@ -1,6 +1,7 @@
 //! What the commands have in common that take a script.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub struct Script {
     pub script: PathBuf,
     /// Arguments for the script, which it finds in `arg`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub arguments: Vec<String>,
+    pub arguments: Vec<OsString>,
 }
 
 /// `NAME=VALUE`

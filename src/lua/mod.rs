@@ -36,6 +36,8 @@ mod tests;
 mod tokens;
 mod tree;
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +88,7 @@ pub struct Settings<'a> {
 #[derive(Clone, Copy)]
 pub struct Script<'a> {
     pub file: &'a Path,
-    pub arguments: &'a [String],
+    pub arguments: &'a [OsString],
 }
 
 /// A script that was read: it may come through a pipe, which gives it once.
@@ -233,13 +235,13 @@ async fn interrupted(interrupt: &Interrupt) {
     }
 }
 
-fn strings(lua: &Lua, arguments: &[String]) -> mlua::Result<Vec<Value>> {
-    arguments.iter().map(|argument| lua.create_string(argument).map(Value::String)).collect()
+fn strings(lua: &Lua, arguments: &[OsString]) -> mlua::Result<Vec<Value>> {
+    arguments.iter().map(|argument| lua.create_string(argument.as_bytes()).map(Value::String)).collect()
 }
 
-fn set_arguments(lua: &Lua, script: &Path, arguments: &[String]) -> mlua::Result<()> {
-    let table = lua.create_sequence_from(arguments.iter().map(String::as_str))?;
-    table.set(0, script.display().to_string())?;
+fn set_arguments(lua: &Lua, script: &Path, arguments: &[OsString]) -> mlua::Result<()> {
+    let table = lua.create_sequence_from(strings(lua, arguments)?)?;
+    table.set(0, lua.create_string(script.as_os_str().as_bytes())?)?;
     lua.globals().set("arg", table)
 }
 

@@ -1,5 +1,6 @@
 //! What somebody at a prompt works with: the names that he gave, and the working fork in which his lines act.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,7 +33,7 @@ pub struct Desk {
     /// What was named at the prompt, and by the script before it.
     pub names: Table,
     /// The script given at the start, with its arguments.
-    pub script: Option<(PathBuf, Vec<String>)>,
+    pub script: Option<(PathBuf, Vec<OsString>)>,
     at: Mutex<Option<At>>,
     /// Whether the step that failed is to be run again.
     is_retried: Mutex<Option<bool>>,
@@ -55,7 +56,7 @@ impl Desk {
     pub fn new(
         lua: &Lua,
         connections: Arc<Connections>,
-        script: Option<(PathBuf, Vec<String>)>,
+        script: Option<(PathBuf, Vec<OsString>)>,
     ) -> mlua::Result<Rc<Self>> {
         let names = lua.create_table()?;
         let meta = lua.create_table()?;
@@ -221,7 +222,7 @@ impl Desk {
     }
 
     /// Runs a file of Lua; what is local to the whole of it is known at the prompt.
-    pub async fn load(&self, file: &std::path::Path, arguments: &[String]) -> Result<()> {
+    pub async fn load(&self, file: &std::path::Path, arguments: &[OsString]) -> Result<()> {
         let source = read_script(file)?;
         // What is no UTF-8 is Lua all the same: each byte is a letter here.
         let letters: String = source.into_iter().map(char::from).collect();
