@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use signal_hook::consts::{SIGCHLD, SIGXFSZ};
+use signal_hook::consts::{SIGCHLD, SIGPIPE, SIGXFSZ};
 use signal_hook::flag;
 
 use crate::error::{Because, Result};
@@ -13,6 +13,9 @@ pub fn begin() -> Result<()> {
     if is_ignored(SIGCHLD) {
         flag::register(SIGCHLD, Arc::default()).because(|| "cannot handle signals".to_string())?;
     }
+    // What a script starts is to end when nobody reads its output: it inherits what is ignored, and not what is handled.
+    // Rust ignores it before this, so whether our parent did is not known.
+    flag::register(SIGPIPE, Arc::default()).because(|| "cannot handle signals".to_string())?;
     // A file that gets too large for the user's limit is then an error like a full disk.
     flag::register(SIGXFSZ, Arc::default()).because(|| "cannot handle signals".to_string())?;
     Ok(())

@@ -84,6 +84,14 @@ fn a_reader_that_has_gone_ends_a_run_without_a_word() {
     endless.in_shell("\"$@\" | head -n 1; exit ${PIPESTATUS[0]}").status(141).stdout("x\n").run();
     let lines = lab().again().args(["repl"]).stdin("print(1)\n".repeat(100_000));
     lines.in_shell("\"$@\" | head -n 1; exit ${PIPESTATUS[0]}").status(141).stdout("1\n").run();
+    for write in ["io.write(n, '\\n')", "io.stdout:write(n, '\\n')", "io.output():write(n, '\\n')"] {
+        let script = format!("for n = 1, math.huge do {write} end");
+        let written = Test::new().script(&script).args(["run", "script.lua"]);
+        written.in_shell("\"$@\" | head -n 1; exit ${PIPESTATUS[0]}").status(141).stdout("1\n").run();
+    }
+    let child = "print((io.popen('{ yes | head -n 1; } 2>&1'):read 'a'))";
+    let child = Test::new().script(child).args(["run", "script.lua"]).stdout("y\n\n");
+    child.run();
     let progress = slow().any_stdout().in_shell("\"$@\" 2>&1 | head -n 1; exit ${PIPESTATUS[0]}").status(141);
     let ran = progress.run();
     assert_eq!((snapshots(&ran).as_str(), ran.domains()), ("base\n", vec!["lab".to_string()]));
@@ -104,6 +112,8 @@ fn output_that_has_no_room_is_an_error() {
     }
     let prints = lab().again().script("print 'x'").args(["run", "script.lua"]);
     prints.in_shell("\"$@\" >/dev/full").status(1).stderr(full).run();
+    let writes = Test::new().script("io.write 'lost' print 'too'").args(["run", "script.lua"]);
+    writes.in_shell("\"$@\" >/dev/full").status(1).stderr(full).run();
     lab().again().args(["--help"]).in_shell("\"$@\" >/dev/full").status(1).run();
     lab().again().args(["list", "lab"]).any_stdout().in_shell("\"$@\" 2>/dev/full").run();
 }

@@ -43,6 +43,17 @@ fn what_nobody_catches_tells_what_it_can() {
 }
 
 #[test]
+fn what_has_nobody_to_yield_to_is_an_error() {
+    let yields =
+        "local co = coroutine.wrap(function() base:branch('a', function(g) coroutine.yield('mid') end) end) co()";
+    for (script, place) in [("coroutine.yield(1)", 1), (&format!("{BASE}\n{yields}"), 2)] {
+        let ran = Test::new().script(script).args(["run", "script.lua"]).status(1).any_stderr().run();
+        let error = format!("error: script.lua:{place}: attempt to yield from outside a coroutine\n");
+        assert!(ran.stderr.ends_with(&error), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_large_table_is_told_in_part() {
     let told = (1..=10).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
     Test::new()

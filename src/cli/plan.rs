@@ -28,7 +28,14 @@ impl Plan {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let orders = self.script.orders(false);
         let printed = ui.events().only(|event| {
-            matches!(event, Event::Printed(_) | Event::Note(_) | Event::MachineDeclared { .. } | Event::ByChance { .. })
+            matches!(
+                event,
+                Event::Printed(_)
+                    | Event::OutputLost(_)
+                    | Event::Note(_)
+                    | Event::MachineDeclared { .. }
+                    | Event::ByChance { .. }
+            )
         });
         let program = self.script.read()?;
         let mut planned = lua::plan_script(self.script.settings(&session, 1, &orders), &program, &printed)?;

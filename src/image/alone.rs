@@ -9,6 +9,7 @@ use super::kind::Trouble;
 
 const FLATTEN: &str = "flatten it first, if you trust what it names: qemu-img convert -O qcow2 FILE flat.qcow2";
 const MERGE: &str = "merge it with its parent in the program that made it, and name the result";
+const JOIN: &str = "make one file of all parts: qemu-img convert -O qcow2 DESCRIPTOR.vmdk disk.qcow2";
 const DECRYPT: &str = "decrypt it first with qemu-img convert";
 
 /// Returns what keeps an image of this format from being used without any other file.
@@ -97,6 +98,9 @@ impl Image<'_> {
         // Without a capacity QEMU takes the descriptor inside for the image, and opens the files that it names.
         if le64(&head, 12) == 0 {
             return Ok(Some(Trouble::new("only names the files that hold the disk", FLATTEN)));
+        }
+        if le64(&head, 28) == 0 {
+            return Ok(Some(Trouble::new("is one part of a VMDK image that is split into several files", JOIN)));
         }
         // QEMU looks for the descriptor behind the first sector, others where the header says.
         for at in [512, le64(&head, 28).saturating_mul(512)] {

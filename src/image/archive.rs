@@ -2,14 +2,14 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use percent_encoding::percent_decode_str;
 use quick_xml::XmlVersion;
 use quick_xml::events::{BytesStart, Event};
 use sha1::Sha1;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 use tar::{Archive, Entry, EntryType};
 
 use super::format::Format;
@@ -88,7 +88,7 @@ impl<'a> Tar<'a> {
     pub fn extract(&self, pouring: &mut Pouring, to: &Path) -> Result<String> {
         let name = self.disk()?;
         let expected = self.expected(&name);
-        let (mut sha1, mut sha256) = (Sha1::new(), Sha256::new());
+        let mut sum = expected.and_then(|expected| Sum::of_length(expected.len()));
         let mut outcome = Ok(0);
         let mut size = 0;
         walk(self.file, self.subject, pouring.interrupt, &mut |found, entry| {
@@ -96,33 +96,26 @@ impl<'a> Tar<'a> {
                 return Ok(true);
             }
             size = entry.size();
-            let mut pouring = Pouring {
-                seen: &mut |piece| match expected {
-                    Some((40, _)) => sha1.update(piece),
-                    Some(_) => sha256.update(piece),
-                    None => (),
-                },
-                ..*pouring
-            };
+            let mut pouring =
+                Pouring { seen: &mut |piece| sum.iter_mut().for_each(|sum| sum.update(piece)), ..*pouring };
             outcome = pouring.write(entry, to);
             Ok(false)
         })?;
         // What lies behind the end of a truncated archive reads as nothing.
         if outcome? != size {
-            return Err(self.subject.damaged(&io::ErrorKind::UnexpectedEof.into()));
+            return Err(self.subject.damaged(&ErrorKind::UnexpectedEof.into()));
         }
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let actual = if expected.is_some_and(|(length, _)| length == 40) {
-            hex(&sha1.finalize())
-        } else {
-            hex(&sha256.finalize())
-        };
-        match expected {
-            Some((_, expected)) if !expected.eq_ignore_ascii_case(&actual) => {
-                let cause = "has another checksum than the archive's manifest says";
-                Err(self.subject.member(&name).refuse(&Trouble::new(cause, "the file is damaged: get it again")))
+        let refuse = |cause: &str, hint: &str| Err(self.subject.member(&name).refuse(&Trouble::new(cause, hint)));
+        match (expected, sum.map(Sum::hex)) {
+            (Some(expected), Some(actual)) if expected.eq_ignore_ascii_case(&actual) => Ok(name),
+            (Some(_), Some(_)) => {
+                refuse("has another checksum than the archive's manifest says", "the file is damaged: get it again")
             }
-            _ => Ok(name),
+            (Some(_), None) => refuse(
+                "has a checksum of an unknown kind in the archive's manifest",
+                "check the archive, then unpack it and name the disk image inside",
+            ),
+            (None, _) => Ok(name),
         }
     }
 
@@ -171,14 +164,50 @@ impl<'a> Tar<'a> {
         percent_decode_str(href).decode_utf8_lossy().into_owned()
     }
 
-    /// Returns the checksum that the manifest has for a member, and how many digits that is.
-    fn expected(&self, name: &str) -> Option<(usize, &str)> {
-        let line = self.manifest.lines().find_map(|line| {
+    /// Returns the checksum that the manifest has for a member.
+    fn expected(&self, name: &str) -> Option<&str> {
+        self.manifest.lines().find_map(|line| {
             let (what, sum) = line.rsplit_once('=')?;
             let (_, of) = what.split_once('(')?;
-            (of.trim_end().strip_suffix(')')? == name).then_some(sum.trim())
-        })?;
-        [40, 64].contains(&line.len()).then_some((line.len(), line))
+            let of = of.trim_end().strip_suffix(')')?.trim();
+            (of.strip_prefix("./").unwrap_or(of) == name).then_some(sum.trim())
+        })
+    }
+}
+
+/// A checksum that is being computed.
+enum Sum {
+    Sha1(Sha1),
+    Sha256(Sha256),
+    Sha512(Sha512),
+}
+
+impl Sum {
+    /// Chooses the kind that has so many digits.
+    fn of_length(digits: usize) -> Option<Self> {
+        match digits {
+            40 => Some(Self::Sha1(Sha1::new())),
+            64 => Some(Self::Sha256(Sha256::new())),
+            128 => Some(Self::Sha512(Sha512::new())),
+            _ => None,
+        }
+    }
+
+    fn update(&mut self, piece: &[u8]) {
+        match self {
+            Self::Sha1(sum) => sum.update(piece),
+            Self::Sha256(sum) => sum.update(piece),
+            Self::Sha512(sum) => sum.update(piece),
+        }
+    }
+
+    fn hex(self) -> String {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        match self {
+            Self::Sha1(sum) => hex(&sum.finalize()),
+            Self::Sha256(sum) => hex(&sum.finalize()),
+            Self::Sha512(sum) => hex(&sum.finalize()),
+        }
     }
 }
 
@@ -203,7 +232,8 @@ fn walk(
             let Some(entry) = entries.next() else { return Ok(Ok(())) };
             let mut entry = entry?;
             if is_pax_sparse(&mut entry)? {
-                return Err(io::Error::other("sparse files in the pax format are not supported"));
+                let cause = "is an archive with sparse files in the pax format, which are not supported";
+                return Err(io::Error::new(ErrorKind::Unsupported, cause));
             }
             if !matches!(entry.header().entry_type(), EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse)
             {
@@ -216,7 +246,10 @@ fn walk(
             }
         }
     };
-    read().map_err(|error| subject.damaged(&error))?
+    read().map_err(|error| match error.kind() {
+        ErrorKind::Unsupported => subject.refuse(&Trouble::new(error.to_string(), "make the archive without --sparse")),
+        _ => subject.damaged(&error),
+    })?
 }
 
 /// Tells a file with holes as newer archives write it: what is stored is not what the file is.

@@ -303,7 +303,7 @@ pub(super) fn ready(directory: &Path, cmdline: Option<String>) -> Option<Ready> 
     }
     let boot =
         (kernel.exists() && initrd.exists()).then(|| Boot { kernel, initrd, cmdline: cmdline.unwrap_or_default() });
-    Some(Ready { disk, format: Format::Qcow2, boot })
+    Some(Ready { disk, format: Format::Qcow2, boot, stamp: None })
 }
 
 /// Returns the part of a digest, without its algorithm, that names files.

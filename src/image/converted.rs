@@ -52,7 +52,7 @@ impl Given<'_> {
             return Ok(None);
         };
         Budget::new(self.label, from, self.reading.max_size, &cache.work()).check_size(largest)?;
-        Ok(Some(Ready { disk, format, boot: None }))
+        Ok(Some(Ready { disk, format, boot: None, stamp: None }))
     }
 
     /// Returns the disk in the file at `path`: the file itself, or what was unpacked from it and converted. `verify` is
@@ -61,7 +61,7 @@ impl Given<'_> {
         let subject = Subject::given(self.label);
         let file = open(path)?;
         let what = match self.step(&file, &subject)? {
-            Step::Use(format) => return Ok(Ready { disk: path.to_path_buf(), format, boot: None }),
+            Step::Use(format) => return Ok(Ready { disk: path.to_path_buf(), format, boot: None, stamp: None }),
             Step::Convert(_) => "converting",
             Step::Unpack(_) | Step::Extract => "unpacking",
         };
@@ -129,7 +129,7 @@ impl Given<'_> {
         let text = serde_json::to_vec_pretty(&record).because(failed)?;
         let draft = disk.with_extension("json");
         fs::write(&draft, text).and_then(|()| fs::rename(&draft, place.with_extension("json"))).because(failed)?;
-        Ok(Ready { disk: place, format, boot: None })
+        Ok(Ready { disk: place, format, boot: None, stamp: None })
     }
 
     fn inputs(&self) -> Value {

@@ -14,15 +14,51 @@ use crate::error::{Because, Error, Result};
 use crate::stop::Interrupt;
 
 /// A checksum, and what the file looked like when it was computed.
-#[derive(PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Remembered {
+    #[serde(flatten)]
+    stamp: FileStamp,
+    sha256: String,
+}
+
+/// What a file looks like without reading it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStamp {
     path: PathBuf,
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
     inode: u64,
     device: u64,
-    sha256: String,
+}
+
+impl FileStamp {
+    pub fn of(path: &Path) -> Result<Self> {
+        let metadata = fs::metadata(path).because(|| format!("cannot read the image `{}`", path.display()))?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            inode: metadata.ino(),
+            device: metadata.dev(),
+        })
+    }
+
+    /// Says whether the content is that of an earlier time; links and permissions may have changed.
+    fn has_content_of(&self, earlier: &Self) -> bool {
+        (self.modified, self.size, self.inode) == (earlier.modified, earlier.size, earlier.inode)
+    }
+
+    /// Fails when the file does not look like that any more.
+    pub fn check(&self) -> Result<()> {
+        if Self::of(&self.path)?.has_content_of(self) { Ok(()) } else { Err(changed(&self.path)) }
+    }
+}
+
+fn changed(path: &Path) -> Error {
+    Error::failed(format!("image `{}` changed while it was read", path.display()))
+        .hint("run it again when nothing writes to the file any more")
 }
 
 /// Returns the canonical path of a regular, readable file.
@@ -66,11 +102,7 @@ pub fn verify(path: &Path, expected: &str, actual: &str) -> Result<()> {
 
 /// Fails when a file is no longer what it was.
 pub fn verify_unchanged(path: &Path, before: &str, now: &str) -> Result<()> {
-    if before == now {
-        return Ok(());
-    }
-    Err(Error::failed(format!("image `{}` changed while it was read", path.display()))
-        .hint("run it again when nothing writes to the file any more"))
+    if before == now { Ok(()) } else { Err(changed(path)) }
 }
 
 /// Whether the content of a file tells that the disk in it is raw, whatever it is compressed with.
@@ -81,23 +113,18 @@ pub fn is_raw(path: &Path) -> bool {
 
 /// Returns the SHA-256 of a file, from memory when the file has not changed since it was last computed.
 pub fn sha256(cache: &ImageCache, path: &Path, interrupt: &Interrupt) -> Result<String> {
-    let before = look(path)?;
+    let before = FileStamp::of(path)?;
     let memory =
         cache.digests().join(format!("{}.json", &blake3::hash(path.as_os_str().as_encoded_bytes()).to_hex()[..32]));
     let remembered = fs::read(&memory).ok().and_then(|text| serde_json::from_slice::<Remembered>(&text).ok());
-    if let Some(mut remembered) = remembered {
-        let sha256 = std::mem::take(&mut remembered.sha256);
-        if remembered == before {
-            return Ok(sha256);
-        }
+    if let Some(remembered) = remembered.filter(|remembered| remembered.stamp == before) {
+        return Ok(remembered.sha256);
     }
     let sha256 = hash(path, interrupt)?;
-    let after = Remembered { sha256: sha256.clone(), ..look(path)? };
+    let stamp = FileStamp::of(path)?;
     // A file that changed while it was read has no checksum worth keeping.
-    if !cache.is_read_only()
-        && (after.modified, after.size, after.inode) == (before.modified, before.size, before.inode)
-    {
-        remember(cache, &memory, &after);
+    if !cache.is_read_only() && stamp.has_content_of(&before) {
+        remember(cache, &memory, &Remembered { stamp, sha256: sha256.clone() });
     }
     Ok(sha256)
 }
@@ -115,19 +142,6 @@ pub fn hash(path: &Path, interrupt: &Interrupt) -> Result<String> {
             size => hasher.update(&chunk[..size]),
         }
     }
-}
-
-fn look(path: &Path) -> Result<Remembered> {
-    let metadata = fs::metadata(path).because(|| format!("cannot read the image `{}`", path.display()))?;
-    Ok(Remembered {
-        path: path.to_path_buf(),
-        size: metadata.size(),
-        modified: (metadata.mtime(), metadata.mtime_nsec()),
-        changed: (metadata.ctime(), metadata.ctime_nsec()),
-        inode: metadata.ino(),
-        device: metadata.dev(),
-        sha256: String::new(),
-    })
 }
 
 /// Keeps a checksum; one that cannot be kept is computed again next time, which is no reason to fail.
@@ -186,7 +200,8 @@ mod tests {
             )
         };
         let disk = path.canonicalize().unwrap();
-        assert_eq!(ready(&SUM.to_uppercase()).unwrap(), Ready { disk, format: Format::Raw, boot: None });
+        let stamp = Some(FileStamp::of(&disk).unwrap());
+        assert_eq!(ready(&SUM.to_uppercase()).unwrap(), Ready { disk, format: Format::Raw, boot: None, stamp });
         let error = ready(&"0".repeat(64)).unwrap_err().to_string();
         assert!(error.contains(&format!("expected sha256 {}, found {SUM}", "0".repeat(64))), "{error}");
     }

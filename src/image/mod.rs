@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use converted::Given;
 
 pub use cache::{CachedImage, CachedKind, Claim, ImageCache};
+pub use file::FileStamp;
 pub use format::Format;
 pub use workshop::Workshop;
 
@@ -87,6 +88,15 @@ pub struct Ready {
     pub format: Format,
     /// The kernel that QEMU loads itself, for images without a boot loader.
     pub boot: Option<Boot>,
+    /// What a file of the user's looked like that is used where it lies.
+    pub stamp: Option<FileStamp>,
+}
+
+impl Ready {
+    /// Fails when the disk is not what it was: asked after it was copied.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.stamp.as_ref().map_or(Ok(()), FileStamp::check)
+    }
 }
 
 impl Image {
@@ -140,11 +150,15 @@ impl Image {
             Source::File { path, sha256, is_claimed, reading } => {
                 let path = file::check(path)?;
                 let actual = || file::sha256(cache, &path, interrupt);
-                if *is_claimed {
-                    file::verify(&path, sha256, &actual()?)?;
+                let stamp = FileStamp::of(&path)?;
+                match is_claimed {
+                    true => file::verify(&path, sha256, &actual()?)?,
+                    false => file::verify_unchanged(&path, sha256, &actual()?)?,
                 }
                 let given = Given { label: &self.label, sha256, reading, events, interrupt };
-                given.ready(cache, &path, &|| file::verify_unchanged(&path, sha256, &actual()?))
+                let mut ready = given.ready(cache, &path, &|| file::verify_unchanged(&path, sha256, &actual()?))?;
+                ready.stamp = (ready.disk == path).then_some(stamp);
+                Ok(ready)
             }
             Source::Url { url, sha256, reading } => {
                 let given = Given { label: &self.label, sha256, reading, events, interrupt };

@@ -27,7 +27,7 @@ const LOOK: u64 = 256;
 
 impl Compression {
     /// Reads what is packed: all members, streams and frames that the file has. Zeros may follow those of gzip, bzip2 and
-    /// xz, and anything may follow those of gzip and bzip2.
+    /// xz, and anything but another member may follow those of gzip and bzip2.
     pub fn reader<'a>(self, packed: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
         const CHUNK: usize = 1 << 18;
         let packed = BufReader::with_capacity(CHUNK, packed);
@@ -54,12 +54,20 @@ type Rest<R> = Chain<Cursor<Vec<u8>>, R>;
 trait Member<R>: Read {
     const MAGIC: &[u8];
 
+    /// Says whether a member begins here, by more than can come about by chance.
+    fn is_beginning(bytes: &[u8]) -> bool;
+
     fn begin(from: Rest<R>) -> Self;
     fn end(self) -> Rest<R>;
 }
 
 impl<R: BufRead> Member<R> for GzDecoder<Rest<R>> {
     const MAGIC: &[u8] = b"\x1f\x8b";
+
+    fn is_beginning(bytes: &[u8]) -> bool {
+        const RESERVED_FLAGS: u8 = 0xe0;
+        matches!(bytes, [0x1f, 0x8b, 8, flags, ..] if flags & RESERVED_FLAGS == 0)
+    }
 
     fn begin(from: Rest<R>) -> Self {
         Self::new(from)
@@ -73,6 +81,10 @@ impl<R: BufRead> Member<R> for GzDecoder<Rest<R>> {
 impl<R: BufRead> Member<R> for BzDecoder<Rest<R>> {
     const MAGIC: &[u8] = b"BZh";
 
+    fn is_beginning(bytes: &[u8]) -> bool {
+        bytes.starts_with(b"BZh") && bytes.get(4..10) == Some(b"1AY&SY")
+    }
+
     fn begin(from: Rest<R>) -> Self {
         Self::new(from)
     }
@@ -83,7 +95,7 @@ impl<R: BufRead> Member<R> for BzDecoder<Rest<R>> {
 }
 
 /// All members of a file. What follows the last one is no part of it: `gzip` and `bzip2` skip it as well, and images of
-/// firmware carry padding and signatures there.
+/// firmware carry padding and signatures there. Where another member follows that, something between them is damaged.
 struct Members<R, M> {
     /// None at the end.
     member: Option<M>,
@@ -108,9 +120,30 @@ impl<R: BufRead, M: Member<R>> Read for Members<R, M> {
             rest.by_ref().take(M::MAGIC.len() as u64).read_to_end(&mut begins)?;
             if begins == M::MAGIC {
                 self.member = Some(M::begin(Cursor::new(begins).chain(rest.into_inner().1)));
+            } else if !begins.is_empty() && M::MAGIC.starts_with(&begins) {
+                return Err(ErrorKind::UnexpectedEof.into());
+            } else if is_found(Cursor::new(begins).chain(rest), M::is_beginning)? {
+                return Err(io::Error::other("between two of its parts is something that is neither"));
             }
         }
         Ok(0)
+    }
+}
+
+/// Says whether `is_it` holds anywhere in what is left.
+fn is_found(mut from: impl Read, is_it: fn(&[u8]) -> bool) -> io::Result<bool> {
+    const CHUNK: u64 = 1 << 16;
+    const LONGEST: usize = 10;
+    let mut window = Vec::new();
+    loop {
+        let more = from.by_ref().take(CHUNK).read_to_end(&mut window)?;
+        if (0..window.len()).any(|at| is_it(&window[at..])) {
+            return Ok(true);
+        }
+        if more == 0 {
+            return Ok(false);
+        }
+        window.drain(..window.len().saturating_sub(LONGEST));
     }
 }
 

@@ -1,5 +1,6 @@
 //! What builders may take of the host: so many at the same time, and no more memory than there is.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,7 +67,60 @@ fn permits(bytes: u64) -> u32 {
 /// Returns how many bytes builders may take on this host, as far as Linux tells.
 pub fn memory_of_host() -> Option<u64> {
     let free = available(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
+    let free = left_in_groups().map_or(free, |left| left.min(free));
     Some(free - free / RESERVE)
+}
+
+/// Returns what the control groups of this process leave of their limits, those of both versions.
+fn left_in_groups() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    groups_of_memory(&groups).filter_map(|(version, group)| version.left(group)).min()
+}
+
+/// The files of a version of control groups, below where it is mounted.
+struct Version {
+    root: &'static str,
+    limit: &'static str,
+    taken: &'static str,
+    /// What of that is of files, and goes when it is needed.
+    cached: &'static str,
+}
+
+const V1: Version = Version {
+    root: "/sys/fs/cgroup/memory",
+    limit: "memory.limit_in_bytes",
+    taken: "memory.usage_in_bytes",
+    cached: "total_inactive_file ",
+};
+const V2: Version =
+    Version { root: "/sys/fs/cgroup", limit: "memory.max", taken: "memory.current", cached: "inactive_file " };
+
+/// Lists the groups in which the memory of a process is limited, from its `/proc/PID/cgroup`.
+fn groups_of_memory(groups: &str) -> impl Iterator<Item = (Version, &Path)> {
+    groups.lines().filter_map(|line| {
+        let (controllers, group) = line.split_once(':')?.1.split_once(':')?;
+        let version = match controllers {
+            "" => V2,
+            some if some.split(',').any(|controller| controller == "memory") => V1,
+            _ => return None,
+        };
+        Some((version, Path::new(group)))
+    })
+}
+
+impl Version {
+    /// Returns what a group and those above it leave, as far as they can be seen: in a container, its own is the root.
+    fn left(&self, group: &Path) -> Option<u64> {
+        let left = |group: &Path| {
+            let directory = Path::new(self.root).join(group.strip_prefix("/").ok()?);
+            let read = |file: &str| std::fs::read_to_string(directory.join(file)).ok();
+            let number = |text: &str| text.trim().parse::<u64>().ok();
+            let (limit, taken) = (number(&read(self.limit)?)?, number(&read(self.taken)?)?);
+            let cached = read("memory.stat")?.lines().find_map(|line| number(line.strip_prefix(self.cached)?));
+            Some(limit.saturating_sub(taken.saturating_sub(cached.unwrap_or(0))))
+        };
+        group.ancestors().filter_map(left).min()
+    }
 }
 
 fn available(meminfo: &str) -> Option<u64> {
@@ -88,6 +142,18 @@ mod tests {
         let meminfo = "MemTotal:       24000000 kB\nMemFree:  1 kB\nMemAvailable:    2048 kB\n";
         assert_eq!(available(meminfo), Some(2 << 20));
         assert_eq!(available("MemTotal: 1 kB\n"), None);
+    }
+
+    #[test]
+    fn the_groups_of_both_versions_are_told() {
+        let of = |groups: &str| {
+            groups_of_memory(groups).map(|(version, group)| (version.limit, group.to_owned())).collect::<Vec<_>>()
+        };
+        assert_eq!(of("0::/a/b\n"), [("memory.max", "/a/b".into())]);
+        let both = "5:devices:/\n4:cpu,memory:/c\n0::/\n";
+        assert_eq!(of(both), [("memory.limit_in_bytes", "/c".into()), ("memory.max", "/".into())]);
+        assert_eq!(of("x\n1:name=systemd:/\n"), []);
+        assert_eq!(V2.left(Path::new("/no/such/group/anywhere")).is_some(), V2.left(Path::new("/")).is_some());
     }
 
     #[test]

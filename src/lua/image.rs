@@ -131,7 +131,7 @@ impl AnyImage {
             return context.blocking(move |engine| image.ready(&images, &engine.events, &engine.interrupt)).await;
         };
         if context.engine.hypervisor.is_simulated() {
-            return Ok(Ready { disk: PathBuf::new(), format: Format::Qcow2, boot: None });
+            return Ok(Ready { disk: PathBuf::new(), format: Format::Qcow2, boot: None, stamp: None });
         }
         let claim = context.blocking(move |engine| images.claim(&image, &engine.events, &engine.interrupt)).await?;
         let workshop = match claim {

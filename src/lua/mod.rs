@@ -269,8 +269,9 @@ fn state(context: &Arc<Context>, connections: Arc<Connections>, modules: Modules
     let traceback = lua.create_function(|lua, ()| lua.traceback(None, 0))?;
     let is_pending = lua.create_function(is_pending)?;
     let caught = lua.create_function(raised::caught)?;
-    let (print, abandon) = (lua.create_function(print)?, lua.create_function(abandon)?);
-    let (guard, resumed_by) = prelude.call((is_pending, caught, traceback, print, abandon))?;
+    let (print, abandon, lost) =
+        (lua.create_function(print)?, lua.create_function(abandon)?, lua.create_function(lost)?);
+    let (guard, resumed_by) = prelude.call((is_pending, caught, traceback, print, abandon, lost))?;
     raised::install(&lua, guard)?;
     require::install(&lua, modules, resumed_by)?;
     interrupt_loops(&lua, context.engine.interrupt.clone())?;
@@ -297,6 +298,12 @@ fn is_pending(_: &Lua, value: Value) -> mlua::Result<bool> {
 
 fn print(lua: &Lua, line: mlua::LuaString) -> mlua::Result<()> {
     Context::of(lua)?.engine.events.emit(Event::Printed(line.to_string_lossy()));
+    Ok(())
+}
+
+/// Notes that the standard output took nothing, for the reason that this number of the system's stands for.
+fn lost(lua: &Lua, why: i32) -> mlua::Result<()> {
+    Context::of(lua)?.engine.events.emit(Event::OutputLost(why));
     Ok(())
 }
 

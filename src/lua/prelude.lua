@@ -1,8 +1,31 @@
 -- Fits Lua's own libraries to functions that wait for guests, and to errors and lines that come from Rust.
-local is_pending, caught, traceback, emit, abandon = ...
+local is_pending, caught, traceback, emit, abandon, lost = ...
 
 -- What a script writes and what it prints come in one order, also where they go into a pipe.
 io.stdout:setvbuf "no"
+
+-- Output that nobody reads any more, or that has no room, ends the script as a lost `print` does.
+local stdout, methods, io_write = io.stdout, getmetatable(io.stdout).__index, io.write
+
+local function written(file, ok, done, ...)
+  if not ok then
+    error((done:gsub("to '%?'", "to 'write'")), 2)
+  end
+  if not done and file == stdout then
+    lost(select(2, ...))
+  end
+  return done, ...
+end
+
+local file_write, pcall_of_lua = methods.write, pcall
+
+function methods.write(file, ...)
+  return written(file, pcall_of_lua(file_write, file, ...))
+end
+
+function io.write(...)
+  return written(io.output(), pcall_of_lua(io_write, ...))
+end
 
 function print(...)
   local texts = table.pack(...)
@@ -27,8 +50,9 @@ end
 
 -- A coroutine of the script's own may call what waits for a guest: what such a call yields while it waits is not
 -- meant for the script, and is passed on to the one who runs the script.
-local resume, yield, create, status, close, running =
-  coroutine.resume, coroutine.yield, coroutine.create, coroutine.status, coroutine.close, coroutine.running
+local resume, yield, create, status, close, running, isyieldable =
+  coroutine.resume, coroutine.yield, coroutine.create, coroutine.status, coroutine.close, coroutine.running,
+  coroutine.isyieldable
 
 -- Who resumed a coroutine last.
 local resumed_by = setmetatable({}, { __mode = "k" })
@@ -36,16 +60,17 @@ local resumed_by = setmetatable({}, { __mode = "k" })
 -- A coroutine that waits ends together with the one that it waits in.
 local Waiting = { __close = abandon(close) }
 
-local function result(ok, first, ...)
+local function result(ok, ...)
   if ok then
-    return true, first, ...
+    return true, ...
   end
-  return false, original(first)
+  return false, original((...))
 end
 
-local function pass_on(thread, ok, first, ...)
+local function pass_on(thread, ok, ...)
+  local first = ...
   if not (ok and is_pending(first)) then
-    return result(ok, first, ...)
+    return result(ok, ...)
   end
   local waiting <close> = setmetatable({ thread = thread }, Waiting)
   local results
@@ -68,10 +93,26 @@ function coroutine.close(...)
   return result(close(...))
 end
 
-local function values(thread, ok, first, ...)
-  if ok then
-    return first, ...
+-- Coroutines that Rust began for a step and the like: what would be yielded there has nobody to go to.
+local begun = setmetatable({}, { __mode = "k" })
+
+function coroutine.yield(...)
+  -- What waits for Rust yields by this function too.
+  if begun[running()] and not is_pending((...)) then
+    error("attempt to yield from outside a coroutine", 2)
   end
+  return yield(...)
+end
+
+function coroutine.isyieldable(thread)
+  return not begun[thread or running()] and isyieldable(thread or running())
+end
+
+local function values(thread, ok, ...)
+  if ok then
+    return ...
+  end
+  local first = ...
   if status(thread) == "dead" then
     -- What closing it raises takes the place of what ended it.
     local closed, failure = coroutine.close(thread)
@@ -92,15 +133,19 @@ end
 local pcall_, xpcall_ = pcall, xpcall
 
 -- An error that is placed where `pcall` was called would be placed here.
-local function outcome(ok, first, ...)
-  if not ok and type(first) == "string" then
+local function outcome(ok, ...)
+  if ok then
+    return true, ...
+  end
+  local first = ...
+  if type(first) == "string" then
     local message = first:match "^%[stdlib%]/prelude%.lua:%d+: (.*)"
     if message then
       local _, place = pcall_(error, "", 3)
       first = place .. message
     end
   end
-  return result(ok, first, ...)
+  return result(false, first)
 end
 
 function pcall(...)
@@ -127,13 +172,13 @@ end
 -- Runs a function in a coroutine that Rust began for `parent`. What it raises becomes its result, in a table with the
 -- calls that were under way.
 local function guard(parent, body, ...)
-  resumed_by[running()] = parent
+  resumed_by[running()], begun[running()] = parent, true
   local calls
-  local function outcome(ok, first, ...)
+  local function outcome(ok, ...)
     if ok then
-      return true, first, ...
+      return true, ...
     end
-    return false, { value = first, traceback = calls }
+    return false, { value = (...), traceback = calls }
   end
   return outcome(xpcall_(body, function(failure)
     calls = traceback()

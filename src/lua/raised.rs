@@ -209,6 +209,13 @@ mod tests {
             "local ok, inner, why = pcall(pcall, error, 'x', 2)\nreturn ok, inner, why",
             "return pcall(pcall)",
             "return pcall(string.rep)",
+            "return select('#', pcall(function() end)), pcall(function() end)",
+            "return select('#', pcall(function() return nil, nil end))",
+            "return select('#', coroutine.wrap(function() end)())",
+            "local co = coroutine.create(function() end)\nreturn select('#', coroutine.resume(co))",
+            "return pcall(coroutine.yield, 1)",
+            "return coroutine.isyieldable(), coroutine.wrap(coroutine.isyieldable)()",
+            "return coroutine.wrap(function(...) return coroutine.yield(...) end)(1, nil)",
         ] {
             let plain = Lua::new();
             let wanted: MultiValue = plain.load(source).set_name("@script.lua").eval().unwrap();

@@ -44,6 +44,8 @@ pub enum Event {
     Note(String),
     /// A line that the script printed.
     Printed(String),
+    /// A script could not write to the standard output; this is the system's error number.
+    OutputLost(i32),
     /// An image is being built or downloaded.
     ImageStarted {
         image: String,

@@ -98,6 +98,7 @@ impl Engine {
         let layer = draft.add(self.store.new_file(&directory, &root.slug(), "qcow2")?);
         let source = Image::new(&image.disk, image.format.as_str());
         self.hypervisor.copy_image(&source, &layer, definition.disk)?;
+        image.check_unchanged()?;
         super::store::seal(&layer)?;
         let boot = image.boot.as_ref().map(|boot| self.copy_boot(boot, &mut draft)).transpose()?;
         let disk = draft.add(self.store.new_file(&directory, "disk", "qcow2")?);

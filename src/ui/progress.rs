@@ -120,6 +120,9 @@ impl Progress {
         match event {
             Event::Note(note) => self.status(format!("{note}.")),
             Event::Printed(line) if self.is_stdout_kept => self.status(line),
+            Event::OutputLost(why) => {
+                self.outlets.note(Stream::Stdout, &Err(std::io::Error::from_raw_os_error(why)));
+            }
             Event::Printed(line) => self.beside_bars(Stream::Stdout, &line),
             Event::Heard { stream, bytes } => {
                 let shown = self.stream.show(stream, &bytes);

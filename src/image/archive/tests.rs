@@ -96,8 +96,15 @@ fn a_checksum_in_the_manifest_is_compared() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02X}")).collect::<String>();
     assert!(sum("SHA256", &hex(&Sha256::digest(QCOW2))).is_ok());
     assert!(sum("SHA1", &hex(&Sha1::digest(QCOW2))).is_ok());
-    assert!(sum("SHA512", &"0".repeat(128)).is_ok());
-    for (hash, length) in [("SHA1", 40), ("SHA256", 64)] {
+    assert!(sum("SHA512", &hex(&Sha512::digest(QCOW2))).is_ok());
+    assert_eq!(
+        sum("MD5", &"0".repeat(32)).unwrap_err(),
+        "cannot use image `x.ova`: `disk.img` in it has a checksum of an unknown kind in the archive's manifest\n\
+         hint: check the archive, then unpack it and name the disk image inside"
+    );
+    let dotted = format!("SHA256(./disk.img)= {}\n", "0".repeat(64));
+    assert!(name_of(&[("disk.img", QCOW2), ("x.mf", dotted.as_bytes())]).is_err());
+    for (hash, length) in [("SHA1", 40), ("SHA256", 64), ("SHA512", 128)] {
         assert_eq!(
             sum(hash, &"0".repeat(length)).unwrap_err(),
             "cannot use image `x.ova`: `disk.img` in it has another checksum than the archive's manifest says\n\

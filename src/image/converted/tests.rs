@@ -67,12 +67,21 @@ fn qcow2() -> Vec<u8> {
 fn what_needs_no_unpacking_is_used_where_it_lies() {
     let desk = Desk::new();
     let file = desk.directory.path().canonicalize().unwrap().join("x");
-    let ready = |format| Ready { disk: file.clone(), format, boot: None };
-    assert_eq!(desk.ready(&qcow2(), None).unwrap(), ready(Format::Qcow2));
-    assert_eq!(desk.ready(&qcow2(), Some(Format::Qcow2)).unwrap(), ready(Format::Qcow2));
-    assert_eq!(desk.ready(&qcow2(), Some(Format::Raw)).unwrap(), ready(Format::Raw));
-    assert_eq!(desk.ready(&[0; 512], None).unwrap(), ready(Format::Raw));
-    assert_eq!(desk.ready(b"text", Some(Format::Raw)).unwrap(), ready(Format::Raw));
+    let used = |content: &[u8], said, format| {
+        let ready = desk.ready(content, said).unwrap();
+        assert_eq!((&ready.disk, ready.format), (&file, format));
+        ready.check_unchanged().unwrap();
+        std::fs::write(&file, [content, b"more"].concat()).unwrap();
+        assert_eq!(
+            ready.check_unchanged().unwrap_err().message,
+            format!("image `{}` changed while it was read", file.display())
+        );
+    };
+    used(&qcow2(), None, Format::Qcow2);
+    used(&qcow2(), Some(Format::Qcow2), Format::Qcow2);
+    used(&qcow2(), Some(Format::Raw), Format::Raw);
+    used(&[0; 512], None, Format::Raw);
+    used(b"text", Some(Format::Raw), Format::Raw);
     assert!(desk.events.lock().unwrap().is_empty());
 }
 

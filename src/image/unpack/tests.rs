@@ -65,13 +65,18 @@ fn what_follows_the_last_member_is_no_part_of_the_disk() {
     for compression in [Compression::Gzip, Compression::Bzip2] {
         let one = packed(compression, b"one");
         let both = [&one[..], &packed(compression, b"two")].concat();
-        for trailing in [&b"\0"[..], &zeros, b"garbage", b"\x1f", b"B", b"BZ", b"\0\0\x1f\x8b\x08"] {
+        for trailing in [&b"\0"[..], &zeros, b"garbage", b"\x8b\x1f", b"hB", b"\0\0\x1f\x8b\x08", b"BZx1AY&SY"] {
             let bytes = [&both[..], trailing].concat();
             assert_eq!(unpacked(compression, &bytes, None).unwrap().0, b"onetwo", "{compression:?}, {trailing:?}");
         }
-        let bytes = [&both[..], &one[..one.len() - 1]].concat();
-        let error = unpacked(compression, &bytes, None).unwrap_err();
-        assert_eq!(error.causes, ["it ends too early"], "{compression:?}: the last member is cut off");
+        for size in 1..one.len() {
+            let error = unpacked(compression, &[&both[..], &one[..size]].concat(), None).unwrap_err();
+            assert_eq!(error.causes, ["it ends too early"], "{compression:?}: the last member is cut off at {size}");
+        }
+        for between in [&b"\0"[..], b"garbage", &zeros] {
+            let error = unpacked(compression, &[&both[..], between, &one].concat(), None).unwrap_err();
+            assert_eq!(error.causes, ["between two of its parts is something that is neither"], "{compression:?}");
+        }
         let error = unpacked(compression, &zeros, None).unwrap_err();
         assert_ne!(error.causes, ["it ends too early"], "{compression:?}: there is no member");
     }
