@@ -8,13 +8,27 @@ use crate::libvirt::xml::Element;
 
 const PLACE: Place = Place::Top("qemu:commandline");
 /// Options that open something on the host and change nothing for the guest.
-const OF_THE_HOST: [&str; 12] =
-    ["monitor", "qmp", "qmp-pretty", "mon", "pidfile", "D", "trace", "gdb", "vnc", "spice", "incoming", "uuid"];
+const OF_THE_HOST: [&str; 14] = [
+    "monitor",
+    "qmp",
+    "qmp-pretty",
+    "mon",
+    "pidfile",
+    "D",
+    "trace",
+    "gdb",
+    "qtest",
+    "qtest-log",
+    "vnc",
+    "spice",
+    "incoming",
+    "uuid",
+];
 
 pub const RULES: &[Rule] = &[
     Rule {
-        what: "`<qemu:arg>`: `-monitor`, `-qmp`, `-mon`, `-pidfile`, `-D`, `-trace`, `-gdb`, `-s`, `-vnc`, `-spice`, \
-               `-incoming`, `-daemonize`, `-uuid`, `-object input-linux`, `-object filter-dump`",
+        what: "`<qemu:arg>`: `-monitor`, `-qmp`, `-mon`, `-pidfile`, `-D`, `-trace`, `-gdb`, `-s`, `-qtest`, `-vnc`, \
+               `-spice`, `-display` but `none` and `egl-headless`, `-incoming`, `-daemonize`, `-uuid`, `-object input-linux`, `-object filter-dump`",
         treatment: LeftOut,
         place: PLACE,
         apply: |line, _| {
@@ -25,6 +39,7 @@ pub const RULES: &[Rule] = &[
                 {
                     Change::Drop
                 }
+                "display" if !value.starts_with("none") && !value.starts_with("egl-headless") => Change::Drop,
                 option if OF_THE_HOST.contains(&option) => Change::Drop,
                 _ => Change::None,
             })
@@ -45,7 +60,21 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
-        what: "`<qemu:arg>`: `-serial`, `-parallel`, `-debugcon`, `-chardev`, `-audiodev` to anything of the host",
+        what: "`<qemu:arg>`: `-icount`: `rr`, `rrfile`, `rrsnapshot`",
+        treatment: LeftOut,
+        place: PLACE,
+        apply: |line, _| {
+            each(line, |option, value| match option {
+                "icount" => {
+                    let mut settings = Settings::read(value, "shift");
+                    settings.drop(&["rr", "rrfile", "rrsnapshot"]).map_or(Change::None, Change::Value)
+                }
+                _ => Change::None,
+            })
+        },
+    },
+    Rule {
+        what: "`<qemu:arg>`: `-serial`, `-parallel`, `-debugcon`, `-chardev`, `-audiodev`, `-audio` to anything of the host",
         treatment: MadeAnew,
         place: PLACE,
         apply: |line, _| each(line, disconnect),
@@ -84,6 +113,7 @@ pub const RULES: &[Rule] = &[
                     "blockdev" => is_written_node(value),
                     "device" => is_host_device(value),
                     "object" => is_shared_object(value),
+                    "set" => value.split_once('=').is_some_and(|(key, _)| is_place(key) || key.ends_with(".file")),
                     "fsdev" | "virtfs" => Settings::read(value, "driver").get("driver") != "local",
                     "hda" | "hdb" | "hdc" | "hdd" | "fda" | "fdb" | "pflash" | "sd" | "mtdblock" | "tpmdev"
                     | "readconfig" => true,
@@ -247,6 +277,12 @@ fn disconnect(option: &str, value: &str) -> Change {
                 _ => Change::Value(format!("none,id={}", settings.get("id").replace(',', ",,"))),
             }
         }
+        "audio" => {
+            let mut settings = Settings::read(value, "driver");
+            settings.pairs.retain(|(key, _)| matches!(key.as_str(), "driver" | "model" | "id"));
+            settings.pairs.iter_mut().filter(|(key, _)| key == "driver").for_each(|pair| pair.1 = "none".to_string());
+            Change::Value(settings.print())
+        }
         _ => Change::None,
     }
 }
@@ -258,17 +294,19 @@ fn is_exclusive_network(value: &str) -> bool {
 fn is_written_drive(value: &str) -> bool {
     let settings = Settings::read(value, "file");
     let is_kept = ["readonly", "read-only", "snapshot"].iter().any(|key| settings.is_on(key));
-    let has_file = ["file", "file.filename", "filename"].iter().any(|key| !settings.get(key).is_empty());
+    let has_file = settings.pairs.iter().any(|(key, value)| (key == "file" || is_place(key)) && !value.is_empty());
     has_file && !is_kept && settings.get("media") != "cdrom"
+}
+
+/// Says whether a setting leads to something on the host or beyond.
+fn is_place(key: &str) -> bool {
+    let last = key.rsplit('.').next().unwrap_or(key);
+    matches!(last, "filename" | "path" | "host" | "device" | "volume" | "pool")
 }
 
 /// A node that stands on another node by name writes where that one does.
 fn is_written_node(value: &str) -> bool {
     let settings = Settings::read(value, "driver");
-    let is_place = |key: &str| {
-        let last = key.rsplit('.').next().unwrap_or(key);
-        matches!(last, "filename" | "path" | "host" | "device" | "volume" | "pool")
-    };
     !settings.is_on("read-only") && settings.pairs.iter().any(|(key, _)| is_place(key))
 }
 

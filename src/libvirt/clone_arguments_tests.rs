@@ -41,6 +41,10 @@ fn what_only_the_host_sees_is_left_out() {
         becomes(option, "");
     }
     becomes(r#"-object {"qom-type":"input-linux","id":"i"}"#, "");
+    for option in ["-qtest unix:/q,server=on", "-qtest-log /l", "-display vnc=:77", "-display gtk", "-display dbus"] {
+        becomes(option, "");
+    }
+    becomes("-icount shift=auto,rr=record,rrfile=/r,rrsnapshot=s", "-icount shift=auto");
 }
 
 #[test]
@@ -65,6 +69,8 @@ fn character_devices_and_sound_have_no_other_end() {
     becomes("-chardev pty,id=c,logfile=/l", "-chardev pty,id=c");
     becomes("-audiodev wav,id=a,path=/w", "-audiodev none,id=a");
     becomes("-audiodev spice,id=a", "-audiodev spice,id=a");
+    becomes("-audio wav,path=/w,model=hda", "-audio none,model=hda");
+    becomes("-audio driver=alsa,id=a", "-audio driver=none,id=a");
 }
 
 #[test]
@@ -79,7 +85,7 @@ fn what_one_domain_can_have_is_refused() {
         is_refused(&format!("-netdev {network}"));
     }
     is_refused("-nic tap");
-    for drive in ["file=/d,if=virtio", "file=/d,readonly=off", "driver=qcow2,file.filename=/d"] {
+    for drive in ["file=/d,if=virtio", "file=/d,readonly=off", "driver=qcow2,file.filename=/d", "driver=nbd,host=h"] {
         is_refused(&format!("-drive {drive}"));
     }
     is_refused(r#"-blockdev {"driver":"qcow2","file":{"driver":"file","filename":"/d"}}"#);
@@ -90,7 +96,15 @@ fn what_one_domain_can_have_is_refused() {
     is_refused(r#"-device {"driver":"vfio-pci","host":"06:12.5"}"#);
     is_refused("-object memory-backend-file,id=m,mem-path=/m,share=on");
     is_refused("-virtfs proxy,socket=/s");
-    for option in ["-hda /d", "-fda /d", "-pflash /d", "-tpmdev passthrough,id=t", "-readconfig /r"] {
+    for option in [
+        "-set drive.d.file=/d",
+        "-set device.d.host=1",
+        "-hda /d",
+        "-fda /d",
+        "-pflash /d",
+        "-tpmdev passthrough,id=t",
+        "-readconfig /r",
+    ] {
         is_refused(option);
     }
 }
@@ -103,6 +117,10 @@ fn everything_else_is_kept() {
         "-drive file=/d,media=cdrom",
         "-drive file=/d,snapshot=on",
         "-drive if=none,id=d",
+        "-display none",
+        "-display egl-headless,rendernode=/dev/dri/renderD128",
+        "-set device.d.bootindex=1",
+        "-icount shift=auto",
         "-blockdev driver=qcow2,file=f,node-name=d",
         "-blockdev driver=file,filename=/d,read-only=on",
         "-device edu -device virtio-net-pci,netdev=n",

@@ -39,7 +39,11 @@ pub fn disks(domain: &Element) -> Vec<Disk> {
             snapshot: disk.get("snapshot").map(str::to_string),
         })
     };
-    devices(domain).filter(|device| device.name == "disk").filter_map(describe).collect()
+    disk_elements(domain).filter_map(describe).collect()
+}
+
+pub fn disk_elements(domain: &Element) -> impl Iterator<Item = &Element> {
+    devices(domain).filter(|device| device.name == "disk")
 }
 
 /// Says what keeps an overlay from taking the disk's place.

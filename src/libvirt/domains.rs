@@ -9,7 +9,7 @@ use virt::sys;
 use crate::error::Result;
 use crate::hypervisor::{Disk, Document, Domain, DomainDetails, DomainState, Image};
 use crate::libvirt::xml::from_libvirt;
-use crate::libvirt::{domain_facts, domain_xml, fault, metadata_xml, raw};
+use crate::libvirt::{domain_facts, domain_xml, fault, metadata_xml, raw, stated_chain};
 
 const INACTIVE: u32 = sys::VIR_DOMAIN_XML_SECURE | sys::VIR_DOMAIN_XML_INACTIVE;
 
@@ -68,7 +68,14 @@ pub fn details(virt: &VirtDomain, name: &str) -> Result<Option<DomainDetails>> {
         None => None,
     };
     let present = running.as_ref().unwrap_or(&element);
-    let mut disks = domain_facts::disks(present);
+    let (mut disks, mut next_disks) = (domain_facts::disks(present), domain_facts::disks(&element));
+    let stated = domain_facts::disk_elements(&element);
+    let misstated = stated.filter_map(|disk| Some((domain_facts::target(disk)?, stated_chain::difference(disk)?)));
+    for (target, why) in misstated {
+        for disk in disks.iter_mut().chain(&mut next_disks).filter(|disk| disk.target == target) {
+            disk.obstacle.get_or_insert_with(|| why.clone());
+        }
+    }
     if running.is_some() {
         // An empty drive can have none, and the guest may have ended meanwhile.
         disks.iter_mut().for_each(|disk| disk.has_block_job = raw::has_block_job(virt, &disk.target).unwrap_or(false));
@@ -78,7 +85,7 @@ pub fn details(virt: &VirtDomain, name: &str) -> Result<Option<DomainDetails>> {
         memory: domain_facts::memory(present),
         cpus: domain_facts::cpus(present),
         disks,
-        next_disks: domain_facts::disks(&element),
+        next_disks,
         filesystems: domain_facts::filesystems(&element),
         has_host_devices: domain_facts::has_host_devices(&element),
         nvram: domain_facts::nvram(&element),

@@ -54,9 +54,11 @@ fn hint(code: ErrorNumber, text: &str) -> Option<&'static str> {
         Some("an internal snapshot holds the RAM of a running guest; without it, take an external one")
     } else if has("invalid job id") {
         Some("QEMU takes only letters, digits, `-`, `.` and `_` in the name of a running guest's internal snapshot")
+    } else if has("halt after transient domain snapshot") {
+        Some("a transient domain is gone once it is halted: leave that out, or make it persistent with `virsh define`")
     } else if has("is not the same as disk image currently used") {
         Some("shut the domain off first: the snapshot is in another file than the one that the guest uses now")
-    } else if has("paused due to previous migration") {
+    } else if has("paused due to previous migration") || has("is writable but does not support snapshots") {
         Some("let the guest run for a moment: `virsh resume NAME`, then `virsh suspend NAME`")
     } else if has("while checkpoint exists") {
         Some("start it, paused if need be, and take the snapshot then, or remove its backup checkpoints")

@@ -40,6 +40,7 @@ mod save_image;
 mod snapshot_xml;
 mod snapshots;
 mod sparse;
+mod stated_chain;
 mod stream_console;
 mod transport;
 mod xml;

@@ -4,10 +4,10 @@
 //! paths is left to it.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Because, Error, Result};
@@ -29,6 +29,8 @@ const DATA_FILE: u32 = 0x4441_5441;
 enum Backing {
     None,
     Image(Image),
+    /// A file of which it does not tell the format.
+    Untold(PathBuf),
     /// Something that is not for us to tell.
     Unclear,
 }
@@ -54,6 +56,16 @@ pub fn backing_chain(image: &Image) -> Result<Vec<Image>> {
         match backing {
             Backing::None => return Ok(chain),
             Backing::Image(backing) => chain.push(backing),
+            Backing::Untold(file) => match harmless_format(&file) {
+                Ok(Some(format)) => chain.push(Image::new(file, format)),
+                Ok(None) => {
+                    let (image, backing) = (top.file.display(), file.display());
+                    return Err(
+                        failed().cause(format!("`{image}` does not tell the format of its backing file `{backing}`"))
+                    );
+                }
+                Err(error) => return Err(unreadable(&Image::new(file, ""), error)),
+            },
             Backing::Unclear => return qemu_img::backing_chain(image),
         }
     }
@@ -97,9 +109,40 @@ pub fn data_file_name(head: &[u8]) -> Option<&[u8]> {
     extension(head, if end == 0 { head.len() } else { end }, DATA_FILE)
 }
 
+/// Chooses the format of a backing file that nobody tells, as libvirt does: what its content looks like, if that cannot
+/// lead to any other file. Nothing where it could.
+fn harmless_format(file: &Path) -> io::Result<Option<&'static str>> {
+    /// Where they are, and what other images begin with: VMDK, QED, VDI, VHD, VHDX, LUKS, Parallels, Bochs.
+    const OTHERS: [(usize, &[u8]); 11] = [
+        (0, b"KDMV"),
+        (0, b"COWD"),
+        (0, b"# Disk DescriptorFile"),
+        (0, b"QED\0"),
+        (64, b"\x7f\x10\xda\xbe"),
+        (0, b"conectix"),
+        (0, b"vhdxfile"),
+        (0, b"LUKS\xba\xbe"),
+        (0, b"WithoutFreeSpace"),
+        (0, b"WithouFreSpacExt"),
+        (0, b"Bochs Virtual HD Image"),
+    ];
+    let head = head(file)?.1;
+    if head.starts_with(MAGIC) {
+        let stands_alone = backing_name(&head).is_some_and(|(at, _)| at == 0) && data_file_name(&head).is_none();
+        return Ok(stands_alone.then_some("qcow2"));
+    }
+    let is_other = OTHERS.iter().any(|(at, magic)| head.get(*at..).is_some_and(|head| head.starts_with(magic)));
+    Ok((!is_other).then_some("raw"))
+}
+
 fn head(file: &Path) -> io::Result<((u64, u64), Vec<u8>)> {
-    let file = File::open(file)?;
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    // A pipe would wait for somebody at its other end.
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(file)?;
     let metadata = file.metadata()?;
+    if !metadata.is_file() && !metadata.file_type().is_block_device() {
+        return Err(io::Error::other("it is neither a file nor a block device"));
+    }
     let mut head = Vec::new();
     file.take(HEAD).read_to_end(&mut head)?;
     Ok(((metadata.dev(), metadata.ino()), head))
@@ -125,7 +168,8 @@ fn backing(head: &[u8], directory: &Path) -> Option<Backing> {
         return None;
     }
     let path = directory.join(OsStr::from_bytes(name));
-    let format = std::str::from_utf8(extension(head, offset, BACKING_FORMAT)?).ok()?;
+    let Some(format) = extension(head, offset, BACKING_FORMAT) else { return Some(Backing::Untold(path)) };
+    let format = std::str::from_utf8(format).ok()?;
     matches!(format, "qcow2" | "raw").then(|| Backing::Image(Image::new(path, format)))
 }
 
@@ -201,7 +245,7 @@ mod tests {
         for backing in ["json:{\"driver\":\"qcow2\"}", "nbd://host/x", "file:/a/b"] {
             assert_eq!(read(&image(backing, Some("qcow2"))), None, "{backing}");
         }
-        assert_eq!(read(&image("/a", None)), None);
+        assert_eq!(read(&image("/a", None)), Some(Backing::Untold("/a".into())));
         assert_eq!(read(&image("/a", Some("vmdk"))), None);
         assert_eq!(read(b"KDMV"), None);
     }
@@ -233,6 +277,35 @@ mod tests {
         assert_eq!(chain("sub/top"), [Image::qcow2(path("sub/../middle")), raw.clone()]);
         assert_eq!(chain("middle"), std::slice::from_ref(&raw));
         assert_eq!(backing_chain(&raw).unwrap(), []);
+    }
+
+    #[test]
+    fn a_format_that_nobody_tells_is_taken_only_where_no_other_file_can_be_meant() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("top"), image("below", None)).unwrap();
+        let chain = || backing_chain(&Image::qcow2(path("top")));
+        fs::write(path("below"), "anything").unwrap();
+        assert_eq!(chain().unwrap(), [Image::new(path("below"), "raw")]);
+        fs::write(path("below"), image("", None)).unwrap();
+        assert_eq!(chain().unwrap(), [Image::qcow2(path("below"))]);
+        for other in [image("/etc/passwd", Some("raw")), b"KDMV".to_vec(), b"QFI\xfb".to_vec()] {
+            fs::write(path("below"), other).unwrap();
+            let error = chain().unwrap_err();
+            let (top, below) = (path("top"), path("below"));
+            let cause =
+                format!("`{}` does not tell the format of its backing file `{}`", top.display(), below.display());
+            assert_eq!(error.causes, [cause]);
+        }
+    }
+
+    #[test]
+    fn what_would_make_a_reader_wait_is_not_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let error = backing_chain(&Image::qcow2(&pipe)).unwrap_err();
+        assert_eq!(error.causes[1], "it is neither a file nor a block device");
     }
 
     #[test]

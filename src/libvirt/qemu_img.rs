@@ -3,23 +3,44 @@
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::Image;
-use crate::libvirt::qcow2::SEE_CHAIN;
+use crate::libvirt::qcow2::{self, SEE_CHAIN};
 
 /// Copies an image into a qcow2 file of its own, for its owner only.
 pub fn copy(from: &Image, to: &Path) -> Result<()> {
     let failed = || format!("cannot copy the image `{}`", from.file.display());
     let file = std::path::absolute(&from.file).because(failed)?;
-    let arguments = ["convert", "-q", "-O", "qcow2", "-f", &from.format].map(OsStr::new);
-    run(&[&arguments[..], &[file.as_os_str(), to.as_os_str()]].concat(), &failed)?;
+    let from = described(&Image::new(file, &from.format))?;
+    let arguments = ["convert", "-q", "-O", "qcow2", &from].map(OsStr::new);
+    run(&[&arguments[..], &[to.as_os_str()]].concat(), &failed)?;
     restrict(to, &failed)
+}
+
+/// Describes an image with all below it, so that QEMU opens no other file than those, and none by a guess.
+fn described(image: &Image) -> Result<String> {
+    let mut chain = qcow2::backing_chain(image)?;
+    chain.insert(0, image.clone());
+    let mut below = Value::Null;
+    for Image { file, format } in chain.iter().rev() {
+        let is_device = fs::metadata(file).is_ok_and(|metadata| metadata.file_type().is_block_device());
+        let driver = if is_device { "host_device" } else { "file" };
+        let is_remote = file.to_string_lossy().contains("://");
+        let place = if is_remote { json!({ "filename": file }) } else { json!({ "driver": driver, "filename": file }) };
+        let mut node = json!({ "driver": format, "file": place });
+        if matches!(format.as_str(), "qcow2" | "qed") {
+            node["backing"] = below;
+        }
+        below = node;
+    }
+    Ok(format!("json:{below}"))
 }
 
 /// Creates an empty qcow2 `overlay` on an image, for its owner only.
@@ -36,8 +57,9 @@ pub fn copy_internal(image: &Path, snapshot: &str, to: &Path) -> Result<()> {
     let failed = || format!("cannot copy the snapshot `{snapshot}` out of the image `{}`", image.display());
     let image = std::path::absolute(image).because(failed)?;
     let snapshot = internal(snapshot);
-    let arguments = ["convert", "-q", "-U", "-f", "qcow2", "-O", "qcow2", "-l", &snapshot].map(OsStr::new);
-    run(&[&arguments[..], &[image.as_os_str(), to.as_os_str()]].concat(), &failed)?;
+    let image = described(&Image::qcow2(image))?;
+    let arguments = ["convert", "-q", "-U", "-O", "qcow2", "-l", &snapshot, &image].map(OsStr::new);
+    run(&[&arguments[..], &[to.as_os_str()]].concat(), &failed)?;
     restrict(to, &failed)
 }
 
@@ -50,8 +72,9 @@ fn internal(snapshot: &str) -> String {
 pub fn flatten(image: &Path) -> Result<()> {
     let failed = || format!("cannot copy what the image `{}` stands on into it", image.display());
     let image = std::path::absolute(image).because(failed)?;
-    let arguments = ["rebase", "-q", "-f", "qcow2", "-b", ""].map(OsStr::new);
-    run(&[&arguments[..], &[image.as_os_str()]].concat(), &failed).map(|_| ())
+    let image = described(&Image::qcow2(image))?;
+    let arguments = ["rebase", "-q", "-b", "", &image].map(OsStr::new);
+    run(&arguments, &failed).map(|_| ())
 }
 
 /// Makes an image larger for the guest; a smaller size is refused.
@@ -68,9 +91,12 @@ pub fn resize(image: &Path, size: u64) -> Result<()> {
 /// Lists the backing images of an image, also while a guest uses it.
 pub fn backing_chain(image: &Image) -> Result<Vec<Image>> {
     #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
     struct Info {
         filename: PathBuf,
         format: String,
+        backing_filename: Option<String>,
+        backing_filename_format: Option<String>,
     }
     let failed = || format!("cannot read the backing chain of `{}`", image.file.display());
     let file = std::path::absolute(&image.file).because(failed)?;
@@ -80,6 +106,11 @@ pub fn backing_chain(image: &Image) -> Result<Vec<Image>> {
         Some(_) => error,
     })?;
     let chain: Vec<Info> = serde_json::from_slice(&json).because(failed)?;
+    let is_told = |of: &&Info| of.backing_filename.is_none() || of.backing_filename_format.is_some();
+    if let Some(Info { filename, backing_filename: Some(backing), .. }) = chain.iter().find(|of| !is_told(of)) {
+        let cause = format!("`{}` does not tell the format of its backing file `{backing}`", filename.display());
+        return Err(Error::failed(failed()).cause(cause).hint(SEE_CHAIN));
+    }
     Ok(chain.into_iter().skip(1).map(|info| Image::new(info.filename, info.format)).collect())
 }
 
@@ -107,7 +138,16 @@ fn run(arguments: &[&OsStr], failed: &impl Fn() -> String) -> Result<Vec<u8>> {
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let why = said.lines().find(|line| !line.contains("warning: ")).unwrap_or("qemu-img says no reason");
-        return Err(Error::failed(failed()).cause(why.trim_start_matches("qemu-img: ")));
+        let error = Error::failed(failed()).cause(why.trim_start_matches("qemu-img: "));
+        return Err(match why {
+            locked if locked.contains("Failed to get") && locked.contains("lock") => {
+                error.hint("another program has the image open: shut down the guest that uses it")
+            }
+            full if full.contains("No space left") => {
+                error.hint("free some space, or put the store elsewhere: SNAPTREE_STORE")
+            }
+            _ => error,
+        });
     }
     Ok(output.stdout)
 }

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::engine::{Engine, Machine};
-use super::file_id::FileSet;
+use super::file_id::{FileSet, is_same_file};
 use super::node::Node;
 use super::shelf::{Entry, Kept};
 use super::state::State;
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{Disk, SnapshotDisk, SnapshotKind, Source, Version};
+use crate::hypervisor::{Disk, DiskFile, SnapshotDisk, SnapshotKind, Source, Version};
 use crate::name::SnapshotName;
 use crate::shell;
 
@@ -76,6 +76,21 @@ fn end_block_job(machine: &Machine, target: &str) -> String {
     format!("`virsh blockjob {} {target}` shows it, with `--abort` it ends", shell::word(machine.name.as_str()))
 }
 
+/// Refuses files that another domain writes to: what is in them is not what anybody froze.
+fn own(engine: &Engine, machine: &Machine, files: &[DiskFile], cannot: impl Fn() -> Error) -> Result<()> {
+    let paths: Vec<PathBuf> = files.iter().map(|disk| disk.file.clone()).collect();
+    let Some((file, other)) = engine.written_by_another(machine, &paths)? else { return Ok(()) };
+    let target = files.iter().find(|disk| is_same_file(&disk.file, &file)).map_or("", |disk| &disk.target);
+    Err(cannot()
+        .cause(format!("domain `{other}` writes to `{}`, the file of disk `{target}`, too", file.display()))
+        .hint(format!("give that domain another disk first: `virsh edit {}`", shell::last(&other))))
+}
+
+/// Refuses a snapshot of disks that another domain writes to.
+pub fn snapshot(engine: &Engine, machine: &Machine, disks: &[DiskFile]) -> Result<()> {
+    own(engine, machine, disks, || Error::failed(format!("`{}` cannot have a snapshot", machine.name)))
+}
+
 /// Refuses what a revert cannot do.
 pub fn revert(engine: &Engine, machine: &Machine, node: &Node, is_started: bool) -> Result<()> {
     let (snapshot, name) = (&node.snapshot, &machine.name);
@@ -108,6 +123,15 @@ pub fn revert(engine: &Engine, machine: &Machine, node: &Node, is_started: bool)
             "`snaptree delete {}` removes what is left of it",
             shell::last(format!("{name}/{}", node.name()))
         )));
+    }
+    own(engine, machine, &snapshot.layers(), cannot)?;
+    let present = machine.details.disks.iter().filter(|disk| disk.is_written());
+    let misstated = present.filter_map(|disk| Some((&disk.target, disk.obstacle.as_deref()?)));
+    let is_held = |target: &str| snapshot.members().any(|disk| disk.target == target);
+    if let Some((target, why)) = misstated.filter(|(target, _)| is_held(target)).next()
+        && snapshot.kind() == SnapshotKind::External
+    {
+        return Err(cannot().cause(format!("disk `{target}`: {why}")).hint("`virsh snapshot-revert` can try it"));
     }
     if snapshot.kind() == SnapshotKind::External {
         let written = FileSet::from_iter(machine.written_disks().iter().map(|disk| &disk.file));
@@ -182,6 +206,9 @@ pub fn undo(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<()> {
         return Err(cannot()
             .cause(format!("`{}`, which it needs, is missing", missing.display()))
             .hint(give_up(machine)));
+    }
+    if let Kept::State(state) = &entry.kept {
+        own(engine, machine, &state.disks, cannot)?;
     }
     // What an internal snapshot without RAM holds can be copied out of its file.
     let written: Vec<PathBuf> = match &entry.kept {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::engine::{Engine, Machine, nearest};
-use super::file_id::FileId;
+use super::file_id::{FileId, FileSet};
 use super::preflight;
 use super::shelf::{Kept, Shelf};
 use crate::error::{Error, Result};
@@ -83,9 +83,12 @@ impl Engine {
             preflight::internal_name(machine, name)?;
             preflight::firmware(self, machine)?;
         }
-        let mut taken = BTreeSet::new();
+        let (mut taken, mut new) = (BTreeSet::new(), FileSet::default());
         let mut disks = Vec::new();
-        for (target, file, wanted) in machine.taking_part(take, kind)? {
+        let part = machine.taking_part(take, kind)?;
+        let of_part = |disk: &DiskFile| part.iter().any(|(target, ..)| *target == disk.target);
+        preflight::snapshot(self, machine, &machine.written_disks().into_iter().filter(of_part).collect::<Vec<_>>())?;
+        for (target, file, wanted) in part {
             let overlay = match (kind, wanted) {
                 (SnapshotKind::Internal, _) => None,
                 (SnapshotKind::External, Some(wanted)) => {
@@ -98,8 +101,11 @@ impl Engine {
                 (SnapshotKind::External, None) if flags.reuse_external => return Err(no_overlay(machine, &target)),
                 (SnapshotKind::External, None) => Some(beside(&file, name, "", &taken)),
             };
-            if let Some(new) = overlay.as_deref().filter(|_| !flags.reuse_external) {
-                preflight::writable(directory_of(new), preflight::OVERLAY)?;
+            if let Some(overlay) = overlay.as_deref().filter(|_| !flags.reuse_external) {
+                preflight::writable(directory_of(overlay), preflight::OVERLAY)?;
+            }
+            if let Some(twice) = overlay.as_deref().filter(|overlay| !new.insert(overlay)) {
+                return Err(named_twice(twice));
             }
             taken.extend(overlay.clone());
             disks.push((target, overlay));
@@ -110,6 +116,9 @@ impl Engine {
             _ if with_memory => machine.written_disks().first().map(|disk| beside(&disk.file, name, ".ram", &taken)),
             _ => None,
         };
+        if let Some(twice) = memory.as_deref().filter(|memory| !new.insert(memory)) {
+            return Err(named_twice(twice));
+        }
         if let Some(directory) = memory.as_deref().and_then(Path::parent) {
             preflight::writable(directory, "the file with the RAM goes there")?;
             preflight::room_for_ram(machine, directory, "shut the guest down first, or leave its RAM out")?;
@@ -348,6 +357,11 @@ fn wanted_file(file: &Path, must_exist: bool) -> Result<PathBuf> {
             .hint("make it with `qemu-img create -b`, or do not ask for it to be reused")),
         _ => Ok(file),
     }
+}
+
+fn named_twice(file: &Path) -> Error {
+    Error::usage(format!("`{}` is to be two files of the snapshot", file.display()))
+        .hint("give each disk, and the RAM, a file of its own")
 }
 
 fn no_overlay(machine: &Machine, target: &str) -> Error {

@@ -185,3 +185,14 @@ fn an_overlay_that_somebody_chose_is_there_or_not_as_it_should_be() {
         .stderr("Took snapshot `sn01` of `web`.\n")
         .run();
 }
+
+#[test]
+fn a_file_has_one_use_in_a_snapshot() {
+    let twice = "`[DIR]/vm/n` is to be two files of the snapshot\nhint: give each disk, and the RAM, a file of its own";
+    with_vdb(json!("[DIR]/vm/data.qcow2")).refuses_with(
+        2,
+        "snapshot web sn01 --diskspec vda,file=[DIR]/vm/n --diskspec vdb,file=[DIR]/vm/../vm/n",
+        &twice.replace("/vm/n`", "/vm/../vm/n`"),
+    );
+    Web::running().refuses_with(2, "snapshot web sn01 --memspec [DIR]/vm/n --diskspec vda,file=[DIR]/vm/n", twice);
+}

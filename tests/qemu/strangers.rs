@@ -225,3 +225,131 @@ fn a_domain_that_is_renamed_keeps_its_undo() {
     lab.virsh(&["domrename", &other, &lab.machine]);
     theirs.assert_reads(2);
 }
+
+#[test]
+#[ignore = "needs QEMU"]
+fn a_chain_is_never_guessed_from_what_a_guest_wrote() {
+    let lab = Lab::new("guessed");
+    let theirs = Theirs::new(&lab, "", "");
+    let path = |name: &str| theirs.directory.join(name).display().to_string();
+    // A raw disk on which a guest wrote the header of an image that stands on a file of the host.
+    qemu_img(&["create", "-q", "-f", "raw", &path("secret"), "1M"]);
+    qemu_img(&["create", "-q", "-f", "qcow2", "-b", &path("secret"), "-F", "raw", &path("base")]);
+    qemu_img(&["create", "-q", "-f", "qcow2", "-b", &path("base"), "-F", "raw", &path("top"), "8M"]);
+    // As older programs make it: without the format of the backing file.
+    let mut top = std::fs::read(path("top")).unwrap();
+    let extension = 0xe279_2acau32.to_be_bytes();
+    let at = top.windows(4).position(|bytes| bytes == extension).unwrap();
+    top[at..at + 4].copy_from_slice(&0x0bad_0badu32.to_be_bytes());
+    std::fs::write(path("top"), top).unwrap();
+    let has_disk = |stated: &str| {
+        let xml = format!(
+            "<domain type='qemu'><name>{}</name><memory unit='MiB'>64</memory><os><type arch='x86_64'>hvm</type></os>
+               <devices><disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{}'/>{stated}
+                 <target dev='vda' bus='virtio'/></disk></devices></domain>",
+            lab.machine,
+            path("top")
+        );
+        let file = theirs.directory.join("domain.xml");
+        std::fs::write(
+            &file,
+            xml.replace("<name>", &format!("<uuid>{}</uuid><name>", theirs.virsh("domuuid", &[]).trim())),
+        )
+        .unwrap();
+        lab.virsh(&["define", file.to_str().unwrap()]);
+    };
+    let untold = format!("`{}` does not tell the format of its backing file `{}`", path("top"), path("base"));
+    let stated =
+        format!("<backingStore type='file'><format type='raw'/><source file='{}'/></backingStore>", path("base"));
+    let root = format!("machine.open('{}'):root('r')", lab.machine);
+    for stated in ["", &stated] {
+        has_disk(stated);
+        let refused = lab.script(&root).status(1).any_stderr().run().stderr;
+        assert!(refused.contains(&untold), "{refused}");
+        let info = lab.snaptree(&["info", &lab.machine]).any_stdout().any_stderr().run();
+        assert!(!info.stdout.contains("secret"), "{}", info.stdout);
+        theirs.refuses(&["snapshot", &lab.machine, "s1"], "");
+    }
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn a_chain_that_the_description_states_otherwise_is_refused() {
+    let lab = Lab::new("stated");
+    let theirs = Theirs::new(&lab, "", "");
+    theirs.write(7);
+    let top = theirs.directory.join("top.qcow2");
+    let (base, top) = (theirs.disk().display().to_string(), top.display().to_string());
+    qemu_img(&["create", "-q", "-f", "qcow2", "-b", &base, "-F", "qcow2", &top]);
+    let xml = theirs.virsh("dumpxml", &["--inactive"]).replace(&base, &top);
+    let file = theirs.directory.join("domain.xml");
+    let stated = |stated: &str| {
+        std::fs::write(&file, xml.replace("<target dev='vda'", &format!("{stated}<target dev='vda'"))).unwrap();
+        lab.virsh(&["define", file.to_str().unwrap()]);
+    };
+    stated("<backingStore/>");
+    theirs.refuses(
+        &["snapshot", &lab.machine, "s1"],
+        &format!(
+            "no snapshot can hold disk `vda` of `{}`: its description puts nothing below `{top}`, and the image itself \
+             `{base}` (qcow2)\nhint: leave it out: ",
+            lab.machine
+        ),
+    );
+    stated(&format!(
+        "<backingStore type='file'><format type='qcow2'/><source file='{base}'/><backingStore/></backingStore>"
+    ));
+    theirs.snapshot("s1", &[]);
+    theirs.does("revert", "s1", &["--yes"]);
+    theirs.assert_reads(7);
+    theirs.virsh("start", &["--paused"]);
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn a_file_that_another_domain_writes_to_is_neither_frozen_nor_gone_back_to() {
+    let lab = Lab::new("two-writers");
+    let theirs = Theirs::new(&lab, "", "");
+    theirs.write(1);
+    let layer = theirs.disk();
+    let other = format!("{}-other", lab.machine);
+    let xml = theirs.virsh("dumpxml", &["--inactive"]);
+    let uuid = theirs.virsh("domuuid", &[]);
+    let file = theirs.directory.join("other.xml");
+    let named = xml.replace(&format!("<name>{}<", lab.machine), &format!("<name>{other}<"));
+    std::fs::write(&file, named.replace(&format!("<uuid>{}</uuid>", uuid.trim()), "")).unwrap();
+    lab.virsh(&["define", file.to_str().unwrap()]);
+    let writes = format!(
+        "domain `{other}` writes to `{}`, the file of disk `vda`, too\nhint: give that domain another disk first: \
+         `virsh edit {other}`\n",
+        layer.display()
+    );
+    let why = format!("`{}` cannot have a snapshot: {writes}", lab.machine);
+    theirs.refuses(&["snapshot", &lab.machine, "s1"], &why);
+    lab.virsh(&["undefine", &other]);
+    theirs.snapshot("s1", &[]);
+    theirs.write(2);
+    lab.virsh(&["define", file.to_str().unwrap()]);
+    lab.virsh(&["start", "--paused", &other]);
+    let why = format!("`{}` cannot go back to `s1`: {writes}", lab.machine);
+    theirs.refuses(&["revert", &format!("{}/s1", lab.machine), "--yes"], &why);
+    lab.virsh(&["destroy", &other]);
+    lab.virsh(&["undefine", &other]);
+    theirs.does("revert", "s1", &["--yes"]);
+    theirs.assert_reads(1);
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn a_medium_that_makes_a_reader_wait_is_looked_at_all_the_same() {
+    let lab = Lab::new("pipe");
+    let pipe = lab.store.join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let cdrom = format!(
+        "<disk type='file' device='cdrom'><driver name='qemu' type='qcow2'/><source file='{}'/>
+           <target dev='sda' bus='sata'/><readonly/></disk>",
+        pipe.display()
+    );
+    Theirs::new(&lab, "", &cdrom);
+    lab.snaptree(&["info", &lab.machine]).limit(std::time::Duration::from_secs(20)).any_stdout().any_stderr().run();
+}
