@@ -1,0 +1,5 @@
+//! Calls on domains.
+
+pub mod block_job;
+pub mod domains;
+pub mod power;
