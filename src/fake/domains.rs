@@ -6,7 +6,7 @@ use super::document::Document;
 use super::state::{DomainRecord, Ram, State};
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{
-    Clone, Disk, DiskChanges, Document as HypervisorDocument, Domain, DomainDetails, DomainSpec, DomainState, Image,
+    CloneSpec, Disk, DiskChanges, Document as HypervisorDocument, Domain, DomainDetails, DomainSpec, DomainState, Image,
 };
 
 impl State {
@@ -92,7 +92,7 @@ impl State {
         Ok(())
     }
 
-    pub fn start_clone(&mut self, clone: &Clone) -> Result<()> {
+    pub fn start_clone(&mut self, clone: &CloneSpec) -> Result<()> {
         let failed = || Error::failed(format!("cannot start domain `{}`", clone.name));
         let mut document = Document::parse(&clone.document)?;
         document.name = clone.name.clone();

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::hypervisor::Clone;
+use crate::hypervisor::CloneSpec;
 use crate::libvirt::clone::rule::{Identity, Place, Rule, Treatment, Verdict, goes, is_serial, keep};
 use crate::libvirt::clone::{arguments, devices};
 use crate::libvirt::xml::domain_facts::target;
@@ -18,7 +18,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
 }
 
 /// Builds the `<domain>` of a transient clone; `exists` says which files the host has.
-pub fn build_clone(clone: &Clone, domain_type: DomainType, exists: fn(&Path) -> bool) -> Result<Element> {
+pub fn build_clone(clone: &CloneSpec, domain_type: DomainType, exists: fn(&Path) -> bool) -> Result<Element> {
     let mut domain = domain_xml::parse(&clone.document)?;
     domain_xml::clean(&mut domain);
     let identity = Identity { name: &clone.name, uuid: &clone.uuid, nvram: &clone.nvram, exists };

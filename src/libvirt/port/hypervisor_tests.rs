@@ -1,8 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::hypervisor::{CloneSpec, DomainSpec, Hypervisor, Image, RevertFlags, SnapshotRequest, SnapshotSpec, Start};
+use crate::stop::Stop;
 use std::time::Duration;
 
 use crate::hypervisor::{
@@ -117,7 +120,7 @@ fn a_clone_runs_until_it_is_destroyed() {
     let spec = spec("cloned", "8905b3da-7e40-4b12-b27a-c24db19ca4dc");
     hypervisor.define(&spec).unwrap();
     let document = hypervisor.domain("cloned").unwrap().unwrap().document;
-    let clone = Clone {
+    let clone = CloneSpec {
         name: "clone".to_string(),
         uuid: "9905b3da-7e40-4b12-b27a-c24db19ca4dc".to_string(),
         document,

@@ -1,3 +1,8 @@
 //! The port's calls, each as one or two of libvirt's.
 
-pub mod hypervisor;
+mod clones;
+mod domains;
+mod guests;
+mod images;
+pub mod libvirt;
+mod snapshots;

@@ -1,14 +1,18 @@
 //! Clones beside their originals, which have what only one domain can have.
 
 use std::net::TcpListener;
+use std::path::Path;
 
 use super::*;
+use crate::hypervisor::{CloneSpec, Clones, Frozen, Images, Ram, Start};
 use crate::libvirt::clone::devices::shared_memory_prefix;
+use crate::libvirt::domain::domains;
+use crate::libvirt::xml::domain_xml;
 
 /// A domain that somebody else made, and a clone of it that has not begun. What they leave on the host goes at the end.
 struct Pair {
     vm: Vm,
-    clone: Clone,
+    clone: CloneSpec,
 }
 
 impl Pair {
@@ -22,7 +26,7 @@ impl Pair {
         // The original writes to its disk.
         qemu_img(&["create", "-q", "-f", "qcow2", vm.text("layer").as_str(), "1M"]);
         vm.libvirt.create_overlay(&vm.file("clone"), &vm.image("layer")).unwrap();
-        let clone = Clone {
+        let clone = CloneSpec {
             name: format!("{}-clone", vm.name),
             uuid: uuid::Uuid::new_v4().to_string(),
             document: vm.details().document,
@@ -186,7 +190,7 @@ fn a_clone_runs_beside_an_original_with_everything_that_only_one_can_have() {
     }
 
     // Its variables are a copy of the original's, in a file of its own.
-    let files = Clone::own_files(&pair.clone.nvram);
+    let files = CloneSpec::own_files(&pair.clone.nvram);
     assert_eq!(fs::read(&files[0]).unwrap(), vec![b'o'; 64 << 10]);
     assert!(files[1].exists());
     assert_eq!(pair.shared_memory(), 1);
@@ -250,16 +254,16 @@ fn two_live_forks_have_the_hardware_that_the_frozen_guest_had() {
     });
     let libvirt = &pair.vm.libvirt;
     let (ram, state) = (pair.path("frozen.ram"), Frozen::Devices(pair.path("frozen.devices")));
-    libvirt.start_clone(&Clone { ram: Ram::Shared(ram.clone()), ..pair.clone.clone() }).unwrap();
+    libvirt.start_clone(&CloneSpec { ram: Ram::Shared(ram.clone()), ..pair.clone.clone() }).unwrap();
     libvirt.freeze(&pair.clone.name, &state).unwrap();
     libvirt.destroy(&pair.clone.name).unwrap();
     libvirt.start(&pair.vm.name, paused()).unwrap();
-    let fork = Clone { ram: Ram::Private(ram), from: Some(state), ..pair.clone.clone() };
+    let fork = CloneSpec { ram: Ram::Private(ram), from: Some(state), ..pair.clone.clone() };
     libvirt.start_clone(&fork).unwrap();
     pair.assert_both_are_paused();
     let second = format!("{}-2", fork.name);
     libvirt.create_overlay(&pair.vm.file("second"), &pair.vm.image("layer")).unwrap();
-    let started = libvirt.start_clone(&Clone {
+    let started = libvirt.start_clone(&CloneSpec {
         name: second.clone(),
         uuid: uuid::Uuid::new_v4().to_string(),
         disks: [("vda".to_string(), pair.vm.file("second"))].into(),

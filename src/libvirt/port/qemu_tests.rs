@@ -3,16 +3,21 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
 use crate::hypervisor::{
-    DiskFile, DomainState, Firmware, Memory, Metadata, Network, SnapshotDisk, SnapshotFlags, SnapshotKind,
+    Clones, DiskChanges, DiskFile, Document, DomainDetails, DomainSpec, DomainState, Domains, Firmware, Guests, Image,
+    Images, Memory, Metadata, Network, RevertFlags, Snapshot, SnapshotDisk, SnapshotFlags, SnapshotKind,
+    SnapshotRequest, Snapshots, Start,
 };
+use crate::libvirt::image::qemu_img;
+use crate::libvirt::memory::live_trial;
 use crate::libvirt::xml::disk_xml;
-use crate::stop::Interrupt;
+use crate::stop::{Interrupt, Stop};
 
 /// QEMU runs as a user of its own, who cannot reach into most temporary directories.
 const REACHABLE: &str = "/var/lib/snaptree-test";

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::agent::PORT;
 use crate::error::{Error, Result};
-use crate::hypervisor::{DiskChanges, DiskFile, Document, DomainSpec, Firmware, Network};
+use crate::hypervisor::{DiskChanges, Document, DomainSpec, Firmware, Network};
 use crate::libvirt::embed;
 use crate::libvirt::xml::domain_facts::{devices_of, is_port};
 use crate::libvirt::xml::element::Element;

@@ -1,8 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::hypervisor::Clone;
-use crate::hypervisor::{Boot, Metadata, Ram};
+use crate::hypervisor::{Boot, CloneSpec, DiskFile, Metadata, Ram};
 use crate::libvirt::clone::clone_xml::build_clone;
 use crate::libvirt::xml::disk_xml::{change_disks, give_file, qcow2, stands_alone};
 
@@ -146,7 +145,7 @@ const RUNNING: &str = "\
 
 #[test]
 fn a_clone_keeps_the_hardware_and_drops_what_belongs_to_the_other_run() {
-    let clone = Clone {
+    let clone = CloneSpec {
         name: "fork <1>".to_string(),
         uuid: "2".to_string(),
         document: Document(RUNNING.to_string()),
