@@ -8,23 +8,10 @@
 //! A guest's files are in the layer of its disk, the ones below `/mnt/TARGET` in that disk's, and the ones below `/run`
 //! and `/dev/shm` in its RAM, so that a test can tell a resumed guest from one that booted.
 
-mod answer;
-mod bytes;
-mod capture;
-mod console;
-mod disk;
-mod document;
-mod domains;
-mod guest;
-mod internal;
-mod layers;
-mod live;
-mod memory;
+mod change;
+mod guests;
 mod port;
-mod power;
-mod snapshots;
-mod state;
-mod store;
+mod record;
 
 pub use port::fake::{SCHEME, connect};
 

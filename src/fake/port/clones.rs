@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use crate::error::{Because, Result};
+use crate::fake::change::live;
 use crate::fake::port::fake::Fake;
-use crate::fake::{document, live};
+use crate::fake::record::snapshot_document::domain_in;
+
 use crate::hypervisor::{CatchUp, CloneSpec, Clones, Document, Domains, Fingerprint, Frozen, Liveness, Ram};
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -13,11 +15,11 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 impl Clones for Fake {
     fn liveness(&self, document: Option<&Document>, _: &Path) -> Result<Liveness> {
-        document.map_or(Ok(Liveness::Mapped), |document| Ok(live::liveness(&document::Document::parse(document)?)))
+        document.map_or(Ok(Liveness::Mapped), |document| Ok(live::liveness(&domain_in(document)?)))
     }
 
     fn fingerprint(&self, document: &Document) -> Result<Fingerprint> {
-        Ok(live::fingerprint(&document::Document::parse(document)?))
+        Ok(live::fingerprint(&domain_in(document)?))
     }
 
     fn has_generation_id(&self, _: &Document) -> Result<bool> {
@@ -25,7 +27,7 @@ impl Clones for Fake {
     }
 
     fn obstacle_to_clone(&self, document: &Document) -> Result<Option<String>> {
-        let document = document::Document::parse(document)?;
+        let document = domain_in(document)?;
         Ok(document.host_devices.then(|| "it has a device of the host".to_string()))
     }
 

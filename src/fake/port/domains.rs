@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::fake::document;
 use crate::fake::port::fake::Fake;
+use crate::fake::record::snapshot_document;
 use crate::hypervisor::{
     DiskChanges, DiskFile, Document, Domain, DomainDetails, DomainSpec, Domains, Image, Saved, Start,
 };
@@ -91,6 +91,6 @@ impl Domains for Fake {
     }
 
     fn files_named_in(&self, document: &Document) -> Result<Vec<PathBuf>> {
-        document::files_in(document)
+        snapshot_document::files_in(document)
     }
 }

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Because, Error, Result};
-use crate::fake::answer::Answer;
-use crate::fake::guest::FakeGuest;
-use crate::fake::live;
-use crate::fake::store::Store;
+use crate::fake::change::live;
+use crate::fake::guests::guest::FakeGuest;
+use crate::fake::record::answer::Answer;
+use crate::fake::record::store::Store;
 use crate::hypervisor::{Accelerator, Facts, Hypervisor, Neighbours, Version};
 
 /// What the URIs begin with.

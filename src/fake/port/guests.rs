@@ -1,9 +1,9 @@
 //! Calls that lead into a guest.
 
 use crate::error::{Error, Result};
-use crate::fake::console::FakeConsole;
+use crate::fake::change::power;
+use crate::fake::guests::console::FakeConsole;
 use crate::fake::port::fake::Fake;
-use crate::fake::power;
 use crate::hypervisor::{Console, Guest, Guests};
 
 impl Guests for Fake {

@@ -1,8 +1,8 @@
 //! Calls on snapshots.
 
 use crate::error::Result;
+use crate::fake::change::snapshots;
 use crate::fake::port::fake::Fake;
-use crate::fake::snapshots;
 use crate::hypervisor::{Document, RevertFlags, Snapshot, SnapshotRequest, SnapshotSpec, Snapshots};
 
 impl Snapshots for Fake {

@@ -1,13 +1,13 @@
 //! Starting and stopping, with the rules of libvirt and QEMU.
 
-use super::state::{DomainRecord, Ram, State};
 use crate::error::{Error, Result};
+use crate::fake::record::state::{DomainRecord, Ram, State};
 use crate::hypervisor::{DomainState, Start};
 
-pub(super) const NOT_RUNNING: &str = "domain is not running";
+pub const NOT_RUNNING: &str = "domain is not running";
 
 /// A picture of one black pixel.
-pub(super) const SCREEN: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\
+pub const SCREEN: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\
     \0\0\0\nIDATx\x9cc`\0\0\0\x02\0\x01H\xaf\xa4q\0\0\0\0IEND\xaeB`\x82";
 
 impl State {
@@ -78,6 +78,6 @@ impl State {
     }
 }
 
-pub(super) fn started(paused: bool) -> DomainState {
+pub fn started(paused: bool) -> DomainState {
     if paused { DomainState::Paused } else { DomainState::Running }
 }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::power::started;
-use super::snapshots::delete_failed;
-use super::state::{DomainRecord, InternalSnapshot, SnapshotRecord, State};
 use crate::error::{Error, Result};
+use crate::fake::change::power::started;
+use crate::fake::change::snapshots::delete_failed;
+use crate::fake::record::state::{DomainRecord, InternalSnapshot, SnapshotRecord, State};
 use crate::hypervisor::{DomainState, Memory, RevertFlags, SnapshotKind};
 
 impl State {

@@ -11,7 +11,7 @@ const QCOW2: &str = "qcow2";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Stored", into = "Stored")]
-pub(super) struct DiskRecord {
+pub struct DiskRecord {
     pub device: String,
     pub source: Source,
     pub format: String,

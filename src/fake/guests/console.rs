@@ -3,8 +3,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::guest::FakeGuest;
 use crate::error::Result;
+use crate::fake::guests::guest::FakeGuest;
 use crate::hypervisor::{Command, CommandLine, Console, Guest};
 use crate::stop::{Interrupt, Stop};
 
@@ -13,7 +13,7 @@ const CTRL_C: u8 = 0x03;
 const BACKSPACES: [u8; 2] = [0x08, 0x7f];
 
 /// What is typed is echoed and runs at the line's end; Ctrl-C ends it; `exit` and `poweroff` stop the guest.
-pub(super) struct FakeConsole(Arc<Shared>);
+pub struct FakeConsole(Arc<Shared>);
 
 struct Shared {
     guest: FakeGuest,

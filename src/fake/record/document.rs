@@ -5,17 +5,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::bytes::Bytes;
-use super::disk::DiskRecord;
-use super::state::SnapshotRecord;
 use crate::error::{Because, Result};
-use crate::hypervisor::{
-    Boot, Disk, DiskChanges, DiskFile, Document as HypervisorDocument, DomainSpec, Firmware, Metadata, Network,
-};
+use crate::fake::record::bytes::Bytes;
+use crate::fake::record::disk::DiskRecord;
+use crate::hypervisor::Document as HypervisorDocument;
+use crate::hypervisor::{Boot, Disk, DiskChanges, DiskFile, DomainSpec, Firmware, Metadata, Network};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Document {
+pub struct Document {
     pub name: String,
     pub uuid: String,
     description: String,
@@ -42,14 +40,6 @@ struct StoredMetadata {
     attributes: BTreeMap<String, String>,
     lines: Vec<String>,
     payload: Bytes,
-}
-
-/// A snapshot's own document; its key `snapshot` tells it from a domain's.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SnapshotDocument {
-    pub name: String,
-    pub snapshot: SnapshotRecord,
 }
 
 impl Default for Document {
@@ -105,16 +95,6 @@ impl Document {
                 *field = value.to_string();
             }
         }
-    }
-
-    /// Reads a domain's document, or the domain's part of a snapshot's.
-    pub fn parse(document: &HypervisorDocument) -> Result<Self> {
-        let failed = || "cannot read a fake domain's document".to_string();
-        let value: serde_json::Value = serde_json::from_str(&document.0).because(failed)?;
-        if value.get("snapshot").is_some() {
-            return Ok(SnapshotDocument::parse(document)?.snapshot.document);
-        }
-        serde_json::from_value(value).because(failed)
     }
 
     pub fn print(&self) -> Result<HypervisorDocument> {
@@ -180,33 +160,5 @@ impl Document {
     /// The disk that holds the guest's system.
     pub fn root_disk(&self) -> Option<PathBuf> {
         self.disk_of("/")
-    }
-}
-
-/// Lists every absolute path in a document.
-pub(super) fn files_in(document: &HypervisorDocument) -> Result<Vec<PathBuf>> {
-    fn collect(value: &serde_json::Value, files: &mut Vec<PathBuf>) {
-        match value {
-            serde_json::Value::String(text) if text.starts_with('/') => files.push(text.into()),
-            serde_json::Value::Array(values) => values.iter().for_each(|value| collect(value, files)),
-            serde_json::Value::Object(values) => values.values().for_each(|value| collect(value, files)),
-            _ => {}
-        }
-    }
-    let value = serde_json::from_str(&document.0).because(|| "cannot read a fake document".to_string())?;
-    let mut files = Vec::new();
-    collect(&value, &mut files);
-    Ok(files)
-}
-
-impl SnapshotDocument {
-    pub fn parse(document: &HypervisorDocument) -> Result<Self> {
-        serde_json::from_str(&document.0).because(|| "cannot read a fake snapshot's document".to_string())
-    }
-
-    pub fn print(name: &str, snapshot: &SnapshotRecord) -> Result<HypervisorDocument> {
-        serde_json::to_string(&Self { name: name.to_string(), snapshot: snapshot.clone() })
-            .map(HypervisorDocument)
-            .because(|| format!("cannot write the document of fake snapshot `{name}`"))
     }
 }

@@ -1,13 +1,11 @@
 //! What libvirt does to domains, done to the state.
 
-use std::path::Path;
-
-use super::document::Document;
-use super::state::{DomainRecord, Ram, State};
-use crate::error::{Because, Error, Result};
-use crate::hypervisor::{
-    CloneSpec, Disk, DiskChanges, Document as HypervisorDocument, Domain, DomainDetails, DomainSpec, DomainState, Image,
-};
+use crate::error::{Error, Result};
+use crate::fake::record::document::Document;
+use crate::fake::record::snapshot_document::domain_in;
+use crate::fake::record::state::{DomainRecord, Ram, State};
+use crate::hypervisor::Document as HypervisorDocument;
+use crate::hypervisor::{Disk, DiskChanges, Domain, DomainDetails, DomainSpec, DomainState, Image};
 
 impl State {
     pub fn list_domains(&self) -> Vec<Domain> {
@@ -76,8 +74,8 @@ impl State {
         if !record.persistent {
             return Err(failed("domain is transient".to_string()));
         }
-        let mut document = Document::parse(document)?;
-        let now = Document::parse(now)?;
+        let mut document = domain_in(document)?;
+        let now = domain_in(now)?;
         document.name = now.name.clone();
         document.uuid = now.uuid.clone();
         document.set_metadata(now.metadata().as_ref());
@@ -89,39 +87,6 @@ impl State {
     pub fn undefine(&mut self, name: &str) -> Result<()> {
         self.record(name)?;
         self.domains.remove(name);
-        Ok(())
-    }
-
-    pub fn start_clone(&mut self, clone: &CloneSpec) -> Result<()> {
-        let failed = || Error::failed(format!("cannot start domain `{}`", clone.name));
-        let mut document = Document::parse(&clone.document)?;
-        document.name = clone.name.clone();
-        document.uuid = clone.uuid.clone();
-        document.set_metadata(Some(&clone.metadata));
-        for (target, file) in &clone.disks {
-            match document.disks.get_mut(target) {
-                Some(disk) => disk.replace(file, "qcow2"),
-                None => return Err(failed().cause(format!("there is no disk `{target}`"))),
-            }
-        }
-        if self.domains.contains_key(&clone.name) {
-            return Err(failed().cause("it already exists"));
-        }
-        if let Some(other) = self.with_uuid(&clone.uuid) {
-            return Err(failed().cause(format!("domain `{other}` already has the uuid {}", clone.uuid)));
-        }
-        self.check_disks(&document).map_err(|cause| failed().cause(cause))?;
-        let ram = clone.from.as_ref().map(|frozen| self.ram_in(frozen)).transpose();
-        let ram = ram.map_err(|cause| failed().cause(cause))?;
-        if let crate::hypervisor::Ram::Shared(file) = &clone.ram {
-            super::live::make_ram(file).because(|| format!("cannot make `{}`", file.display()))?;
-        }
-        self.insert_domain(document, super::power::started(clone.paused), false);
-        self.started.push(clone.name.clone());
-        if let Some(ram) = ram {
-            self.record_mut(&clone.name)?.ram = ram;
-            self.resumed.push(clone.name.clone());
-        }
         Ok(())
     }
 
@@ -138,16 +103,6 @@ impl State {
             }
         }
         Ok(())
-    }
-
-    /// Finds the domain whose guest uses a file, leaving one domain out.
-    pub fn user_of(&self, place: &Path, except: Option<&str>) -> Option<&str> {
-        let uses = |record: &&DomainRecord| {
-            record.is_active()
-                && except != Some(record.document.name.as_str())
-                && record.now().places().any(|other| other == place)
-        };
-        self.domains.values().find(uses).map(|record| record.document.name.as_str())
     }
 
     /// Stops a domain; a transient one is gone then.
@@ -189,7 +144,7 @@ impl State {
         self.domains.insert(name, record);
     }
 
-    fn with_uuid(&self, uuid: &str) -> Option<&str> {
+    pub fn with_uuid(&self, uuid: &str) -> Option<&str> {
         self.domains.values().find(|record| record.document.uuid == uuid).map(|record| record.document.name.as_str())
     }
 }

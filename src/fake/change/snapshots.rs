@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::document::{Document, SnapshotDocument};
-use super::state::{DomainRecord, Member, SnapshotRecord, State};
 use crate::error::{Error, Result};
-use crate::hypervisor::{
-    Document as HypervisorDocument, DomainState, Memory, Snapshot, SnapshotDisk, SnapshotKind, SnapshotSpec,
-};
+use crate::fake::record::snapshot_document::{SnapshotDocument, domain_in};
+use crate::fake::record::state::{DomainRecord, Member, SnapshotRecord, State};
+use crate::hypervisor::Document as HypervisorDocument;
+use crate::hypervisor::{DomainState, Memory, Snapshot, SnapshotDisk, SnapshotKind, SnapshotSpec};
 
 impl State {
     pub fn list_snapshots(&self, domain: &str) -> Result<Vec<Snapshot>> {
@@ -19,7 +18,7 @@ impl State {
     pub fn redefine_snapshot(&mut self, domain: &str, spec: &SnapshotSpec) -> Result<()> {
         let record = self.record_mut(domain)?;
         let failed = |cause: String| put_failed(domain, &spec.name).cause(cause);
-        let mut document = Document::parse(&spec.document)?;
+        let mut document = domain_in(&spec.document)?;
         document.set_metadata(Some(&spec.metadata));
         for disk in &spec.disks {
             document.replace_disk(&disk.target, &disk.layer, "qcow2").map_err(failed)?;
@@ -75,19 +74,19 @@ impl State {
     }
 }
 
-pub(super) fn read(document: &HypervisorDocument) -> Result<Snapshot> {
+pub fn read(document: &HypervisorDocument) -> Result<Snapshot> {
     let read = SnapshotDocument::parse(document)?;
     let snapshot = describe(&read.name, &read.snapshot, false)?;
     Ok(Snapshot { document: document.clone(), ..snapshot })
 }
 
-pub(super) fn with_comment(document: &HypervisorDocument, comment: &str) -> Result<HypervisorDocument> {
+pub fn with_comment(document: &HypervisorDocument, comment: &str) -> Result<HypervisorDocument> {
     let SnapshotDocument { name, mut snapshot } = SnapshotDocument::parse(document)?;
     snapshot.comment = comment.to_string();
     SnapshotDocument::print(&name, &snapshot)
 }
 
-pub(super) fn delete_failed(domain: &str, name: &str) -> Error {
+pub fn delete_failed(domain: &str, name: &str) -> Error {
     Error::failed(format!("cannot delete snapshot `{name}` of `{domain}`"))
 }
 
@@ -150,7 +149,7 @@ fn check_parent(
 }
 
 /// libvirt's word for what was taken of a running guest without its RAM.
-pub(super) const DISK_SNAPSHOT: &str = "disk-snapshot";
+pub const DISK_SNAPSHOT: &str = "disk-snapshot";
 
 impl SnapshotRecord {
     /// Says whether it has a guest that runs or is paused.

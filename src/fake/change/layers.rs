@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::state::{FileRecord, Files, Layer, NeighbourRecord, State};
 use crate::error::{Because, Error, Result};
+use crate::fake::record::state::{DomainRecord, FileRecord, Files, Layer, NeighbourRecord, State};
 use crate::hypervisor::{Neighbour, Neighbours, SnapshotKind};
 
 impl State {
@@ -161,6 +161,16 @@ impl State {
             }
         }
         neighbours
+    }
+
+    /// Finds the domain whose guest uses a file, leaving one domain out.
+    pub fn user_of(&self, place: &Path, except: Option<&str>) -> Option<&str> {
+        let uses = |record: &&DomainRecord| {
+            record.is_active()
+                && except != Some(record.document.name.as_str())
+                && record.now().places().any(|other| other == place)
+        };
+        self.domains.values().find(uses).map(|record| record.document.name.as_str())
     }
 
     /// Goes from `disk` down its backing chain, as far as the state knows it.

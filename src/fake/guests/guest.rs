@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use super::answer::{self, Answer};
-use super::bytes::Bytes;
-use super::state::{Executed, FileRecord, Ram, State};
-use super::store::Store;
 use crate::error::{Because, Error, Result};
+use crate::fake::record::answer::{self, Answer};
+use crate::fake::record::bytes::Bytes;
+use crate::fake::record::state::{Executed, FileRecord, Ram, State};
+use crate::fake::record::store::Store;
 use crate::hypervisor::{Command, Exit, FileMode, Guest, Input, Stream, UnitState};
 use crate::stop::Stop;
 
 /// Every guest's clock stands still, so that outputs can be compared.
 const TIME: f64 = 1_700_000_000.0;
 
-pub(super) struct FakeGuest {
+pub struct FakeGuest {
     domain: String,
     store: Arc<Store>,
     answers: Arc<[Answer]>,

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::document::Document;
-use super::power::started;
-use super::state::{MemoryFile, Ram, State};
 use crate::error::{Because, Error, Result};
+use crate::fake::change::power::started;
+use crate::fake::record::document::Document;
+use crate::fake::record::state::{MemoryFile, Ram, State};
 use crate::hypervisor::{DiskChanges, DomainState};
 
 impl State {
@@ -65,7 +65,7 @@ impl State {
 }
 
 /// Says in libvirt's words what keeps a guest's RAM from being saved.
-pub(super) fn check_migratable(document: &Document) -> Result<(), String> {
+pub fn check_migratable(document: &Document) -> Result<(), String> {
     if document.host_devices {
         return Err("domain has assigned non-USB host devices".to_string());
     }

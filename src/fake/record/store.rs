@@ -5,10 +5,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::state::State;
 use crate::error::{Because, Error, Kind, Result};
+use crate::fake::record::state::State;
 
-pub(super) enum Store {
+pub enum Store {
     Memory(Box<Mutex<State>>),
     File(PathBuf),
 }

@@ -6,16 +6,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::Answer;
-use super::bytes::Bytes;
-use super::document::Document;
 use crate::error::{Error, Result};
+use crate::fake::record::answer::Answer;
+use crate::fake::record::bytes::Bytes;
+use crate::fake::record::document::Document;
 use crate::hypervisor::{DomainState, Memory, SnapshotKind, Version};
 
 /// The whole state. Unknown keys are errors, so that a slip in a hand-written file shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct State {
+pub struct State {
     /// libvirt's.
     pub version: StoredVersion,
     /// What the clock shows when a snapshot is taken; the system's own time without it.
@@ -43,7 +43,7 @@ pub(super) struct State {
 /// The files of each domain of another connection, or why it does not tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(super) enum NeighbourRecord {
+pub enum NeighbourRecord {
     Domains(BTreeMap<String, Vec<PathBuf>>),
     Silent(String),
 }
@@ -51,11 +51,11 @@ pub(super) enum NeighbourRecord {
 /// `11.3.0`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(super) struct StoredVersion(pub Version);
+pub struct StoredVersion(pub Version);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct DomainRecord {
+pub struct DomainRecord {
     #[serde(default = "shutoff")]
     pub state: DomainState,
     #[serde(default = "yes")]
@@ -78,7 +78,7 @@ pub(super) struct DomainRecord {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct SnapshotRecord {
+pub struct SnapshotRecord {
     pub parent: Option<String>,
     pub comment: String,
     pub created: u64,
@@ -94,7 +94,7 @@ pub(super) struct SnapshotRecord {
 /// How a snapshot holds a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "StoredMember", into = "StoredMember")]
-pub(super) struct Member {
+pub struct Member {
     pub kind: SnapshotKind,
     pub overlay: Option<PathBuf>,
 }
@@ -115,7 +115,7 @@ struct OverlayMember {
 /// The files that were written in a guest while it ran on this overlay.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Layer {
+pub struct Layer {
     pub backing: Option<PathBuf>,
     /// Whether its header cannot be read.
     #[serde(skip_serializing_if = "is_false")]
@@ -128,12 +128,12 @@ pub(super) struct Layer {
     pub snapshots: BTreeMap<String, InternalSnapshot>,
 }
 
-pub(super) type Files = BTreeMap<String, FileRecord>;
+pub type Files = BTreeMap<String, FileRecord>;
 
 /// What a layer held, and the guest's RAM in the layer that has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct InternalSnapshot {
+pub struct InternalSnapshot {
     pub files: Files,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ram: Option<Ram>,
@@ -142,12 +142,12 @@ pub(super) struct InternalSnapshot {
 /// The guest's files that are on no disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Ram(pub Files);
+pub struct Ram(pub Files);
 
 /// A guest's RAM in a file, with the domain as it ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct MemoryFile {
+pub struct MemoryFile {
     /// Whether a real file stands for it: then the RAM is lost with it.
     #[serde(default)]
     pub has_file: bool,
@@ -158,7 +158,7 @@ pub(super) struct MemoryFile {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "StoredFile")]
-pub(super) struct FileRecord {
+pub struct FileRecord {
     pub content: Bytes,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<u32>,
@@ -184,7 +184,7 @@ struct WholeFile {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Executed {
+pub struct Executed {
     pub domain: String,
     /// The snapshot that the domain's disk grew from, as `machine/snapshot`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,14 +7,14 @@ use crate::hypervisor::{Command, CommandLine};
 /// An answer in the state's `answers`: to a command, or a file that the image has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
-pub(super) enum Answer {
+pub enum Answer {
     Command(Scripted),
     File { path: String, content: String },
 }
 
 /// What a command answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Scripted {
+pub struct Scripted {
     /// The command's exact text, or a pattern in which `*` stands for any text.
     pub command: String,
     pub status: i32,
@@ -98,7 +98,7 @@ impl From<Answer> for Written {
 }
 
 /// The text by which a command is matched and logged: a shell line itself, or the words of an argv.
-pub(super) fn text_of(command: &Command) -> String {
+pub fn text_of(command: &Command) -> String {
     match &command.line {
         CommandLine::Shell(line) => line.clone(),
         CommandLine::Argv(words) => words.join(" "),
@@ -106,7 +106,7 @@ pub(super) fn text_of(command: &Command) -> String {
 }
 
 /// Finds the first answer for a command that is run for the `nth` time.
-pub(super) fn find<'a>(answers: &'a [Answer], text: &str, nth: usize) -> Option<&'a Scripted> {
+pub fn find<'a>(answers: &'a [Answer], text: &str, nth: usize) -> Option<&'a Scripted> {
     let is_due = |reply: &Scripted| reply.times.is_none_or(|times| nth <= times);
     answers.iter().find_map(|answer| match answer {
         Answer::Command(reply) if matches(&reply.command, text) && is_due(reply) => Some(reply),
@@ -115,7 +115,7 @@ pub(super) fn find<'a>(answers: &'a [Answer], text: &str, nth: usize) -> Option<
 }
 
 /// Finds what a file of the image holds.
-pub(super) fn find_file<'a>(answers: &'a [Answer], path: &str) -> Option<&'a str> {
+pub fn find_file<'a>(answers: &'a [Answer], path: &str) -> Option<&'a str> {
     answers.iter().find_map(|answer| match answer {
         Answer::File { path: of, content } if of == path => Some(content.as_str()),
         _ => None,
@@ -138,7 +138,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 /// Says whether a command ends without having read its input; one that nothing is known of reads all of it.
-pub(super) fn ignores_input(command: &Command) -> bool {
+pub fn ignores_input(command: &Command) -> bool {
     match plain_words(command).as_deref() {
         Some(["cat", rest @ ..]) => !rest.is_empty(),
         Some([name, ..]) => ["true", "false", "test", "echo", "sleep"].contains(name),
@@ -147,7 +147,7 @@ pub(super) fn ignores_input(command: &Command) -> bool {
 }
 
 /// Splits a command into words where that takes no shell.
-pub(super) fn plain_words(command: &Command) -> Option<Vec<&str>> {
+pub fn plain_words(command: &Command) -> Option<Vec<&str>> {
     match &command.line {
         CommandLine::Argv(words) => Some(words.iter().map(String::as_str).collect()),
         CommandLine::Shell(line) if line.contains(|letter| "|&;<>()$`\\\"'*?[]#~=%\n".contains(letter)) => None,

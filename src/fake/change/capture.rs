@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::disk::DiskRecord;
-use super::memory::check_migratable;
-use super::power::NOT_RUNNING;
-use super::snapshots::DISK_SNAPSHOT;
-use super::state::{DomainRecord, Files, InternalSnapshot, Member, SnapshotRecord, State};
 use crate::error::{Because, Error, Result};
+use crate::fake::change::memory::check_migratable;
+use crate::fake::change::power::NOT_RUNNING;
+use crate::fake::change::snapshots::DISK_SNAPSHOT;
+use crate::fake::record::disk::DiskRecord;
+use crate::fake::record::state::{DomainRecord, Files, InternalSnapshot, Member, SnapshotRecord, State};
 use crate::hypervisor::{DomainState, Memory, SnapshotKind, SnapshotRequest, Source, Version};
 
 /// Since then libvirt takes internal snapshots of running guests that start by UEFI.

@@ -1,18 +1,20 @@
-//! Guests that are frozen and go on elsewhere.
+//! Clones, and guests that are frozen and go on elsewhere.
 
 use std::path::Path;
 
-use super::document::Document;
-use super::memory::check_migratable;
-use super::power::started;
-use super::state::{Ram, State};
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{DomainState, Fingerprint, Frozen, Liveness};
+use crate::fake::change::memory::check_migratable;
+use crate::fake::change::power::started;
+use crate::fake::record::document::Document;
+use crate::fake::record::snapshot_document::domain_in;
+use crate::fake::record::state::{Ram, State};
+use crate::hypervisor::Ram as KeptRam;
+use crate::hypervisor::{CloneSpec, DomainState, Fingerprint, Frozen, Liveness};
 
-pub(super) const EMULATOR: &str = "fake 1.0";
+pub const EMULATOR: &str = "fake 1.0";
 
 /// Says what the state of a guest in this domain fits.
-pub(super) fn fingerprint(document: &Document) -> Fingerprint {
+pub fn fingerprint(document: &Document) -> Fingerprint {
     let facts = [
         ("QEMU", EMULATOR.to_string()),
         ("memory", document.memory.to_string()),
@@ -21,7 +23,7 @@ pub(super) fn fingerprint(document: &Document) -> Fingerprint {
     facts.map(|(name, value)| (name.to_string(), value)).into()
 }
 
-pub(super) fn liveness(document: &Document) -> Liveness {
+pub fn liveness(document: &Document) -> Liveness {
     match check_migratable(document) {
         Ok(()) => Liveness::Mapped,
         Err(cause) => Liveness::No(cause),
@@ -37,6 +39,39 @@ impl Frozen {
 }
 
 impl State {
+    pub fn start_clone(&mut self, clone: &CloneSpec) -> Result<()> {
+        let failed = || Error::failed(format!("cannot start domain `{}`", clone.name));
+        let mut document = domain_in(&clone.document)?;
+        document.name = clone.name.clone();
+        document.uuid = clone.uuid.clone();
+        document.set_metadata(Some(&clone.metadata));
+        for (target, file) in &clone.disks {
+            match document.disks.get_mut(target) {
+                Some(disk) => disk.replace(file, "qcow2"),
+                None => return Err(failed().cause(format!("there is no disk `{target}`"))),
+            }
+        }
+        if self.domains.contains_key(&clone.name) {
+            return Err(failed().cause("it already exists"));
+        }
+        if let Some(other) = self.with_uuid(&clone.uuid) {
+            return Err(failed().cause(format!("domain `{other}` already has the uuid {}", clone.uuid)));
+        }
+        self.check_disks(&document).map_err(|cause| failed().cause(cause))?;
+        let ram = clone.from.as_ref().map(|frozen| self.ram_in(frozen)).transpose();
+        let ram = ram.map_err(|cause| failed().cause(cause))?;
+        if let KeptRam::Shared(file) = &clone.ram {
+            make_ram(file).because(|| format!("cannot make `{}`", file.display()))?;
+        }
+        self.insert_domain(document, started(clone.paused), false);
+        self.started.push(clone.name.clone());
+        if let Some(ram) = ram {
+            self.record_mut(&clone.name)?.ram = ram;
+            self.resumed.push(clone.name.clone());
+        }
+        Ok(())
+    }
+
     /// Returns the RAM that a guest goes on with.
     pub fn ram_in(&self, frozen: &Frozen) -> Result<Ram, String> {
         let file = frozen.file();
@@ -79,7 +114,7 @@ impl State {
 }
 
 /// Makes the file that a guest has its RAM in, where there is a directory for it.
-pub(super) fn make_ram(file: &Path) -> std::io::Result<()> {
+pub fn make_ram(file: &Path) -> std::io::Result<()> {
     if file.exists() || !file.parent().is_some_and(Path::is_dir) {
         return Ok(());
     }
