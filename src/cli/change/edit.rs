@@ -1,16 +1,15 @@
 //! `snaptree edit`.
 
-use std::env;
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::{env, fs};
 
 use clap::Args;
 use tempfile::NamedTempFile;
 
-use super::session::Session;
-use super::which::Which;
+use crate::cli::common::session::Session;
+use crate::cli::common::which::Which;
 use crate::error::{Because, Error, Result};
 use crate::name::SnapshotPath;
 use crate::ui::Ui;

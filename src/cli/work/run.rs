@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use super::script::Script;
-use super::session::{AtCtrlC, Session};
+use crate::cli::common::session::{AtCtrlC, Session};
+use crate::cli::work::script::Script;
 use crate::error::{Error, Result};
 use crate::lua::{self, Door, Orders, Planned, Program, Settings};
 use crate::repl;

@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::confirm;
-use super::session::Session;
-use super::which::Which;
+use crate::cli::common::confirm::confirm;
+use crate::cli::common::session::Session;
+use crate::cli::common::which::Which;
 use crate::error::Result;
 use crate::hypervisor::RevertFlags;
 use crate::ui::Ui;

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::session::Session;
-use super::which;
+use crate::cli::common::session::Session;
+use crate::cli::common::which;
 use crate::error::Result;
 use crate::hypervisor::SnapshotKind;
 use crate::name::{MachineName, SnapshotName};

@@ -3,24 +3,38 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use super::Global;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::Hypervisor;
 use crate::lua::Connector;
 use crate::paths::{Paths, for_libvirt};
-use crate::signals;
 use crate::stop::Interrupt;
 use crate::tree::{Engine, Events, Forced, Store};
 use crate::ui::Ui;
-use crate::{fake, libvirt};
+use crate::{fake, libvirt, signals};
 
 /// Says how long after the start of a step its first check-point is taken.
 const CHECKPOINT_AFTER: &str = "SNAPTREE_CHECKPOINT_AFTER";
 const LIVE: &str = "SNAPTREE_LIVE";
 
+#[derive(Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Connect to this hypervisor, as in virsh; `embed` and `fake:` are snaptree's own
+    #[arg(short, long, value_name = "URI", global = true)]
+    pub connect: Option<String>,
+    /// Say nothing but results and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Show the output of every command that runs in a guest
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// A connection, and the engine on it.
 pub struct Session {
     pub engine: Arc<Engine>,
     pub paths: Paths,

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::session::Session;
-use super::which::Which;
+use crate::cli::common::session::Session;
+use crate::cli::common::which::Which;
 use crate::error::Result;
 use crate::name::SnapshotPath;
 use crate::ui::Ui;

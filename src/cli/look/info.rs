@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::session::Session;
-use super::which::Which;
+use crate::cli::common::session::Session;
+use crate::cli::common::which::Which;
 use crate::error::{Error, Result};
 use crate::name::Target;
 use crate::ui::Ui;

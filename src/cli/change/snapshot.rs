@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::session::Session;
-use super::spec::{DiskSpec, MemorySpec};
+use crate::cli::change::spec::{DiskSpec, MemorySpec};
+use crate::cli::common::session::Session;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{SnapshotFlags, SnapshotKind};
 use crate::name::{MachineName, SnapshotName};

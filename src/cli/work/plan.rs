@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::script::Script;
-use super::session::Session;
+use crate::cli::common::session::Session;
+use crate::cli::work::script::Script;
 use crate::error::Result;
 use crate::lua;
 use crate::tree::Event;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::session::Session;
+use crate::cli::common::session::Session;
 use crate::error::{Error, Result};
 use crate::hypervisor::{Command, CommandLine};
 use crate::name::SnapshotPath;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::session::Session;
+use crate::cli::common::session::Session;
 use crate::error::Result;
 use crate::name::SnapshotPath;
 use crate::tree::{Builder, ForkOptions};

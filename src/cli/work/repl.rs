@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::run::default_jobs;
-use super::session::{AtCtrlC, Session};
+use crate::cli::common::session::{AtCtrlC, Session};
+use crate::cli::work::run::default_jobs;
 use crate::error::Result;
 use crate::lua::{self, Orders, Script, Settings};
 use crate::repl;

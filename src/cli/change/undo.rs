@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::session::Session;
+use crate::cli::common::session::Session;
 use crate::error::Result;
 use crate::name::MachineName;
 use crate::ui::Ui;

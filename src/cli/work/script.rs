@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::session::Session;
+use crate::cli::common::session::Session;
 use crate::error::Result;
 use crate::lua::{self, Orders, Settings};
 

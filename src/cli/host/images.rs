@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::confirm;
+use crate::cli::common::confirm::confirm;
 use crate::error::Result;
 use crate::image::ImageCache;
 use crate::paths::Paths;

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::confirm;
-use super::session::Session;
+use crate::cli::common::confirm::confirm;
+use crate::cli::common::session::Session;
 use crate::error::Result;
 use crate::name::MachineName;
 use crate::ui::Ui;

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::repl::settings;
-use super::session::Session;
+use crate::cli::common::session::Session;
+use crate::cli::work::repl::settings;
 use crate::error::Result;
 use crate::lua::{self, Orders};
 use crate::repl;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::session::Session;
+use crate::cli::common::session::Session;
 use crate::error::{Error, Result};
 use crate::name::Target;
 use crate::shell;

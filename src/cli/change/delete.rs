@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::confirm;
-use super::session::Session;
-use super::which::{Which, which_snapshot};
+use crate::cli::common::confirm::confirm;
+use crate::cli::common::session::Session;
+use crate::cli::common::which::{Which, which_snapshot};
 use crate::error::{Error, Result};
 use crate::name::{MachineName, SnapshotName, SnapshotPath, Target};
 use crate::tree::Scope;
