@@ -181,7 +181,7 @@ pub(super) fn with_version(emulator: &str, version: u64) -> String {
 }
 
 #[cfg(test)]
-#[path = "hypervisor_tests.rs"]
+#[path = "libvirt_tests.rs"]
 mod tests;
 
 #[cfg(test)]
