@@ -1,6 +1,6 @@
 //! The port to whatever runs domains: traits and plain data, named in libvirt's terms.
 //!
-//! Two adapters stand behind it: [`crate::libvirt`] and [`crate::fake`]. [`Hypervisor`] is one trait for each
+//! Two adapters stand behind it: `libvirt` and `fake`. [`Hypervisor`] is one trait for each
 //! subject, and operating the system inside a domain ([`Guest`]) is a trait of its own.
 
 mod clones;

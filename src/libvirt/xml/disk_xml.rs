@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::hypervisor::{DiskChanges, DiskFile};
-use crate::libvirt::xml::domain_facts::{devices_of, target};
+use crate::libvirt::xml::domain_facts::{devices_mut, target};
 use crate::libvirt::xml::element::Element;
 use crate::paths::for_libvirt;
 
@@ -89,7 +89,7 @@ pub fn find_disk<'a>(domain: &'a Element, wanted: &str) -> Option<&'a Element> {
 }
 
 pub fn disks_of(domain: &mut Element) -> impl Iterator<Item = &mut Element> {
-    devices_of(domain).filter(|device| device.name == "disk")
+    devices_mut(domain).filter(|device| device.name == "disk")
 }
 
 pub fn no_disk(target: &str) -> Error {

@@ -119,11 +119,11 @@ pub fn nvram(domain: &Element) -> Option<String> {
     (is_uefi && !is_stateless).then(|| format.to_string())
 }
 
-fn devices(domain: &Element) -> impl Iterator<Item = &Element> {
+pub fn devices(domain: &Element) -> impl Iterator<Item = &Element> {
     domain.find("devices").into_iter().flat_map(|devices| &devices.children)
 }
 
-pub fn devices_of(domain: &mut Element) -> impl Iterator<Item = &mut Element> {
+pub fn devices_mut(domain: &mut Element) -> impl Iterator<Item = &mut Element> {
     domain.find_mut("devices").into_iter().flat_map(|devices| devices.children.iter_mut())
 }
 

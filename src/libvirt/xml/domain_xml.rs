@@ -8,7 +8,7 @@ use crate::agent::PORT;
 use crate::error::{Error, Result};
 use crate::hypervisor::{DiskChanges, Document, DomainSpec, Firmware, Network};
 use crate::libvirt::embed;
-use crate::libvirt::xml::domain_facts::{devices_of, is_port};
+use crate::libvirt::xml::domain_facts::{devices_mut, is_port};
 use crate::libvirt::xml::element::Element;
 use crate::libvirt::xml::{disk_xml, live_xml, metadata_xml};
 use crate::name::is_long_for_sockets;
@@ -233,7 +233,7 @@ pub fn clean(domain: &mut Element) {
     }
     live_xml::forget(domain);
     domain.children.retain(|child| child.name != "seclabel" || child.get("type") != Some("dynamic"));
-    for device in devices_of(domain) {
+    for device in devices_mut(domain) {
         // Those that begin so are the user's own choice.
         device
             .children
@@ -284,7 +284,7 @@ fn is_of_one_run(source: &Element) -> bool {
 /// Gives each port that the host talks to the guest through a socket of a path that is shorter than libvirt's own choice.
 pub fn place_ports(domain: &mut Element, socket: impl Fn(usize) -> PathBuf) -> Result<()> {
     let is_ours = |device: &Element| device.name == "channel" && [AGENT, PORT].iter().any(|name| is_port(device, name));
-    for (number, channel) in devices_of(domain).filter(|device| is_ours(device)).enumerate() {
+    for (number, channel) in devices_mut(domain).filter(|device| is_ours(device)).enumerate() {
         let path = socket(number);
         let length = path.as_os_str().len();
         if length > LONGEST_SOCKET {

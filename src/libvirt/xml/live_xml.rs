@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::hypervisor::{Fingerprint, Ram};
-use crate::libvirt::xml::domain_facts;
+use crate::libvirt::xml::domain_facts::{self, devices};
 use crate::libvirt::xml::element::Element;
 
 const NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
@@ -168,10 +168,6 @@ fn device_digest(domain: &Element) -> String {
     }
     let digest = blake3::hash(list.concat().as_bytes()).to_hex();
     digest[..SHOWN].to_string()
-}
-
-fn devices(domain: &Element) -> impl Iterator<Item = &Element> {
-    domain.find("devices").into_iter().flat_map(|devices| &devices.children)
 }
 
 #[cfg(test)]
