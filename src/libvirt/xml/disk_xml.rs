@@ -95,3 +95,7 @@ pub fn disks_of(domain: &mut Element) -> impl Iterator<Item = &mut Element> {
 pub fn no_disk(target: &str) -> Error {
     Error::failed(format!("the domain has no disk `{target}`"))
 }
+
+#[cfg(test)]
+#[path = "disk_xml_tests.rs"]
+mod tests;

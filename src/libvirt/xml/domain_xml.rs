@@ -310,4 +310,4 @@ pub fn adapt(domain: &mut Element, domain_type: DomainType) {
 
 #[cfg(test)]
 #[path = "domain_xml_tests.rs"]
-mod tests;
+pub mod tests;

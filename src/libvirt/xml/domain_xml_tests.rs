@@ -1,9 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::hypervisor::{Boot, CloneSpec, DiskFile, Metadata, Ram};
-use crate::libvirt::clone::clone_xml::build_clone;
-use crate::libvirt::xml::disk_xml::{change_disks, give_file, qcow2, stands_alone};
+use crate::hypervisor::{Boot, Metadata};
+use crate::libvirt::xml::disk_xml::qcow2;
 
 fn spec() -> DomainSpec {
     DomainSpec {
@@ -117,7 +116,7 @@ fn the_users_own_devices_come_last_or_are_refused_as_malformed() {
     }
 }
 
-const RUNNING: &str = "\
+pub const RUNNING: &str = "\
 <domain type='kvm' id='7' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>vm</name><uuid>1</uuid>
   <metadata><other:x xmlns:other='u'/></metadata>
@@ -142,67 +141,6 @@ const RUNNING: &str = "\
   <seclabel type='none' model='apparmor'/>
   <qemu:commandline><qemu:arg value='-a'/></qemu:commandline>
 </domain>";
-
-#[test]
-fn a_clone_keeps_the_hardware_and_drops_what_belongs_to_the_other_run() {
-    let clone = CloneSpec {
-        name: "fork <1>".to_string(),
-        uuid: "2".to_string(),
-        document: Document(RUNNING.to_string()),
-        disks: [("vda".to_string(), "/s/fork.qcow2".into())].into(),
-        nvram: "/s/fork.nvram".into(),
-        ram: Ram::Default,
-        from: None,
-        paused: false,
-        metadata: Metadata::default(),
-    };
-    let expected = "\
-<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
-  <name>fork &lt;1&gt;</name>
-  <uuid>2</uuid>
-  <os firmware='efi'>
-    <type arch='x86_64' machine='pc-q35-10.0'>hvm</type>
-    <loader readonly='yes'>/l</loader>
-    <nvram template='/t'>/s/fork.nvram</nvram>
-  </os>
-  <cpu mode='maximum'/>
-  <devices>
-    <disk type='file' device='disk'>
-      <driver name='qemu' type='qcow2'/>
-      <source file='/s/fork.qcow2'/>
-      <target dev='vda' bus='virtio'/>
-    </disk>
-    <disk type='file' device='cdrom'>
-      <source file='/a.iso'/>
-      <target dev='sda'/>
-    </disk>
-    <interface type='user'>
-      <mac address='52:54:00:00:00:01'/>
-    </interface>
-    <interface type='network'>
-      <source network='default' bridge='virbr0'/>
-    </interface>
-    <channel type='unix'>
-      <target type='virtio' name='org.qemu.guest_agent.0'/>
-    </channel>
-    <console type='pty'>
-      <target type='serial' port='0'/>
-    </console>
-    <graphics type='vnc' autoport='yes'/>
-  </devices>
-  <seclabel type='none' model='apparmor'/>
-  <qemu:commandline>
-    <qemu:arg value='-a'/>
-  </qemu:commandline>
-  <metadata>
-    <snaptree:node xmlns:snaptree='https://snaptree.dev/xmlns/1'/>
-  </metadata>
-</domain>
-";
-    assert_eq!(build_clone(&clone, DomainType::Qemu, |_| false).unwrap().to_string(), expected);
-    let same = build_clone(&clone, DomainType::Kvm, |_| false).unwrap();
-    assert_eq!(same.find("cpu").unwrap().get("migratable"), Some("on"));
-}
 
 #[test]
 fn a_redefinition_keeps_the_domains_own_name_metadata_and_firmware() {
@@ -267,48 +205,6 @@ fn a_redefinition_keeps_the_domains_own_name_metadata_and_firmware() {
     let theirs = Element::parse("<other:x xmlns:other='u'/>").unwrap();
     current.find_mut("metadata").unwrap().children.insert(0, theirs);
     assert_eq!(build_redefinition(&snapshot, &current, &disks).unwrap().to_string(), expected);
-}
-
-fn disk(content: &str) -> Element {
-    Element::parse(content).unwrap()
-}
-
-#[test]
-fn a_disk_with_another_file_keeps_what_is_not_about_the_file_before() {
-    let mut raw = disk(
-        "<disk type='file' device='disk'><driver name='qemu' type='raw' cache='none'/>
-           <source file='/a' startupPolicy='optional' index='1'><seclabel model='dac' relabel='no'/></source>
-           <backingStore type='file'><format type='raw'/><source file='/b'/></backingStore>
-           <target dev='vda' bus='virtio'/><serial>WD-1</serial></disk>",
-    );
-    let before = raw.clone();
-    give_file(&mut raw, &DiskFile { target: "vda".into(), file: "/a".into(), format: "raw".into() }).unwrap();
-    assert_eq!(raw, before, "it has that file");
-    give_file(&mut raw, &qcow2("vda", Path::new("/new"))).unwrap();
-    let expected = disk(
-        "<disk type='file' device='disk'><driver name='qemu' type='qcow2' cache='none'/>
-           <source file='/new' startupPolicy='optional'><seclabel model='dac' relabel='no'/></source>
-           <target dev='vda' bus='virtio'/><serial>WD-1</serial></disk>",
-    );
-    assert_eq!(raw, expected);
-}
-
-#[test]
-fn a_disk_that_was_left_out_has_what_it_has_now() {
-    let domain = |disk: &str| disk_domain(disk);
-    let volume = "<disk type='volume' device='disk'><driver type='qcow2'/><source pool='p' volume='now'/>
-                    <target dev='vdb' bus='virtio'/></disk>";
-    let mut then = domain(
-        "<disk type='file' device='disk'><driver type='raw'/><source file='/then'/><target dev='vdb' bus='sata'/></disk>",
-    );
-    let as_now = DiskChanges { files: Vec::new(), as_now: vec!["vdb".into(), "vdc".into()] };
-    change_disks(&mut then, &as_now, &domain(volume)).unwrap();
-    // Where it is plugged in is the machine's, as it was then.
-    assert_eq!(then, domain(&volume.replace("virtio", "sata")));
-}
-
-fn disk_domain(disk: &str) -> Element {
-    Element::parse(&format!("<domain><devices>{disk}</devices></domain>")).unwrap()
 }
 
 #[test]
@@ -381,16 +277,6 @@ fn a_snapshots_document_stands_for_its_domain() {
     let error = parse(&snapshot("")).unwrap_err();
     assert_eq!(error.message, "the snapshot `s` does not hold its domain's description");
     assert_eq!(parse(&Document("<network/>".to_string())).unwrap_err().kind, crate::error::Kind::Bug);
-}
-
-#[test]
-fn a_disk_stands_alone_when_its_chain_ends_at_once() {
-    let domain = "<domain><devices><disk><target dev='vda'/><backingStore/></disk><disk><target dev='vdb'/>
-        <backingStore type='file'><source file='/b'/><backingStore/></backingStore></disk></devices></domain>";
-    let domain = Element::parse(domain).unwrap();
-    assert!(stands_alone(&domain, "vda").unwrap());
-    assert!(!stands_alone(&domain, "vdb").unwrap());
-    assert_eq!(stands_alone(&domain, "vdc").unwrap_err().message, "the domain has no disk `vdc`");
 }
 
 #[test]
