@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use crate::agent::calls::{Calls, PATIENT, QUICK};
 use crate::agent::feed::Feed;
-use crate::agent::process::{Names, Process, files};
+use crate::agent::process::Process;
 use crate::agent::transport::{Transport, TransportError};
 use crate::agent::waker::{self, Waker};
+use crate::agent::wrapper::{Names, files};
 use crate::agent::{file, sockets};
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{Command, Exit, FileMode, Guest, Input, Stream, UnitState};

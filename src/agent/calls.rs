@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::transport::{Transport, TransportError};
+use crate::agent::transport::{Transport, TransportError};
 use crate::error::{Error, Kind};
 use crate::stop::Stop;
 

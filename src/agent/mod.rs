@@ -7,6 +7,7 @@ mod calls;
 mod feed;
 mod file;
 mod process;
+mod program;
 mod sockets;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ mod tests_restart;
 mod tests_waker;
 mod transport;
 mod waker;
+mod wrapper;
 
 pub use agent::Agent;
 pub use transport::{Port, Transport, TransportError};

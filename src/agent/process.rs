@@ -5,19 +5,15 @@ use std::time::{Duration, Instant};
 use crate::agent::calls::{Calls, SHELL, SMALL_INPUT, Status};
 use crate::agent::feed::Feed;
 use crate::agent::file::{self, File};
+use crate::agent::program::{finish, wait_for};
 use crate::agent::transport::{Transport, TransportError};
+use crate::agent::wrapper::{MOST_INLINE, Names, arguments, files, split_header, title};
 use crate::error::{Error, Kind, Result};
-use crate::hypervisor::{Command, CommandLine, Exit, FileMode, Stream};
+use crate::hypervisor::{Command, Exit, FileMode, Stream};
 use crate::stop::Stop;
 
-const WRAPPER: &str = include_str!("wrapper.sh");
 const LOOK: &str = include_str!("look.sh");
 const KILL: &str = include_str!("kill.sh");
-/// What the wrapper says first when the command has ended, before its id; the beginning of its output follows.
-const ENDED: &str = "ended";
-/// The most output, in bytes, that is whole in that beginning; the wrapper has the same number.
-pub const MOST_INLINE: usize = 500_000;
-
 /// How long a command runs before its output is asked for.
 const SHORT_RUN: Duration = Duration::from_millis(500);
 /// How long a command is left alone before the guest is asked whether it has ended.
@@ -25,20 +21,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(80);
 /// The same where only its files can tell.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
-/// The same for a small program of ours.
-const SMALL_PAUSE: Duration = Duration::from_millis(30);
-/// How long to wait for what was killed.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]);
-
-/// The names of a command and of those before it.
-pub struct Names<'n> {
-    /// What its files in the guest are named by, which is unique.
-    pub id: &'n str,
-    /// The commands whose results are here, so that their files may go.
-    pub seen: &'n [String],
-}
 
 /// A command that was started in the guest.
 pub struct Process<'a, T: Transport> {
@@ -351,11 +335,6 @@ fn code(status: &Status) -> i32 {
     status.exit_code.unwrap_or_else(|| 128 + status.signal.unwrap_or_default())
 }
 
-/// Returns what the names of a command's files in the guest begin with.
-pub fn files(id: &str) -> String {
-    format!("/run/snaptree-{id}")
-}
-
 impl<'a, T: Transport> Tail<'a, T> {
     fn advance(&mut self, calls: &'a Calls<T>, output: Output) -> Result<(), TransportError> {
         if self.file.is_none() {
@@ -384,72 +363,4 @@ impl<'a, T: Transport> Tail<'a, T> {
             file.forget();
         }
     }
-}
-
-/// Runs a small program of ours to its end.
-pub fn finish<T: Transport>(calls: &Calls<T>, path: &str, args: &[&str]) -> Result<Status, TransportError> {
-    let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
-    let pid = calls.exec(path, &args, &[])?;
-    wait_for(calls, pid)
-}
-
-fn wait_for<T: Transport>(calls: &Calls<T>, pid: i64) -> Result<Status, TransportError> {
-    let started = Instant::now();
-    loop {
-        let is_late = started.elapsed() > KILL_PATIENCE;
-        match calls.exec_status(pid) {
-            Ok(status) if status.exited || is_late => return Ok(status),
-            Ok(_) => {}
-            Err(TransportError::NotConnected(_)) if !is_late => {}
-            Err(error) => return Err(error),
-        }
-        std::thread::sleep(SMALL_PAUSE);
-    }
-}
-
-fn arguments(command: &Command, names: &Names<'_>, stdin: &str) -> Vec<String> {
-    let mut args: Vec<String> = [SHELL, "-c", &wrapper(), "sh", names.id].map(str::to_string).to_vec();
-    args.push(names.seen.join(" "));
-    args.push(command.cwd.clone().unwrap_or_default());
-    args.push(command.user.clone().unwrap_or_default());
-    args.push(stdin.to_string());
-    args.extend(words(command));
-    args
-}
-
-/// Returns what is run for a command: a program and its arguments.
-pub fn words(command: &Command) -> Vec<String> {
-    let mut words = Vec::new();
-    if !command.env.is_empty() {
-        words.push("env".to_string());
-        words.extend(command.env.iter().map(|(key, value)| format!("{key}={value}")));
-    }
-    match &command.line {
-        CommandLine::Shell(line) => words.extend([SHELL, "-c", line].map(str::to_string)),
-        CommandLine::Argv(argv) => words.extend(argv.iter().cloned()),
-    }
-    words
-}
-
-/// The wrapper without what is for its readers: the guest takes it letter by letter, and its agent logs it.
-fn wrapper() -> String {
-    let lines = WRAPPER.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));
-    lines.fold(String::new(), |text, line| text + line + "\n")
-}
-
-/// The command as errors name it: its first line, and not too much of that.
-pub fn title(line: &CommandLine) -> String {
-    const LONGEST: usize = 60;
-    let text = match line {
-        CommandLine::Shell(line) => line.trim().to_string(),
-        CommandLine::Argv(argv) => argv.join(" "),
-    };
-    let first = text.lines().next().unwrap_or_default();
-    let short: String = first.chars().take(LONGEST).collect();
-    if short.len() == text.len() { short } else { format!("{short}...") }
-}
-
-/// Returns what the wrapper prints after its own line; nothing where it came to no good end.
-fn split_header<'o>(stdout: &'o [u8], id: &str) -> Option<&'o [u8]> {
-    stdout.strip_prefix(format!("{ENDED} {id}\n").as_bytes())
 }

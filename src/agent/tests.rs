@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::process::MOST_INLINE;
+use super::wrapper::MOST_INLINE;
 use super::{Agent, Transport, TransportError};
 use crate::hypervisor::{Command, CommandLine, Exit, FileMode, Guest, Stream, UnitState};
 use crate::stop::{Interrupt, Stop};

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::agent::calls::Calls;
 use crate::agent::file;
-use crate::agent::process::{finish, title, words};
+use crate::agent::program::finish;
 use crate::agent::transport::{Port, Transport, TransportError};
+use crate::agent::wrapper::{title, words};
 use crate::error::Result;
 use crate::hypervisor::{Command, Exit, Input, Stream};
 use crate::stop::Stop;

@@ -1,44 +1,27 @@
 //! The command line: arguments in, exit code out.
 
-mod current;
-mod delete;
-mod doctor;
-mod edit;
-mod eval;
-mod exec;
-mod fork;
-mod gc;
-mod images;
-mod info;
-mod list;
-mod log;
-mod plan;
-mod repl;
-mod revert;
-mod run;
-mod script;
-mod session;
-mod shell;
-mod snapshot;
-mod spec;
-mod stop;
-mod stubs;
-mod tree;
-mod undo;
-mod which;
+mod change;
+mod common;
+mod host;
+mod look;
+mod work;
 
 use std::io::ErrorKind;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use rustix::fs::Mode;
 use rustix::process::umask;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::paths;
 use crate::signals;
 use crate::stop::Interrupt;
 use crate::ui::{Loss, Ui};
-use session::Session;
+use change::{delete, edit, gc, revert, snapshot, undo};
+use common::session::{Global, Session};
+use host::{doctor, images, stubs};
+use look::{current, info, list, log, tree};
+use work::{eval, exec, fork, plan, repl, run, shell, stop};
 
 /// Snapshot trees of virtual machines, scripted in Lua
 #[derive(Parser)]
@@ -48,20 +31,6 @@ struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Args)]
-#[command(next_help_heading = "Global options")]
-struct Global {
-    /// Connect to this hypervisor, as in virsh; `embed` and `fake:` are snaptree's own
-    #[arg(short, long, value_name = "URI", global = true)]
-    connect: Option<String>,
-    /// Say nothing but results and errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    quiet: bool,
-    /// Show the output of every command that runs in a guest
-    #[arg(short, long, global = true)]
-    verbose: bool,
 }
 
 #[derive(Subcommand)]
@@ -157,17 +126,5 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<i32> {
         Command::Images(images) => images.execute(ui),
         Command::Doctor(doctor) => doctor.execute(session()?, ui),
         Command::Stubs(stubs) => stubs.execute(ui),
-    }
-}
-
-/// Asks before something is lost; without a terminal only `--yes` will do.
-fn confirm(ui: &Ui, deed: &str, yes: bool) -> Result<()> {
-    if yes {
-        return Ok(());
-    }
-    match ui.ask(&format!("{deed}?"))? {
-        Some(true) => Ok(()),
-        Some(false) => Err(Error::failed("nothing was changed")),
-        None => Err(Error::usage(format!("this would {deed}")).hint("give --yes to do it without being asked")),
     }
 }

@@ -1,13 +1,15 @@
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::*;
-use crate::error::Kind;
+use crate::error::{Kind, Result};
+use crate::fake::connect;
 use crate::hypervisor::{
-    Command, CommandLine, DiskFile, DiskState, Exit, FileMode, Firmware, Memory, Metadata, Network, Ram, Stream,
+    CloneSpec, Command, CommandLine, DiskFile, DiskState, DomainSpec, Exit, FileMode, Firmware, Guest, Hypervisor,
+    Image, Memory, Metadata, Network, Ram, SnapshotSpec, Stream,
 };
-use crate::stop::Interrupt;
+use crate::stop::{Interrupt, Stop};
 
 pub(super) fn soon() -> Stop {
     Stop::after(Duration::from_secs(20), &Interrupt::default())
@@ -66,8 +68,8 @@ fn start(fake: &dyn Hypervisor, name: &str, backing: &str) -> Box<dyn Guest> {
     fake.guest(name).unwrap()
 }
 
-fn clone(fake: &dyn Hypervisor, name: &str) -> Clone {
-    Clone {
+fn clone(fake: &dyn Hypervisor, name: &str) -> CloneSpec {
+    CloneSpec {
         name: name.into(),
         uuid: format!("uuid of {name}"),
         document: fake.domain("m").unwrap().unwrap().document,
@@ -227,7 +229,7 @@ fn an_overlay_has_a_real_file_where_there_is_a_directory_for_it() {
     assert_eq!(std::fs::metadata(&overlay).unwrap().len(), 0);
 
     std::fs::remove_file(&overlay).unwrap();
-    let clone = Clone { disks: BTreeMap::from([("vda".into(), overlay.clone())]), ..clone(&*fake, "c") };
+    let clone = CloneSpec { disks: BTreeMap::from([("vda".into(), overlay.clone())]), ..clone(&*fake, "c") };
     let error = fake.start_clone(&clone).unwrap_err();
     assert_eq!(error.causes, [format!("its layer `{}` is gone", overlay.display())]);
 }
@@ -236,7 +238,7 @@ fn an_overlay_has_a_real_file_where_there_is_a_directory_for_it() {
 fn two_running_domains_share_no_disk() {
     let fake = with_machine();
     start(&*fake, "c", "m");
-    let error = fake.start_clone(&Clone { disks: clone(&*fake, "c").disks, ..clone(&*fake, "d") }).unwrap_err();
+    let error = fake.start_clone(&CloneSpec { disks: clone(&*fake, "c").disks, ..clone(&*fake, "d") }).unwrap_err();
     assert_eq!(error.causes, ["`/nowhere/c.qcow2` is in use by domain `c`"]);
 }
 

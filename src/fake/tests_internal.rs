@@ -1,7 +1,11 @@
+use std::path::Path;
+
 use super::tests::{shell, soon, with_machine, write};
 use super::tests_state::{FOREIGN, by_hand};
-use super::*;
-use crate::hypervisor::{DiskFile, DomainState, Memory, SnapshotFlags, SnapshotKind};
+use crate::error::Result;
+use crate::hypervisor::{
+    DiskFile, DomainState, Hypervisor, Image, Memory, RevertFlags, SnapshotFlags, SnapshotKind, SnapshotRequest, Start,
+};
 
 const RUNNING: RevertFlags = RevertFlags { running: true, paused: false, force: false, reset_nvram: false };
 const PAUSED: RevertFlags = RevertFlags { running: false, paused: true, force: false, reset_nvram: false };

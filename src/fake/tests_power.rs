@@ -1,7 +1,10 @@
+use std::path::Path;
+use std::sync::Arc;
+
 use super::tests::{soon, with_machine, write};
 use super::tests_state::{FOREIGN, by_hand};
-use super::*;
-use crate::hypervisor::{DiskFile, DomainState};
+use crate::error::Result;
+use crate::hypervisor::{DiskChanges, DiskFile, Document, DomainState, Hypervisor, Image, Start};
 
 fn state(fake: &dyn Hypervisor) -> DomainState {
     fake.domain("m").unwrap().unwrap().domain.state

@@ -1,7 +1,12 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use super::tests::{soon, with_machine, write};
 use super::tests_state::{FOREIGN, by_hand};
-use super::*;
-use crate::hypervisor::{DiskFile, DomainState, Memory, SnapshotFlags, SnapshotKind};
+use crate::hypervisor::{
+    DiskFile, Document, DomainState, Hypervisor, Image, Memory, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest,
+    Start,
+};
 
 const DISK_ONLY: SnapshotFlags =
     SnapshotFlags { disk_only: true, atomic: false, quiesce: false, halt: false, live: false, reuse_external: false };

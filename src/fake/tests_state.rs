@@ -1,6 +1,9 @@
+use std::path::Path;
+use std::sync::Arc;
+
 use super::tests::{shell, soon};
-use super::*;
-use crate::hypervisor::{DiskFile, DomainState, Memory, SnapshotKind, Source};
+use crate::fake::connect;
+use crate::hypervisor::{DiskFile, DomainState, Hypervisor, Image, Memory, SnapshotKind, Source, Start, Version};
 
 /// A foreign domain as a test may write it by hand.
 pub(super) const FOREIGN: &str = r#"{

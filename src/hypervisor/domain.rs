@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Frozen, Ram};
+use super::live::{Frozen, Ram};
 
 /// The full description of a domain, or of a snapshot with the domain in it, in the adapter's own language (libvirt's
 /// XML), opaque to everyone else. Where a domain is wanted, a snapshot's document stands for the domain as it was.
@@ -324,13 +324,13 @@ pub struct DomainSpec {
 
 /// A transient domain to be made from another one's document.
 #[derive(Clone, Debug)]
-pub struct Clone {
+pub struct CloneSpec {
     pub name: String,
     pub uuid: String,
     pub document: Document,
     /// The file for each disk target that gets one of its own, such as `vda`.
     pub disks: BTreeMap<String, PathBuf>,
-    /// The file for the variables of its firmware, which is made when it has some; see [`Clone::own_files`].
+    /// The file for the variables of its firmware, which is made when it has some; see [`CloneSpec::own_files`].
     pub nvram: PathBuf,
     pub ram: Ram,
     /// The state that its guest goes on from; it boots without one.
@@ -340,7 +340,7 @@ pub struct Clone {
     pub metadata: Metadata,
 }
 
-impl Clone {
+impl CloneSpec {
     /// Lists the files besides disks and RAM that a clone with this `nvram` may make: its firmware's variables, and what
     /// its guest's kernel leaves when it crashes. They go with the clone.
     pub fn own_files(nvram: &Path) -> [PathBuf; 2] {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DiskFile, Document, Image, Metadata};
+use super::domain::{DiskFile, Document, Image, Metadata};
 
 /// Where a snapshot keeps its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,8 +12,9 @@ use virt::error::Error as VirtError;
 
 use crate::error::{Error, Result};
 use crate::hypervisor::Hypervisor;
-use crate::libvirt::hypervisor::Libvirt;
-use crate::libvirt::{embed, fault, orphans};
+use crate::libvirt::host::orphans;
+use crate::libvirt::port::libvirt::Libvirt;
+use crate::libvirt::{embed, fault};
 use crate::paths::{Paths, is_root};
 
 /// An open connection.

@@ -14,13 +14,13 @@ use super::live::{Beginning, Keeps, KeptRam, Origin};
 use super::store::seal;
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{
-    Accelerator, Clone, Command, DiskFile, Exit, Fingerprint, Frozen, Guest, Hypervisor, Image, Input, MappedMemory,
-    Memory, Metadata, Stream,
+    Accelerator, CloneSpec, Command, DiskFile, Exit, Fingerprint, Frozen, Guest, Hypervisor, Image, Input,
+    MappedMemory, Memory, Metadata, Stream,
 };
 use crate::name::SnapshotName;
 use crate::stop::Stop;
 
-/// The endings of what a clone may have besides disks and RAM, see [`Clone::own_files`].
+/// The endings of what a clone may have besides disks and RAM, see [`CloneSpec::own_files`].
 pub const NVRAM: &str = "nvram";
 pub const PSTORE: &str = "pstore";
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
@@ -137,11 +137,11 @@ impl Builder {
         }
         running.disks().get_or_insert_default().overlays = overlays.clone();
         let nvram = engine.store.new_file(&machine.directory, &node.slug(), NVRAM)?;
-        running.disks().get_or_insert_default().own = Clone::own_files(&nvram).to_vec();
+        running.disks().get_or_insert_default().own = CloneSpec::own_files(&nvram).to_vec();
         let room = if purpose.keeps_states() { room } else { 0 };
         let spare = overlays_to_come(engine, machine, node, &overlays, room)?;
         let goes_on = from.is_some();
-        running.hypervisor.start_clone(&Clone {
+        running.hypervisor.start_clone(&CloneSpec {
             name: running.domain.clone(),
             uuid: uuid::Uuid::new_v4().to_string(),
             document: origin.document.clone(),

@@ -14,7 +14,7 @@ use super::session::Session;
 use super::store::seal;
 use super::wanted::Wanted;
 use crate::error::{Error, Result};
-use crate::hypervisor::{Clone, DiskFile, Document, Frozen, MappedMemory, Memory, Metadata, Ram};
+use crate::hypervisor::{CloneSpec, DiskFile, Document, Frozen, MappedMemory, Memory, Metadata, Ram};
 use crate::name::{MachineName, SnapshotName, SnapshotPath};
 use crate::stop::Stop;
 
@@ -169,7 +169,7 @@ impl Engine {
         let overlays: Vec<PathBuf> = disks.values().cloned().collect();
         let frozen = self
             .hypervisor
-            .start_clone(&Clone {
+            .start_clone(&CloneSpec {
                 name: domain.clone(),
                 uuid: uuid::Uuid::new_v4().to_string(),
                 document: document.clone(),
@@ -182,7 +182,7 @@ impl Engine {
             })
             .and_then(|()| self.hypervisor.freeze(&domain, &Frozen::Devices(devices.clone())));
         let ended = self.hypervisor.destroy(&domain);
-        overlays.into_iter().chain(Clone::own_files(&nvram)).for_each(|file| drop(std::fs::remove_file(file)));
+        overlays.into_iter().chain(CloneSpec::own_files(&nvram)).for_each(|file| drop(std::fs::remove_file(file)));
         frozen.and(ended)?;
         [&ram, &devices].into_iter().try_for_each(|file| seal(file))?;
         Ok(MappedMemory { ram, devices })

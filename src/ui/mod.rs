@@ -9,7 +9,7 @@ mod table;
 mod terminal;
 mod words;
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +24,7 @@ use crate::tree::{
     Checkup, Collected, Events, Log, MachineInfo, MachineView, Plan, SnapshotInfo, SnapshotView, TreeView, UndoView,
 };
 pub use outlets::Loss;
-use outlets::Outlets;
+use outlets::{Outlets, write_all};
 use progress::Progress;
 use terminal::Settings;
 pub use terminal::{End, LeaveKey, Terminal};
@@ -128,6 +128,16 @@ impl Ui {
             self.status(&words::tame(&format!("Left `{}`: {why}.", file.display())));
         }
         self.status(&format!("Freed {} of `{machine}`.", words::size(collected.freed())));
+    }
+
+    /// Says whether somebody can type and see.
+    pub fn is_terminal(&self) -> bool {
+        Terminal::is_there()
+    }
+
+    /// Returns the terminal that the standard input and output both are.
+    pub fn terminal(&self) -> Result<Terminal> {
+        Terminal::open()
     }
 
     fn line(&self, line: &str) {
@@ -275,11 +285,6 @@ impl Drop for Typing {
         *self.0.before_typing() = None;
         self.0.progress.lock().unwrap_or_else(PoisonError::into_inner).end_typing();
     }
-}
-
-fn write_all(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    out.write_all(bytes)?;
-    out.flush()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The standard output and error, and what becomes of a run when nobody reads them any more.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Error;
@@ -51,6 +51,12 @@ impl Outlets {
 
 pub fn cannot_write(cause: &io::Error) -> Error {
     Error::failed("cannot write to the standard output").cause(cause)
+}
+
+/// Writes all of it at once.
+pub fn write_all(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    out.write_all(bytes)?;
+    out.flush()
 }
 
 #[cfg(test)]

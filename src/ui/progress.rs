@@ -141,21 +141,7 @@ impl Progress {
             Event::ImageFailed { image } => self.end(&image),
             Event::MachineDeclared { machine } => self.meet(&machine),
             Event::NodeCached { subject } => self.tell(&subject, "cached."),
-            Event::ByChance { subject, number, operation } => {
-                let label = self.label(&subject);
-                let operation = one_line(&operation);
-                self.status(format!(
-                    "warning: operation {number} of {label}: {operation} differs from the last run in what looks like \
-                     a time stamp or a random value: `{label}` would be built anew every time"
-                ));
-                if !std::mem::replace(&mut self.has_warned, true) {
-                    self.status(
-                        "hint: what the guest makes itself, such as $(date) in a command, is the same operation in \
-                         every run; so is what comes from `param`"
-                            .to_string(),
-                    );
-                }
-            }
+            Event::ByChance { subject, number, operation } => self.warn_of_chance(&subject, number, &operation),
             Event::NodeStarted { subject, reason } => {
                 self.tell(&subject, &format!("building, because {reason}."));
                 self.begin_step(&subject, "starting");
@@ -168,11 +154,7 @@ impl Progress {
                 self.tell(&subject, &format!("{how} in {}.", seconds(took)));
             }
             Event::OperationStarted { subject, number, operation } => {
-                let what = format!("{number}: {}", one_line(&operation));
-                self.begin_step(&subject, &what);
-                if !self.has_bar(&subject) {
-                    self.tell(&subject, &what);
-                }
+                self.begin_operation(&subject, number, &operation)
             }
             Event::Output { subject, bytes, .. } => self.output(&subject, &bytes),
             Event::OperationFinished { subject, number, operation, took } => {
@@ -191,14 +173,43 @@ impl Progress {
                 self.end(&subject.to_string());
                 self.tell(&subject, "failed; the tree is as it was.");
             }
-            Event::FailureKept { subject } => {
-                let path = shell::last(&subject);
-                self.tell(
-                    &subject,
-                    &format!("`snaptree log {path}` shows what it did, `snaptree shell --failed {path}` looks around."),
-                );
-            }
+            Event::FailureKept { subject } => self.tell_of_failure(&subject),
         }
+    }
+
+    /// Warns of an operation that differs as if by chance; the first time, with what helps.
+    fn warn_of_chance(&mut self, subject: &Subject, number: usize, operation: &str) {
+        let label = self.label(subject);
+        let operation = one_line(operation);
+        self.status(format!(
+            "warning: operation {number} of {label}: {operation} differs from the last run in what looks like \
+             a time stamp or a random value: `{label}` would be built anew every time"
+        ));
+        if !std::mem::replace(&mut self.has_warned, true) {
+            self.status(
+                "hint: what the guest makes itself, such as $(date) in a command, is the same operation in \
+                 every run; so is what comes from `param`"
+                    .to_string(),
+            );
+        }
+    }
+
+    /// Shows an operation that begins, in its bar where there is one.
+    fn begin_operation(&mut self, subject: &Subject, number: usize, operation: &str) {
+        let what = format!("{number}: {}", one_line(operation));
+        self.begin_step(subject, &what);
+        if !self.has_bar(subject) {
+            self.tell(subject, &what);
+        }
+    }
+
+    /// Says how to look into a failed branch.
+    fn tell_of_failure(&mut self, subject: &Subject) {
+        let path = shell::last(subject);
+        self.tell(
+            subject,
+            &format!("`snaptree log {path}` shows what it did, `snaptree shell --failed {path}` looks around."),
+        );
     }
 
     /// Takes note of a machine. From the second one on nodes are called by their full names.

@@ -16,7 +16,7 @@ use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::low_level::{pipe, unregister};
 
-use super::{Ui, write_all};
+use super::outlets::write_all;
 use crate::error::{Because, Error, Result};
 use crate::signals;
 use crate::stop::Interrupt;
@@ -61,16 +61,16 @@ pub enum End {
 /// A terminal that somebody sits at.
 pub struct Terminal(());
 
-impl Ui {
+impl Terminal {
     /// Says whether somebody can type and see.
-    pub fn is_terminal(&self) -> bool {
+    pub fn is_there() -> bool {
         io::stdin().is_terminal() && io::stdout().is_terminal()
     }
 
     /// Returns the terminal that the standard input and output both are.
-    pub fn terminal(&self) -> Result<Terminal> {
+    pub fn open() -> Result<Self> {
         let missing = match (io::stdin().is_terminal(), io::stdout().is_terminal()) {
-            (true, true) => return Ok(Terminal(())),
+            (true, true) => return Ok(Self(())),
             (false, _) => "input",
             (true, false) => "output",
         };
@@ -78,9 +78,7 @@ impl Ui {
             .cause(format!("the standard {missing} is none"))
             .hint("`snaptree exec MACHINE/SNAPSHOT -- CMD...` runs a command without one"))
     }
-}
 
-impl Terminal {
     /// Lets somebody type at a console, until the leave key or the end of the guest.
     pub fn sit(self, seat: Seat, leave: LeaveKey, interrupt: &Interrupt) -> Result<End> {
         let raw = RawMode::enter()?;
@@ -332,8 +330,9 @@ fn print(seat: &Seat, in_line: &AtomicBool) -> Result<()> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

@@ -102,7 +102,7 @@ impl Test {
         self
     }
 
-    /// Sets what fake guests answer, for this run and the ones after it: a JSON list as in `src/fake/answer.rs`.
+    /// Sets what fake guests answer, for this run and the ones after it: a JSON list as in `src/fake/record/answer.rs`.
     pub fn answers(self, answers: serde_json::Value) -> Self {
         let path = self.path().join("answers.json");
         self.file("answers.json", answers.to_string()).env("SNAPTREE_FAKE_ANSWERS", path)

@@ -1,0 +1,71 @@
+//! The shell around a command in the guest, which leaves its output and exit status in files.
+
+use crate::agent::calls::SHELL;
+use crate::hypervisor::{Command, CommandLine};
+
+const WRAPPER: &str = include_str!("wrapper.sh");
+/// What the wrapper says first when the command has ended, before its id; the beginning of its output follows.
+const ENDED: &str = "ended";
+/// The most output, in bytes, that is whole in that beginning; the wrapper has the same number.
+pub const MOST_INLINE: usize = 500_000;
+
+/// The names of a command and of those before it.
+pub struct Names<'n> {
+    /// What its files in the guest are named by, which is unique.
+    pub id: &'n str,
+    /// The commands whose results are here, so that their files may go.
+    pub seen: &'n [String],
+}
+
+/// Returns the arguments of the shell that runs a command in the wrapper.
+pub fn arguments(command: &Command, names: &Names<'_>, stdin: &str) -> Vec<String> {
+    let mut args: Vec<String> = [SHELL, "-c", &wrapper(), "sh", names.id].map(str::to_string).to_vec();
+    args.push(names.seen.join(" "));
+    args.push(command.cwd.clone().unwrap_or_default());
+    args.push(command.user.clone().unwrap_or_default());
+    args.push(stdin.to_string());
+    args.extend(words(command));
+    args
+}
+
+/// Returns what is run for a command: a program and its arguments.
+pub fn words(command: &Command) -> Vec<String> {
+    let mut words = Vec::new();
+    if !command.env.is_empty() {
+        words.push("env".to_string());
+        words.extend(command.env.iter().map(|(key, value)| format!("{key}={value}")));
+    }
+    match &command.line {
+        CommandLine::Shell(line) => words.extend([SHELL, "-c", line].map(str::to_string)),
+        CommandLine::Argv(argv) => words.extend(argv.iter().cloned()),
+    }
+    words
+}
+
+/// The wrapper without what is for its readers: the guest takes it letter by letter, and its agent logs it.
+fn wrapper() -> String {
+    let lines = WRAPPER.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));
+    lines.fold(String::new(), |text, line| text + line + "\n")
+}
+
+/// Returns what the wrapper prints after its own line; nothing where it came to no good end.
+pub fn split_header<'o>(stdout: &'o [u8], id: &str) -> Option<&'o [u8]> {
+    stdout.strip_prefix(format!("{ENDED} {id}\n").as_bytes())
+}
+
+/// Returns what the names of a command's files in the guest begin with.
+pub fn files(id: &str) -> String {
+    format!("/run/snaptree-{id}")
+}
+
+/// The command as errors name it: its first line, and not too much of that.
+pub fn title(line: &CommandLine) -> String {
+    const LONGEST: usize = 60;
+    let text = match line {
+        CommandLine::Shell(line) => line.trim().to_string(),
+        CommandLine::Argv(argv) => argv.join(" "),
+    };
+    let first = text.lines().next().unwrap_or_default();
+    let short: String = first.chars().take(LONGEST).collect();
+    if short.len() == text.len() { short } else { format!("{short}...") }
+}

@@ -1,0 +1,91 @@
+//! `snaptree delete`.
+
+use clap::Args;
+
+use crate::cli::common::confirm::confirm;
+use crate::cli::common::session::Session;
+use crate::cli::common::which::{Which, which_snapshot};
+use crate::error::{Error, Result};
+use crate::name::{MachineName, SnapshotName, SnapshotPath, Target};
+use crate::tree::Scope;
+use crate::ui::Ui;
+
+/// Delete snapshots, or a machine with all its snapshots, layers and files
+///
+/// MACHINE/SNAPSHOT means the snapshot, and MACHINE the machine. `undo` brings snapshots back; a machine is gone.
+#[derive(Args)]
+pub struct Delete {
+    /// Delete the snapshot and all below it; without this, its children move to its parent
+    #[arg(long, conflicts_with = "children_only")]
+    children: bool,
+    /// Delete all that is below the snapshot, and keep it
+    #[arg(long)]
+    children_only: bool,
+    /// Only have libvirt forget the snapshot, and leave its files alone
+    #[arg(long)]
+    metadata: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// With a machine: stop it, and what others are doing with it, first
+    #[arg(short, long)]
+    force: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+impl Delete {
+    pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
+        match self.which.target(&session.engine)? {
+            Target::Machine(machine) => self.machine(&machine, &session, ui)?,
+            Target::Snapshot(path) => self.snapshots(&path, &session, ui)?,
+        }
+        Ok(0)
+    }
+
+    fn machine(&self, machine: &MachineName, session: &Session, ui: &Ui) -> Result<()> {
+        let of_snapshots =
+            [(self.children, "--children"), (self.children_only, "--children-only"), (self.metadata, "--metadata")];
+        if let Some((_, option)) = of_snapshots.into_iter().find(|(is_given, _)| *is_given) {
+            return Err(Error::usage(format!("`{machine}` names a machine, and {option} is for a snapshot"))
+                .hint(which_snapshot(machine)));
+        }
+        let what = session.engine.what_delete_removes(machine)?;
+        confirm(ui, &format!("delete {what}"), self.yes)?;
+        session.engine.delete(machine, self.force)?;
+        ui.status(&format!("Deleted {what}."));
+        Ok(())
+    }
+
+    fn snapshots(&self, path: &SnapshotPath, session: &Session, ui: &Ui) -> Result<()> {
+        if self.force {
+            return Err(Error::usage(format!("`{path}` names a snapshot, and --force is for a machine"))
+                .hint("leave --force out: `snaptree undo` takes the deletion of a snapshot back"));
+        }
+        let scope = self.scope();
+        let what = session.engine.what_erase_removes(path, scope, self.metadata)?;
+        confirm(ui, &format!("delete {what}"), self.yes)?;
+        let deleted = session.engine.erase(path, scope, self.metadata)?;
+        ui.status(&report(&path.machine, &deleted));
+        Ok(())
+    }
+
+    fn scope(&self) -> Scope {
+        match (self.children, self.children_only) {
+            (true, _) => Scope::WithChildren,
+            (false, true) => Scope::ChildrenOnly,
+            (false, false) => Scope::One,
+        }
+    }
+}
+
+fn report(machine: &MachineName, deleted: &[SnapshotName]) -> String {
+    match deleted {
+        [] => format!("There was nothing to delete in `{machine}`."),
+        [one] => format!("Deleted snapshot `{one}` of `{machine}`."),
+        many => {
+            let names: Vec<String> = many.iter().map(|name| format!("`{name}`")).collect();
+            format!("Deleted {} snapshots of `{machine}`: {}.", many.len(), names.join(", "))
+        }
+    }
+}

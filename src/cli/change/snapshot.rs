@@ -1,0 +1,201 @@
+//! `snaptree snapshot`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::cli::change::spec::{DiskSpec, MemorySpec};
+use crate::cli::common::session::Session;
+use crate::error::{Because, Error, Result};
+use crate::hypervisor::{SnapshotFlags, SnapshotKind};
+use crate::name::{MachineName, SnapshotName};
+use crate::tree::{DiskChoice, Take};
+use crate::ui::Ui;
+
+/// Take a snapshot of a machine
+///
+/// It is external unless --internal says otherwise, and has the RAM of a running guest unless --disk-only does.
+#[derive(Args)]
+#[group(skip)]
+pub struct Snapshot {
+    /// What to remember about it
+    #[arg(
+        long,
+        visible_alias = "description",
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    comment: String,
+    #[command(flatten)]
+    content: Content,
+    #[command(flatten)]
+    flags: Flags,
+    #[command(flatten)]
+    document: Document,
+    /// The machine
+    machine: MachineName,
+    /// The snapshot's name, new in its machine
+    #[arg(required_unless_present = "xml", value_parser = |name: &str| SnapshotName::new(name))]
+    name: Option<SnapshotName>,
+}
+
+/// What belongs to it, and where that is put.
+#[derive(Args)]
+#[group(skip)]
+struct Content {
+    /// Keep the state in files of its own, and let the guest go on in overlays
+    #[arg(long, conflicts_with = "internal")]
+    external: bool,
+    /// Keep the state inside the disks' qcow2 files
+    #[arg(long)]
+    internal: bool,
+    /// Insist on the RAM of the guest, which has to run
+    #[arg(long)]
+    memory: bool,
+    /// Leave the RAM out
+    #[arg(long)]
+    no_memory: bool,
+    /// Put the RAM into this file: [file=]PATH[,snapshot=no|internal|external]
+    #[arg(long, value_name = "SPEC")]
+    memspec: Option<MemorySpec>,
+    /// Say how a disk takes part: TARGET[,snapshot=no|internal|external][,file=PATH]; once for each disk
+    #[arg(long, value_name = "SPEC")]
+    diskspec: Vec<DiskSpec>,
+}
+
+#[derive(Args)]
+#[group(skip)]
+struct Flags {
+    /// Take the disks alone, also of a running guest
+    #[arg(long)]
+    disk_only: bool,
+    /// Take all disks or none
+    #[arg(long)]
+    atomic: bool,
+    /// With --disk-only: have the guest agent freeze the guest's file systems meanwhile
+    #[arg(long)]
+    quiesce: bool,
+    /// Leave the machine off afterwards
+    #[arg(long)]
+    halt: bool,
+    /// Let the guest run on while its RAM is saved
+    #[arg(long)]
+    live: bool,
+    /// Use overlays that exist already
+    #[arg(long)]
+    reuse_external: bool,
+}
+
+#[derive(Args)]
+#[group(skip)]
+struct Document {
+    /// Take the snapshot that this file with libvirt's XML describes, or `-` for the standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "name", "comment", "external", "internal", "memory", "no_memory", "memspec", "diskspec",
+    ])]
+    xml: Option<PathBuf>,
+    /// With --xml: put the snapshot into the tree as it is described, and take none
+    #[arg(long, requires = "xml", conflicts_with_all = [
+        "disk_only", "atomic", "quiesce", "halt", "live", "reuse_external",
+    ])]
+    redefine: bool,
+    /// With --redefine: make it the current one
+    #[arg(long, requires = "redefine")]
+    current: bool,
+}
+
+impl Snapshot {
+    pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
+        let (engine, machine, flags) = (&session.engine, &self.machine, self.flags.all());
+        let name = match (&self.document.xml, &self.name) {
+            (Some(file), _) if self.document.redefine => {
+                let name = engine.redefine_snapshot(machine, &read(file)?, self.document.current)?;
+                ui.status(&format!("Put snapshot `{name}` into the tree of `{machine}`."));
+                return Ok(0);
+            }
+            (Some(file), _) => engine.take_described(machine, &read(file)?, flags)?,
+            (None, Some(name)) => {
+                engine.take_snapshot(machine, name, &self.content.take(&self.comment, flags)?)?;
+                name.clone()
+            }
+            (None, None) => return Err(Error::bug("clap let a snapshot without a name through")),
+        };
+        ui.status(&format!("Took snapshot `{name}` of `{machine}`."));
+        Ok(0)
+    }
+}
+
+fn read(file: &Path) -> Result<String> {
+    let read = if file == Path::new("-") { io::read_to_string(io::stdin()) } else { std::fs::read_to_string(file) };
+    read.because(|| format!("cannot read `{}`", file.display()))
+}
+
+impl Flags {
+    fn all(&self) -> SnapshotFlags {
+        SnapshotFlags {
+            disk_only: self.disk_only,
+            atomic: self.atomic,
+            quiesce: self.quiesce,
+            halt: self.halt,
+            live: self.live,
+            reuse_external: self.reuse_external,
+        }
+    }
+}
+
+impl Content {
+    fn take(&self, comment: &str, flags: SnapshotFlags) -> Result<Take> {
+        Ok(Take {
+            comment: comment.to_string(),
+            kind: self.kind()?,
+            memory: self.memory(flags.disk_only)?,
+            memory_file: self.memspec.as_ref().and_then(|spec| spec.file.clone()),
+            disks: self.disks()?,
+            flags,
+        })
+    }
+
+    fn kind(&self) -> Result<Option<SnapshotKind>> {
+        let asked = [
+            self.external.then_some(SnapshotKind::External),
+            self.internal.then_some(SnapshotKind::Internal),
+            self.memspec.as_ref().and_then(|spec| spec.kind),
+        ];
+        let of_disks = self.diskspec.iter().map(|spec| spec.kind);
+        let mut kinds = asked.into_iter().chain(of_disks).flatten();
+        let first = kinds.next();
+        if kinds.any(|kind| Some(kind) != first) {
+            return Err(Error::usage("a snapshot is either internal or external, and these options ask for both")
+                .hint("--internal puts it inside the disks' qcow2 files, --external beside them"));
+        }
+        Ok(first)
+    }
+
+    fn memory(&self, disk_only: bool) -> Result<Option<bool>> {
+        let spec = self.memspec.as_ref().map(|spec| spec.takes_part);
+        let wanted = self.memory || spec == Some(true);
+        let unwanted = self.no_memory || spec == Some(false);
+        if wanted && (unwanted || disk_only) {
+            return Err(Error::usage("these options ask for a snapshot both with and without RAM")
+                .hint("--disk-only and --no-memory leave the RAM out, --memory and --memspec take it"));
+        }
+        Ok((wanted || unwanted).then_some(wanted))
+    }
+
+    fn disks(&self) -> Result<BTreeMap<String, DiskChoice>> {
+        let mut disks = BTreeMap::new();
+        for DiskSpec { target, takes_part, file, .. } in &self.diskspec {
+            let choice = if *takes_part { DiskChoice::TakePart(file.clone()) } else { DiskChoice::LeaveOut };
+            if disks.insert(target.clone(), choice).is_some() {
+                return Err(Error::usage(format!("--diskspec is given twice for disk `{target}`")).hint(format!(
+                    "put all that you want of it into one: --diskspec {target},snapshot=external,file=PATH"
+                )));
+            }
+        }
+        Ok(disks)
+    }
+}

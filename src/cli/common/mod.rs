@@ -1,0 +1,5 @@
+//! What commands share.
+
+pub mod confirm;
+pub mod session;
+pub mod which;

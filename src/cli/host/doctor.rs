@@ -1,0 +1,27 @@
+//! `snaptree doctor`.
+
+use clap::Args;
+
+use crate::cli::common::session::Session;
+use crate::error::Result;
+use crate::ui::Ui;
+
+/// Try out what this host can do, and say why it can do nothing better
+#[derive(Args)]
+pub struct Doctor {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+impl Doctor {
+    pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
+        let checkup = session.engine.checkup()?;
+        if self.json {
+            ui.json(&checkup)?
+        } else {
+            ui.checkup(&checkup)?
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,36 @@
+//! `snaptree current`.
+
+use clap::Args;
+
+use crate::cli::common::session::Session;
+use crate::cli::common::which;
+use crate::error::Result;
+use crate::name::MachineName;
+use crate::ui::Ui;
+
+/// Print the name of a machine's current snapshot
+#[derive(Args)]
+pub struct Current {
+    /// Print all that `info` knows of it as one JSON document
+    #[arg(long)]
+    json: bool,
+    /// Print its XML
+    #[arg(long, conflicts_with = "json")]
+    xml: bool,
+    /// The machine
+    machine: MachineName,
+}
+
+impl Current {
+    pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
+        let path = which::current(&session.engine, &self.machine)?;
+        if self.json {
+            ui.json(&session.engine.snapshot_info(&path)?)?;
+        } else if self.xml {
+            ui.text(&session.engine.snapshot_xml(&path)?)?;
+        } else {
+            ui.text(path.snapshot.as_str())?;
+        }
+        Ok(0)
+    }
+}

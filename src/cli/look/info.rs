@@ -1,0 +1,46 @@
+//! `snaptree info`.
+
+use clap::Args;
+
+use crate::cli::common::session::Session;
+use crate::cli::common::which::Which;
+use crate::error::{Error, Result};
+use crate::name::Target;
+use crate::ui::Ui;
+
+/// Show what there is to know of a machine or a snapshot
+///
+/// With MACHINE/SNAPSHOT of the snapshot, with MACHINE of the machine.
+#[derive(Args)]
+pub struct Info {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    /// Print libvirt's XML
+    #[arg(long, conflicts_with = "json")]
+    xml: bool,
+    /// With --xml and a machine: as it will be when it is started the next time
+    #[arg(long, requires = "xml")]
+    inactive: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+impl Info {
+    pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
+        let engine = &session.engine;
+        match self.which.target(engine)? {
+            Target::Machine(machine) if self.xml => ui.text(&engine.xml(&machine, self.inactive)?)?,
+            Target::Machine(machine) if self.json => ui.json(&engine.machine_info(&machine)?)?,
+            Target::Machine(machine) => ui.machine_info(&engine.machine_info(&machine)?)?,
+            Target::Snapshot(path) if self.inactive => {
+                return Err(Error::usage(format!("`{path}` is a snapshot, and --inactive is for a machine"))
+                    .hint("leave --inactive out: a snapshot has one description"));
+            }
+            Target::Snapshot(path) if self.xml => ui.text(&engine.snapshot_xml(&path)?)?,
+            Target::Snapshot(path) if self.json => ui.json(&engine.snapshot_info(&path)?)?,
+            Target::Snapshot(path) => ui.snapshot_info(&engine.snapshot_info(&path)?)?,
+        }
+        Ok(0)
+    }
+}

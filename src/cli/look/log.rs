@@ -1,0 +1,49 @@
+//! `snaptree log`.
+
+use clap::Args;
+
+use crate::cli::common::session::Session;
+use crate::cli::common::which::Which;
+use crate::error::Result;
+use crate::name::SnapshotPath;
+use crate::ui::Ui;
+
+/// Show the operations that made a snapshot, with their results
+///
+/// When its last build failed, that comes after it. Of a long output the last lines are shown; --verbose shows all of it.
+#[derive(Args)]
+pub struct Log {
+    /// Show only what is left of the build that failed
+    #[arg(long)]
+    failed: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+impl Log {
+    pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
+        let path = self.which.snapshot(&session.engine)?;
+        let engine = &session.engine;
+        let log = if self.failed { engine.failed_log(&path)? } else { engine.log(&path)? };
+        if self.json {
+            ui.json(&log)?;
+        } else if log.inputs.is_empty() && log.operations.is_empty() && log.failed.is_none() {
+            ui.text(&why_empty(&path, &session)?)?;
+        } else {
+            ui.log(&log)?;
+        }
+        Ok(0)
+    }
+}
+
+fn why_empty(path: &SnapshotPath, session: &Session) -> Result<String> {
+    let info = session.engine.snapshot_info(path)?;
+    Ok(match (info.snapshot.key, info.snapshot.parent) {
+        (None, _) => format!("no script made `{path}`: nothing is recorded of it"),
+        (Some(_), None) => format!("`{path}` is a root: no operation made it"),
+        (Some(_), Some(_)) => format!("the step that made `{path}` had no operations"),
+    })
+}

@@ -1,0 +1,37 @@
+//! `snaptree tree`.
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::common::session::Session;
+use crate::error::Result;
+use crate::name::MachineName;
+use crate::ui::Ui;
+
+/// Draw the tree of a machine, or of every machine
+#[derive(Args)]
+pub struct Tree {
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// The machine; every domain that has snapshots without it
+    machine: Option<MachineName>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// As `virsh snapshot-list --tree` draws it, with the current snapshot marked
+    Text,
+    /// One JSON document: a list of machines
+    Json,
+}
+
+impl Tree {
+    pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
+        let trees = session.engine.trees(self.machine.as_ref())?;
+        match self.format {
+            Format::Text => ui.trees(&trees, self.machine.is_none())?,
+            Format::Json => ui.json(&trees)?,
+        }
+        Ok(0)
+    }
+}

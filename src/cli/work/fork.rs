@@ -1,0 +1,87 @@
+//! `snaptree fork`.
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::common::session::Session;
+use crate::error::Result;
+use crate::name::SnapshotPath;
+use crate::tree::{Builder, ForkOptions};
+use crate::ui::Ui;
+
+/// Start forks of a snapshot that run until `snaptree stop` ends them, and print how to reach them
+#[derive(Args)]
+pub struct Fork {
+    /// How many
+    #[arg(short, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    n: u16,
+    /// Let a port of 127.0.0.1 lead to this port of each; may be given again
+    #[arg(short, long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    forward: Vec<u16>,
+    /// Fail rather than let a guest boot
+    #[arg(long)]
+    require_live: bool,
+    /// Give each system a machine id, a host name and SSH host keys of its own
+    #[arg(long)]
+    new_identity: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// MACHINE/SNAPSHOT
+    snapshot: SnapshotPath,
+}
+
+/// A fork that runs. A list of these is the schema of `snaptree fork --json`.
+#[derive(Serialize)]
+struct ForkView {
+    /// Its domain's name.
+    name: String,
+    forwards: Vec<Forwarded>,
+    /// What it adds to the memory in use, in bytes, where that can be seen.
+    memory: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Forwarded {
+    /// The port in the guest.
+    guest: u16,
+    /// Where it is reached, such as `127.0.0.1:40123`.
+    address: String,
+}
+
+impl Fork {
+    pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
+        let engine = &session.engine;
+        let Self { require_live, new_identity, .. } = *self;
+        let options = ForkOptions { is_kept: true, require_live, new_identity };
+        let mut forks: Vec<(Builder, ForkView)> = Vec::new();
+        for _ in 0..self.n {
+            let fork = engine.fork(&self.snapshot, options)?;
+            engine.session_in(&fork, &self.snapshot, options)?;
+            let mut forwards = Vec::new();
+            for guest in &self.forward {
+                let port = engine.forward(&fork, *guest)?;
+                forwards.push(Forwarded { guest: *guest, address: format!("127.0.0.1:{port}") });
+            }
+            let name = fork.domain().to_string();
+            forks.push((fork, ForkView { name, forwards, memory: None }));
+        }
+        for (fork, view) in &mut forks {
+            view.memory = engine.own_memory(fork)?;
+        }
+        let (forks, views): (Vec<Builder>, Vec<ForkView>) = forks.into_iter().unzip();
+        if let Some(memory) = views.iter().map(|view| view.memory).sum::<Option<u64>>() {
+            let each = bytesize::ByteSize(memory / views.len() as u64).display().iec();
+            engine.events.note(format!("each fork adds {each} to the memory in use"));
+        }
+        let line = |fork: &ForkView| {
+            let addresses = fork.forwards.iter().map(|forward| forward.address.as_str());
+            std::iter::once(fork.name.as_str()).chain(addresses).collect::<Vec<_>>().join(" ")
+        };
+        let lines: Vec<String> = views.iter().map(line).collect();
+        if self.json { ui.json(&views) } else { ui.names(lines.iter().map(String::as_str)) }?;
+        // None stays where one of them could not be started, or could not be told.
+        forks.into_iter().for_each(Builder::leave);
+        Ok(0)
+    }
+}

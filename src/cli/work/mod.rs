@@ -1,0 +1,11 @@
+//! Commands that run scripts, and commands in guests.
+
+pub mod eval;
+pub mod exec;
+pub mod fork;
+pub mod plan;
+pub mod repl;
+pub mod run;
+pub mod script;
+pub mod shell;
+pub mod stop;

@@ -1,0 +1,57 @@
+//! `snaptree shell`.
+
+use clap::Args;
+
+use crate::cli::common::session::Session;
+use crate::error::{Error, Result};
+use crate::name::Target;
+use crate::shell;
+use crate::tree::ForkOptions;
+use crate::ui::{End, LeaveKey, Terminal, Ui};
+
+/// Open a terminal in a throw-away fork of a snapshot, or on the console of a running machine
+///
+/// A fork is gone when one leaves it. Ctrl-C and all other keys go to the guest, but for the one that leaves.
+#[derive(Args)]
+pub struct Shell {
+    /// Leave with this key; written as in virsh, such as ^A for Ctrl-A
+    #[arg(short, long, value_name = "KEY", default_value = "^]")]
+    escape: LeaveKey,
+    /// Open it in what is left of the last build of that snapshot that failed
+    #[arg(long)]
+    failed: bool,
+    /// MACHINE/SNAPSHOT for a fork, MACHINE for the machine itself
+    target: Target,
+}
+
+impl Shell {
+    pub fn execute(&self, terminal: Terminal, session: Session, ui: &Ui) -> Result<i32> {
+        let engine = &session.engine;
+        let fork = match &self.target {
+            Target::Snapshot(path) if self.failed => Some(engine.fork_failed(path, ForkOptions::default())?),
+            Target::Snapshot(path) => Some(engine.fork(path, ForkOptions::default())?),
+            Target::Machine(machine) if self.failed => {
+                return Err(Error::usage(format!("`{machine}` names no snapshot")).hint(format!(
+                    "write {}; `snaptree info {}` lists what failed",
+                    shell::last(format!("{machine}/SNAPSHOT")),
+                    shell::last(machine)
+                )));
+            }
+            Target::Machine(_) => None,
+        };
+        let place = format!("{}{}", self.target, if self.failed { " (failed)" } else { "" });
+        let seat = match &fork {
+            Some(fork) => engine.sit_in(fork)?,
+            None => engine.sit_at(self.target.machine())?,
+        };
+        ui.status(&format!("Connected to {place}. The leave key is {}.", self.escape));
+        match terminal.sit(seat, self.escape, &engine.interrupt)? {
+            End::Left => ui.status(&format!("Left {place}.")),
+            End::ShutDown => {
+                ui.status(&format!("{place} has shut down."));
+                fork.as_ref().map_or(Ok(()), |fork| engine.see_off(fork))?;
+            }
+        }
+        Ok(0)
+    }
+}

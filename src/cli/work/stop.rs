@@ -1,0 +1,31 @@
+//! `snaptree stop`.
+
+use clap::Args;
+
+use crate::cli::common::session::Session;
+use crate::error::Result;
+use crate::name::MachineName;
+use crate::ui::Ui;
+
+/// Stop forks that `snaptree fork` started; nothing is left of them
+#[derive(Args)]
+pub struct Stop {
+    /// A fork by its name, or a machine for all of its forks
+    #[arg(required = true, value_name = "FORK")]
+    names: Vec<MachineName>,
+}
+
+impl Stop {
+    pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
+        for name in &self.names {
+            let stopped = session.engine.stop_forks(name)?;
+            if stopped.is_empty() {
+                ui.status(&format!("There is no fork of `{name}`."));
+            }
+            for fork in stopped {
+                ui.status(&format!("Stopped {fork}."));
+            }
+        }
+        Ok(0)
+    }
+}

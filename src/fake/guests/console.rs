@@ -1,0 +1,159 @@
+//! The console of a fake domain: a shell that runs lines as the guest runs commands.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::fake::guests::guest::FakeGuest;
+use crate::hypervisor::{Command, CommandLine, Console, Guest};
+use crate::stop::{Interrupt, Stop};
+
+const PROMPT: &[u8] = b"# ";
+const CTRL_C: u8 = 0x03;
+const BACKSPACES: [u8; 2] = [0x08, 0x7f];
+
+/// What is typed is echoed and runs at the line's end; Ctrl-C ends it; `exit` and `poweroff` stop the guest.
+pub struct FakeConsole(Arc<Shared>);
+
+struct Shared {
+    guest: FakeGuest,
+    screen: Mutex<Screen>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Screen {
+    /// What was printed and not read yet.
+    output: Vec<u8>,
+    line: Vec<u8>,
+    /// What ends the line that runs now.
+    running: Option<Interrupt>,
+    /// What was typed meanwhile.
+    ahead: Vec<u8>,
+    closed: bool,
+}
+
+impl FakeConsole {
+    pub fn new(guest: FakeGuest) -> Self {
+        Self(Arc::new(Shared { guest, screen: Mutex::default(), changed: Condvar::new() }))
+    }
+}
+
+impl Console for FakeConsole {
+    fn read(&self, buffer: &mut [u8]) -> Result<usize> {
+        const LOOK_AT_DOMAIN: Duration = Duration::from_millis(50);
+        let mut screen = self.0.screen();
+        while screen.output.is_empty() && !screen.closed {
+            let waited = self.0.changed.wait_timeout(screen, LOOK_AT_DOMAIN);
+            let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            screen = woken;
+            screen.closed |= timeout.timed_out() && !self.0.guest.is_there();
+        }
+        let length = screen.output.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&screen.output[..length]);
+        screen.output.drain(..length);
+        Ok(length)
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<()> {
+        let mut screen = self.0.screen();
+        for byte in bytes {
+            self.0.typed(&mut screen, *byte);
+        }
+        self.0.changed.notify_all();
+        Ok(())
+    }
+
+    fn close(&self) {
+        let mut screen = self.0.screen();
+        screen.closed = true;
+        if let Some(running) = &screen.running {
+            running.raise();
+        }
+        self.0.changed.notify_all();
+    }
+
+    fn device(&self) -> Option<&str> {
+        Some("/dev/ttyS0")
+    }
+}
+
+impl Shared {
+    fn screen(&self) -> MutexGuard<'_, Screen> {
+        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn typed(self: &Arc<Self>, screen: &mut Screen, byte: u8) {
+        match (byte, &screen.running) {
+            (CTRL_C, Some(running)) => {
+                running.raise();
+                screen.print(b"^C\n");
+            }
+            (_, Some(_)) => screen.ahead.push(byte),
+            (CTRL_C, None) => {
+                screen.line.clear();
+                screen.print(b"^C\n");
+                screen.print(PROMPT);
+            }
+            (b'\r' | b'\n', None) => {
+                screen.print(b"\n");
+                let line = std::mem::take(&mut screen.line);
+                self.run(screen, String::from_utf8_lossy(&line).trim());
+            }
+            (byte, None) if BACKSPACES.contains(&byte) => {
+                if screen.line.pop().is_some() {
+                    screen.print(b"\x08 \x08");
+                }
+            }
+            (byte, None) => {
+                screen.line.push(byte);
+                screen.print(&[byte]);
+            }
+        }
+    }
+
+    fn run(self: &Arc<Self>, screen: &mut Screen, line: &str) {
+        // A line that takes long is no reason to end it.
+        const LIMIT: Duration = Duration::from_secs(24 * 3600);
+        let interrupt = Interrupt::default();
+        let stop = Stop::after(LIMIT, &interrupt);
+        match line {
+            "" => screen.print(PROMPT),
+            "exit" | "poweroff" => {
+                // A guest that cannot be stopped has stopped already.
+                let _ = self.guest.shutdown(&stop);
+                screen.closed = true;
+            }
+            line => {
+                screen.running = Some(interrupt);
+                let (shared, command) = (Arc::clone(self), Command::new(CommandLine::Shell(line.to_string())));
+                std::thread::spawn(move || {
+                    let print = |bytes: &[u8]| {
+                        shared.screen().print(bytes);
+                        shared.changed.notify_all();
+                    };
+                    // A failure is Ctrl-C or the end of the guest.
+                    let _ = shared.guest.run(&command, &mut |_, bytes| print(bytes), &stop);
+                    let mut screen = shared.screen();
+                    screen.running = None;
+                    screen.print(PROMPT);
+                    for byte in std::mem::take(&mut screen.ahead) {
+                        shared.typed(&mut screen, byte);
+                    }
+                    shared.changed.notify_all();
+                });
+            }
+        }
+    }
+}
+
+impl Screen {
+    fn print(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte == b'\n' {
+                self.output.push(b'\r');
+            }
+            self.output.push(*byte);
+        }
+    }
+}

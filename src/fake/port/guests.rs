@@ -1,0 +1,33 @@
+//! Calls that lead into a guest.
+
+use crate::error::{Error, Result};
+use crate::fake::change::power;
+use crate::fake::guests::console::FakeConsole;
+use crate::fake::port::fake::Fake;
+use crate::hypervisor::{Console, Guest, Guests};
+
+impl Guests for Fake {
+    fn guest(&self, domain: &str) -> Result<Box<dyn Guest>> {
+        Ok(Box::new(self.fake_guest(domain)?))
+    }
+
+    fn console(&self, domain: &str) -> Result<Box<dyn Console>> {
+        Ok(Box::new(FakeConsole::new(self.fake_guest(domain)?)))
+    }
+
+    fn forward(&self, name: &str, guest_port: u16) -> Result<u16> {
+        self.store.look(|state| state.forward(name, guest_port))
+    }
+
+    fn screenshot(&self, name: &str) -> Result<(String, Vec<u8>)> {
+        let failed = || format!("cannot take a picture of the screen of `{name}`");
+        self.store.look(|state| match state.record(name)?.is_active() {
+            true => Ok(("image/png".to_string(), power::SCREEN.to_vec())),
+            false => Err(Error::failed(failed()).cause(power::NOT_RUNNING)),
+        })
+    }
+
+    fn own_memory(&self, _: &str) -> Result<Option<u64>> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,37 @@
+//! What a connection is, and what the host can do.
+
+use super::domain::{Accelerator, Version};
+use super::neighbour::Neighbours;
+use super::reaping::Reaping;
+use crate::error::Result;
+
+/// What a connection is, and what the host behind it can do.
+pub trait Facts: Send + Sync {
+    /// Returns the connection URI, as `virsh uri` prints it.
+    fn uri(&self) -> String;
+
+    /// Opens a connection anew that was lost; one that is alive is left alone (`virConnectIsAlive`).
+    fn revive(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Returns libvirt's version (`virConnectGetLibVersion`).
+    fn version(&self) -> Result<Version>;
+
+    /// Says whether guest code runs under KVM here, and if not, why.
+    fn accelerator(&self) -> Result<Accelerator>;
+
+    /// Says that no guest ever boots here, so images need not exist.
+    fn is_simulated(&self) -> bool;
+
+    /// Says how soon a QEMU that has ended is reaped; nothing where there is none.
+    fn reaping(&self) -> Option<Reaping> {
+        None
+    }
+
+    /// Names the program that runs guests, with its version.
+    fn emulator(&self) -> Result<String>;
+
+    /// Lists the domains of the other connections to this host that can be seen without starting anything.
+    fn neighbours(&self) -> Neighbours;
+}

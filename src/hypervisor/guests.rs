@@ -1,0 +1,25 @@
+//! Calls that lead into a guest.
+
+use super::console::Console;
+use super::guest::Guest;
+use crate::error::Result;
+
+/// The ways into a running guest.
+pub trait Guests: Send + Sync {
+    /// Opens the system inside a running domain; does not wait for it to answer.
+    fn guest(&self, domain: &str) -> Result<Box<dyn Guest>>;
+
+    /// Opens the console of a running domain (`virDomainOpenConsole`), which one session has at a time.
+    fn console(&self, domain: &str) -> Result<Box<dyn Console>>;
+
+    /// Lets a port of 127.0.0.1 lead to a TCP port of the guest, for as long as the domain is there (`hostfwd_add`).
+    /// Returns the host's port.
+    fn forward(&self, name: &str, guest_port: u16) -> Result<u16>;
+
+    /// Takes a picture of the first screen: its MIME type and its bytes (`virDomainScreenshot`).
+    fn screenshot(&self, name: &str) -> Result<(String, Vec<u8>)>;
+
+    /// Says how much of the host's memory a running domain does not share with others, in bytes: what its QEMU has
+    /// written to, apart from files. Nothing is known of another host's.
+    fn own_memory(&self, name: &str) -> Result<Option<u64>>;
+}

@@ -1,0 +1,5 @@
+//! Calls on snapshots.
+
+pub mod internal;
+pub mod snapshots;
+pub mod take;
