@@ -4,37 +4,15 @@
 //! function here and a blocking call of the engine on a thread of its own, so that several branches can be built at
 //! the same time.
 
-mod branch;
-mod budget;
-mod connection;
-mod contents;
-mod context;
-mod control;
-mod domain;
-mod endings;
-mod error;
-mod failure;
-mod fork;
-mod guest;
-mod host;
-mod image;
-mod machine;
+mod api;
+mod handle;
 mod manual;
-mod opened;
-mod options;
-mod parallel;
-mod params;
-mod plan;
 mod prompt;
-mod raised;
-mod require;
-mod snapshot;
-mod source;
-mod take;
+mod runtime;
 #[cfg(test)]
 mod tests;
-mod tokens;
-mod tree;
+mod value;
+mod verb;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -50,19 +28,24 @@ use crate::image::ImageCache;
 use crate::name::MachineName;
 use crate::stop::Interrupt;
 use crate::tree::{Engine, Event, Events};
-use budget::memory_of_host;
-use connection::Connections;
-use context::{Context, OnFailure};
-use control::{Control, no_such_param};
-pub use control::{Orders, Planned};
-use error::from_lua;
+use api::connection::Connections;
+use api::require::Modules;
+use api::{connection, host, machine, parallel, require};
+use handle::image;
 pub use manual::stubs;
-pub use prompt::{Asker, Asks, Door, conversation, is_whole, run_prompt};
-use raised::Call;
-use require::Modules;
-pub use source::UTF8_MARK;
-use source::read_script;
-pub use tokens::{Kind as TokenKind, tokens};
+pub use prompt::{is_whole, run_prompt};
+pub use runtime::ask::{Asker, Asks, Door, conversation};
+use runtime::budget::memory_of_host;
+use runtime::context::{Context, OnFailure};
+use runtime::control::{Control, no_such_param};
+pub use runtime::control::{Orders, Planned};
+use runtime::raised::Call;
+use runtime::{params, raised};
+use value::error::from_lua;
+pub use value::source::UTF8_MARK;
+use value::source::read_script;
+pub use value::tokens::{Kind as TokenKind, tokens};
+use value::{error, options};
 
 /// Opens another connection, by its URI.
 pub type Connector = Arc<dyn Fn(&str) -> Result<Arc<Engine>> + Send + Sync>;
@@ -265,7 +248,7 @@ fn state(context: &Arc<Context>, connections: Arc<Connections>, modules: Modules
     globals.set("debug", lua.create_table_from([("traceback", lua.create_function(raised::traceback)?)])?)?;
     globals.get::<mlua::Table>("os")?.set("exit", lua.create_async_function(exit)?)?;
     options::install(&lua)?;
-    let prelude = lua.load(include_str!("prelude.lua")).set_name(format!("@{}/prelude.lua", error::STDLIB));
+    let prelude = lua.load(include_str!("runtime/prelude.lua")).set_name(format!("@{}/prelude.lua", error::STDLIB));
     let traceback = lua.create_function(|lua, ()| lua.traceback(None, 0))?;
     let is_pending = lua.create_function(is_pending)?;
     let caught = lua.create_function(raised::caught)?;

@@ -10,16 +10,17 @@ use futures_util::FutureExt;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, MultiValue, Table, Value};
 
-use super::ask::Answer;
-use super::{dot, show};
 use crate::error::{Because, Error, Kind, Result};
-use crate::lua::connection::Connections;
-use crate::lua::context::Context;
-use crate::lua::error::from_lua;
-use crate::lua::raised::Call;
-use crate::lua::require::Modules;
-use crate::lua::source::{self, read_script};
-use crate::lua::tokens::{has_open_quote, without_locals};
+use crate::lua::api::connection::Connections;
+use crate::lua::api::require::Modules;
+use crate::lua::prompt::dot;
+use crate::lua::runtime::ask::Answer;
+use crate::lua::runtime::context::Context;
+use crate::lua::runtime::raised::Call;
+use crate::lua::value::error::from_lua;
+use crate::lua::value::show;
+use crate::lua::value::source::{self, read_script};
+use crate::lua::value::tokens::{has_open_quote, without_locals};
 use crate::lua::{drop_abandoned, interrupt_loops, interrupted};
 use crate::name::MachineName;
 use crate::tree::Work;
@@ -73,7 +74,7 @@ impl Desk {
             is_retried: Mutex::default(),
             modules,
         });
-        super::words::install(&desk)?;
+        crate::lua::prompt::words::install(&desk)?;
         Ok(desk)
     }
 
@@ -198,8 +199,8 @@ impl Desk {
         let values = self.call(self.compiled(source)?, MultiValue::new()).await?;
         let Some(first) = values.front().filter(|first| values.len() > 1 || !first.is_nil()) else { return Ok(None) };
         self.names.raw_set("_", first).map_err(|error| from_lua(&error))?;
-        if values.len() == 1 && super::words::has_streamed(&self.lua, first) {
-            return Ok(super::words::status_of(first));
+        if values.len() == 1 && crate::lua::prompt::words::has_streamed(&self.lua, first) {
+            return Ok(crate::lua::prompt::words::status_of(first));
         }
         let texts: Vec<String> = values.iter().map(|value| show::shown(&self.lua, value)).collect();
         Ok(Some(texts.join("\t")))
@@ -229,7 +230,7 @@ impl Desk {
         let source: Vec<u8> = without_locals(&letters).chars().filter_map(|letter| u8::try_from(letter).ok()).collect();
         let chunk = self.lua.load(source).set_name(format!("@{}", file.display())).set_mode(ChunkMode::Text);
         let chunk = chunk.set_environment(self.names.clone()).into_function().map_err(|error| from_lua(&error))?;
-        let arguments = super::super::strings(&self.lua, arguments).map_err(|error| from_lua(&error))?;
+        let arguments = crate::lua::strings(&self.lua, arguments).map_err(|error| from_lua(&error))?;
         self.call(chunk, MultiValue::from_iter(arguments)).await.map(|_| ())
     }
 

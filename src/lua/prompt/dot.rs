@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::ask::Answer;
-use super::desk::{At, Desk, readable};
-use super::{help, recipe, words};
 use crate::error::{Error, Result};
+use crate::lua::prompt::desk::{At, Desk, readable};
+use crate::lua::prompt::{help, recipe, words};
+use crate::lua::runtime::ask::Answer;
 use crate::name::MachineName;
 use crate::tree::nearest;
 

@@ -1,36 +1,29 @@
 //! The prompt: lines that are carried out one by one on a script's own runtime.
 
-mod ask;
 mod complete;
 mod desk;
 mod dot;
 mod help;
 mod recipe;
-mod show;
 mod words;
 
 use std::sync::Arc;
 
-pub use ask::{Asker, Asks, conversation};
 pub use desk::{Desk, is_whole};
-pub use show::{brief, quoted, whole};
 
 use crate::error::{Error, Result};
-use crate::lua::connection::Connections;
-use crate::lua::context::Context;
-use crate::lua::control::Control;
-use crate::lua::domain::Domain;
-use crate::lua::error::from_lua;
-use crate::lua::snapshot::Snapshot;
+use crate::lua::api::connection::Connections;
+use crate::lua::handle::domain::Domain;
+use crate::lua::handle::snapshot::Snapshot;
+use crate::lua::runtime::ask::{Ask, Asks};
+use crate::lua::runtime::context::Context;
+use crate::lua::runtime::control::Control;
+use crate::lua::value::error::from_lua;
 use crate::lua::{Script, Settings, State, interrupted};
 use crate::name::SnapshotPath;
 use crate::tree::NodeId;
-use ask::Ask;
 use desk::At;
 use mlua::Lua;
-
-/// Where a prompt is opened on a script that has come to a failure; it is told of that.
-pub type Door = Arc<dyn Fn(&Error) -> Asks + Send + Sync>;
 
 /// Answers until nobody asks any more, or the process is to end.
 pub async fn serve(desk: &Desk, mut asks: Asks) -> Result<()> {

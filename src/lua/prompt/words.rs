@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use mlua::{Function, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
 
-use super::desk::{At, Desk};
-use super::{help, show};
 use crate::error::{Error, Result};
-use crate::lua::context::Context;
-use crate::lua::domain::Domain;
-use crate::lua::error::{STDLIB, kind_of, no_such_field};
-use crate::lua::guest::{self, Guest, InGuest, STREAMED};
-use crate::lua::options::{Options, whole_number};
-use crate::lua::snapshot::Snapshot;
+use crate::lua::handle::domain::Domain;
+use crate::lua::handle::guest::{self, Guest, InGuest, STREAMED};
+use crate::lua::handle::snapshot::Snapshot;
+use crate::lua::prompt::desk::{At, Desk};
+use crate::lua::prompt::help;
+use crate::lua::runtime::context::Context;
+use crate::lua::value::error::{STDLIB, kind_of, no_such_field};
+use crate::lua::value::options::{Options, whole_number};
+use crate::lua::value::show;
 use crate::name::{MachineName, SnapshotName, SnapshotPath, Target};
 use crate::tree::{Engine, Event, TreeView, Wanted, Work};
 

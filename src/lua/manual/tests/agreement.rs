@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use mlua::{Lua, Table, Value};
 
-use super::recorder::Recorder;
-use crate::lua::connection::{Connection, Connections};
-use crate::lua::domain::Domain;
-use crate::lua::failure::Failure;
-use crate::lua::fork::Fork;
-use crate::lua::guest::Guest;
-use crate::lua::image::{AnyImage, Work};
-use crate::lua::machine::Machine;
+use crate::lua::api::connection::{Connection, Connections};
+use crate::lua::api::machine::Machine;
+use crate::lua::api::require::EMBEDDED;
+use crate::lua::handle::domain::Domain;
+use crate::lua::handle::guest::Guest;
+use crate::lua::handle::image::{AnyImage, Work};
+use crate::lua::handle::snapshot::Snapshot;
+use crate::lua::manual::tests::recorder::Recorder;
 use crate::lua::manual::{Entry, Kind, META, Manual, stubs};
 use crate::lua::prompt::Desk;
-use crate::lua::require::EMBEDDED;
-use crate::lua::snapshot::Snapshot;
 use crate::lua::tests::state;
+use crate::lua::value::failure::Failure;
+use crate::lua::verb::fork::Fork;
 
 fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
     names.into_iter().map(str::to_string).collect()
@@ -121,7 +121,7 @@ fn a_stub_is_no_module() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for name in ["meta.apt", "meta.machine", "meta.images.debian", "meta..apt"] {
         let loaded = runtime.block_on(state().load(format!("return require {name:?}")).eval_async::<Value>());
-        let said = crate::lua::error::from_lua(&loaded.unwrap_err()).message;
+        let said = crate::lua::value::error::from_lua(&loaded.unwrap_err()).message;
         assert_eq!(said, format!("there is no module `{name}`"));
     }
 }

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mlua::{Function, Lua, LuaSerdeExt, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
 
-use super::context::Context;
-use super::error::{from_lua, kind_of};
-use super::options::Options;
-use super::prompt::quoted;
-use super::raised::Call;
 use crate::error::{Error, Result};
 use crate::image::{Claim, Format, Image, Reading, Ready, Workshop};
+use crate::lua::runtime::context::Context;
+use crate::lua::runtime::raised::Call;
+use crate::lua::value::error::{from_lua, kind_of};
+use crate::lua::value::options::Options;
+use crate::lua::value::show::quoted;
 
 const FILE_OPTIONS: [&str; 3] = ["sha256", "format", "max_size"];
 

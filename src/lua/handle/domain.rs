@@ -7,14 +7,14 @@ use std::time::Duration;
 use mlua::serde::SerializeOptions;
 use mlua::{AnyUserData, LuaSerdeExt, MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
 
-use super::context::Context;
-use super::error::{no_such_field, read_only};
-use super::guest::Guest;
-use super::machine::Machine;
-use super::options::{Options, whole_number};
-use super::{opened, take, tree};
 use crate::error::{Error, Result};
 use crate::hypervisor::Start;
+use crate::lua::api::machine::Machine;
+use crate::lua::handle::guest::Guest;
+use crate::lua::runtime::context::Context;
+use crate::lua::value::error::{no_such_field, read_only};
+use crate::lua::value::options::{Options, whole_number};
+use crate::lua::verb::{root, take, tree};
 use crate::name::MachineName;
 use crate::tree::{Engine, Machine as Seen, Session};
 
@@ -145,7 +145,7 @@ impl UserData for Domain {
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         add_methods(methods);
-        opened::add_methods(methods);
+        root::add_methods(methods);
     }
 }
 

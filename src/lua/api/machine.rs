@@ -2,15 +2,15 @@
 
 use mlua::{Lua, Table, UserData, UserDataFields, UserDataMethods, Value};
 
-use super::connection;
-use super::context::Context;
-use super::domain::{self, Domain, OnDomain};
-use super::image::AnyImage;
-use super::options::{Options, string_argument};
-use super::plan;
-use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 use crate::hypervisor::{Firmware, Network};
+use crate::lua::api::connection;
+use crate::lua::handle::domain::{self, Domain, OnDomain};
+use crate::lua::handle::image::AnyImage;
+use crate::lua::handle::snapshot::Snapshot;
+use crate::lua::runtime::context::Context;
+use crate::lua::value::options::{Options, string_argument};
+use crate::lua::verb::plan;
 use crate::name::{MachineName, SnapshotName};
 use crate::tree::{Definition, Event, Found, Subject};
 

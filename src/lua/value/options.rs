@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use mlua::{Table, Value};
 
-use super::error::kind_of;
 use crate::error::{Error, Result};
+use crate::lua::value::error::kind_of;
 use crate::tree::{NamedInputs, nearest};
 
 const PART: &str = "true, false or a file";
@@ -397,5 +397,5 @@ fn suggest(_: &mlua::Lua, (word, known): (String, Vec<String>)) -> mlua::Result<
 /// `expression(module, options)` returns what a script says to call a module with options.
 fn expression(lua: &mlua::Lua, (module, options): (String, Value)) -> mlua::Result<String> {
     let options = if options.is_nil() { Value::Table(lua.create_table()?) } else { options };
-    Ok(format!("require {module:?} {}", super::prompt::whole(lua, &options)))
+    Ok(format!("require {module:?} {}", crate::lua::value::show::whole(lua, &options)))
 }

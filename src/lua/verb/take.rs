@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use mlua::{UserDataMethods, Value};
 
-use super::domain::OnDomain;
-use super::options::{Options, Part};
-use super::snapshot::Snapshot;
 use crate::error::{Because, Result};
 use crate::hypervisor::{SnapshotFlags, SnapshotKind};
+use crate::lua::handle::domain::OnDomain;
+use crate::lua::handle::snapshot::Snapshot;
+use crate::lua::value::options::{Options, Part};
 use crate::name::SnapshotName;
 use crate::tree::{DiskChoice, Take};
 

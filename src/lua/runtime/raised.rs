@@ -9,10 +9,10 @@ use std::sync::Arc;
 use mlua::thread::AsyncThread;
 use mlua::{FromLuaMulti, Function, IntoLuaMulti, Lua, MultiValue, RegistryKey, Table, Thread, Value, WeakLua};
 
-use super::error::{from_lua, located, said};
-use super::failure::Failure;
-use super::prompt::brief;
 use crate::error::{Error, Raised, Result};
+use crate::lua::value::error::{from_lua, located, said};
+use crate::lua::value::failure::Failure;
+use crate::lua::value::show::brief;
 
 /// What the prelude made, which Rust calls.
 const GUARD: &str = "snaptree.guard";

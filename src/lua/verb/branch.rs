@@ -6,15 +6,16 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use mlua::{Function, Lua, Table, UserDataMethods, Value};
 
-use super::context::Context;
-use super::error::kind_of;
-use super::guest::{Divergence, Guest};
-use super::options::Options;
-use super::plan;
-use super::prompt::{Door, post_mortem};
-use super::raised::Call;
-use super::snapshot::Snapshot;
 use crate::error::{Error, Kind, Result};
+use crate::lua::handle::guest::{Divergence, Guest};
+use crate::lua::handle::snapshot::Snapshot;
+use crate::lua::prompt::post_mortem;
+use crate::lua::runtime::ask::Door;
+use crate::lua::runtime::context::Context;
+use crate::lua::runtime::raised::Call;
+use crate::lua::value::error::kind_of;
+use crate::lua::value::options::Options;
+use crate::lua::verb::plan;
 use crate::name::{SnapshotName, SnapshotPath};
 use crate::tree::{
     ASKED_FOR, Candidate, Engine, Event, Found, NodeId, Reason, Recalled, Resume, Session, Subject, Wanted,

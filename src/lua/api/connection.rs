@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mlua::{AnyUserData, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
 
-use super::Connector;
-use super::context::Context;
-use super::domain::Domain;
-use super::error::no_such_field;
-use super::options::string_argument;
 use crate::error::{Error, Result};
+use crate::lua::Connector;
+use crate::lua::handle::domain::Domain;
+use crate::lua::runtime::context::Context;
+use crate::lua::value::error::no_such_field;
+use crate::lua::value::options::string_argument;
 use crate::name::MachineName;
 
 /// The connections of one script. One that is open is used again: two would not know of each other's claims.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::params::Params;
-use super::snapshot::Origin;
 use crate::error::{Error, Result};
+use crate::lua::handle::snapshot::Origin;
+use crate::lua::runtime::params::Params;
 use crate::name::{MachineName, SnapshotName};
 use crate::tree::{Plan, Reason, nearest};
 

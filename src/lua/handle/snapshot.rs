@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use mlua::{AnyUserData, Lua, LuaSerdeExt, MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
 
-use super::domain::{AS_LUA, Domain};
-use super::error::{no_such_field, read_only};
-use super::options::Options;
-use super::tree::found;
-use super::{branch, fork};
 use crate::error::Result;
 use crate::hypervisor::RevertFlags;
+use crate::lua::handle::domain::{AS_LUA, Domain};
+use crate::lua::value::error::{no_such_field, read_only};
+use crate::lua::value::options::Options;
+use crate::lua::verb::tree::found;
+use crate::lua::verb::{branch, fork};
 use crate::name::{SnapshotName, SnapshotPath};
 use crate::tree::{Engine, Machine as Seen, Node, NodeId, Scope};
 

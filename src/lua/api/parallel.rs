@@ -3,10 +3,10 @@
 use futures_util::future::join_all;
 use mlua::{Function, Lua, Table, Value};
 
-use super::context::Context;
-use super::error::{from_lua, kind_of};
-use super::raised::Call;
 use crate::error::{Error, Result};
+use crate::lua::runtime::context::Context;
+use crate::lua::runtime::raised::Call;
+use crate::lua::value::error::{from_lua, kind_of};
 
 /// Runs every function of a table at the same time; returns a table with what each returned, under its key. When some
 /// fail, the others are finished and all failures reported together.

@@ -2,9 +2,9 @@
 
 use mlua::{MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
 
-use super::error::{no_such_field, read_only};
-use super::raised::value_of;
 use crate::error::{Error, Kind, Raised};
+use crate::lua::runtime::raised::value_of;
+use crate::lua::value::error::{no_such_field, read_only};
 
 /// What `pcall` gives where no value of the script's own was raised.
 pub struct Failure(pub Error);

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::try_join_all;
 use mlua::{MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
 
-use super::error::{no_such_field, read_only};
-use super::guest::{self, Guest, InGuest};
-use super::options::{Options, whole_number};
-use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
+use crate::lua::handle::guest::{self, Guest, InGuest};
+use crate::lua::handle::snapshot::Snapshot;
+use crate::lua::value::error::{no_such_field, read_only};
+use crate::lua::value::options::{Options, whole_number};
 use crate::name::SnapshotName;
 use crate::tree::{Builder, Engine, ForkOptions, Session, Wanted};
 

@@ -1,6 +1,6 @@
 //! What somebody at a prompt asks, from a thread of his own, and the thread of the Lua state answers.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -34,6 +34,9 @@ pub struct Completion {
     pub start: usize,
     pub candidates: Vec<String>,
 }
+
+/// Where a prompt is opened on a script that has come to a failure; it is told of that.
+pub type Door = Arc<dyn Fn(&Error) -> Asks + Send + Sync>;
 
 /// The one who asks. When he is gone, the prompt ends.
 #[derive(Clone)]

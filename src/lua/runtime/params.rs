@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use mlua::{Lua, Value};
 
-use super::context::{Context, caller};
-use super::options::{shown, string_argument};
 use crate::error::{Error, Result};
+use crate::lua::runtime::context::{Context, caller};
+use crate::lua::value::options::{shown, string_argument};
 
 const EXAMPLE: &str = "param(\"version\", \"10.11\")";
 

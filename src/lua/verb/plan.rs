@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use mlua::Lua;
 
-use super::branch::Branch;
-use super::domain::Domain;
-use super::snapshot::{Origin, Snapshot};
 use crate::error::Result;
+use crate::lua::handle::domain::Domain;
+use crate::lua::handle::snapshot::{Origin, Snapshot};
+use crate::lua::verb::branch::Branch;
 use crate::name::SnapshotName;
 use crate::tree::{Found, Reason, Standing};
 

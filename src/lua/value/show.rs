@@ -2,7 +2,7 @@
 
 use mlua::{Lua, Table, Value};
 
-use crate::lua::error::from_lua;
+use crate::lua::value::error::from_lua;
 
 const INDENT: usize = 2;
 /// The most lines of a result that are printed unasked.
@@ -162,7 +162,7 @@ fn speaks_for_itself(table: &Table) -> bool {
 /// Says whether a word can stand in a script as a name.
 pub fn is_name(word: &str) -> bool {
     let is_right = |(n, c): (usize, char)| c == '_' || c.is_ascii_alphabetic() || n > 0 && c.is_ascii_digit();
-    !word.is_empty() && word.chars().enumerate().all(is_right) && !crate::lua::tokens::KEYWORDS.contains(&word)
+    !word.is_empty() && word.chars().enumerate().all(is_right) && !crate::lua::value::tokens::KEYWORDS.contains(&word)
 }
 
 /// Writes a string as a script has it.

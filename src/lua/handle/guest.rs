@@ -7,11 +7,11 @@ use std::time::Duration;
 use mlua::{FromLua, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
 use tokio::sync::Notify;
 
-use super::context::Context;
-use super::error::kind_of;
-use super::options::Options;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{CommandLine, FileMode};
+use crate::lua::runtime::context::Context;
+use crate::lua::value::error::kind_of;
+use crate::lua::value::options::Options;
 use crate::tree::{Content, Halt, Operation, Outcome, Payload, Reason, Request, Session};
 
 /// How long a command may take when the script does not say.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use mlua::{Lua, UserDataMethods, Value};
 
-use super::branch::Branch;
-use super::domain::Domain;
-use super::options::Options;
-use super::plan;
-use super::snapshot::Snapshot;
 use crate::error::Result;
+use crate::lua::handle::domain::Domain;
+use crate::lua::handle::snapshot::Snapshot;
+use crate::lua::value::options::Options;
+use crate::lua::verb::branch::Branch;
+use crate::lua::verb::plan;
 use crate::name::SnapshotName;
 use crate::tree::{Event, Found, Subject};
 

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use mlua::{Lua, MetaMethod, Table, UserDataMethods, Value};
 
-use super::domain::{Domain, OnDomain};
-use super::options::Options;
-use super::snapshot::Snapshot;
-use super::take::kind;
 use crate::error::{Error, Result};
+use crate::lua::handle::domain::{Domain, OnDomain};
+use crate::lua::handle::snapshot::Snapshot;
+use crate::lua::value::options::Options;
+use crate::lua::verb::take::kind;
 use crate::name::SnapshotName;
 use crate::tree::{Filter, Node, SnapshotView, TreeView};
 

@@ -9,12 +9,12 @@ use mlua::chunk::ChunkMode;
 use mlua::{FromLua, Lua, Table, UserData, UserDataMethods, UserDataRef, Value};
 use tokio::sync::Notify;
 
-use super::context::Context;
-use super::error::STDLIB;
-use super::manual::{META, Manual};
-use super::raised::original;
-use super::source;
 use crate::error::{Because, Error, Result};
+use crate::lua::manual::{META, Manual};
+use crate::lua::runtime::context::Context;
+use crate::lua::runtime::raised::original;
+use crate::lua::value::error::STDLIB;
+use crate::lua::value::source;
 
 pub static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/stdlib");
 

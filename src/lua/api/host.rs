@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use mlua::{Lua, LuaString, Table, Value};
 
-use super::context::Context;
-use super::error::kind_of;
 use crate::error::{Because, Error, Result};
+use crate::lua::runtime::context::Context;
+use crate::lua::value::error::kind_of;
 use crate::tree::Content;
 
 pub fn table(lua: &Lua) -> mlua::Result<Table> {

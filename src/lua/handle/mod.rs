@@ -1,0 +1,4 @@
+pub mod domain;
+pub mod guest;
+pub mod image;
+pub mod snapshot;
