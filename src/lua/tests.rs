@@ -7,8 +7,8 @@ use mlua::Lua;
 
 use crate::fake;
 use crate::image::ImageCache;
-use crate::lua::api::connection::Connections;
 use crate::lua::api::require::Modules;
+use crate::lua::runtime::connections::Connections;
 use crate::lua::runtime::context::{Context, OnFailure};
 use crate::lua::runtime::control::{Control, Orders};
 use crate::stop::Interrupt;
@@ -22,5 +22,5 @@ pub fn state() -> Lua {
     let images = Arc::new(ImageCache::looking(Path::new("/nosuch")));
     let context = Arc::new(Context::new(Arc::new(engine), images, 1, control, OnFailure::default()));
     let connections = Arc::new(Connections::new(Arc::clone(&context), Arc::new(|_| unreachable!())));
-    crate::lua::state(&context, connections, Modules::default()).unwrap()
+    crate::lua::state::state(&context, connections, Modules::default()).unwrap()
 }

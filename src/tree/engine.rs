@@ -324,6 +324,28 @@ pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&
         .map(|(_, candidate)| candidate)
 }
 
+impl Engine {
+    /// Returns the URI of the connection.
+    pub fn uri(&self) -> String {
+        self.hypervisor.uri()
+    }
+
+    /// Says that no guest ever boots here, so images need not exist.
+    pub fn is_simulated(&self) -> bool {
+        self.hypervisor.is_simulated()
+    }
+
+    /// Opens the connection anew where it was lost.
+    pub fn revive(&self) -> Result<()> {
+        self.hypervisor.revive()
+    }
+
+    /// Lists the names of a machine's snapshots without a look at them.
+    pub fn snapshot_names(&self, machine: &str) -> Result<Vec<String>> {
+        self.hypervisor.snapshot_names(machine)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

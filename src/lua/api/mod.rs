@@ -1,5 +1,13 @@
+//! What a script sees: its globals, the fields and methods of what it holds, its modules.
+
 pub mod connection;
+pub mod domain;
+pub mod globals;
 pub mod host;
+pub mod image;
 pub mod machine;
 pub mod parallel;
+pub mod param;
 pub mod require;
+pub mod snapshot;
+pub mod snaptree;

@@ -4,19 +4,17 @@ use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use include_dir::{Dir, File, include_dir};
+use include_dir::File;
 use mlua::chunk::ChunkMode;
 use mlua::{FromLua, Lua, Table, UserData, UserDataMethods, UserDataRef, Value};
 use tokio::sync::Notify;
 
 use crate::error::{Because, Error, Result};
-use crate::lua::manual::{META, Manual};
+use crate::lua::manual::Manual;
 use crate::lua::runtime::context::Context;
-use crate::lua::runtime::raised::original;
-use crate::lua::value::error::STDLIB;
+use crate::lua::stdlib::{EMBEDDED, META, STDLIB};
+use crate::lua::value::failure::original;
 use crate::lua::value::source;
-
-pub static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/stdlib");
 
 /// Where modules are looked for.
 #[derive(Clone, Debug, Default)]

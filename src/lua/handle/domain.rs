@@ -1,31 +1,11 @@
-//! A domain as a script holds it, whoever made it: the verbs that libvirt has for domains.
+//! A domain as a script holds it, whoever made it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-
-use mlua::serde::SerializeOptions;
-use mlua::{AnyUserData, LuaSerdeExt, MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
 
 use crate::error::{Error, Result};
-use crate::hypervisor::Start;
-use crate::lua::api::machine::Machine;
-use crate::lua::handle::guest::Guest;
 use crate::lua::runtime::context::Context;
-use crate::lua::value::error::{no_such_field, read_only};
-use crate::lua::value::options::{Options, whole_number};
-use crate::lua::verb::{root, take, tree};
 use crate::name::MachineName;
-use crate::tree::{Engine, Machine as Seen, Session};
-
-/// How long a guest may take to power off, or to answer, when the script does not say.
-const WAIT_LIMIT: Duration = Duration::from_secs(5 * 60);
-
-const UNDOS: &str = "machine:undos() lists what can be taken back, with numbers";
-
-/// How Rust's data becomes Lua's: what is missing is nil.
-pub const AS_LUA: SerializeOptions =
-    SerializeOptions::new().set_array_metatable(false).serialize_none_to_null(false).serialize_unit_to_null(false);
+use crate::tree::{Engine, Machine as Seen};
 
 /// A machine of a connection, by name.
 #[derive(Clone)]
@@ -34,14 +14,6 @@ pub struct Domain {
     pub name: MachineName,
     /// Whether the script declares it, so that it need not exist yet.
     is_declared: bool,
-}
-
-/// What stands for a machine: the opened one and the declared one.
-pub trait OnDomain: UserData + 'static {
-    /// What its methods are called besides the ones that are registered here.
-    const MORE: &'static [&'static str];
-
-    fn domain(&self) -> &Domain;
 }
 
 impl Domain {
@@ -93,7 +65,7 @@ impl Domain {
                 _ => None,
             };
             if let Some(state) = state {
-                control.would_be(self.context.engine.hypervisor.uri(), &self.name, state);
+                control.would_be(self.context.engine.uri(), &self.name, state);
             }
             return Ok(true);
         }
@@ -123,163 +95,4 @@ impl Domain {
     pub fn is(&self, other: &Self) -> bool {
         self.name == other.name && Arc::ptr_eq(&self.context.engine, &other.context.engine)
     }
-
-    fn of(value: &AnyUserData) -> Option<Self> {
-        let opened = value.borrow::<Self>().ok().map(|it| it.clone());
-        opened.or_else(|| value.borrow::<Machine>().ok().map(|it| it.domain().clone()))
-    }
-}
-
-impl OnDomain for Domain {
-    const MORE: &'static [&'static str] = &["root", "branch"];
-
-    fn domain(&self) -> &Domain {
-        self
-    }
-}
-
-impl UserData for Domain {
-    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
-        add_fields(fields);
-    }
-
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        add_methods(methods);
-        root::add_methods(methods);
-    }
-}
-
-pub fn add_fields<T: OnDomain, F: UserDataFields<T>>(fields: &mut F) {
-    fields.add_meta_field(MetaMethod::Type, "machine");
-    fields.add_field_method_get("name", |_, this| Ok(this.domain().name.to_string()));
-    fields.add_field_method_get("uuid", |_, this| {
-        let domain = this.domain();
-        if domain.is_absent()? { Ok(String::new()) } else { Ok(domain.look()?.details.domain.uuid.clone()) }
-    });
-}
-
-const KNOWN: [&str; 18] = [
-    "name",
-    "uuid",
-    "snapshot",
-    "snapshots",
-    "find",
-    "current",
-    "tree",
-    "undo",
-    "undos",
-    "start",
-    "shutdown",
-    "destroy",
-    "suspend",
-    "resume",
-    "state",
-    "screenshot",
-    "xml",
-    "guest",
-];
-
-pub fn add_methods<T: OnDomain, M: UserDataMethods<T>>(methods: &mut M) {
-    take::add_methods(methods);
-    tree::add_methods(methods);
-    add_verbs(methods);
-    add_looks(methods);
-    methods.add_meta_method(MetaMethod::ToString, |_, this, ()| Ok(this.domain().name.to_string()));
-    methods.add_meta_method(MetaMethod::Eq, |_, this, other: AnyUserData| {
-        Ok(Domain::of(&other).is_some_and(|other| this.domain().is(&other)))
-    });
-    methods.add_meta_method(MetaMethod::Index, |_, _, key: Value| {
-        Err::<Value, _>(no_such_field("a machine", &key, &[T::MORE, &KNOWN].concat()))
-    });
-    methods.add_meta_method(MetaMethod::NewIndex, |_, _, (key, _): (Value, Value)| {
-        Err::<(), _>(read_only("a machine", &key))
-    });
-}
-
-/// Registers a verb that is the engine's alone.
-fn add_plain<T: OnDomain, M: UserDataMethods<T>>(
-    methods: &mut M,
-    verb: &'static str,
-    function: &'static str,
-    call: fn(&Engine, &MachineName) -> Result<()>,
-) {
-    methods.add_async_method(verb, move |_, this, options: Value| async move {
-        Options::read(function, options, &[])?;
-        if this.domain().leaves_out(verb)? {
-            return Ok(());
-        }
-        Ok(this.domain().blocking(call).await?)
-    });
-}
-
-/// What changes a domain.
-fn add_verbs<T: OnDomain, M: UserDataMethods<T>>(methods: &mut M) {
-    methods.add_async_method("start", |_, this, options: Value| async move {
-        let options = Options::read("machine:start", options, &["paused", "reset_nvram"])?;
-        let start = Start { paused: options.flag("paused")?, reset_nvram: options.flag("reset_nvram")? };
-        if this.domain().leaves_out("start")? {
-            return Ok(());
-        }
-        Ok(this.domain().blocking(move |engine, name| engine.start(name, start)).await?)
-    });
-    methods.add_async_method("shutdown", |_, this, options: Value| async move {
-        let options = Options::read("machine:shutdown", options, &["timeout"])?;
-        let limit = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
-        if this.domain().leaves_out("shutdown")? {
-            return Ok(());
-        }
-        Ok(this.domain().blocking(move |engine, name| engine.shutdown(name, limit)).await?)
-    });
-    add_plain(methods, "destroy", "machine:destroy", Engine::power_off);
-    add_plain(methods, "suspend", "machine:suspend", Engine::suspend);
-    add_plain(methods, "resume", "machine:resume", Engine::resume);
-    methods.add_async_method("undo", |_, this, number: Value| async move {
-        let number = whole_number("machine:undo", "the number", &number).map_err(|error| error.hint(UNDOS))?;
-        if this.domain().leaves_out("undo")? {
-            return Ok(String::new());
-        }
-        Ok(this.domain().blocking(move |engine, name| engine.undo(name, number)).await?)
-    });
-}
-
-/// What looks at a domain, or into it.
-fn add_looks<T: OnDomain, M: UserDataMethods<T>>(methods: &mut M) {
-    methods.add_async_method("state", |_, this, ()| async move {
-        let Domain { context, name, .. } = this.domain();
-        if let Some(state) = context.control.state(context.engine.hypervisor.uri(), name) {
-            return Ok(state);
-        }
-        Ok(this.domain().seen().await?.map_or("shutoff", |machine| machine.details.domain.state.as_str()))
-    });
-    methods.add_async_method("undos", |lua, this, ()| async move {
-        if this.domain().is_absent()? {
-            return lua.create_table().map(Value::Table);
-        }
-        let entries = this.domain().blocking(|engine, name| engine.undo_entries(name)).await?;
-        lua.to_value_with(&entries, AS_LUA)
-    });
-    methods.add_async_method("screenshot", |_, this, path: PathBuf| async move {
-        if this.domain().leaves_out("screenshot")? {
-            return Ok("image/png".to_string());
-        }
-        Ok(this.domain().blocking(move |engine, name| engine.screenshot(name, &path)).await?)
-    });
-    methods.add_async_method("xml", |_, this, options: Value| async move {
-        let inactive = Options::read("machine:xml", options, &["inactive"])?.flag("inactive")?;
-        if this.domain().is_absent()? {
-            return Ok(String::new());
-        }
-        Ok(this.domain().blocking(move |engine, name| engine.xml(name, inactive)).await?)
-    });
-    methods.add_async_method("guest", |_, this, options: Value| async move {
-        let options = Options::read("machine:guest", options, &["timeout"])?;
-        let limit = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
-        let Domain { context, name, .. } = this.domain();
-        if this.domain().leaves_out("guest")? {
-            let (events, interrupt) = (context.engine.events.clone(), context.engine.interrupt.clone());
-            return Ok(Guest::new(Arc::new(Session::hollow(name.as_str(), events, interrupt)), Arc::default()));
-        }
-        let session = this.domain().blocking(move |engine, name| engine.guest_of(name, limit)).await?;
-        Ok(Guest::new(Arc::new(session), Arc::default()))
-    });
 }

@@ -5,20 +5,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use mlua::Lua;
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
 use crate::image::ImageCache;
-use crate::lua::runtime::ask::Door;
 use crate::lua::runtime::budget::{Budget, memory_of_host};
 use crate::lua::runtime::contents::Contents;
 use crate::lua::runtime::control::{Control, Place};
 use crate::lua::runtime::endings::Endings;
-use crate::lua::value::error::STDLIB;
+use crate::lua::stdlib::STDLIB;
 use crate::name::{MachineName, SnapshotName, SnapshotPath};
 use crate::stop::Interrupt;
-use crate::tree::{ASKED_FOR, Engine, Event, Found, Reason, Subject};
+use crate::tree::{ASKED_FOR, Engine, Event, Found, NodeId, Reason, Subject};
 
 /// One connection, and what goes with it.
 pub struct Context {
@@ -47,8 +47,20 @@ pub struct Context {
 pub struct OnFailure {
     /// Whether what is left of it is kept, where the branch does not say.
     pub keep: bool,
-    /// Opens a prompt on it.
-    pub door: Option<Door>,
+    /// Lets somebody look into it, where that is wanted.
+    pub then: Option<AfterFailure>,
+}
+
+/// Lets somebody look into what is left of a step; says whether the step is to be run again.
+pub type AfterFailure = Arc<dyn for<'a> Fn(FailedStep<'a>) -> LocalBoxFuture<'a, Result<bool>> + Send + Sync>;
+
+/// A step that failed, and of which something is left.
+pub struct FailedStep<'a> {
+    pub lua: &'a Lua,
+    pub context: &'a Arc<Context>,
+    pub parent: &'a NodeId,
+    pub path: &'a SnapshotPath,
+    pub error: &'a Error,
 }
 
 /// Prompts that are open while a script waits: an interrupt is theirs, and not the script's.
@@ -96,7 +108,7 @@ impl Context {
         control: Arc<Control>,
         on_failure: OnFailure,
     ) -> Self {
-        let memory = if engine.hypervisor.is_simulated() { None } else { memory_of_host() };
+        let memory = if engine.is_simulated() { None } else { memory_of_host() };
         let budget = Budget::new(jobs, memory);
         Self {
             engine,
@@ -204,7 +216,7 @@ impl Context {
 
     /// Names a node of this connection.
     pub fn place(&self, machine: &MachineName, name: &SnapshotName) -> Place {
-        (self.engine.hypervisor.uri(), machine.clone(), name.clone())
+        (self.engine.uri(), machine.clone(), name.clone())
     }
 
     /// Says what the command line makes of a root that was looked for.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::lua::handle::snapshot::Origin;
+use crate::lua::runtime::origin::Origin;
 use crate::lua::runtime::params::Params;
 use crate::name::{MachineName, SnapshotName};
 use crate::tree::{Plan, Reason, nearest};

@@ -1,4 +1,4 @@
-//! `param(name, default)`: what `--set` gives to a script.
+//! The parameters of a script: what `--set` gives it, and what it has asked for.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,10 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use mlua::{Lua, Value};
 
 use crate::error::{Error, Result};
-use crate::lua::runtime::context::{Context, caller};
-use crate::lua::value::options::{shown, string_argument};
-
-const EXAMPLE: &str = "param(\"version\", \"10.11\")";
+use crate::lua::value::options::shown;
 
 /// The parameters of one run.
 pub struct Params {
@@ -19,14 +16,14 @@ pub struct Params {
 
 /// How a script asked for a parameter the first time.
 #[derive(Clone)]
-struct Asked {
-    default: Default,
-    place: String,
+pub struct Asked {
+    pub default: Default,
+    pub place: String,
 }
 
 /// What a parameter is when nothing is set, which says what it can be.
 #[derive(Clone, Debug, PartialEq)]
-enum Default {
+pub enum Default {
     Required,
     Text(String),
     Whole(i64),
@@ -50,7 +47,13 @@ impl Params {
         self.set.keys().find(|key| !asked.contains(key)).map(String::as_str)
     }
 
-    fn ask(&self, name: &str, asked: Asked) -> Result<()> {
+    /// Returns what was set.
+    pub fn set(&self, name: &str) -> Option<&str> {
+        self.set.get(name).map(String::as_str)
+    }
+
+    /// Notes how a script asks for one; refuses another default than before.
+    pub fn ask(&self, name: &str, asked: Asked) -> Result<()> {
         let mut all = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let first = all.entry(name.to_string()).or_insert_with(|| asked.clone());
         if first.default == asked.default {
@@ -68,7 +71,7 @@ impl Params {
 }
 
 impl Default {
-    fn of(value: &Value) -> Result<Self> {
+    pub fn of(value: &Value) -> Result<Self> {
         match value {
             Value::Nil => Ok(Self::Required),
             Value::String(text) => Ok(Self::Text(text.to_string_lossy())),
@@ -93,7 +96,7 @@ impl Default {
     }
 
     /// Reads what was set as what the default is.
-    fn read(&self, lua: &Lua, name: &str, text: &str) -> mlua::Result<Value> {
+    pub fn read(&self, lua: &Lua, name: &str, text: &str) -> mlua::Result<Value> {
         let wrong = |wanted: &str| {
             Error::usage(format!("--set {name}={text}: `{name}` must be {wanted}"))
                 .hint(format!("the script gives it {}", self.said()))
@@ -111,27 +114,5 @@ impl Default {
                 _ => Err(wrong("a number").into()),
             },
         }
-    }
-}
-
-/// `param(name, default)`.
-pub fn param(lua: &Lua, (name, default): (Value, Value)) -> mlua::Result<Value> {
-    let name = string_argument("param", "the name", &name, EXAMPLE)?;
-    if name.is_empty() || name.contains('=') {
-        return Err(Error::failed(format!("param: {name:?} cannot name a parameter")).hint("--set NAME=VALUE").into());
-    }
-    let wanted = Default::of(&default)?;
-    let context = Context::of(lua)?;
-    let params = &context.control.params;
-    let place = caller(lua).unwrap_or_else(|| "the prompt".to_string());
-    params.ask(&name, Asked { default: wanted.clone(), place })?;
-    match (params.set.get(&name), wanted) {
-        (Some(text), wanted) => wanted.read(lua, &name, text),
-        (None, Default::Required) => {
-            Err(Error::usage(format!("parameter `{name}` has no default, and nothing sets it"))
-                .hint(format!("--set {name}=VALUE"))
-                .into())
-        }
-        (None, _) => Ok(default),
     }
 }

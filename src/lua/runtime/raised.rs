@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use mlua::thread::AsyncThread;
-use mlua::{FromLuaMulti, Function, IntoLuaMulti, Lua, MultiValue, RegistryKey, Table, Thread, Value, WeakLua};
+use mlua::{FromLuaMulti, Function, IntoLuaMulti, Lua, MultiValue, Table, Thread, Value, WeakLua};
 
 use crate::error::{Error, Raised, Result};
 use crate::lua::value::error::{from_lua, located, said};
@@ -145,43 +145,12 @@ pub fn traceback(lua: &Lua, mut arguments: MultiValue) -> mlua::Result<Value> {
     Ok(Value::String(lua.create_string([message, lines.join("\n").into_bytes()].concat())?))
 }
 
-/// Gives a script that catches an error what stands for it: the table with the value that was raised, or an object. What
-/// is no error of ours is left as it is.
-pub fn caught(lua: &Lua, value: Value) -> mlua::Result<Option<Value>> {
-    let Value::Error(error) = value else { return Ok(None) };
-    stands_for(lua, from_lua(&error)).map(Some)
-}
-
-/// Returns what a script gets that catches a value.
-pub fn original(lua: &Lua, value: Value) -> mlua::Result<Value> {
-    match value {
-        Value::Error(error) => value_of(lua, from_lua(&error)),
-        value => Ok(value),
-    }
-}
-
-fn stands_for(lua: &Lua, error: Error) -> mlua::Result<Value> {
-    if let Some(Raised::Value(key)) = &error.raised
-        && let Some(key) = key.downcast_ref::<RegistryKey>()
-    {
-        return lua.registry_value(key);
-    }
-    Ok(Value::UserData(lua.create_userdata(Failure(error))?))
-}
-
-/// Returns what a script has for an error.
-pub fn value_of(lua: &Lua, error: Error) -> mlua::Result<Value> {
-    match stands_for(lua, error)? {
-        Value::Table(raised) => raised.raw_get("value"),
-        failure => Ok(failure),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::Future;
 
     use super::*;
+    use crate::lua::value::failure::value_of;
 
     /// Runs Lua in a state that has what scripts have.
     fn run(lua: &Lua, source: &str) -> Result<MultiValue> {

@@ -3,6 +3,7 @@
 use mlua::Value;
 
 use crate::error::Error;
+use crate::lua::stdlib::STDLIB;
 use crate::tree::nearest;
 
 impl From<Error> for mlua::Error {
@@ -10,9 +11,6 @@ impl From<Error> for mlua::Error {
         mlua::Error::external(error)
     }
 }
-
-/// Where the code that ships with snaptree says it is from.
-pub const STDLIB: &str = "[stdlib]";
 
 /// Turns whatever ended a script into an error of ours.
 pub fn from_lua(error: &mlua::Error) -> Error {
@@ -69,8 +67,7 @@ pub fn from_lua(error: &mlua::Error) -> Error {
 /// Says how a script writes a method of ours, which mlua calls `Type.method`.
 fn as_called(method: &str) -> (String, &str) {
     let (object, method) = method.rsplit_once('.').unwrap_or(("value", method));
-    let object = if object == "Domain" { "machine".to_string() } else { object.to_lowercase() };
-    (object, method)
+    (object.to_lowercase(), method)
 }
 
 /// Says what Lua calls a type of Rust's.

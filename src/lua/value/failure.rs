@@ -1,10 +1,9 @@
 //! Errors of ours as a script that catches them has them.
 
-use mlua::{MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
+use mlua::{Lua, MetaMethod, RegistryKey, UserData, UserDataFields, UserDataMethods, Value};
 
 use crate::error::{Error, Kind, Raised};
-use crate::lua::runtime::raised::value_of;
-use crate::lua::value::error::{no_such_field, read_only};
+use crate::lua::value::error::{from_lua, no_such_field, read_only};
 
 /// What `pcall` gives where no value of the script's own was raised.
 pub struct Failure(pub Error);
@@ -58,5 +57,37 @@ fn word(kind: Kind) -> &'static str {
         Kind::Bug => "bug",
         Kind::Timeout => "timeout",
         Kind::Interrupted => "interrupted",
+    }
+}
+
+/// Gives a script that catches an error what stands for it: the table with the value that was raised, or an object. What
+/// is no error of ours is left as it is.
+pub fn caught(lua: &Lua, value: Value) -> mlua::Result<Option<Value>> {
+    let Value::Error(error) = value else { return Ok(None) };
+    stands_for(lua, from_lua(&error)).map(Some)
+}
+
+/// Returns what a script gets that catches a value.
+pub fn original(lua: &Lua, value: Value) -> mlua::Result<Value> {
+    match value {
+        Value::Error(error) => value_of(lua, from_lua(&error)),
+        value => Ok(value),
+    }
+}
+
+fn stands_for(lua: &Lua, error: Error) -> mlua::Result<Value> {
+    if let Some(Raised::Value(key)) = &error.raised
+        && let Some(key) = key.downcast_ref::<RegistryKey>()
+    {
+        return lua.registry_value(key);
+    }
+    Ok(Value::UserData(lua.create_userdata(Failure(error))?))
+}
+
+/// Returns what a script has for an error.
+pub fn value_of(lua: &Lua, error: Error) -> mlua::Result<Value> {
+    match stands_for(lua, error)? {
+        Value::Table(raised) => raised.raw_get("value"),
+        failure => Ok(failure),
     }
 }

@@ -1,3 +1,5 @@
+//! Values and texts of Lua, as they are: nothing here knows of a script that runs.
+
 pub mod error;
 pub mod failure;
 pub mod options;

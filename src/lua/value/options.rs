@@ -247,7 +247,6 @@ impl Options {
         Ok(inputs)
     }
 
-    /// Reads a table of names and values, such as an environment.
     /// Reads a text or a list of them; none of them is empty.
     pub fn texts(&self, name: &str) -> Result<Vec<String>> {
         const WANTED: &str = "a string or a list of strings, none of them empty";
@@ -265,6 +264,7 @@ impl Options {
         texts.ok_or_else(|| self.wrong(name, WANTED, &value))
     }
 
+    /// Reads a table of names and values, such as an environment.
     pub fn map(&self, name: &str) -> Result<BTreeMap<String, String>> {
         const WANTED: &str = "a table of names and values, such as { LANG = \"C\" }";
         let value = self.value(name);
@@ -350,52 +350,4 @@ pub fn shown(value: &Value) -> String {
         Value::Integer(_) | Value::Number(_) | Value::Boolean(_) => value.to_string().unwrap_or_default(),
         other => kind_of(other),
     }
-}
-
-/// Gives the Lua modules that ship with snaptree the same checks, as `require "snaptree"`.
-pub fn install(lua: &mlua::Lua) -> mlua::Result<()> {
-    let module = lua.create_table()?;
-    module.set("check_options", lua.create_function(check_options)?)?;
-    module.set("suggest", lua.create_function(suggest)?)?;
-    module.set("expression", lua.create_function(expression)?)?;
-    lua.globals().get::<Table>("package")?.get::<Table>("loaded")?.set("snaptree", module)
-}
-
-/// `check_options(function, options, { name = "type", ... })` returns the options, or an empty table.
-fn check_options(
-    lua: &mlua::Lua,
-    (function, options, types): (String, Value, BTreeMap<String, String>),
-) -> mlua::Result<Table> {
-    let table = match options {
-        Value::Nil => return lua.create_table(),
-        Value::Table(table) => table,
-        other => {
-            let message = format!("{function}: options must be a table, not {}", kind_of(&other));
-            return Err(Error::failed(message).into());
-        }
-    };
-    let known: Vec<&str> = types.keys().map(String::as_str).collect();
-    for pair in table.pairs::<Value, Value>() {
-        let (key, value) = pair?;
-        let key = key.to_string()?;
-        match types.get(&key) {
-            None => return Err(unknown(&function, &key, &known).into()),
-            Some(wanted) if value.type_name() != wanted && !(wanted == "number" && value.type_name() == "integer") => {
-                let message = format!("{function}: `{key}` must be a {wanted}, not {}", shown(&value));
-                return Err(Error::failed(message).into());
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(table)
-}
-
-fn suggest(_: &mlua::Lua, (word, known): (String, Vec<String>)) -> mlua::Result<Option<String>> {
-    Ok(nearest(&word, known.iter().map(String::as_str)).map(str::to_string))
-}
-
-/// `expression(module, options)` returns what a script says to call a module with options.
-fn expression(lua: &mlua::Lua, (module, options): (String, Value)) -> mlua::Result<String> {
-    let options = if options.is_nil() { Value::Table(lua.create_table()?) } else { options };
-    Ok(format!("require {module:?} {}", crate::lua::value::show::whole(lua, &options)))
 }

@@ -6,8 +6,9 @@ use mlua::Lua;
 
 use crate::error::Result;
 use crate::lua::handle::domain::Domain;
-use crate::lua::handle::snapshot::{Origin, Snapshot};
-use crate::lua::verb::branch::Branch;
+use crate::lua::handle::snapshot::Snapshot;
+use crate::lua::runtime::origin::Origin;
+use crate::lua::verb::step::Branch;
 use crate::name::SnapshotName;
 use crate::tree::{Found, Reason, Standing};
 
@@ -53,7 +54,7 @@ fn note(domain: &Domain, name: SnapshotName, parent: Option<&Snapshot>, standing
     let is = standing.status().word();
     if let Some(mut plan) = context.control.plan() {
         let parent = parent.map(|parent| parent.name.as_str());
-        plan.add(&context.engine.hypervisor.uri(), domain.name.as_str(), name.as_str(), parent, standing);
+        plan.add(&context.engine.uri(), domain.name.as_str(), name.as_str(), parent, standing);
     }
     let origin = match found {
         Found::Cached(node) | Found::KeptAside(node) => Origin::Grown(node),

@@ -7,7 +7,7 @@ use mlua::{UserDataMethods, Value};
 
 use crate::error::{Because, Result};
 use crate::hypervisor::{SnapshotFlags, SnapshotKind};
-use crate::lua::handle::domain::OnDomain;
+use crate::lua::handle::machine::Machine;
 use crate::lua::handle::snapshot::Snapshot;
 use crate::lua::value::options::{Options, Part};
 use crate::name::SnapshotName;
@@ -16,16 +16,16 @@ use crate::tree::{DiskChoice, Take};
 const OPTIONS: [&str; 10] =
     ["comment", "disk_only", "atomic", "quiesce", "memory", "kind", "disks", "halt", "live", "reuse_external"];
 
-pub fn add_methods<T: OnDomain, M: UserDataMethods<T>>(methods: &mut M) {
+pub fn add_methods<M: UserDataMethods<Machine>>(methods: &mut M) {
     methods.add_async_method("snapshot", |_, this, (name, options): (String, Value)| async move {
         let take = read(&Options::read("machine:snapshot", options, &OPTIONS)?)?;
         let name = SnapshotName::new(name)?;
-        if this.domain().leaves_out("snapshot")? {
-            return Ok(Snapshot::not_planned(this.domain(), name));
+        if this.domain.leaves_out("snapshot")? {
+            return Ok(Snapshot::not_planned(&this.domain, name));
         }
         let wanted = name.clone();
-        this.domain().blocking(move |engine, machine| engine.take_snapshot(machine, &wanted, &take)).await?;
-        Ok(Snapshot::found(this.domain(), name))
+        this.domain.blocking(move |engine, machine| engine.take_snapshot(machine, &wanted, &take)).await?;
+        Ok(Snapshot::found(&this.domain, name))
     });
 }
 

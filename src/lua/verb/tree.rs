@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use mlua::{Lua, MetaMethod, Table, UserDataMethods, Value};
 
 use crate::error::{Error, Result};
-use crate::lua::handle::domain::{Domain, OnDomain};
-use crate::lua::handle::snapshot::Snapshot;
+use crate::lua::handle::domain::Domain;
+use crate::lua::handle::machine::Machine;
+use crate::lua::handle::snapshot::{Snapshot, found};
 use crate::lua::value::options::Options;
 use crate::lua::verb::take::kind;
 use crate::name::SnapshotName;
@@ -18,9 +19,9 @@ const OPTIONS: [&str; 8] = ["roots", "leaves", "no_leaves", "kind", "state", "fr
 const STATES: [&str; 8] =
     ["running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended", "disk-snapshot"];
 
-pub fn add_methods<T: OnDomain, M: UserDataMethods<T>>(methods: &mut M) {
+pub fn add_methods<M: UserDataMethods<Machine>>(methods: &mut M) {
     methods.add_async_method("snapshots", |_, this, options: Value| async move {
-        let domain = this.domain();
+        let domain = &this.domain;
         let filter = filter(domain, &Options::read("machine:snapshots", options, &OPTIONS)?)?;
         let Some(machine) = domain.seen().await? else { return Ok(Vec::new()) };
         let is_absent = |from: &SnapshotName| machine.node(from.as_str()).is_none();
@@ -30,7 +31,7 @@ pub fn add_methods<T: OnDomain, M: UserDataMethods<T>>(methods: &mut M) {
         Ok(found(domain, machine.select(&filter)?.into_iter().map(name_of).collect()))
     });
     methods.add_async_method("find", |_, this, name: String| async move {
-        let domain = this.domain();
+        let domain = &this.domain;
         if let Some(remembered) = Snapshot::recalled(domain, &name) {
             return Ok(Some(remembered));
         }
@@ -38,11 +39,11 @@ pub fn add_methods<T: OnDomain, M: UserDataMethods<T>>(methods: &mut M) {
         one(domain, machine.as_ref().and_then(|machine| machine.node(&name)))
     });
     methods.add_async_method("current", |_, this, ()| async move {
-        let machine = this.domain().seen().await?;
-        one(this.domain(), machine.as_ref().and_then(|machine| machine.current()))
+        let machine = this.domain.seen().await?;
+        one(&this.domain, machine.as_ref().and_then(|machine| machine.current()))
     });
     methods.add_async_method("tree", |lua, this, ()| async move {
-        let Some(machine) = this.domain().seen().await? else { return lua.create_table() };
+        let Some(machine) = this.domain.seen().await? else { return lua.create_table() };
         let view = TreeView::selected(&machine, &Filter::default())?;
         let tree = nested(&lua, &view)?;
         let meta = lua.create_table()?;
@@ -64,12 +65,6 @@ fn name_of(node: &Node) -> String {
 fn one(domain: &Domain, node: Option<&Node>) -> mlua::Result<Option<Snapshot>> {
     let name = node.map(|node| SnapshotName::existing(node.name())).transpose()?;
     Ok(name.map(|name| Snapshot::found(domain, name)))
-}
-
-/// Makes snapshots of names. One that snaptree would refuse can still be somebody's; it is left to virsh.
-pub fn found(domain: &Domain, names: Vec<String>) -> Vec<Snapshot> {
-    let names = names.into_iter().filter_map(|name| SnapshotName::existing(name).ok());
-    names.map(|name| Snapshot::found(domain, name)).collect()
 }
 
 fn filter(domain: &Domain, options: &Options) -> Result<Filter> {

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use mlua::{Lua, Table, Value};
 
-use crate::lua::api::connection::{Connection, Connections};
-use crate::lua::api::machine::Machine;
-use crate::lua::api::require::EMBEDDED;
-use crate::lua::handle::domain::Domain;
+use crate::lua::api::connection::Connection;
 use crate::lua::handle::guest::Guest;
 use crate::lua::handle::image::{AnyImage, Work};
+use crate::lua::handle::machine::Machine;
 use crate::lua::handle::snapshot::Snapshot;
 use crate::lua::manual::tests::recorder::Recorder;
-use crate::lua::manual::{Entry, Kind, META, Manual, stubs};
-use crate::lua::prompt::Desk;
+use crate::lua::manual::{Entry, Kind, Manual, stubs};
+use crate::lua::prompt::words;
+use crate::lua::runtime::connections::Connections;
+use crate::lua::stdlib::{EMBEDDED, META};
 use crate::lua::tests::state;
 use crate::lua::value::failure::Failure;
 use crate::lua::verb::fork::Fork;
@@ -52,7 +52,7 @@ fn the_members_of_types_are_those_that_are_registered() {
         class
     };
     let classes = [
-        registered(&[Recorder::of::<Domain>(), Recorder::of::<Machine>()]),
+        registered(&[Recorder::of::<Machine>()]),
         registered(&[Recorder::of::<Snapshot>()]),
         registered(&[Recorder::of::<Guest>()]),
         registered(&[Recorder::of::<Fork>()]),
@@ -86,7 +86,7 @@ fn the_globals_are_those_of_a_script() {
 fn what_exists_at_the_prompt_only_is_what_it_has() {
     let lua = state();
     let connections = lua.app_data_ref::<Arc<Connections>>().map(|connections| Arc::clone(&connections)).unwrap();
-    let desk = Desk::new(&lua, connections, None).unwrap();
+    let desk = words::desk(&lua, connections, None).unwrap();
     let told = Manual::embedded().globals().into_iter().filter(|entry| entry.is_at_prompt);
     assert_eq!(names(told.map(|entry| entry.name.as_str())), keys(&desk.names));
 }
