@@ -141,7 +141,7 @@ impl State {
     }
 }
 
-/// Makes arguments of a script's strings of Lua's.
+/// Makes Lua's strings of a script's arguments.
 pub fn strings(lua: &Lua, arguments: &[OsString]) -> mlua::Result<Vec<Value>> {
     arguments.iter().map(|argument| lua.create_string(argument.as_bytes()).map(Value::String)).collect()
 }
