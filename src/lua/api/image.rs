@@ -1,19 +1,28 @@
-//! `image`: where a machine's disk comes from.
+//! `image`: where a machine's disk comes from, and `work`, in which one is built.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mlua::{Lua, LuaSerdeExt, Table, Value};
+use mlua::{Lua, LuaSerdeExt, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
 
 use crate::error::{Error, Result};
 use crate::image::{Format, Image, Reading};
-use crate::lua::handle::image::AnyImage;
+use crate::lua::handle::image::{AnyImage, Work};
 use crate::lua::runtime::context::Context;
 use crate::lua::value::error::kind_of;
 use crate::lua::value::options::Options;
 use crate::lua::value::show::quoted;
 
 const FILE_OPTIONS: [&str; 3] = ["sha256", "format", "max_size"];
+
+impl UserData for AnyImage {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_meta_field(MetaMethod::Type, "image");
+        fields.add_field_method_get("name", |_, this| Ok(this.image.label.clone()));
+        fields.add_field_method_get("digest", |_, this| Ok(this.image.digest.clone()));
+    }
+}
 
 /// `image`: `file`, `url` and `build`.
 pub fn table(lua: &Lua) -> mlua::Result<Table> {
@@ -84,5 +93,41 @@ fn expression(options: &Options, what: &str) -> String {
         format!("{function}({what})")
     } else {
         format!("{function}({what}, {{ {} }})", given.join(", "))
+    }
+}
+
+impl UserData for Work {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_meta_field(MetaMethod::Type, "work");
+        fields.add_field_method_get("dir", |_, this| {
+            Ok(this.with(|workshop| Ok(workshop.path().display().to_string()))?)
+        });
+    }
+
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_async_method("run", |lua, this, (command, options): (Value, Value)| async move {
+            let options = Options::read("work:run", options, &["stdin", "env"])?;
+            let argv = match command {
+                Value::String(line) => {
+                    vec!["/bin/sh".to_string(), "-euc".to_string(), line.to_string_lossy()]
+                }
+                Value::Table(words) => words.sequence_values::<String>().collect::<mlua::Result<_>>()?,
+                other => {
+                    let message = format!("work:run: a command is a string or a list, not {}", kind_of(&other));
+                    return Err(Error::failed(message).into());
+                }
+            };
+            let stdin = options.bytes("stdin")?;
+            let env: BTreeMap<String, String> = options.map("env")?;
+            let work = this.clone();
+            let context = Context::of(&lua)?;
+            let run = move |_: &_| work.with(|workshop| workshop.run(&argv, stdin.as_deref(), &env));
+            Ok(context.blocking(run).await?)
+        });
+        methods.add_method("write", |_, this, (name, text, options): (String, mlua::LuaString, Value)| {
+            let options = Options::read("work:write", options, &["mode"])?;
+            let mode = options.mode("mode")?.unwrap_or(0o644);
+            Ok(this.with(|workshop| workshop.write(&name, &text.as_bytes(), mode))?)
+        });
     }
 }

@@ -2,7 +2,9 @@
 
 pub mod connection;
 pub mod domain;
+pub mod fork;
 pub mod globals;
+pub mod guest;
 pub mod host;
 pub mod image;
 pub mod machine;

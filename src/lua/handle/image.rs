@@ -1,17 +1,15 @@
 //! An image as a script holds it, and how it is built.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mlua::{Function, Lua, MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
+use mlua::{Function, Lua, Value};
 
 use crate::error::{Error, Result};
 use crate::image::{Claim, Format, Image, Ready, Workshop};
 use crate::lua::runtime::context::Context;
 use crate::lua::runtime::raised::Call;
 use crate::lua::value::error::{from_lua, kind_of};
-use crate::lua::value::options::Options;
 
 /// An image as a script holds it: a description, and the function that builds it where there is one.
 #[derive(Clone)]
@@ -20,14 +18,6 @@ pub struct AnyImage {
     pub build: Option<Function>,
     /// What a script says to have it, where that is known.
     pub expression: Option<String>,
-}
-
-impl UserData for AnyImage {
-    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
-        fields.add_meta_field(MetaMethod::Type, "image");
-        fields.add_field_method_get("name", |_, this| Ok(this.image.label.clone()));
-        fields.add_field_method_get("digest", |_, this| Ok(this.image.digest.clone()));
-    }
 }
 
 impl AnyImage {
@@ -82,46 +72,11 @@ impl AnyImage {
 pub struct Work(Arc<Mutex<Option<Workshop>>>);
 
 impl Work {
-    fn with<T>(&self, act: impl FnOnce(&Workshop) -> Result<T>) -> Result<T> {
+    /// Acts in the workshop, which has to be open.
+    pub fn with<T>(&self, act: impl FnOnce(&Workshop) -> Result<T>) -> Result<T> {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(workshop) => act(workshop),
             None => Err(Error::failed("this image has been built; `work` is over")),
         }
-    }
-}
-
-impl UserData for Work {
-    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
-        fields.add_meta_field(MetaMethod::Type, "work");
-        fields.add_field_method_get("dir", |_, this| {
-            Ok(this.with(|workshop| Ok(workshop.path().display().to_string()))?)
-        });
-    }
-
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_async_method("run", |lua, this, (command, options): (Value, Value)| async move {
-            let options = Options::read("work:run", options, &["stdin", "env"])?;
-            let argv = match command {
-                Value::String(line) => {
-                    vec!["/bin/sh".to_string(), "-euc".to_string(), line.to_string_lossy()]
-                }
-                Value::Table(words) => words.sequence_values::<String>().collect::<mlua::Result<_>>()?,
-                other => {
-                    let message = format!("work:run: a command is a string or a list, not {}", kind_of(&other));
-                    return Err(Error::failed(message).into());
-                }
-            };
-            let stdin = options.bytes("stdin")?;
-            let env: BTreeMap<String, String> = options.map("env")?;
-            let work = this.clone();
-            let context = Context::of(&lua)?;
-            let run = move |_: &_| work.with(|workshop| workshop.run(&argv, stdin.as_deref(), &env));
-            Ok(context.blocking(run).await?)
-        });
-        methods.add_method("write", |_, this, (name, text, options): (String, mlua::LuaString, Value)| {
-            let options = Options::read("work:write", options, &["mode"])?;
-            let mode = options.mode("mode")?.unwrap_or(0o644);
-            Ok(this.with(|workshop| workshop.write(&name, &text.as_bytes(), mode))?)
-        });
     }
 }

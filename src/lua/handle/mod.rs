@@ -1,6 +1,7 @@
-//! What a script holds: machines, snapshots, guests and images.
+//! What a script holds: machines, snapshots, forks, guests and images.
 
 pub mod domain;
+pub mod fork;
 pub mod guest;
 pub mod image;
 pub mod machine;

@@ -2,7 +2,7 @@
 
 use mlua::{Lua, Table, Value};
 
-use crate::lua::handle::guest::STREAMED;
+use crate::lua::api::guest::STREAMED;
 
 /// Says whether a result's output was shown already as it came.
 pub fn has_streamed(lua: &Lua, value: &Value) -> bool {

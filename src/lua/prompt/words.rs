@@ -9,8 +9,9 @@ use std::sync::Arc;
 use mlua::{Function, Lua, MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
 
 use crate::error::{Error, Result};
+use crate::lua::api::guest;
 use crate::lua::handle::domain::Domain;
-use crate::lua::handle::guest::{self, Guest, InGuest};
+use crate::lua::handle::guest::{Guest, InGuest};
 use crate::lua::handle::snapshot::Snapshot;
 use crate::lua::prompt::desk::{At, Desk};
 use crate::lua::prompt::help;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mlua::{Lua, Table, Value};
 
 use crate::lua::api::connection::Connection;
+use crate::lua::handle::fork::Fork;
 use crate::lua::handle::guest::Guest;
 use crate::lua::handle::image::{AnyImage, Work};
 use crate::lua::handle::machine::Machine;
@@ -17,7 +18,6 @@ use crate::lua::runtime::connections::Connections;
 use crate::lua::stdlib::{EMBEDDED, META};
 use crate::lua::tests::state;
 use crate::lua::value::failure::Failure;
-use crate::lua::verb::fork::Fork;
 
 fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
     names.into_iter().map(str::to_string).collect()
