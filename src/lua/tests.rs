@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use mlua::Lua;
 
-use super::connection::Connections;
-use super::context::{Context, OnFailure};
-use super::control::{Control, Orders};
-use super::require::Modules;
 use crate::fake;
 use crate::image::ImageCache;
+use crate::lua::api::require::Modules;
+use crate::lua::runtime::connections::Connections;
+use crate::lua::runtime::context::{Context, OnFailure};
+use crate::lua::runtime::control::{Control, Orders};
 use crate::stop::Interrupt;
 use crate::tree::{Engine, Events, Store};
 
@@ -22,5 +22,5 @@ pub fn state() -> Lua {
     let images = Arc::new(ImageCache::looking(Path::new("/nosuch")));
     let context = Arc::new(Context::new(Arc::new(engine), images, 1, control, OnFailure::default()));
     let connections = Arc::new(Connections::new(Arc::clone(&context), Arc::new(|_| unreachable!())));
-    super::state(&context, connections, Modules::default()).unwrap()
+    crate::lua::state::state(&context, connections, Modules::default()).unwrap()
 }

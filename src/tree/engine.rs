@@ -212,6 +212,26 @@ impl Engine {
         Ok(changed)
     }
 
+    /// Returns the URI of the connection.
+    pub fn uri(&self) -> String {
+        self.hypervisor.uri()
+    }
+
+    /// Says that no guest ever boots here, so images need not exist.
+    pub fn is_simulated(&self) -> bool {
+        self.hypervisor.is_simulated()
+    }
+
+    /// Opens the connection anew where it was lost.
+    pub fn revive(&self) -> Result<()> {
+        self.hypervisor.revive()
+    }
+
+    /// Lists the names of a machine's snapshots without a look at them.
+    pub fn snapshot_names(&self, machine: &str) -> Result<Vec<String>> {
+        self.hypervisor.snapshot_names(machine)
+    }
+
     /// Lists the names of all domains, in order.
     pub fn names(&self) -> Result<Vec<MachineName>> {
         self.names_of(|_| true)

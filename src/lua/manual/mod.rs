@@ -15,12 +15,9 @@ use include_dir::Dir;
 
 pub use entry::{Entry, Kind, OptionDoc};
 
-use super::require::EMBEDDED;
+use crate::lua::manual::stub::Stub;
+use crate::lua::stdlib::{EMBEDDED, META};
 use crate::tree::nearest;
-use stub::Stub;
-
-/// Where the stubs are among the embedded modules.
-pub const META: &str = "meta";
 
 /// All that a script or the prompt can call.
 #[derive(Default)]

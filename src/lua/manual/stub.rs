@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::entry::{Entry, Kind, OptionDoc, Parameter};
-use super::words::{optional, split_list, take_type, take_word};
+use crate::lua::manual::entry::{Entry, Kind, OptionDoc, Parameter};
+use crate::lua::manual::words::{optional, split_list, take_type, take_word};
 
 /// The file with what exists only at the prompt says so in this line.
 const AT_PROMPT: &str = "exists only at the prompt";

@@ -1,7 +1,7 @@
 //! The manual as `help` prints it.
 
-use super::Manual;
-use super::entry::{Entry, Kind, OptionDoc};
+use crate::lua::manual::Manual;
+use crate::lua::manual::entry::{Entry, Kind, OptionDoc};
 
 const WIDTH: usize = 100;
 /// A cell that is longer than this has the rest of its row below it.

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use mlua::Value;
 
-use super::ask::Completion;
-use super::desk::Desk;
-use super::dot;
-use super::show::is_name;
+use crate::lua::api::require;
 use crate::lua::manual::{Entry, Kind, Manual};
-use crate::lua::require;
-use crate::lua::tokens::{KEYWORDS, Kind as Word, Token, tokens};
+use crate::lua::prompt::desk::Desk;
+use crate::lua::prompt::dot;
+use crate::lua::runtime::ask::Completion;
+use crate::lua::value::show::is_name;
+use crate::lua::value::tokens::{KEYWORDS, Kind as Word, Token, tokens};
 
 /// Functions whose text names a file of the host.
 const OF_FILES: [&str; 8] = ["push", "pull", "file", "screenshot", "dofile", "loadfile", "read", "glob"];

@@ -1,11 +1,12 @@
 //! The commands with a dot before them, which are not Lua.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use super::ask::Answer;
-use super::desk::{At, Desk, readable};
-use super::{help, recipe, words};
-use crate::error::{Error, Result};
+use crate::error::{Because, Error, Kind, Result};
+use crate::lua::prompt::desk::{At, Desk};
+use crate::lua::prompt::{help, recipe, words};
+use crate::lua::runtime::ask::Answer;
 use crate::name::MachineName;
 use crate::tree::nearest;
 
@@ -74,9 +75,27 @@ pub async fn carry_out(desk: &Desk, line: &str) -> Result<Answer> {
             }
             said(if lines.is_empty() { "nothing runs".to_string() } else { lines.join("\n") })
         }
-        ".time" => desk.timed(argument).await,
+        ".time" => timed(desk, argument).await,
         _ => Ok(Answer { text: None, leaves: true }),
     }
+}
+
+/// Carries out a line and says how long it took.
+async fn timed(desk: &Desk, line: &str) -> Result<Answer> {
+    let started = Instant::now();
+    let answer = Box::pin(carry_out(desk, line)).await?;
+    let took = format!("took {:.3} s", started.elapsed().as_secs_f64());
+    let text = answer.text.map_or_else(|| took.clone(), |text| format!("{text}\n{took}"));
+    Ok(Answer { text: Some(text), ..answer })
+}
+
+/// Reads a file that holds Lua.
+fn readable(path: &str) -> Result<PathBuf> {
+    let path = PathBuf::from(path);
+    std::fs::metadata(&path)
+        .because(|| format!("cannot read `{}`", path.display()))
+        .map_err(|error| Error { kind: Kind::Usage, ..error })?;
+    Ok(path)
 }
 
 /// Checks a command and whether it has the argument that it needs.

@@ -2,10 +2,10 @@
 
 use mlua::{Table, Value};
 
-use super::desk::Desk;
 use crate::error::{Error, Result};
-use crate::lua::error::kind_of;
 use crate::lua::manual::Manual;
+use crate::lua::prompt::desk::Desk;
+use crate::lua::value::error::kind_of;
 
 /// Explains a name, or what a name given at the prompt stands for.
 pub fn on_name(desk: &Desk, name: &str) -> Result<String> {

@@ -1,39 +1,32 @@
 //! The prompt: lines that are carried out one by one on a script's own runtime.
 
-mod ask;
 mod complete;
 mod desk;
 mod dot;
 mod help;
+pub mod line;
 mod recipe;
-mod show;
-mod words;
+mod result;
+pub mod words;
 
 use std::sync::Arc;
 
-pub use ask::{Asker, Asks, conversation};
-pub use desk::{Desk, is_whole};
-pub use show::{brief, quoted, whole};
+use futures_util::FutureExt;
 
 use crate::error::{Error, Result};
-use crate::lua::connection::Connections;
-use crate::lua::context::Context;
-use crate::lua::control::Control;
-use crate::lua::domain::Domain;
-use crate::lua::error::from_lua;
-use crate::lua::snapshot::Snapshot;
-use crate::lua::{Script, Settings, State, interrupted};
-use crate::name::SnapshotPath;
-use crate::tree::NodeId;
-use ask::Ask;
-use desk::At;
-use mlua::Lua;
-
-/// Where a prompt is opened on a script that has come to a failure; it is told of that.
-pub type Door = Arc<dyn Fn(&Error) -> Asks + Send + Sync>;
+use crate::lua::handle::domain::Domain;
+use crate::lua::handle::snapshot::Snapshot;
+use crate::lua::prompt::desk::{At, Desk};
+use crate::lua::runtime::ask::{Ask, Asks, Door};
+use crate::lua::runtime::connections::Connections;
+use crate::lua::runtime::context::{AfterFailure, FailedStep};
+use crate::lua::runtime::control::Control;
+use crate::lua::runtime::interrupt::interrupted;
+use crate::lua::state::{Script, Settings, State};
+use crate::lua::value::error::from_lua;
 
 /// Answers until nobody asks any more, or the process is to end.
-pub async fn serve(desk: &Desk, mut asks: Asks) -> Result<()> {
+async fn serve(desk: &Desk, mut asks: Asks) -> Result<()> {
     let interrupt = desk.context().engine.interrupt.clone();
     let ended = async {
         loop {
@@ -56,7 +49,7 @@ pub async fn serve(desk: &Desk, mut asks: Asks) -> Result<()> {
         let _ = match ask {
             None => return Ok(()),
             Some(Ask::Place(reply)) => reply.send(desk.place()).is_ok(),
-            Some(Ask::Line(line, reply)) => reply.send(desk.line(&line).await).is_ok(),
+            Some(Ask::Line(line, reply)) => reply.send(line::carry_out(desk, &line).await).is_ok(),
             Some(Ask::Complete { line, at, reply }) => reply.send(complete::complete(desk, &line, at)).is_ok(),
             Some(Ask::Hint { line, at, reply }) => reply.send(complete::hint(desk, &line, at)).is_ok(),
         };
@@ -71,14 +64,15 @@ pub fn run_prompt(
     asks: Asks,
     told: impl Fn(&Error) -> Result<()>,
 ) -> Result<i32> {
-    let context = settings.context(Control::running(settings.orders, None))?;
+    let context =
+        settings.context(Control::running(settings.orders, None), settings.door.clone().map(after_failure))?;
     context.contents.start_keeping();
     let state = State::new(&context, Arc::clone(&settings.connect), settings.modules(script))?;
     let script = script.map(|script| (script.file.to_path_buf(), script.arguments.to_vec()));
-    let desk = Desk::new(&state.lua, Arc::clone(&state.connections), script).map_err(|error| from_lua(&error))?;
+    let desk = words::desk(&state.lua, Arc::clone(&state.connections), script).map_err(|error| from_lua(&error))?;
     let ended = state.runtime.block_on(async {
         if desk.script.is_some()
-            && let Err(error) = desk.line(dot::RELOAD).await
+            && let Err(error) = line::carry_out(&desk, dot::RELOAD).await
         {
             told(&error)?;
         }
@@ -88,18 +82,21 @@ pub fn run_prompt(
     ended.map(|()| context.exit_code().unwrap_or_default())
 }
 
+/// Returns what opens a prompt on each step that failed.
+pub fn after_failure(door: Door) -> AfterFailure {
+    Arc::new(move |step| {
+        let asks = door(step.error);
+        post_mortem(step, asks).boxed_local()
+    })
+}
+
 /// Lets somebody look into what is left of a step that failed; says whether the step is to be run again.
-pub async fn post_mortem(
-    lua: &Lua,
-    context: &Arc<Context>,
-    parent: &NodeId,
-    path: &SnapshotPath,
-    asks: Asks,
-) -> Result<bool> {
+async fn post_mortem(step: FailedStep<'_>, asks: Asks) -> Result<bool> {
+    let FailedStep { lua, context, parent, path, .. } = step;
     let _open = context.prompts.open();
     let connections = lua.app_data_ref::<Arc<Connections>>().map(|connections| Arc::clone(&connections));
     let connections = connections.ok_or_else(|| Error::bug("this Lua state has no connections"))?;
-    let desk = Desk::new(lua, connections, None).map_err(|error| from_lua(&error))?;
+    let desk = words::desk(lua, connections, None).map_err(|error| from_lua(&error))?;
     let domain = Domain::new(Arc::clone(context), parent.machine.clone());
     desk.names.raw_set("parent", Snapshot::grown(&domain, parent.clone())).map_err(|error| from_lua(&error))?;
     desk.allow_retry();

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::desk::Desk;
-use super::show::{is_name, quoted};
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{CommandLine, FileMode, Firmware, Network};
-use crate::lua::contents::Contents;
+use crate::lua::prompt::desk::Desk;
+use crate::lua::runtime::contents::Contents;
+use crate::lua::value::show::{is_name, quoted};
 use crate::name::SnapshotPath;
 use crate::tree::{Content, Definition, Journal, Machine, Node, Operation, Outcome, Payload};
 

@@ -1,24 +1,41 @@
 //! What exists at the prompt only: `use`, `back`, `snapshot`, `revert`, `undo`, `tree`, `help`, `show`, `retry`, and the
 //! working fork's guest.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use mlua::{Function, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
+use mlua::{Function, Lua, MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
 
-use super::desk::{At, Desk};
-use super::{help, show};
 use crate::error::{Error, Result};
-use crate::lua::context::Context;
-use crate::lua::domain::Domain;
-use crate::lua::error::{STDLIB, kind_of, no_such_field};
-use crate::lua::guest::{self, Guest, InGuest, STREAMED};
-use crate::lua::options::{Options, whole_number};
-use crate::lua::snapshot::Snapshot;
+use crate::lua::api::guest;
+use crate::lua::handle::domain::Domain;
+use crate::lua::handle::guest::{Guest, InGuest};
+use crate::lua::handle::snapshot::Snapshot;
+use crate::lua::prompt::desk::{At, Desk};
+use crate::lua::prompt::help;
+use crate::lua::runtime::connections::Connections;
+use crate::lua::runtime::context::Context;
+use crate::lua::stdlib::STDLIB;
+use crate::lua::value::error::{kind_of, no_such_field};
+use crate::lua::value::options::{Options, whole_number};
+use crate::lua::value::show;
 use crate::name::{MachineName, SnapshotName, SnapshotPath, Target};
 use crate::tree::{Engine, Event, TreeView, Wanted, Work};
 
-pub fn install(desk: &Rc<Desk>) -> mlua::Result<()> {
+/// Makes a desk with them.
+pub fn desk(
+    lua: &Lua,
+    connections: Arc<Connections>,
+    script: Option<(PathBuf, Vec<OsString>)>,
+) -> mlua::Result<Rc<Desk>> {
+    let desk = Rc::new(Desk::new(lua, connections, script)?);
+    install(&desk)?;
+    Ok(desk)
+}
+
+fn install(desk: &Rc<Desk>) -> mlua::Result<()> {
     let (lua, names) = (&desk.lua, &desk.names);
     names.raw_set("use", acting(desk, use_)?)?;
     names.raw_set("revert", acting(desk, revert)?)?;
@@ -174,19 +191,6 @@ fn show_(lua: &Lua, value: Value) -> mlua::Result<()> {
 fn print(lua: &Lua, text: &str) -> mlua::Result<()> {
     Context::of(lua)?.engine.events.emit(Event::Printed(text.trim_end().to_string()));
     Ok(())
-}
-
-/// Says whether a result's output was shown already as it came.
-pub fn has_streamed(lua: &Lua, value: &Value) -> bool {
-    let Value::Table(table) = value else { return false };
-    let streamed = lua.named_registry_value::<Table>(STREAMED).ok();
-    streamed.is_some_and(|streamed| table.metatable() == Some(streamed))
-}
-
-/// Says of a command that failed how it ended.
-pub fn status_of(value: &Value) -> Option<String> {
-    let status: i64 = value.as_table()?.raw_get("status").ok()?;
-    (status != 0).then(|| format!("exit status {status}"))
 }
 
 /// The working fork's guest, whichever that is.

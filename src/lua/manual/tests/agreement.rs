@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use mlua::{Lua, Table, Value};
 
-use super::recorder::Recorder;
-use crate::lua::connection::{Connection, Connections};
-use crate::lua::domain::Domain;
-use crate::lua::failure::Failure;
-use crate::lua::fork::Fork;
-use crate::lua::guest::Guest;
-use crate::lua::image::{AnyImage, Work};
-use crate::lua::machine::Machine;
-use crate::lua::manual::{Entry, Kind, META, Manual, stubs};
-use crate::lua::prompt::Desk;
-use crate::lua::require::EMBEDDED;
-use crate::lua::snapshot::Snapshot;
+use crate::lua::api::connection::Connection;
+use crate::lua::handle::fork::Fork;
+use crate::lua::handle::guest::Guest;
+use crate::lua::handle::image::{AnyImage, Work};
+use crate::lua::handle::machine::Machine;
+use crate::lua::handle::snapshot::Snapshot;
+use crate::lua::manual::tests::recorder::Recorder;
+use crate::lua::manual::{Entry, Kind, Manual, stubs};
+use crate::lua::prompt::words;
+use crate::lua::runtime::connections::Connections;
+use crate::lua::stdlib::{EMBEDDED, META};
 use crate::lua::tests::state;
+use crate::lua::value::failure::Failure;
 
 fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
     names.into_iter().map(str::to_string).collect()
@@ -52,7 +52,7 @@ fn the_members_of_types_are_those_that_are_registered() {
         class
     };
     let classes = [
-        registered(&[Recorder::of::<Domain>(), Recorder::of::<Machine>()]),
+        registered(&[Recorder::of::<Machine>()]),
         registered(&[Recorder::of::<Snapshot>()]),
         registered(&[Recorder::of::<Guest>()]),
         registered(&[Recorder::of::<Fork>()]),
@@ -86,7 +86,7 @@ fn the_globals_are_those_of_a_script() {
 fn what_exists_at_the_prompt_only_is_what_it_has() {
     let lua = state();
     let connections = lua.app_data_ref::<Arc<Connections>>().map(|connections| Arc::clone(&connections)).unwrap();
-    let desk = Desk::new(&lua, connections, None).unwrap();
+    let desk = words::desk(&lua, connections, None).unwrap();
     let told = Manual::embedded().globals().into_iter().filter(|entry| entry.is_at_prompt);
     assert_eq!(names(told.map(|entry| entry.name.as_str())), keys(&desk.names));
 }
@@ -121,7 +121,7 @@ fn a_stub_is_no_module() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for name in ["meta.apt", "meta.machine", "meta.images.debian", "meta..apt"] {
         let loaded = runtime.block_on(state().load(format!("return require {name:?}")).eval_async::<Value>());
-        let said = crate::lua::error::from_lua(&loaded.unwrap_err()).message;
+        let said = crate::lua::value::error::from_lua(&loaded.unwrap_err()).message;
         assert_eq!(said, format!("there is no module `{name}`"));
     }
 }

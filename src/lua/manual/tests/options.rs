@@ -7,7 +7,7 @@ use crate::lua::manual::{Kind, Manual};
 
 /// Which functions are meant where one reads the options of several.
 const SHARED: [(&str, &[&str]); 3] = [
-    ("branch.rs", &["snapshot:branch", "machine:branch"]),
+    ("step.rs", &["snapshot:branch", "machine:branch"]),
     ("fork.rs", &["snapshot:fork", "snapshot:forks"]),
     ("domain.rs", &["machine:destroy", "machine:suspend", "machine:resume"]),
 ];

@@ -1,0 +1,68 @@
+//! `fork`: a throw-away running clone of a snapshot, which is a guest too.
+
+use std::sync::Arc;
+
+use mlua::{MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
+
+use crate::error::Error;
+use crate::lua::api::guest;
+use crate::lua::handle::fork::Fork;
+use crate::lua::handle::snapshot::Snapshot;
+use crate::lua::value::error::{no_such_field, read_only};
+use crate::lua::value::options::{Options, whole_number};
+use crate::name::SnapshotName;
+use crate::tree::{Engine, Wanted};
+
+const KNOWN: [&str; 5] = ["name", "parent", "forward", "snapshot", "close"];
+
+impl UserData for Fork {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_meta_field(MetaMethod::Type, "fork");
+        fields.add_field_method_get("name", |_, this| {
+            if this.is_planned() { Ok(String::new()) } else { Ok(this.running()?.domain().to_string()) }
+        });
+        fields.add_field_method_get("parent", |_, this| Ok(this.of.clone()));
+    }
+
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        guest::add_methods(methods);
+        methods.add_async_method("forward", |_, this, port: Value| async move {
+            let port = whole_number("fork:forward", "the port", &port)?;
+            let port = port.and_then(|port| u16::try_from(port).ok());
+            let port = port.ok_or_else(|| Error::failed("fork:forward: a port is a number from 1 to 65535"))?;
+            if this.is_planned() {
+                return Ok(port);
+            }
+            let running = this.running()?;
+            Ok(this.of.blocking(move |engine, _| engine.forward(&running, port)).await?)
+        });
+        methods.add_async_method("snapshot", |lua, this, (name, options): (String, Value)| async move {
+            let comment = Options::read("fork:snapshot", options, &["comment"])?.string("comment")?.unwrap_or_default();
+            let name = SnapshotName::new(name)?;
+            let domain = &this.of.domain;
+            domain.context.declare(&lua, &domain.name, Some(&name))?;
+            if this.is_planned() {
+                return Ok(Snapshot::not_planned(domain, name));
+            }
+            let wanted = Wanted { comment, ..Wanted::new(name) };
+            let (running, session, parent) = (this.running()?, Arc::clone(&this.session), this.of.node().await?);
+            let keep = move |engine: &Engine, _: &_| engine.keep_fork(&running, &parent, &wanted, session.journal());
+            Ok(Snapshot::grown(domain, this.of.blocking(keep).await?))
+        });
+        methods.add_method("close", |_, this, ()| {
+            this.close();
+            Ok(())
+        });
+        methods.add_meta_method("__close", |_, this, _: Value| {
+            this.close();
+            Ok(())
+        });
+        methods.add_meta_method(MetaMethod::ToString, |_, this, ()| Ok(format!("fork of {}", this.of)));
+        methods.add_meta_method(MetaMethod::Index, |_, _, key: Value| {
+            Err::<Value, _>(no_such_field("a fork", &key, &[&KNOWN[..], &guest::METHODS].concat()))
+        });
+        methods.add_meta_method(MetaMethod::NewIndex, |_, _, (key, _): (Value, Value)| {
+            Err::<(), _>(read_only("a fork", &key))
+        });
+    }
+}

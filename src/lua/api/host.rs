@@ -1,0 +1,157 @@
+//! `host`: what a script reads of the host, so that it can be named when it changed.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mlua::{Lua, LuaString, Table, Value};
+
+use crate::error::{Because, Error, Result};
+use crate::lua::runtime::context::Context;
+use crate::lua::value::error::kind_of;
+use crate::tree::Content;
+
+pub fn table(lua: &Lua) -> mlua::Result<Table> {
+    let host = lua.create_table()?;
+    host.set("read", lua.create_function(read)?)?;
+    host.set("env", lua.create_function(env)?)?;
+    host.set("glob", lua.create_function(glob)?)?;
+    Ok(host)
+}
+
+/// `host.read(path)` returns a file's content.
+fn read(lua: &Lua, path: PathBuf) -> mlua::Result<LuaString> {
+    let context: Arc<Context> = Context::of(lua)?;
+    let content = std::fs::read(&path)
+        .because(|| format!("host.read: cannot read `{}`", path.display()))
+        .map_err(|error| error.hint("a path is relative to the directory in which snaptree was started"))?;
+    context.engine.inputs.name(&Content::of(&content), &path.display().to_string());
+    lua.create_string(content)
+}
+
+/// `host.env(name, default)` returns a variable of the environment; without a default it has to be set.
+fn env(_: &Lua, (name, default): (String, Value)) -> mlua::Result<String> {
+    let default = match default {
+        Value::Nil => None,
+        Value::String(text) => Some(text.to_string_lossy()),
+        other => {
+            let message = format!("host.env: the default must be a string, not {}", kind_of(&other));
+            return Err(Error::failed(message).into());
+        }
+    };
+    match std::env::var(&name) {
+        Ok(value) => Ok(value),
+        Err(std::env::VarError::NotPresent) => Ok(default.ok_or_else(|| {
+            Error::failed(format!("host.env: `{name}` is not set"))
+                .hint(format!("host.env({name:?}, \"...\") gives it a default"))
+        })?),
+        Err(cause) => Err(Error::failed(format!("host.env: cannot read `{name}`")).cause(cause).into()),
+    }
+}
+
+/// `host.glob(pattern)` lists the files that match, in the order of their names; `*` stands for any text without `/`.
+fn glob(lua: &Lua, pattern: String) -> mlua::Result<Table> {
+    let paths = matching(&pattern)?;
+    let paths = paths.iter().map(|path| lua.create_string(path.as_os_str().as_bytes()));
+    lua.create_sequence_from(paths.collect::<mlua::Result<Vec<_>>>()?)
+}
+
+fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
+    if pattern.is_empty() {
+        return Err(Error::failed("host.glob: the pattern is empty").hint("host.glob(\"conf/*.cnf\")"));
+    }
+    let (start, parts) = match pattern.strip_prefix('/') {
+        Some(rest) => (PathBuf::from("/"), rest),
+        None => (PathBuf::new(), pattern),
+    };
+    let mut found = vec![start];
+    for part in parts.split('/').filter(|part| !part.is_empty()) {
+        found = found.iter().flat_map(|directory| entries(directory, part)).collect();
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Lists what in a directory has a name that matches.
+fn entries(directory: &Path, pattern: &str) -> Vec<PathBuf> {
+    if !pattern.contains(['*', '?']) {
+        let path = directory.join(pattern);
+        return if path.exists() { vec![path] } else { Vec::new() };
+    }
+    let readable = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let Ok(read) = std::fs::read_dir(readable) else { return Vec::new() };
+    let names = read.flatten().map(|entry| entry.file_name());
+    // As in a shell, a hidden file is only found by a pattern that begins with a dot.
+    let is_meant = |name: &OsString| {
+        let name = name.to_string_lossy();
+        (!name.starts_with('.') || pattern.starts_with('.')) && matches(pattern, &name)
+    };
+    names.filter(is_meant).map(|name| directory.join(name)).collect()
+}
+
+/// Matches a name with a pattern in which `*` stands for any text and `?` for one character.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (mut p, mut n) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            // The last star takes one character more.
+            _ => match star {
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    p = at + 1;
+                    n = taken + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_in_a_shell() {
+        for (pattern, name, expected) in [
+            ("*", "a", true),
+            ("*.cnf", "my.cnf", true),
+            ("*.cnf", "my.cnf.bak", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("?", "é", true),
+            ("??", "a", false),
+            ("", "", true),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} and {name}");
+        }
+    }
+
+    #[test]
+    fn files_are_found_in_their_order() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["b.cnf", "a.cnf", ".hidden.cnf", "c.txt"] {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        let found = |pattern: &str| {
+            let pattern = format!("{}/{pattern}", directory.path().display());
+            let names = matching(&pattern).unwrap().into_iter();
+            names.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(found("*.cnf"), ["a.cnf", "b.cnf"]);
+        assert_eq!(found("nope*"), Vec::<String>::new());
+        assert_eq!(found("c.txt"), ["c.txt"]);
+    }
+}

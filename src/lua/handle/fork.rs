@@ -1,0 +1,76 @@
+//! A throw-away running clone of a snapshot as a script holds it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::lua::handle::guest::{Guest, InGuest};
+use crate::lua::handle::snapshot::Snapshot;
+use crate::tree::{Builder, ForkOptions, Session};
+
+/// A fork of a snapshot, which goes when it is closed or nobody holds it any more.
+pub struct Fork {
+    pub of: Snapshot,
+    /// Nothing in a plan, and once it is closed.
+    running: Mutex<Option<Arc<Builder>>>,
+    pub session: Arc<Session>,
+    guest: Guest,
+}
+
+impl Fork {
+    /// Starts a fork, or what stands for one where it is left out.
+    pub async fn start(of: &Snapshot, options: ForkOptions) -> Result<Self> {
+        if of.leaves_out("fork") {
+            let engine = &of.domain.context.engine;
+            let session = Session::hollow(of.name.as_str(), engine.events.clone(), engine.interrupt.clone());
+            return Ok(Self::new(of, None, session));
+        }
+        let (fork, session) = of
+            .blocking(move |engine, path| {
+                let fork = engine.fork(path, options)?;
+                let session = engine.session_in(&fork, path, options)?;
+                Ok((fork, session))
+            })
+            .await?;
+        Ok(Self::new(of, Some(fork), session))
+    }
+
+    fn new(of: &Snapshot, running: Option<Builder>, session: Session) -> Self {
+        let session = Arc::new(session);
+        let guest = Guest::new(Arc::clone(&session), Arc::default());
+        Self { of: of.clone(), running: Mutex::new(running.map(Arc::new)), session, guest }
+    }
+
+    /// Says whether nothing runs, because this is a plan.
+    pub fn is_planned(&self) -> bool {
+        self.of.domain.context.control.is_plan()
+    }
+
+    /// Returns the clone, which has to run still.
+    pub fn running(&self) -> Result<Arc<Builder>> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.clone().ok_or_else(|| Error::failed(format!("this fork of {} is closed", self.of)))
+    }
+
+    /// Ends the fork, beside the script.
+    pub fn close(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(running) = running {
+            self.of.domain.context.endings.end(running);
+        }
+    }
+}
+
+impl Drop for Fork {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl InGuest for Fork {
+    fn guest(&self) -> Result<Guest> {
+        if !self.is_planned() {
+            self.running()?;
+        }
+        Ok(self.guest.clone())
+    }
+}

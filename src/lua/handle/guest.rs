@@ -1,0 +1,79 @@
+//! The system inside a builder, a fork or a machine, as a script holds it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mlua::{Lua, UserData};
+use tokio::sync::Notify;
+
+use crate::error::{Error, Result};
+use crate::lua::runtime::context::Context;
+use crate::tree::{Halt, Outcome, Reason, Request, Session};
+
+/// Where a replay says that it cannot go on. The step is then abandoned, which no `pcall` in it can prevent.
+#[derive(Default)]
+pub struct Divergence {
+    reason: Mutex<Option<Reason>>,
+    noticed: Notify,
+}
+
+impl Divergence {
+    fn raise(&self, reason: Reason) {
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        self.noticed.notify_one();
+    }
+
+    pub async fn raised(&self) -> Reason {
+        loop {
+            self.noticed.notified().await;
+            if let Some(reason) = self.reason.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return reason;
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+pub struct Guest {
+    session: Arc<Session>,
+    divergence: Arc<Divergence>,
+}
+
+impl Guest {
+    pub fn new(session: Arc<Session>, divergence: Arc<Divergence>) -> Self {
+        Self { session, divergence }
+    }
+
+    /// Carries out an operation, or answers it from a journal.
+    pub async fn perform(&self, lua: &Lua, request: Request) -> Result<Outcome> {
+        Context::of(lua)?.contents.keep(&request);
+        let performed = if self.session.answers_at_once(&request) {
+            self.session.perform(&request)
+        } else {
+            let session = Arc::clone(&self.session);
+            let performed = tokio::task::spawn_blocking(move || session.perform(&request)).await;
+            performed.map_err(|cause| Error::bug("an operation broke").cause(cause))?
+        };
+        match performed {
+            Ok(outcome) => Ok(outcome),
+            Err(Halt::Failed(error)) => Err(error),
+            Err(Halt::Diverged(reason)) => {
+                self.divergence.raise(reason);
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+/// What has a system inside that one can operate.
+pub trait InGuest: UserData + 'static {
+    /// Whether somebody sees the output of commands as it comes.
+    const STREAMS: bool = false;
+
+    fn guest(&self) -> Result<Guest>;
+}
+
+impl InGuest for Guest {
+    fn guest(&self) -> Result<Guest> {
+        Ok(self.clone())
+    }
+}

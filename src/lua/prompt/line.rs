@@ -1,0 +1,174 @@
+//! Lines that are typed, carried out one by one.
+
+use futures_util::FutureExt;
+use mlua::Lua;
+
+use crate::error::{Error, Result};
+use crate::lua::prompt::desk::{At, CHUNK, Desk};
+use crate::lua::prompt::dot;
+use crate::lua::runtime::ask::Answer;
+use crate::lua::runtime::interrupt::{drop_abandoned, interrupt_loops, interrupted};
+use crate::lua::value::error::from_lua;
+use crate::lua::value::source::UTF8_MARK;
+use crate::lua::value::tokens::has_open_quote;
+
+/// Carries out what was typed: a command with a dot before it, an expression, or statements. An interrupt ends it,
+/// and nothing else.
+pub async fn carry_out(desk: &Desk, line: &str) -> Result<Answer> {
+    let line = line.trim_start_matches(UTF8_MARK);
+    let interrupt = desk.context().engine.interrupt.clone();
+    interrupt.lower();
+    let done = match prepare(desk).await {
+        Err(error) => Err(error),
+        Ok(()) => {
+            let carried_out = std::panic::AssertUnwindSafe(dot::carry_out(desk, line)).catch_unwind();
+            tokio::select! {
+                biased;
+                () = interrupted(&interrupt) => Err(Error::interrupted()),
+                () = desk.context().exited() => Ok(Answer { text: None, leaves: true }),
+                done = carried_out => done.unwrap_or_else(|_| Err(Error::bug("the line broke something"))),
+            }
+        }
+    };
+    if desk.context().exit_code().is_some() {
+        // What is under way ends as after an interrupt.
+        interrupt.raise();
+    }
+    if interrupt.is_raised() {
+        drop_abandoned(&desk.lua);
+    }
+    rest(desk);
+    interrupt.lower();
+    done.map_err(|error| said(error, line))
+}
+
+/// Lets others have their turn until the next line; a script that waits for its prompt keeps what it has claimed, and
+/// so does what an interrupted line has not ended yet.
+fn rest(desk: &Desk) {
+    for context in desk.connections.all() {
+        if desk.is_alone() && context.is_idle() {
+            context.engine.pause();
+        }
+    }
+}
+
+/// Makes ready for a line: what was declared before it can be declared again, and a lost connection is opened anew.
+async fn prepare(desk: &Desk) -> Result<()> {
+    for context in desk.connections.all() {
+        if desk.is_alone() {
+            context.forget_places();
+        }
+        context.blocking(|engine| engine.revive()).await?;
+    }
+    interrupt_loops(&desk.lua, desk.context().engine.interrupt.clone()).map_err(|error| from_lua(&error))?;
+    if let Some(At { context, work }) = desk.at() {
+        // A fork that is gone has no room, which is for the line to find out: it may be the one that leaves it.
+        let _ = context.blocking(move |engine| engine.make_room_to_go_back(&work)).await;
+    }
+    Ok(())
+}
+
+/// Leaves out of an error where it happened, if that can only be the line that was just typed.
+fn said(mut error: Error, line: &str) -> Error {
+    let is_here = |place: &String| place.strip_prefix(CHUNK).is_some_and(|rest| rest.starts_with(':'));
+    if !line.trim_end().contains('\n') {
+        error.location = error.location.filter(|place| !is_here(place));
+    }
+    error.traceback.retain(|place| !is_here(place));
+    error
+}
+
+/// Says whether a text is a whole line, or needs more. What is wrong is whole: more of it makes it no better.
+pub fn is_whole(text: &str) -> bool {
+    // A string in quotes ends with its line, closed or not.
+    if dot::is_command(text) || has_open_quote(text) {
+        return true;
+    }
+    let lua = Lua::new();
+    let compiled = [format!("return {text}"), text.to_string()].map(|source| lua.load(source).into_function());
+    let wants_more = |error: &mlua::Error| matches!(error, mlua::Error::SyntaxError { incomplete_input: true, .. });
+    compiled.iter().any(Result::is_ok) || !compiled.iter().flat_map(|compiled| compiled.as_ref().err()).any(wants_more)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::error::Kind;
+    use crate::lua::prompt::words;
+    use crate::lua::runtime::connections::Connections;
+    use crate::lua::tests::state;
+
+    /// Makes a desk on a fake hypervisor.
+    fn desk() -> Rc<Desk> {
+        let lua = state();
+        let connections = lua.app_data_ref::<Arc<Connections>>().map(|connections| Arc::clone(&connections)).unwrap();
+        words::desk(&lua, connections, None).unwrap()
+    }
+
+    #[test]
+    fn a_module_whose_load_was_interrupted_is_loaded_again() {
+        let desk = desk();
+        let interrupt = desk.context().engine.interrupt.clone();
+        let stop = move |_: &Lua, ()| {
+            interrupt.raise();
+            Ok(())
+        };
+        let stop = desk.lua.create_function(stop).unwrap();
+        let wait = desk.lua.create_async_function(|_, ()| std::future::pending::<mlua::Result<()>>()).unwrap();
+        desk.names.set("stop", stop).unwrap();
+        desk.names.set("wait", wait).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let line = |line: &str| runtime.block_on(carry_out(&desk, line));
+        for (n, endless) in ["while true do end", "wait()"].into_iter().enumerate() {
+            line(&format!(
+                "LOADS = 0; package.preload.m{n} = function() LOADS = LOADS + 1
+                   if LOADS == 1 then stop() {endless} end
+                   return LOADS
+                 end"
+            ))
+            .unwrap();
+            let error = line(&format!("coroutine.wrap(require)('m{n}')")).unwrap_err();
+            assert_eq!(error.kind, Kind::Interrupted, "{endless}");
+            let loaded = line(&format!("(require 'm{n}')")).unwrap();
+            assert_eq!(loaded.text.as_deref(), Some("2"), "{endless}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_breaks_something_is_an_error_and_the_next_one_is_carried_out() {
+        let desk = desk();
+        let breaks = desk.lua.create_function(|_, ()| -> mlua::Result<()> { panic!("the test's own") }).unwrap();
+        desk.names.set("breaks", breaks).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let line = |line: &str| runtime.block_on(carry_out(&desk, line));
+        for broken in ["breaks()", "pcall(breaks)"] {
+            let error = line(broken).unwrap_err();
+            assert_eq!((error.kind, error.message.as_str()), (Kind::Bug, "the line broke something"), "{broken}");
+            assert_eq!(line("1 + 1").unwrap().text.as_deref(), Some("2"));
+        }
+    }
+
+    #[test]
+    fn what_is_not_whole_waits_for_more() {
+        for (text, whole) in [
+            ("", true),
+            ("1 + 1", true),
+            ("x = 1", true),
+            ("function f()", false),
+            ("function f() end", true),
+            ("f {", false),
+            ("f {\n}", true),
+            ("x = [[a", false),
+            ("x = \"a", true),
+            ("end", true),
+            (".tree", true),
+            ("1 +", false),
+        ] {
+            assert_eq!(is_whole(text), whole, "{text}");
+        }
+    }
+}

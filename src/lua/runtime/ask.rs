@@ -1,0 +1,84 @@
+//! What somebody at a prompt asks, from a thread of his own, and the thread of the Lua state answers.
+
+use std::sync::{Arc, mpsc};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::error::{Error, Result};
+
+pub type Reply<T> = mpsc::Sender<T>;
+
+pub enum Ask {
+    /// Where one is, for the prompt.
+    Place(Reply<String>),
+    /// What comes of a line, or of several that belong together.
+    Line(String, Reply<Result<Answer>>),
+    /// What could stand at a place in a line.
+    Complete { line: String, at: usize, reply: Reply<Completion> },
+    /// A word or two about what is being typed.
+    Hint { line: String, at: usize, reply: Reply<Option<String>> },
+}
+
+/// What came of a line.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// To be printed; nothing where there is nothing to say.
+    pub text: Option<String>,
+    /// Whether this was the last line.
+    pub leaves: bool,
+}
+
+/// What could stand from a place on, up to where the cursor is.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Completion {
+    pub start: usize,
+    pub candidates: Vec<String>,
+}
+
+/// Where a prompt is opened on a script that has come to a failure; it is told of that.
+pub type Door = Arc<dyn Fn(&Error) -> Asks + Send + Sync>;
+
+/// The one who asks. When he is gone, the prompt ends.
+#[derive(Clone)]
+pub struct Asker(UnboundedSender<Ask>);
+
+/// Where questions arrive.
+pub struct Asks(UnboundedReceiver<Ask>);
+
+/// Returns the two ends of a conversation.
+pub fn conversation() -> (Asker, Asks) {
+    let (sender, receiver) = unbounded_channel();
+    (Asker(sender), Asks(receiver))
+}
+
+impl Asker {
+    fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Option<T> {
+        let (reply, answer) = mpsc::channel();
+        self.0.send(ask(reply)).ok()?;
+        answer.recv().ok()
+    }
+
+    pub fn place(&self) -> Option<String> {
+        self.ask(Ask::Place)
+    }
+
+    pub fn line(&self, line: &str) -> Result<Answer> {
+        let answer = self.ask(|reply| Ask::Line(line.to_string(), reply));
+        // The one who answers has ended: by a signal, for nothing else ends it.
+        answer.unwrap_or_else(|| Err(Error::interrupted()))
+    }
+
+    pub fn complete(&self, line: &str, at: usize) -> Completion {
+        self.ask(|reply| Ask::Complete { line: line.to_string(), at, reply }).unwrap_or_default()
+    }
+
+    pub fn hint(&self, line: &str, at: usize) -> Option<String> {
+        self.ask(|reply| Ask::Hint { line: line.to_string(), at, reply }).flatten()
+    }
+}
+
+impl Asks {
+    pub async fn next(&mut self) -> Option<Ask> {
+        self.0.recv().await
+    }
+}

@@ -1,0 +1,242 @@
+//! What the command line says of a run: which nodes, which parameters, and whether anything may be built at all.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::lua::runtime::origin::Origin;
+use crate::lua::runtime::params::Params;
+use crate::name::{MachineName, SnapshotName};
+use crate::tree::{Plan, Reason, nearest};
+
+/// What the command line says.
+#[derive(Clone, Debug, Default)]
+pub struct Orders {
+    /// The nodes that are wanted, by `NAME` or `MACHINE/NAME`; all when it is empty.
+    pub only: Vec<String>,
+    /// The nodes that are built even if nothing changed.
+    pub rebuild: Vec<String>,
+    /// Whether it is a failure when something would be built.
+    pub frozen: bool,
+    pub set: BTreeMap<String, String>,
+}
+
+impl Orders {
+    /// Says whether they name things that only the script knows, or forbid what it may do.
+    pub fn need_a_plan(&self) -> bool {
+        self.frozen || !(self.only.is_empty() && self.rebuild.is_empty() && self.set.is_empty())
+    }
+}
+
+/// A node by its connection, its machine and its name.
+pub type Place = (String, MachineName, SnapshotName);
+
+/// How one script is run, and what is learned of it meanwhile; all of its connections share it.
+pub struct Control {
+    orders: Orders,
+    /// What `--only` comes to: the nodes that it names and what they need.
+    needed: Option<HashSet<Place>>,
+    plan: Option<Mutex<Plan>>,
+    pub params: Params,
+    /// What the script holds in the place of nodes that need not be there.
+    hollow: Mutex<HashMap<Place, Origin>>,
+    /// The states that machines would be in.
+    states: Mutex<HashMap<(String, MachineName), &'static str>>,
+    /// The Lua code that was loaded.
+    sources: Mutex<Vec<Vec<u8>>>,
+}
+
+/// What a plan has told about a script.
+pub struct Planned {
+    pub plan: Plan,
+    /// Why the script did not come to its end, where it did not.
+    pub failure: Option<Error>,
+    asked: Vec<String>,
+    sources: Vec<Vec<u8>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says whether the command line means this node by `wanted`.
+fn means(wanted: &str, machine: &str, name: &str) -> bool {
+    match wanted.split_once('/') {
+        Some((of, wanted)) => of == machine && wanted == name,
+        None => wanted == name,
+    }
+}
+
+impl Control {
+    pub fn planning(orders: &Orders) -> Self {
+        Self { plan: Some(Mutex::default()), ..Self::running(orders, None) }
+    }
+
+    pub fn running(orders: &Orders, planned: Option<&Planned>) -> Self {
+        let needed = planned.filter(|_| !orders.only.is_empty()).map(|planned| planned.needed(&orders.only));
+        Self {
+            orders: orders.clone(),
+            needed,
+            plan: None,
+            params: Params::new(orders.set.clone()),
+            hollow: Mutex::default(),
+            states: Mutex::default(),
+            sources: Mutex::default(),
+        }
+    }
+
+    /// Returns the plan that is being made, if this is one.
+    pub fn plan(&self) -> Option<MutexGuard<'_, Plan>> {
+        self.plan.as_ref().map(locked)
+    }
+
+    pub fn is_plan(&self) -> bool {
+        self.plan.is_some()
+    }
+
+    /// Says whether nodes and machines that the script makes need not be there.
+    pub fn is_partial(&self) -> bool {
+        self.is_plan() || self.needed.is_some()
+    }
+
+    pub fn needs(&self, place: &Place) -> bool {
+        self.needed.as_ref().is_none_or(|needed| needed.contains(place))
+    }
+
+    pub fn rebuilds(&self, machine: &MachineName, name: &SnapshotName) -> bool {
+        self.orders.rebuild.iter().any(|wanted| means(wanted, machine.as_str(), name.as_str()))
+    }
+
+    /// Refuses to build anything when nothing may be built.
+    pub fn may_build(&self, name: &SnapshotName, reason: &Reason) -> Result<()> {
+        if !self.orders.frozen || self.is_plan() {
+            return Ok(());
+        }
+        Err(Error::failed(format!("`{name}` would be built, because {reason}")).hint("--frozen allows no build"))
+    }
+
+    pub fn remember(&self, place: Place, origin: Origin) {
+        locked(&self.hollow).insert(place, origin);
+    }
+
+    pub fn remembered(&self, place: &Place) -> Option<Origin> {
+        locked(&self.hollow).get(place).cloned()
+    }
+
+    /// Notes the state that a machine would be in.
+    pub fn would_be(&self, connection: String, machine: &MachineName, state: &'static str) {
+        locked(&self.states).insert((connection, machine.clone()), state);
+    }
+
+    pub fn state(&self, connection: String, machine: &MachineName) -> Option<&'static str> {
+        locked(&self.states).get(&(connection, machine.clone())).copied()
+    }
+
+    pub fn loaded(&self, source: &[u8]) {
+        if self.is_plan() && !self.orders.set.is_empty() {
+            locked(&self.sources).push(source.to_vec());
+        }
+    }
+
+    /// Returns what was learned by a plan.
+    pub fn planned(&self, failure: Option<Error>) -> Planned {
+        let mut plan = self.plan().map(|plan| plan.clone()).unwrap_or_default();
+        plan.put_in_order();
+        let failure = failure.map(|error| match (&error.hint, plan.not_planned.is_empty()) {
+            (None, false) => error.hint("a plan does nothing at once: its guests answer with nothing"),
+            _ => error,
+        });
+        let sources = std::mem::take(&mut *locked(&self.sources));
+        Planned { plan, failure, asked: self.params.asked(), sources }
+    }
+}
+
+impl Planned {
+    /// Says what of the command line fits nothing in the script.
+    pub fn check(&self, orders: &Orders) -> Result<()> {
+        for (option, wanted) in
+            orders.only.iter().map(|name| ("--only", name)).chain(orders.rebuild.iter().map(|name| ("--rebuild", name)))
+        {
+            if !self.plan.nodes().any(|(machine, node)| means(wanted, &machine.machine, &node.name)) {
+                return Err(self.unless_failed(self.no_such_node(option, wanted)));
+            }
+        }
+        match orders.set.keys().find(|key| !self.asked.contains(key) && !self.may_be_asked(key)) {
+            Some(key) => Err(self.unless_failed(no_such_param(key, &self.asked))),
+            None => Ok(()),
+        }
+    }
+
+    /// A script that did not come to its end might have asked later.
+    fn unless_failed(&self, error: Error) -> Error {
+        self.failure.clone().unwrap_or(error)
+    }
+
+    fn no_such_node(&self, option: &str, wanted: &str) -> Error {
+        let error = Error::usage(format!("{option} {wanted}: the script makes no such node"));
+        let path = |(machine, node): (_, &crate::tree::PlannedNode)| match wanted.contains('/') {
+            true => format!("{}/{}", (machine as &crate::tree::MachinePlan).machine, node.name),
+            false => node.name.clone(),
+        };
+        let names: Vec<String> = self.plan.nodes().map(path).collect();
+        match nearest(wanted, names.iter().map(String::as_str)) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint("`snaptree plan SCRIPT` lists the nodes"),
+        }
+    }
+
+    /// A step that was not run may ask for a parameter; what is named nowhere is asked for nowhere.
+    fn may_be_asked(&self, key: &str) -> bool {
+        let quoted = [format!("\"{key}\""), format!("'{key}'")];
+        let names = |source: &Vec<u8>| {
+            let text = String::from_utf8_lossy(source);
+            quoted.iter().any(|quoted| text.contains(quoted))
+        };
+        self.plan.builds && self.sources.iter().any(names)
+    }
+
+    /// Leaves in the plan what `--only` asks for and what that needs.
+    pub fn narrow(&mut self, only: &[String]) {
+        if only.is_empty() {
+            return;
+        }
+        let needed = self.needed(only);
+        let place = |connection: &str, machine: &str, name: &str| {
+            Some((connection.to_string(), MachineName::existing(machine).ok()?, SnapshotName::existing(name).ok()?))
+        };
+        self.plan.retain(|machine, node| {
+            place(&machine.connection, &machine.machine, &node.name).is_some_and(|place| needed.contains(&place))
+        });
+    }
+
+    /// Lists the nodes that are asked for, and all that they grow from.
+    fn needed(&self, only: &[String]) -> HashSet<Place> {
+        let mut needed = HashSet::new();
+        for machine in &self.plan.machines {
+            let is_wanted = |name: &str| only.iter().any(|wanted| means(wanted, &machine.machine, name));
+            for node in machine.nodes.iter().filter(|node| is_wanted(&node.name)) {
+                let mut next = Some(node);
+                while let Some(node) = next {
+                    let names = MachineName::existing(machine.machine.as_str())
+                        .and_then(|machine| Ok((machine, SnapshotName::existing(node.name.as_str())?)));
+                    let Ok((of, name)) = names else { break };
+                    if !needed.insert((machine.connection.clone(), of, name)) {
+                        break;
+                    }
+                    next = node.parent.as_deref().and_then(|parent| machine.node(parent));
+                }
+            }
+        }
+        needed
+    }
+}
+
+/// Says that nothing asks for a parameter.
+pub fn no_such_param(key: &str, asked: &[String]) -> Error {
+    let error = Error::usage(format!("--set {key}: the script has no such parameter"));
+    match nearest(key, asked.iter().map(String::as_str)) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None if asked.is_empty() => error.hint(format!("param({key:?}, default) in the script reads it")),
+        None => error.hint(format!("it has: {}", asked.join(", "))),
+    }
+}

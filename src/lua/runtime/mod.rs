@@ -1,0 +1,14 @@
+//! What a script runs in: what all of its calls share, and what lets them wait.
+
+pub mod ask;
+pub mod budget;
+pub mod connections;
+pub mod contents;
+pub mod context;
+pub mod control;
+pub mod endings;
+pub mod interrupt;
+pub mod origin;
+pub mod params;
+pub mod prelude;
+pub mod raised;

@@ -1,0 +1,136 @@
+//! Branches that are built: the step runs in a builder, from its beginning or on from what an earlier build has done.
+
+use std::sync::Arc;
+
+use mlua::Lua;
+
+use crate::error::{Error, Kind, Result};
+use crate::lua::runtime::context::{AfterFailure, Context, FailedStep};
+use crate::lua::verb::step::{Branch, Ended, run};
+use crate::name::SnapshotPath;
+use crate::tree::{Engine, Event, NodeId, Reason, Resume, Subject};
+
+/// Runs the step in a builder, whose guest has so much `memory`, and grafts what it made.
+pub async fn build(
+    branch: &Branch,
+    lua: &Lua,
+    context: &Arc<Context>,
+    parent: &NodeId,
+    memory: u64,
+    reason: Reason,
+) -> Result<NodeId> {
+    let events = &context.engine.events;
+    let name = &branch.wanted.name;
+    let subject = Subject::node(&parent.machine, name);
+    let waiting = || events.note(format!("`{subject}` waits until there is memory for its builder"));
+    let _share = context.budget.share(memory, waiting).await?;
+    events.emit(Event::NodeStarted { subject: subject.clone(), reason: reason.to_string() });
+    let built = async {
+        // Who asks for a build wants none of what was done before.
+        let goes_on = branch.resume && !context.control.rebuilds(&parent.machine, &branch.wanted.name);
+        let resume = if goes_on { find_foothold(branch, lua, context, parent).await? } else { None };
+        if let Some(node) = build_and_graft(branch, lua, context, parent, resume).await? {
+            return Ok(node);
+        }
+        // The step went another way than when it was compared: it is carried out from its beginning.
+        let built = build_and_graft(branch, lua, context, parent, None).await?;
+        built.ok_or_else(|| Error::bug(format!("the step of `{name}` left a journal that it does not have")).into())
+    };
+    let built: std::result::Result<NodeId, Failure> = built.await;
+    built.map_err(|failure| {
+        events.emit(Event::NodeFailed { subject: subject.clone() });
+        if failure.is_kept {
+            events.emit(Event::FailureKept { subject });
+        }
+        failure.error
+    })
+}
+
+/// Lets somebody look into what is left of a step that failed, for as long as it fails and somebody wants to run it again.
+pub async fn look_into(
+    branch: &Branch,
+    lua: &Lua,
+    context: &Arc<Context>,
+    parent: &NodeId,
+    memory: u64,
+    after_failure: &AfterFailure,
+    mut error: Error,
+) -> Result<NodeId> {
+    let path = SnapshotPath { machine: parent.machine.clone(), snapshot: branch.wanted.name.clone() };
+    while error.kind != Kind::Interrupted && context.engine.has_failed(&path)? {
+        match after_failure(FailedStep { lua, context, parent, path: &path, error: &error }).await {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(why) if why.kind == Kind::Interrupted => return Err(why),
+            // The failure of the step is the news; why it could not be looked into comes after it.
+            Err(why) => {
+                error.others.push(why);
+                break;
+            }
+        }
+        let reason = Reason::Changed("it is tried again".to_string());
+        match build(branch, lua, context, parent, memory, reason).await {
+            Ok(node) => return Ok(node),
+            Err(again) => error = again,
+        }
+    }
+    Err(error)
+}
+
+/// Looks for the last state in an earlier build up to which the step is the same.
+async fn find_foothold(branch: &Branch, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<Option<Resume>> {
+    let (place, wanted) = (parent.clone(), Arc::clone(&branch.wanted));
+    let mut best: Option<Resume> = None;
+    for foothold in context.blocking(move |engine| engine.footholds(&place, &wanted)).await? {
+        // What fails by recorded answers alone would fail again and again.
+        if foothold.is_unknown() && run(lua, context, &branch.step, Arc::clone(&foothold.session)).await.is_err() {
+            continue;
+        }
+        let found = foothold.resume();
+        best = best
+            .into_iter()
+            .chain(found)
+            .reduce(|best, found| if found.operations() > best.operations() { found } else { best });
+    }
+    Ok(best)
+}
+
+/// Builds the branch, on from `resume`; gives nothing when the step turns out to have done something else until there.
+async fn build_and_graft(
+    branch: &Branch,
+    lua: &Lua,
+    context: &Arc<Context>,
+    parent: &NodeId,
+    resume: Option<Resume>,
+) -> std::result::Result<Option<NodeId>, Failure> {
+    let (place, wanted) = (parent.clone(), Arc::clone(&branch.wanted));
+    let build = context.blocking(move |engine| engine.start_build(&place, &wanted, resume)).await?;
+    let ended = run(lua, context, &branch.step, Arc::clone(&build.session)).await;
+    let place = parent.clone();
+    let keeps = branch.keep_failed.unwrap_or(context.on_failure.keep);
+    // Off the script's thread, for the builder goes there.
+    let settle = move |engine: &Engine| match ended {
+        Ok(Ended::Finished) if build.session.left_over().is_none() => {
+            engine.graft(&place, build).map(|node| Ok(Some(node)))
+        }
+        Ok(_) => Ok(Ok(None)),
+        Err(error) => {
+            let is_kept = engine.give_up(&place, build, &error, keeps);
+            Ok(Err(Failure { error, is_kept }))
+        }
+    };
+    context.blocking(settle).await?
+}
+
+/// Why a branch was not built.
+struct Failure {
+    error: Error,
+    /// Whether what is left of it can be looked at.
+    is_kept: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, is_kept: false }
+    }
+}

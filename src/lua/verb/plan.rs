@@ -1,0 +1,64 @@
+//! A plan: what a run would build or do is noted instead, and the script goes on with what it would have got.
+
+use std::sync::Arc;
+
+use mlua::Lua;
+
+use crate::error::Result;
+use crate::lua::handle::domain::Domain;
+use crate::lua::handle::snapshot::Snapshot;
+use crate::lua::runtime::origin::Origin;
+use crate::lua::verb::step::Branch;
+use crate::name::SnapshotName;
+use crate::tree::{Found, Reason, Standing};
+
+/// Notes a root, and returns what stands for it.
+pub fn root(domain: &Domain, name: SnapshotName, found: Found) -> Snapshot {
+    note(domain, name, None, standing(&found), found)
+}
+
+/// Notes branches, and returns what stands for them. Nothing is known of a step whose parent is not there.
+pub async fn branches(lua: &Lua, parent: &Snapshot, branches: &[Branch]) -> Result<Vec<Snapshot>> {
+    let domain = &parent.domain;
+    let mut planned = Vec::with_capacity(branches.len());
+    for branch in branches {
+        let (standing, found) = match parent.hollow() {
+            Some(is) => {
+                let exists = domain.context.engine.machine(&domain.name)?;
+                let exists = exists.is_some_and(|machine| machine.node(branch.wanted.name.as_str()).is_some());
+                let below = Standing::Below(parent.name.to_string(), is);
+                (if exists { below } else { Standing::Needed(Reason::Missing) }, Found::Needed(Reason::Missing))
+            }
+            None => {
+                let node = parent.node().await?;
+                let found = branch.reuse(lua, &domain.context, &node).await?;
+                domain.context.warn_of_chance(&domain.name, &branch.wanted.name, &found);
+                (standing(&found), found)
+            }
+        };
+        planned.push(note(domain, branch.wanted.name.clone(), Some(parent), standing, found));
+    }
+    Ok(planned)
+}
+
+fn standing(found: &Found) -> Standing {
+    match found {
+        Found::Cached(_) => Standing::Cached,
+        Found::KeptAside(_) => Standing::KeptAside,
+        Found::Needed(reason) => Standing::Needed(reason.clone()),
+    }
+}
+
+fn note(domain: &Domain, name: SnapshotName, parent: Option<&Snapshot>, standing: Standing, found: Found) -> Snapshot {
+    let context = Arc::clone(&domain.context);
+    let is = standing.status().word();
+    if let Some(mut plan) = context.control.plan() {
+        let parent = parent.map(|parent| parent.name.as_str());
+        plan.add(&context.engine.uri(), domain.name.as_str(), name.as_str(), parent, standing);
+    }
+    let origin = match found {
+        Found::Cached(node) | Found::KeptAside(node) => Origin::Grown(node),
+        Found::Needed(_) => Origin::Hollow(is),
+    };
+    Snapshot::remembered(domain, name, origin)
+}
