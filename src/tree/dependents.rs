@@ -12,7 +12,7 @@ use super::engine::{Engine, Machine};
 use super::file_id::{FileId, FileSet};
 use super::made::is_ram;
 use crate::error::Result;
-use crate::hypervisor::{Disk, DiskFile, Image};
+use crate::hypervisor::{Disk, DiskFile, Domain, Image};
 
 /// Who depends on a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl Engine {
     }
 
     /// Names another domain of this connection that writes to one of these files, now or from its next start on.
-    pub(super) fn written_by_another(&self, machine: &Machine, files: &[PathBuf]) -> Result<Option<(PathBuf, String)>> {
+    pub(super) fn written_by_another(&self, machine: &Machine, files: &[PathBuf]) -> Result<Option<(PathBuf, Domain)>> {
         let wanted = FileSet::from_iter(files);
         for domain in self.hypervisor.domains()?.into_iter().filter(|domain| domain.name != machine.name.as_str()) {
             // One that has ended meanwhile writes no more.
@@ -148,7 +148,7 @@ impl Engine {
             let disks = details.disks.iter().chain(&details.next_disks);
             let mut written = disks.filter(|disk| disk.is_written() && !disk.is_transient).filter_map(Disk::file);
             if let Some(file) = written.find(|file| wanted.contains(file)) {
-                return Ok(Some((file.to_path_buf(), domain.name)));
+                return Ok(Some((file.to_path_buf(), details.domain.clone())));
             }
         }
         Ok(None)

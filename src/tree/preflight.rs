@@ -8,7 +8,7 @@ use super::node::Node;
 use super::shelf::{Entry, Kept};
 use super::state::State;
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{Disk, DiskFile, SnapshotDisk, SnapshotKind, Source, Version};
+use crate::hypervisor::{Disk, DiskFile, Domain, SnapshotDisk, SnapshotKind, Source, Version};
 use crate::name::SnapshotName;
 use crate::shell;
 
@@ -76,19 +76,39 @@ fn end_block_job(machine: &Machine, target: &str) -> String {
     format!("`virsh blockjob {} {target}` shows it, with `--abort` it ends", shell::word(machine.name.as_str()))
 }
 
-/// Refuses files that another domain writes to: what is in them is not what anybody froze.
-fn own(engine: &Engine, machine: &Machine, files: &[DiskFile], cannot: impl Fn() -> Error) -> Result<()> {
+/// Says which other domain writes to one of these files, so that what is in them is not what anybody froze.
+fn another_writer(engine: &Engine, machine: &Machine, files: &[DiskFile]) -> Result<Option<(String, Domain)>> {
     let paths: Vec<PathBuf> = files.iter().map(|disk| disk.file.clone()).collect();
-    let Some((file, other)) = engine.written_by_another(machine, &paths)? else { return Ok(()) };
-    let target = files.iter().find(|disk| is_same_file(&disk.file, &file)).map_or("", |disk| &disk.target);
-    Err(cannot()
-        .cause(format!("domain `{other}` writes to `{}`, the file of disk `{target}`, too", file.display()))
-        .hint(format!("give that domain another disk first: `virsh edit {}`", shell::last(&other))))
+    let another = engine.written_by_another(machine, &paths)?;
+    Ok(another.map(|(file, other)| {
+        let target = files.iter().find(|disk| is_same_file(&disk.file, &file)).map_or("", |disk| &disk.target);
+        let (name, file) = (&other.name, file.display());
+        (format!("domain `{name}` writes to `{file}`, the file of disk `{target}`, too"), other)
+    }))
 }
 
-/// Refuses a snapshot of disks that another domain writes to.
-pub fn snapshot(engine: &Engine, machine: &Machine, disks: &[DiskFile]) -> Result<()> {
-    own(engine, machine, disks, || Error::failed(format!("`{}` cannot have a snapshot", machine.name)))
+fn give_another_disk(other: &Domain) -> String {
+    format!("give that domain another disk first: `virsh edit {}`", shell::last(&other.name))
+}
+
+/// Refuses files that another domain writes to.
+fn own(engine: &Engine, machine: &Machine, files: &[DiskFile], cannot: impl Fn() -> Error) -> Result<()> {
+    match another_writer(engine, machine, files)? {
+        Some((why, other)) => Err(cannot().cause(why).hint(give_another_disk(&other))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a snapshot of disks that a domain that runs writes to as well; returns what is to be said of one that is off.
+pub fn snapshot(engine: &Engine, machine: &Machine, disks: &[DiskFile]) -> Result<Option<String>> {
+    match another_writer(engine, machine, disks)? {
+        Some((why, other)) if other.state.is_active() => {
+            Err(Error::failed(format!("`{}` cannot have a snapshot", machine.name))
+                .cause(why)
+                .hint(give_another_disk(&other)))
+        }
+        another => Ok(another.map(|(why, _)| format!("the snapshot may not stay what it is: {why}"))),
+    }
 }
 
 /// Refuses what a revert cannot do.

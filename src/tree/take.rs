@@ -38,7 +38,12 @@ pub enum DiskChoice {
 impl Engine {
     /// Takes a snapshot, which becomes the current one.
     pub fn take_snapshot(&self, machine: &MachineName, name: &SnapshotName, take: &Take) -> Result<()> {
-        let (machine, request) = self.to_be_changed_if(machine, |machine| self.plan(machine, name, take))?;
+        let (machine, (request, warning)) = self.to_be_changed_if(machine, |machine| {
+            let request = self.plan(machine, name, take)?;
+            let warning = preflight::snapshot(self, machine, &machine.held_by(&request))?;
+            Ok((request, warning))
+        })?;
+        warning.into_iter().for_each(|warning| self.events.note(warning));
         for disk in &machine.details.disks {
             let is_asked_for = take.disks.contains_key(&disk.target) || disk.snapshot.as_deref() == Some("no");
             if let Some(why) = disk.left_out().filter(|_| !is_asked_for) {
@@ -85,10 +90,7 @@ impl Engine {
         }
         let (mut taken, mut new) = (BTreeSet::new(), FileSet::default());
         let mut disks = Vec::new();
-        let part = machine.taking_part(take, kind)?;
-        let of_part = |disk: &DiskFile| part.iter().any(|(target, ..)| *target == disk.target);
-        preflight::snapshot(self, machine, &machine.written_disks().into_iter().filter(of_part).collect::<Vec<_>>())?;
-        for (target, file, wanted) in part {
+        for (target, file, wanted) in machine.taking_part(take, kind)? {
             let overlay = match (kind, wanted) {
                 (SnapshotKind::Internal, _) => None,
                 (SnapshotKind::External, Some(wanted)) => {

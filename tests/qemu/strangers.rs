@@ -324,16 +324,16 @@ fn a_file_that_another_domain_writes_to_is_neither_frozen_nor_gone_back_to() {
          `virsh edit {other}`\n",
         layer.display()
     );
+    lab.virsh(&["start", "--paused", &other]);
     let why = format!("`{}` cannot have a snapshot: {writes}", lab.machine);
     theirs.refuses(&["snapshot", &lab.machine, "s1"], &why);
-    lab.virsh(&["undefine", &other]);
-    theirs.snapshot("s1", &[]);
+    lab.virsh(&["destroy", &other]);
+    let said = lab.snaptree(&["snapshot", &lab.machine, "s1"]).any_stderr().run().stderr;
+    let (noted, _) = writes.split_once('\n').unwrap();
+    assert!(said.starts_with(&format!("the snapshot may not stay what it is: {noted}.\n")), "{said}");
     theirs.write(2);
-    lab.virsh(&["define", file.to_str().unwrap()]);
-    lab.virsh(&["start", "--paused", &other]);
     let why = format!("`{}` cannot go back to `s1`: {writes}", lab.machine);
     theirs.refuses(&["revert", &format!("{}/s1", lab.machine), "--yes"], &why);
-    lab.virsh(&["destroy", &other]);
     lab.virsh(&["undefine", &other]);
     theirs.does("revert", "s1", &["--yes"]);
     theirs.assert_reads(1);
