@@ -12,10 +12,10 @@ use tempfile::TempDir;
 
 use super::{Format, Image, Ready, Source, Workshop};
 use crate::error::{Because, Error, Result};
+use crate::event::Events;
 use crate::hypervisor::Boot;
 use crate::paths;
 use crate::stop::Interrupt;
-use crate::tree::Events;
 
 /// The number of a digest's characters that name a directory.
 const SHORT: usize = 12;

@@ -17,8 +17,8 @@ use super::subject::Subject;
 use super::unpack::Pouring;
 use super::{ImageCache, Reading, Ready, alone, convert, whole};
 use crate::error::{Because, Result};
+use crate::event::Events;
 use crate::stop::Interrupt;
-use crate::tree::Events;
 
 /// Changes when files are unpacked or converted to something else than before.
 const SCHEMA: u32 = 1;

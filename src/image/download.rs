@@ -14,8 +14,8 @@ use super::cache::{self, Record};
 use super::progress::Progress;
 use super::{ImageCache, file};
 use crate::error::{Because, Error, Result};
+use crate::event::Events;
 use crate::stop::Interrupt;
-use crate::tree::Events;
 
 /// How long a server may be silent.
 const SILENCE: Duration = Duration::from_secs(60);

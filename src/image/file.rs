@@ -146,7 +146,7 @@ fn remember(cache: &ImageCache, memory: &Path, remembered: &Remembered) {
 mod tests {
     use super::super::{Image, Reading, Ready};
     use super::*;
-    use crate::tree::Events;
+    use crate::event::Events;
 
     /// A disk of two sectors without anything on it, and its checksum.
     const BLANK: [u8; 1024] = [0; 1024];

@@ -30,9 +30,9 @@ pub use format::Format;
 pub use workshop::Workshop;
 
 use crate::error::{Error, Result};
+use crate::event::Events;
 use crate::hypervisor::Boot;
 use crate::stop::Interrupt;
-use crate::tree::Events;
 
 /// Changes when built images are made in a way that the old ones do not fit any more.
 const SCHEMA: u32 = 1;

@@ -19,8 +19,8 @@ use super::kind::{self, Kind};
 use super::progress::Progress;
 use super::{Format, Image, ImageCache, Ready, Source};
 use crate::error::{Because, Error, Result};
+use crate::event::{Event, Events};
 use crate::stop::Interrupt;
-use crate::tree::{Event, Events};
 
 const SETUP: &str = "run `make setup`, which installs what building images needs";
 

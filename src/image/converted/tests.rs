@@ -1,9 +1,9 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::event::Event;
 use crate::image::unpack::tests::packed;
 use crate::image::{CachedKind, Image};
-use crate::tree::Event;
 
 /// A cache, and a directory for the files of strangers.
 struct Desk {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::super::{Image, Reading};
 use super::*;
-use crate::tree::Event;
+use crate::event::Event;
 
 /// A server for one file that notes the ranges it was asked for.
 struct Server {

@@ -1,0 +1,10 @@
+//! How nodes come to be: roots, branches, forks.
+
+pub mod branch;
+pub mod branch_spec;
+pub mod failed_step;
+pub mod fork;
+pub mod resume;
+pub mod root;
+pub mod state_root;
+pub mod working_fork;

@@ -1,0 +1,11 @@
+//! The primitives on any domain: snapshots taken, reverted to and deleted, and taking that back.
+
+pub mod console;
+pub mod create;
+pub mod delete;
+pub mod gc;
+pub mod power;
+pub mod preflight;
+pub mod present;
+pub mod revert;
+pub mod undo;

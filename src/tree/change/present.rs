@@ -1,0 +1,306 @@
+//! A machine's present: how it is left, and how it is entered again.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::hypervisor::{
+    Disk, DiskChanges, DiskFile, Document, DomainState, Frozen, MappedMemory, Ram, Saved, Snapshot, Start,
+};
+use crate::name::MachineName;
+use crate::shell;
+use crate::tree::kept::undo_log::Shelf;
+use crate::tree::machine::engine::{Engine, Machine};
+use crate::tree::record::node::Node;
+
+/// All that a machine was at some moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct State {
+    pub document: Document,
+    /// The disks that a guest writes to.
+    pub disks: Vec<DiskFile>,
+    pub state: DomainState,
+    /// The file with the RAM of a guest that ran.
+    pub memory: Option<PathBuf>,
+    /// The name of the current snapshot.
+    pub current: Option<String>,
+    /// The backing files of the disks, which must not change as long as this is kept.
+    #[serde(default)]
+    pub below: Vec<Below>,
+}
+
+/// A backing file as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Below {
+    file: PathBuf,
+    inode: u64,
+    /// When it was written to the last time: seconds and nanoseconds.
+    written: (i64, i64),
+}
+
+impl Below {
+    fn of(file: PathBuf) -> Option<Self> {
+        let metadata = std::fs::metadata(&file).ok()?;
+        Some(Self { file, inode: metadata.ino(), written: (metadata.mtime(), metadata.mtime_nsec()) })
+    }
+}
+
+/// What a machine is to become.
+pub struct Target {
+    pub document: Document,
+    pub disks: DiskChanges,
+    /// The snapshot that becomes the current one.
+    pub current: Option<String>,
+    pub then: Then,
+}
+
+/// What happens to the guest once its disks are in place.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Then {
+    Off,
+    Boot {
+        start: Start,
+        /// What is attached to it that it does not start with.
+        attached: Vec<DiskFile>,
+    },
+    Resume {
+        memory: PathBuf,
+        paused: bool,
+    },
+    /// It goes on where a guest was frozen that had its RAM in a file; the file stays as it is.
+    Wake {
+        memory: MappedMemory,
+        paused: bool,
+    },
+}
+
+impl State {
+    /// Returns a backing file that has changed since.
+    pub fn changed_below(&self) -> Option<&Path> {
+        let has_changed = |below: &&Below| Below::of(below.file.clone()).as_ref() != Some(*below);
+        self.below.iter().find(has_changed).map(|below| below.file.as_path())
+    }
+
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.disks.iter().map(|disk| disk.file.as_path()).chain(self.memory.as_deref())
+    }
+
+    /// Says how the guest goes on when this state is entered again.
+    pub fn then(&self) -> Then {
+        let paused = self.state == DomainState::Paused;
+        match &self.memory {
+            Some(memory) => Then::Resume { memory: memory.clone(), paused },
+            None if self.state.is_active() => {
+                Then::Boot { start: Start { paused, reset_nvram: false }, attached: Vec::new() }
+            }
+            None => Then::Off,
+        }
+    }
+
+    pub fn target(&self) -> Target {
+        Target {
+            document: self.document.clone(),
+            disks: self.disks.clone().into(),
+            current: self.current.clone(),
+            then: self.then(),
+        }
+    }
+}
+
+impl Machine {
+    /// Lists the disks that a guest writes to and that are files.
+    pub fn written_disks(&self) -> Vec<DiskFile> {
+        self.details.disks.iter().filter(|disk| disk.is_written()).filter_map(Disk::with_file).collect()
+    }
+
+    /// Returns the file with the RAM of a guest that has stood still since the current snapshot was taken: it still writes
+    /// to the overlays that this began.
+    fn saved_ram(&self) -> Result<&Path> {
+        let began = |node: &&Node| {
+            let overlays: Vec<&Path> = node.snapshot.overlays().collect();
+            self.written_disks().iter().all(|disk| overlays.contains(&disk.file.as_path()))
+        };
+        self.current().filter(began).and_then(|node| node.snapshot.memory_file()).ok_or_else(|| {
+            Error::failed(format!("cannot save the RAM of `{}` again", self.name))
+                .cause("it was saved before, and the guest has been paused since")
+                .hint(format!(
+                    "let it run for a moment: `virsh resume {0}`, then `virsh suspend {0}`",
+                    shell::last(&self.name)
+                ))
+        })
+    }
+
+    /// Lists the disks that the machine has only while it runs.
+    pub fn running_only(&self) -> impl Iterator<Item = &Disk> {
+        let has = |target: &str| self.details.next_disks.iter().any(|next| next.target == target);
+        self.details.disks.iter().filter(move |disk| !has(&disk.target))
+    }
+
+    /// Lists the disks that it will only have at its next start.
+    pub fn next_only(&self) -> impl Iterator<Item = &Disk> {
+        let has = |target: &str| self.details.disks.iter().any(|disk| disk.target == target);
+        self.details.next_disks.iter().filter(move |disk| !has(&disk.target))
+    }
+
+    /// Returns the snapshot of that name, or, where it was deleted, the nearest one above it that is there.
+    pub fn nearest_to(&self, name: &str) -> Option<&Node> {
+        let deleted = Shelf::of(&self.directory).deleted();
+        let mut name = Some(name);
+        // Names can be given again, so that the parents of what was deleted might go in a circle.
+        for _ in 0..=deleted.len() {
+            if let Some(node) = self.node(name?) {
+                return Some(node);
+            }
+            name = deleted.iter().rev().find(|snapshot| Some(snapshot.name.as_str()) == name)?.parent.as_deref();
+        }
+        None
+    }
+
+    /// Says why the RAM of the running guest cannot be written to a file.
+    pub fn why_no_memory(&self) -> Option<String> {
+        match self.details.filesystems.first() {
+            Some(driver) => Some(format!("the guest mounts a directory of the host ({driver})")),
+            None if self.details.has_host_devices => Some("the guest has a device of the host".to_string()),
+            None => None,
+        }
+    }
+}
+
+impl Engine {
+    /// Describes a machine as it is now. The RAM of a running guest gets a file's name, but is not there yet.
+    pub(in crate::tree) fn present(&self, machine: &Machine) -> Result<State> {
+        let memory = match machine.is_active().then(|| machine.why_no_memory()) {
+            Some(None) => Some(self.store.new_file(&machine.directory, "present", "ram")?),
+            Some(Some(why)) => {
+                self.events.note(format!("the RAM of `{}` cannot be kept: {why}", machine.name));
+                for disk in machine.running_only() {
+                    let target = &disk.target;
+                    self.events.note(format!(
+                        "`undo` will not attach disk `{target}` again: `{}` does not start with it",
+                        machine.name
+                    ));
+                }
+                None
+            }
+            None => None,
+        };
+        let mut below = Vec::new();
+        for disk in machine.written_disks() {
+            // What cannot be read, such as a disk that no snapshot can hold, has nothing that could be told to have changed.
+            let chain = self.hypervisor.backing_chain(&disk.image()).unwrap_or_default();
+            below.extend(chain.into_iter().filter_map(|image| Below::of(image.file)));
+        }
+        Ok(State {
+            below,
+            document: machine.details.document.clone(),
+            disks: machine.written_disks(),
+            state: machine.details.domain.state,
+            memory,
+            current: machine.current().map(|node| node.name().to_string()),
+        })
+    }
+
+    /// Stops a machine, its RAM kept as `state` says.
+    pub(in crate::tree) fn leave(&self, machine: &Machine, state: &State) -> Result<()> {
+        match &state.memory {
+            Some(memory) => match self.hypervisor.save(machine.name.as_str(), memory)? {
+                Saved::Written => Ok(()),
+                Saved::AsBefore => {
+                    self.hypervisor.copy_ram(machine.saved_ram()?, memory)?;
+                    self.hypervisor.destroy(machine.name.as_str())
+                }
+            },
+            None if machine.is_active() => self.hypervisor.destroy(machine.name.as_str()),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a machine that is shut off what it is to be.
+    pub(in crate::tree) fn enter(&self, machine: &Machine, target: &Target) -> Result<()> {
+        let name = machine.name.as_str();
+        self.hypervisor.redefine(name, &target.document, &machine.details.document, &target.disks)?;
+        if let Some(node) = target.current.as_deref().and_then(|current| machine.nearest_to(current)) {
+            let snapshot = &node.snapshot;
+            self.put(machine, snapshot, snapshot.parent.as_deref(), true)?;
+        }
+        match &target.then {
+            Then::Off => Ok(()),
+            Then::Boot { start, attached } if attached.is_empty() => self.hypervisor.start(name, *start),
+            Then::Boot { start, attached } => {
+                self.hypervisor.start(name, Start { paused: true, ..*start })?;
+                attached.iter().try_for_each(|disk| self.hypervisor.attach(name, &target.document, disk))?;
+                if start.paused { Ok(()) } else { self.hypervisor.resume(name) }
+            }
+            Then::Resume { memory, paused } => self.hypervisor.restore(memory, &target.disks, *paused),
+            Then::Wake { memory: MappedMemory { ram, devices }, paused } => {
+                let (ram, from) = (Ram::Private(ram.clone()), Frozen::Devices(devices.clone()));
+                self.hypervisor.wake(name, &ram, &from, *paused)?;
+                let clock = !*paused && self.wake_guest(name);
+                if let Some(node) = target.current.as_deref().and_then(|current| machine.node(current)) {
+                    let generation = self.hypervisor.has_generation_id(&target.document)?;
+                    self.count_restore(machine, node, |restores| restores.add(clock, generation));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts a snapshot into a machine's tree again, or moves it there. The overlays of a current one become the machine's
+    /// disks, so those that it had are written down: they go once nothing stands on them.
+    pub(in crate::tree) fn put(
+        &self,
+        machine: &Machine,
+        snapshot: &Snapshot,
+        parent: Option<&str>,
+        current: bool,
+    ) -> Result<()> {
+        if current {
+            let shelf = Shelf::of(&machine.directory);
+            let overlays = snapshot.overlays().filter(|overlay| overlay.exists()).map(Path::to_path_buf);
+            shelf.set_leftovers(&shelf.leftovers().into_iter().chain(overlays).collect())?;
+        }
+        self.hypervisor.put_snapshot(machine.name.as_str(), &snapshot.document, parent, current)
+    }
+
+    /// Lets the current snapshot name the machine's disks as its overlays, after libvirt made it the current one.
+    pub(in crate::tree) fn mend_current(&self, name: &MachineName) -> Result<()> {
+        let Some(machine) = self.look_again(name)? else { return Ok(()) };
+        let Some(node) = machine.current() else { return Ok(()) };
+        self.put(&machine, &node.snapshot, node.snapshot.parent.as_deref(), true)?;
+        self.look_again(name)?;
+        Ok(())
+    }
+
+    /// Goes back to a state after something failed on the way out of it, whatever has been done.
+    pub(in crate::tree) fn return_to(&self, machine: &Machine, state: &State) -> Result<()> {
+        let name = machine.name.as_str();
+        let now = self.existing_now(&machine.name)?;
+        let was_left = !(now.is_active() && now.written_disks() == state.disks);
+        if was_left {
+            if now.is_active() {
+                self.hypervisor.destroy(name)?;
+            }
+            self.enter_again(&now, state)?;
+        }
+        if let Some(memory) = &state.memory {
+            let _ = std::fs::remove_file(memory);
+        }
+        Ok(())
+    }
+
+    fn enter_again(&self, machine: &Machine, state: &State) -> Result<()> {
+        let mut target = state.target();
+        if let Then::Resume { memory, .. } = &target.then
+            && !memory.exists()
+        {
+            target.then = Then::Off;
+        }
+        self.enter(machine, &target).map_err(|error| {
+            Error::failed(format!("`{}` could not be brought back to what it was", machine.name))
+                .cause(error)
+                .hint(format!("`snaptree undo {}` tries it again", shell::last(&machine.name)))
+        })
+    }
+}

@@ -1,0 +1,5 @@
+//! Transient clones: what they are made from, how they run, and the check-points taken of them.
+
+pub mod builder;
+pub mod checkpointer;
+pub mod ram;

@@ -1,0 +1,7 @@
+//! Files: where they are, which is which, who made them, and the directories of small records.
+
+pub mod draft;
+pub mod file_id;
+pub mod json_dir;
+pub mod made;
+pub mod store;

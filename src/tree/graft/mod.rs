@@ -1,0 +1,4 @@
+//! What is done to a machine's tree and to its layers.
+
+pub mod layers;
+pub mod sweep;

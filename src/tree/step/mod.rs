@@ -1,0 +1,5 @@
+//! A step in progress: replayed against a journal, or carried out in a guest.
+
+pub mod perform;
+pub mod recall;
+pub mod session;

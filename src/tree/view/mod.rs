@@ -1,0 +1,7 @@
+//! What somebody looks at: plain data for text, JSON and Lua.
+
+pub mod doctor;
+pub mod drawing;
+pub mod info;
+pub mod plan;
+pub mod tree;
