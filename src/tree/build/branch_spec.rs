@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::name::SnapshotName;
 use crate::tree::record::difference::inputs_difference;
-use crate::tree::record::journal::{Journal, NamedInputs};
+use crate::tree::record::journal::Journal;
+use crate::tree::record::key::NamedInputs;
 
 /// A branch as the script asks for it.
 #[derive(Clone, Debug)]

@@ -1,154 +1,22 @@
 //! Failed nodes: what is left of a step that failed, outside of the tree, until its branch fails again or is built.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::{Error, Kind, Result};
-use crate::hypervisor::{DiskFile, Document, Image};
 use crate::name::{MachineName, SnapshotName, SnapshotPath};
-use crate::nearest::nearest;
-use crate::shell;
 use crate::tree::build::branch::Build;
 use crate::tree::clone::builder::Remains;
-use crate::tree::clone::checkpointer::{self as checkpoint, Checkpoint, Trail};
-use crate::tree::clone::ram::KeptRam;
-use crate::tree::files::json_dir::Drawer;
-use crate::tree::machine::engine::{Engine, Machine, NodeId};
-use crate::tree::record::journal::{Attempt, Journal};
-use crate::tree::record::node::Parent;
-use crate::tree::record::operation::Bytes;
-use crate::tree::view::info::{LoggedOperation, logged};
-
-/// What is left of the last step that failed on a branch.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Failed {
-    pub name: SnapshotName,
-    #[serde(flatten)]
-    pub parent: Parent,
-    /// When it failed, in seconds since the epoch.
-    pub when: u64,
-    /// The whole text of the error.
-    pub error: String,
-    /// The operations that succeeded.
-    pub journal: Journal,
-    /// The operation that failed, where it was one.
-    pub attempt: Option<Attempt>,
-    /// The domain that a fork of it is made from.
-    pub document: Document,
-    /// The builder's disks as they were left.
-    pub layers: Vec<DiskFile>,
-    /// Its RAM, where it was kept.
-    #[serde(default)]
-    pub ram: KeptRam,
-    /// From where a new try may go on.
-    pub checkpoints: Vec<Checkpoint>,
-    /// Whether this try had gone on from an earlier one.
-    pub went_on: bool,
-}
-
-/// A failed node in a list.
-#[derive(Clone, Debug, Serialize)]
-pub struct FailedView {
-    pub name: String,
-    /// Seconds since the epoch.
-    pub when: u64,
-    /// What the error says, in one line.
-    pub error: String,
-}
-
-/// What a failed node knows, the field `failed` of `snaptree log --json`.
-#[derive(Clone, Debug, Serialize)]
-pub struct FailedLog {
-    /// Seconds since the epoch.
-    pub when: u64,
-    /// What it was built on.
-    pub parent: String,
-    pub parent_key: String,
-    /// The error as it was reported.
-    pub error: String,
-    /// The operations that succeeded.
-    pub operations: Vec<LoggedOperation>,
-    /// The operation that failed; none when the step itself raised an error.
-    pub operation: Option<FailedOperation>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct FailedOperation {
-    /// Counts from 1.
-    pub number: usize,
-    pub operation: String,
-    /// In milliseconds.
-    pub took: u64,
-    /// The exit status of its command; none when the command was ended, or there was none.
-    pub status: Option<i32>,
-    pub stdout: Bytes,
-    pub stderr: Bytes,
-}
-
-impl Failed {
-    pub fn drawer(machine_directory: &Path) -> Drawer<Self> {
-        Drawer::of(machine_directory, "failed")
-    }
-
-    /// Lists the files that it keeps.
-    pub fn files(&self) -> Vec<PathBuf> {
-        let layers = self.layers.iter().map(|layer| layer.file.clone());
-        layers.chain(self.ram.files()).chain(checkpoint::files(&self.checkpoints)).collect()
-    }
-
-    pub fn images(&self) -> Vec<Image> {
-        let layers = self.layers.iter().map(DiskFile::image);
-        layers.chain(self.checkpoints.iter().flat_map(Checkpoint::images)).collect()
-    }
-
-    pub fn view(&self) -> FailedView {
-        let error = self.error.lines().next().unwrap_or_default().to_string();
-        FailedView { name: self.name.to_string(), when: self.when, error }
-    }
-
-    pub fn log(self) -> FailedLog {
-        let number = self.journal.entries.len() + 1;
-        FailedLog {
-            when: self.when,
-            parent: self.parent.name,
-            parent_key: self.parent.key,
-            error: self.error,
-            operations: logged(self.journal),
-            operation: self.attempt.map(|attempt| FailedOperation {
-                number,
-                operation: attempt.operation.to_string(),
-                took: attempt.took,
-                status: attempt.status,
-                stdout: attempt.stdout,
-                stderr: attempt.stderr,
-            }),
-        }
-    }
-}
-
-impl Machine {
-    /// Returns a failed node that has to exist.
-    pub fn failed(&self, name: &SnapshotName) -> Result<Failed> {
-        let drawer = Failed::drawer(&self.directory);
-        drawer.get(name).ok_or_else(|| {
-            let all = drawer.all();
-            let error = Error::failed(format!("there is no failed `{name}` in `{}`", self.name));
-            match nearest(name.as_str(), all.iter().map(|failed| failed.name.as_str())) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None if all.is_empty() => error
-                    .hint("a branch whose step failed is kept until it is built; `run --on-error clean` keeps none"),
-                None => error.hint(format!("`snaptree info {}` lists what failed", shell::last(&self.name))),
-            }
-        })
-    }
-}
+use crate::tree::kept::checkpoint::{Checkpoint, Trail, newest};
+use crate::tree::kept::failed::{Failed, failed_node};
+use crate::tree::machine::engine::Engine;
+use crate::tree::record::node_id::NodeId;
 
 impl Engine {
     /// Says whether something is left of a step that failed on this branch.
     pub fn has_failed(&self, path: &SnapshotPath) -> Result<bool> {
-        Ok(self.existing(&path.machine)?.failed(&path.snapshot).is_ok())
+        let machine = self.existing(&path.machine)?;
+        Ok(failed_node(&machine.name, &machine.directory, &path.snapshot).is_ok())
     }
 
     /// Ends a build whose step failed. What is left of it becomes the branch's failed node, unless nothing is to be
@@ -195,7 +63,7 @@ impl Engine {
             document,
             layers,
             ram,
-            checkpoints: checkpoint::newest(checkpoints),
+            checkpoints: newest(checkpoints),
         };
         let drawer = Failed::drawer(&machine.directory);
         let before = drawer.get(name);
@@ -210,7 +78,7 @@ impl Engine {
     pub(in crate::tree) fn succeed(&self, parent: &NodeId, name: &SnapshotName, mut trail: Trail) -> Result<()> {
         let directory = self.existing(&parent.machine)?.directory.clone();
         let (trails, failures) = (Trail::drawer(&directory), Failed::drawer(&directory));
-        trail.checkpoints = checkpoint::newest(trail.checkpoints);
+        trail.checkpoints = newest(trail.checkpoints);
         trail.journal.entries.truncate(trail.checkpoints.last().map_or(0, |last| last.operations));
         let mut files: Vec<PathBuf> = trails.take(name).iter().flat_map(Trail::files).collect();
         files.extend(failures.take(name).iter().flat_map(Failed::files));

@@ -10,12 +10,20 @@ use crate::hypervisor::{Clone, DiskFile, Document, Frozen, MappedMemory, Memory,
 use crate::name::{MachineName, SnapshotName, SnapshotPath};
 use crate::stop::Stop;
 use crate::tree::build::branch_spec::Wanted;
-use crate::tree::clone::builder::{Builder, CloneMark, NVRAM, Purpose, Remains};
-use crate::tree::clone::checkpointer::{disk_files, files};
-use crate::tree::clone::ram::{Keeps, KeptRam, Origin};
+use crate::tree::clone::builder::{Builder, Remains};
+use crate::tree::clone::checkpointer::disk_files;
+use crate::tree::clone::ram::{Keeps, Origin};
+use crate::tree::files::made::NVRAM;
 use crate::tree::files::store::seal;
-use crate::tree::machine::engine::{Engine, Machine, NodeId};
+use crate::tree::kept::checkpoint::files;
+use crate::tree::kept::failed::failed_node;
+use crate::tree::kept::restores::count_restore;
+use crate::tree::machine::clone_mark::{CloneMark, Purpose};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::journal::Journal;
+use crate::tree::record::node_id::NodeId;
+use crate::tree::record::ram::KeptRam;
 use crate::tree::step::session::Session;
 
 const SYNC_LIMIT: Duration = Duration::from_secs(60);
@@ -40,9 +48,11 @@ impl Engine {
     pub fn fork(&self, path: &SnapshotPath, options: ForkOptions) -> Result<Builder> {
         self.sweep(&path.machine)?;
         let machine = self.existing(&path.machine)?;
-        let node = machine.existing(&path.snapshot).map_err(|error| match machine.failed(&path.snapshot) {
-            Ok(_) => error.hint("its step failed: `--failed` is what is left of it"),
-            Err(_) => error,
+        let node = machine.existing(&path.snapshot).map_err(|error| {
+            match failed_node(&machine.name, &machine.directory, &path.snapshot) {
+                Ok(_) => error.hint("its step failed: `--failed` is what is left of it"),
+                Err(_) => error,
+            }
         })?;
         let origin = self.origin(&machine, node)?;
         self.start_fork(&machine, &origin, options)
@@ -52,7 +62,7 @@ impl Engine {
     pub fn fork_failed(&self, path: &SnapshotPath, options: ForkOptions) -> Result<Builder> {
         self.sweep(&path.machine)?;
         let machine = self.existing(&path.machine)?;
-        let failed = machine.failed(&path.snapshot)?;
+        let failed = failed_node(&machine.name, &machine.directory, &path.snapshot)?;
         if let Some(missing) = failed.files().iter().find(|file| !file.exists()) {
             return Err(Error::failed(format!("the failed `{path}` cannot be cloned"))
                 .cause(format!("its layer `{}` is missing", missing.display()))
@@ -85,7 +95,7 @@ impl Engine {
             session.run(NEW_IDENTITY, LIMIT)?;
             let machine = self.existing(&of.machine)?;
             if let Some(node) = machine.node(of.snapshot.as_str()).filter(|_| fork.goes_on) {
-                self.count_restore(&machine, node, |restores| restores.identities += 1);
+                count_restore(&machine.directory, node, |restores| restores.identities += 1);
             }
         }
         Ok(session)

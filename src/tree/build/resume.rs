@@ -5,13 +5,14 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::hypervisor::SnapshotKind;
 use crate::tree::build::branch_spec::Wanted;
-use crate::tree::build::failed_step::Failed;
-use crate::tree::clone::checkpointer::{Checkpoint, Trail};
 use crate::tree::graft::layers::DEEPEST;
+use crate::tree::kept::checkpoint::{Checkpoint, Trail};
+use crate::tree::kept::failed::Failed;
 use crate::tree::kept::superseded::Aside;
-use crate::tree::machine::engine::{Engine, NodeId};
+use crate::tree::machine::engine::Engine;
 use crate::tree::record::journal::Journal;
 use crate::tree::record::node::Node;
+use crate::tree::record::node_id::NodeId;
 use crate::tree::record::operation::Operation;
 use crate::tree::step::session::Session;
 

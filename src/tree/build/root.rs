@@ -10,11 +10,15 @@ use crate::image::Ready;
 use crate::name::{MachineName, SnapshotName};
 use crate::shell;
 use crate::tree::files::draft::{Draft, Note};
+use crate::tree::files::store::seal;
 use crate::tree::kept::superseded::Aside;
 use crate::tree::kept::undo_log::{Entry, Kept, Unfinished};
-use crate::tree::machine::engine::{Engine, Machine, NodeId};
-use crate::tree::record::key::{Definition, Described, RootKey, SCHEMA};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
+use crate::tree::record::definition::{Definition, Described};
+use crate::tree::record::key::{RootKey, SCHEMA};
 use crate::tree::record::node::{Node, Record, machine_metadata};
+use crate::tree::record::node_id::NodeId;
 use crate::tree::record::reason::Reason;
 
 /// The disk of every machine that snaptree defines.
@@ -98,7 +102,7 @@ impl Engine {
         let layer = draft.add(self.store.new_file(&directory, &root.slug(), "qcow2")?);
         let source = Image::new(&image.disk, image.format.as_str());
         self.hypervisor.copy_image(&source, &layer, definition.disk)?;
-        crate::tree::files::store::seal(&layer)?;
+        seal(&layer)?;
         let boot = image.boot.as_ref().map(|boot| self.copy_boot(boot, &mut draft)).transpose()?;
         let disk = draft.add(self.store.new_file(&directory, "disk", "qcow2")?);
         self.hypervisor.create_overlay(&disk, &Image::qcow2(&layer))?;
@@ -190,15 +194,6 @@ impl Engine {
 }
 
 impl Machine {
-    /// Returns the directory of a machine of ours; refuses a domain that somebody else made.
-    pub fn own_directory(&self) -> Result<&Path> {
-        if self.is_ours {
-            return Ok(&self.directory);
-        }
-        Err(Error::failed(format!("a domain `{}` exists already, and snaptree did not make it", self.name))
-            .hint("give the machine another name"))
-    }
-
     /// Returns the build of a root that was deleted or superseded by one of another key. A root is a copy of what its
     /// key names: what stands on that one is right on the next one too.
     fn earlier_build(&self, name: &SnapshotName, key: &str) -> Option<String> {

@@ -16,9 +16,12 @@ use crate::tree::build::root::{Found, not_from_a_script};
 use crate::tree::change::preflight;
 use crate::tree::clone::ram::Origin;
 use crate::tree::files::store::seal;
-use crate::tree::machine::engine::{Engine, Machine, NodeId};
-use crate::tree::record::key::{SCHEMA, digest};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
+use crate::tree::record::digest::digest;
+use crate::tree::record::key::SCHEMA;
 use crate::tree::record::node::{Node, Record};
+use crate::tree::record::node_id::NodeId;
 use crate::tree::record::reason::Reason;
 
 /// What tells a snapshot that no script made from every other one.

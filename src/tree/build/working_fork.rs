@@ -8,12 +8,15 @@ use crate::event::Subject;
 use crate::name::{SnapshotName, SnapshotPath};
 use crate::stop::Stop;
 use crate::tree::build::branch_spec::Wanted;
-use crate::tree::build::failed_step::Failed;
-use crate::tree::clone::builder::{Builder, Purpose};
-use crate::tree::clone::checkpointer::{Checkpoint, files};
+use crate::tree::clone::builder::Builder;
 use crate::tree::clone::ram::Origin;
-use crate::tree::machine::engine::{Engine, Machine, NodeId};
+use crate::tree::kept::checkpoint::{Checkpoint, files};
+use crate::tree::kept::failed::{Failed, failed_node};
+use crate::tree::machine::clone_mark::Purpose;
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::journal::{Attempt, Entry, Journal};
+use crate::tree::record::node_id::NodeId;
 use crate::tree::record::operation::Outcome;
 use crate::tree::step::session::Session;
 
@@ -78,7 +81,7 @@ impl Engine {
     pub fn work_on_failed(&self, path: &SnapshotPath) -> Result<Work> {
         self.sweep(&path.machine)?;
         let machine = self.existing_now(&path.machine)?;
-        let failed = machine.failed(&path.snapshot)?;
+        let failed = failed_node(&machine.name, &machine.directory, &path.snapshot)?;
         let parent =
             SnapshotPath { machine: path.machine.clone(), snapshot: SnapshotName::existing(&failed.parent.name)? };
         let of = self.node_id(&parent)?;

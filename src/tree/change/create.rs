@@ -11,8 +11,10 @@ use crate::paths;
 use crate::shell;
 use crate::tree::change::preflight;
 use crate::tree::files::file_id::FileId;
+use crate::tree::files::made::Made;
 use crate::tree::kept::undo_log::{Kept, Shelf};
-use crate::tree::machine::engine::{Engine, Machine};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
 
 /// A snapshot as somebody asks for it.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +61,7 @@ impl Engine {
         let overlays = overlays.filter(|_| !take.flags.reuse_external);
         for file in overlays.chain(&request.memory) {
             // The snapshot is there; what is not recorded is never removed.
-            if let Err(error) = self.record_made(&machine, file) {
+            if let Err(error) = Made::of(&machine.directory).record_if_there(&self.store, &machine.directory, file) {
                 self.events.note(format!("`snaptree gc` will not remove `{}`: {error}", file.display()));
             }
         }

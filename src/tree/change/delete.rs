@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::name::{SnapshotName, SnapshotPath};
 use crate::tree::change::preflight;
 use crate::tree::kept::undo_log::{Deleted, Kept, Shelf, Unfinished};
-use crate::tree::machine::engine::{Engine, Machine};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::node::Node;
 
 /// Which snapshots to delete.

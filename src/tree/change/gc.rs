@@ -4,12 +4,13 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::name::MachineName;
-use crate::tree::build::failed_step::Failed;
-use crate::tree::clone::checkpointer::Trail;
+use crate::tree::kept::checkpoint::Trail;
+use crate::tree::kept::failed::Failed;
 use crate::tree::kept::restores::Restored;
 use crate::tree::kept::superseded::Aside;
 use crate::tree::kept::undo_log::Shelf;
-use crate::tree::machine::engine::{Engine, Machine};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::owners::collect::Collected;
 
 impl Engine {

@@ -6,10 +6,11 @@ use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Disk, SnapshotDisk, SnapshotKind, Source, Version};
 use crate::name::SnapshotName;
 use crate::shell;
-use crate::tree::change::present::State;
 use crate::tree::files::file_id::FileSet;
+use crate::tree::kept::machine_state::State;
 use crate::tree::kept::undo_log::{Entry, Kept};
-use crate::tree::machine::engine::{Engine, Machine};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::node::Node;
 
 /// The first libvirt that takes external snapshots by `VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE`.

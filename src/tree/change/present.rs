@@ -1,120 +1,19 @@
 //! A machine's present: how it is left, and how it is entered again.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::hypervisor::{
-    Disk, DiskChanges, DiskFile, Document, DomainState, Frozen, MappedMemory, Ram, Saved, Snapshot, Start,
-};
+use crate::hypervisor::{Frozen, MappedMemory, Ram, Saved, Snapshot, Start};
 use crate::name::MachineName;
 use crate::shell;
+use crate::tree::kept::machine_state::{Below, State, Target, Then};
+use crate::tree::kept::restores::count_restore;
 use crate::tree::kept::undo_log::Shelf;
-use crate::tree::machine::engine::{Engine, Machine};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::node::Node;
 
-/// All that a machine was at some moment.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct State {
-    pub document: Document,
-    /// The disks that a guest writes to.
-    pub disks: Vec<DiskFile>,
-    pub state: DomainState,
-    /// The file with the RAM of a guest that ran.
-    pub memory: Option<PathBuf>,
-    /// The name of the current snapshot.
-    pub current: Option<String>,
-    /// The backing files of the disks, which must not change as long as this is kept.
-    #[serde(default)]
-    pub below: Vec<Below>,
-}
-
-/// A backing file as it was.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Below {
-    file: PathBuf,
-    inode: u64,
-    /// When it was written to the last time: seconds and nanoseconds.
-    written: (i64, i64),
-}
-
-impl Below {
-    fn of(file: PathBuf) -> Option<Self> {
-        let metadata = std::fs::metadata(&file).ok()?;
-        Some(Self { file, inode: metadata.ino(), written: (metadata.mtime(), metadata.mtime_nsec()) })
-    }
-}
-
-/// What a machine is to become.
-pub struct Target {
-    pub document: Document,
-    pub disks: DiskChanges,
-    /// The snapshot that becomes the current one.
-    pub current: Option<String>,
-    pub then: Then,
-}
-
-/// What happens to the guest once its disks are in place.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Then {
-    Off,
-    Boot {
-        start: Start,
-        /// What is attached to it that it does not start with.
-        attached: Vec<DiskFile>,
-    },
-    Resume {
-        memory: PathBuf,
-        paused: bool,
-    },
-    /// It goes on where a guest was frozen that had its RAM in a file; the file stays as it is.
-    Wake {
-        memory: MappedMemory,
-        paused: bool,
-    },
-}
-
-impl State {
-    /// Returns a backing file that has changed since.
-    pub fn changed_below(&self) -> Option<&Path> {
-        let has_changed = |below: &&Below| Below::of(below.file.clone()).as_ref() != Some(*below);
-        self.below.iter().find(has_changed).map(|below| below.file.as_path())
-    }
-
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.disks.iter().map(|disk| disk.file.as_path()).chain(self.memory.as_deref())
-    }
-
-    /// Says how the guest goes on when this state is entered again.
-    pub fn then(&self) -> Then {
-        let paused = self.state == DomainState::Paused;
-        match &self.memory {
-            Some(memory) => Then::Resume { memory: memory.clone(), paused },
-            None if self.state.is_active() => {
-                Then::Boot { start: Start { paused, reset_nvram: false }, attached: Vec::new() }
-            }
-            None => Then::Off,
-        }
-    }
-
-    pub fn target(&self) -> Target {
-        Target {
-            document: self.document.clone(),
-            disks: self.disks.clone().into(),
-            current: self.current.clone(),
-            then: self.then(),
-        }
-    }
-}
-
 impl Machine {
-    /// Lists the disks that a guest writes to and that are files.
-    pub fn written_disks(&self) -> Vec<DiskFile> {
-        self.details.disks.iter().filter(|disk| disk.is_written()).filter_map(Disk::with_file).collect()
-    }
-
     /// Returns the file with the RAM of a guest that has stood still since the current snapshot was taken: it still writes
     /// to the overlays that this began.
     fn saved_ram(&self) -> Result<&Path> {
@@ -130,41 +29,6 @@ impl Machine {
                     shell::last(&self.name)
                 ))
         })
-    }
-
-    /// Lists the disks that the machine has only while it runs.
-    pub fn running_only(&self) -> impl Iterator<Item = &Disk> {
-        let has = |target: &str| self.details.next_disks.iter().any(|next| next.target == target);
-        self.details.disks.iter().filter(move |disk| !has(&disk.target))
-    }
-
-    /// Lists the disks that it will only have at its next start.
-    pub fn next_only(&self) -> impl Iterator<Item = &Disk> {
-        let has = |target: &str| self.details.disks.iter().any(|disk| disk.target == target);
-        self.details.next_disks.iter().filter(move |disk| !has(&disk.target))
-    }
-
-    /// Returns the snapshot of that name, or, where it was deleted, the nearest one above it that is there.
-    pub fn nearest_to(&self, name: &str) -> Option<&Node> {
-        let deleted = Shelf::of(&self.directory).deleted();
-        let mut name = Some(name);
-        // Names can be given again, so that the parents of what was deleted might go in a circle.
-        for _ in 0..=deleted.len() {
-            if let Some(node) = self.node(name?) {
-                return Some(node);
-            }
-            name = deleted.iter().rev().find(|snapshot| Some(snapshot.name.as_str()) == name)?.parent.as_deref();
-        }
-        None
-    }
-
-    /// Says why the RAM of the running guest cannot be written to a file.
-    pub fn why_no_memory(&self) -> Option<String> {
-        match self.details.filesystems.first() {
-            Some(driver) => Some(format!("the guest mounts a directory of the host ({driver})")),
-            None if self.details.has_host_devices => Some("the guest has a device of the host".to_string()),
-            None => None,
-        }
     }
 }
 
@@ -240,7 +104,7 @@ impl Engine {
                 let clock = !*paused && self.wake_guest(name);
                 if let Some(node) = target.current.as_deref().and_then(|current| machine.node(current)) {
                     let generation = self.hypervisor.has_generation_id(&target.document)?;
-                    self.count_restore(machine, node, |restores| restores.add(clock, generation));
+                    count_restore(&machine.directory, node, |restores| restores.add(clock, generation));
                 }
                 Ok(())
             }

@@ -11,14 +11,16 @@ use crate::hypervisor::{
 };
 use crate::name::SnapshotPath;
 use crate::tree::change::preflight;
-use crate::tree::change::present::{Target, Then};
 use crate::tree::files::file_id::is_same_file;
+use crate::tree::files::made::Made;
+use crate::tree::kept::machine_state::{Target, Then};
 use crate::tree::kept::undo_log::{Kept, Shelf, Unfinished};
-use crate::tree::machine::engine::{Engine, Machine};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::node::Node;
 
 /// A file that a machine's disk is to have, and how it comes to be.
-pub struct Made {
+pub struct NewDisk {
     file: PathBuf,
     from: Origin,
 }
@@ -124,7 +126,7 @@ impl Engine {
         machine: &Machine,
         snapshot: &Snapshot,
         origin: impl Fn(&DiskFile) -> Origin,
-    ) -> Result<(DiskChanges, Vec<Made>)> {
+    ) -> Result<(DiskChanges, Vec<NewDisk>)> {
         let present = machine.written_disks();
         let as_now = snapshot.left_out().map(|disk| disk.target.clone()).collect();
         let (mut files, mut made) = (Vec::new(), Vec::new());
@@ -132,14 +134,20 @@ impl Engine {
             let now = present.iter().find(|disk| disk.target == layer.target);
             let directory = machine.directory_for(now.map_or(&layer.file, |disk| &disk.file));
             let file = self.store.new_file(&directory, &crate::name::slug(&snapshot.name), "qcow2")?;
-            made.push(Made { file: file.clone(), from: origin(&layer) });
+            made.push(NewDisk { file: file.clone(), from: origin(&layer) });
             files.push(DiskFile { target: layer.target, file, format: "qcow2".to_string() });
         }
         Ok((DiskChanges { files, as_now }, made))
     }
 
     /// Leaves what a machine is, keeps it, and enters something else. When that fails, the machine is what it was.
-    pub(in crate::tree) fn go(&self, machine: &Machine, what: String, target: &Target, made: Vec<Made>) -> Result<()> {
+    pub(in crate::tree) fn go(
+        &self,
+        machine: &Machine,
+        what: String,
+        target: &Target,
+        made: Vec<NewDisk>,
+    ) -> Result<()> {
         let present = self.present(machine)?;
         preflight::keep(machine, &present)?;
         let files: Vec<PathBuf> = made.iter().map(|made| made.file.clone()).collect();
@@ -158,17 +166,17 @@ impl Engine {
         }
         Shelf::of(&machine.directory).remove(&entry)?;
         for file in &files {
-            self.unmake(machine, file);
+            Made::of(&machine.directory).unmake(file);
         }
         Err(error)
     }
 
-    fn make(&self, machine: &Machine, made: &Made) -> Result<()> {
+    fn make(&self, machine: &Machine, made: &NewDisk) -> Result<()> {
         match &made.from {
             Origin::Layer(layer) => self.stand_on(layer, &made.file)?,
             Origin::Internal { image, snapshot } => self.hypervisor.copy_internal(image, snapshot, &made.file)?,
         }
-        self.record_made(machine, &made.file)
+        Made::of(&machine.directory).record_if_there(&self.store, &machine.directory, &made.file)
     }
 
     /// Goes back to an internal snapshot by libvirt's own call, which overwrites what is in its file.
@@ -255,7 +263,7 @@ impl Engine {
             {
                 let copy = self.store.new_file(&machine.directory_for(&disk.file), "present", "qcow2")?;
                 std::fs::copy(&disk.file, &copy).because(|| format!("cannot copy `{}`", disk.file.display()))?;
-                self.record_made(machine, &copy)?;
+                Made::of(&machine.directory).record_if_there(&self.store, &machine.directory, &copy)?;
                 disk.file = copy;
                 has_changed = true;
             }
@@ -277,26 +285,4 @@ impl Engine {
 fn cold(flags: RevertFlags) -> Then {
     let start = Start { paused: flags.paused, reset_nvram: flags.reset_nvram };
     if flags.running || flags.paused { Then::Boot { start, attached: Vec::new() } } else { Then::Off }
-}
-
-impl Machine {
-    /// Says whether the machine's disks are the very files that hold a snapshot.
-    pub(in crate::tree) fn has_disks_of(&self, snapshot: &Snapshot) -> bool {
-        let present = self.written_disks();
-        snapshot.layers().iter().all(|layer| present.iter().any(|disk| is_same_file(&disk.file, &layer.file)))
-    }
-
-    /// Returns the directory for a new file of a disk: a machine of ours has one, else it is beside the disk's file.
-    pub(in crate::tree) fn directory_for(&self, file: &Path) -> PathBuf {
-        match file.parent() {
-            Some(beside) if !self.is_ours => beside.to_path_buf(),
-            _ => self.directory.clone(),
-        }
-    }
-}
-
-impl Snapshot {
-    pub fn has_memory(&self) -> bool {
-        self.memory != Memory::No
-    }
 }

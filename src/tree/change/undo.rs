@@ -10,10 +10,11 @@ use crate::hypervisor::{RevertFlags, Snapshot, SnapshotKind};
 use crate::name::{MachineName, SnapshotName};
 use crate::shell;
 use crate::tree::change::preflight;
-use crate::tree::change::present::Then;
 use crate::tree::files::file_id::{FileSet, is_same_file};
+use crate::tree::kept::machine_state::Then;
 use crate::tree::kept::undo_log::{Deleted, Entry, Kept, Shelf, Unfinished};
-use crate::tree::machine::engine::{Engine, Machine};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::owners::collect::{Left, WhyLeft};
 
 /// How many changes of a machine can be taken back.

@@ -10,49 +10,27 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Subject};
 use crate::hypervisor::{
     Accelerator, Clone, Command, DiskFile, Exit, Fingerprint, Frozen, Guest, Hypervisor, Image, Input, MappedMemory,
-    Memory, Metadata, Stream,
+    Memory, Stream,
 };
 use crate::name::SnapshotName;
 use crate::stop::Stop;
-use crate::tree::clone::checkpointer::{Checkpoint, Checkpointer, disk_files};
-use crate::tree::clone::ram::{Beginning, Keeps, KeptRam, Origin};
+use crate::tree::clone::checkpointer::{Checkpointer, disk_files};
+use crate::tree::clone::ram::{Beginning, Keeps, Origin};
+use crate::tree::files::made::NVRAM;
 use crate::tree::files::store::seal;
 use crate::tree::graft::layers::DEEPEST;
-use crate::tree::machine::engine::{Engine, Machine};
+use crate::tree::kept::checkpoint::Checkpoint;
+use crate::tree::kept::restores::count_restore;
+use crate::tree::machine::clone_mark::{Purpose, clone_metadata};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
+use crate::tree::record::ram::KeptRam;
 
-/// The endings of what a clone may have besides disks and RAM, see [`Clone::own_files`].
-pub const NVRAM: &str = "nvram";
-pub const PSTORE: &str = "pstore";
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(180);
 /// What was written shortly before a failure is worth a wait, but not a long one for a guest that hangs.
 const SYNC_LIMIT: Duration = Duration::from_secs(20);
 const FLATTEN_LIMIT: Duration = Duration::from_secs(3600);
-
-/// What a transient clone is for; the word is in its domain's name and metadata.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    Build,
-    Fork,
-    /// A fork that stays when the process ends that made it, until somebody stops it.
-    KeptFork,
-    /// A fork in which one can go back, and which keeps its RAM as a builder does.
-    Work,
-}
-
-impl Purpose {
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Build => "build",
-            Self::Fork | Self::KeptFork | Self::Work => "fork",
-        }
-    }
-
-    /// Says whether what the guest comes to be is kept on the way.
-    pub fn keeps_states(self) -> bool {
-        matches!(self, Self::Build | Self::Work)
-    }
-}
 
 /// A running transient clone of a snapshot on an overlay of its own. Dropping it destroys both.
 pub struct Builder {
@@ -150,7 +128,7 @@ impl Builder {
             ram,
             from,
             paused: false,
-            metadata: clone_metadata(engine, purpose, machine.name.as_str(), node.as_str()),
+            metadata: clone_metadata(&engine.store, purpose, machine.name.as_str(), node.as_str()),
         })?;
         let flattening = (!deep.is_empty()).then(|| flatten(engine, &running.domain, deep));
         let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
@@ -168,7 +146,7 @@ impl Builder {
         })?;
         if goes_on && let Some(node) = machine.node(origin.name.as_str()).filter(|node| node.ram() == origin.ram) {
             let generation = engine.hypervisor.has_generation_id(&origin.document)?;
-            engine.count_restore(machine, node, |restores| restores.add(true, generation));
+            count_restore(&machine.directory, node, |restores| restores.add(true, generation));
         }
         let subject = match purpose {
             Purpose::Build => Subject::node(&machine.name, node),
@@ -357,45 +335,5 @@ impl Drop for Running {
                 let _ = std::fs::remove_file(file);
             }
         }
-    }
-}
-
-const KEPT: &str = "kept";
-
-/// Names the store in which the locks of a clone's owner are.
-const STORE: &str = "store";
-
-fn clone_metadata(engine: &Engine, purpose: Purpose, machine: &str, node: &str) -> Metadata {
-    let kept = (purpose == Purpose::KeptFork).then_some((KEPT, "yes"));
-    let store = engine.store.root().to_string_lossy();
-    let attributes = [("kind", purpose.word()), ("machine", machine), ("node", node), (STORE, &store)];
-    let attributes = attributes.into_iter().chain(kept);
-    let attributes = attributes.map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    Metadata { attributes, ..Metadata::default() }
-}
-
-/// What a domain's metadata says of a transient clone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CloneMark {
-    pub machine: String,
-    pub node: String,
-    pub is_fork: bool,
-    /// Whether it outlives the process that made it.
-    pub is_kept: bool,
-    /// The store of that process.
-    pub store: Option<PathBuf>,
-}
-
-impl CloneMark {
-    pub fn read(metadata: &Metadata) -> Option<Self> {
-        let attribute = |name: &str| metadata.attributes.get(name).cloned();
-        let kind = attribute("kind")?;
-        let is_fork = kind == Purpose::Fork.word();
-        if !is_fork && kind != Purpose::Build.word() {
-            return None;
-        }
-        let is_kept = metadata.attributes.contains_key(KEPT);
-        let (node, store) = (attribute("node").unwrap_or_default(), attribute(STORE).map(PathBuf::from));
-        Some(Self { machine: attribute("machine")?, node, is_fork, is_kept, store })
     }
 }

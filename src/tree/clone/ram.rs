@@ -1,66 +1,18 @@
 //! Live snapshots: how a clone comes to have the RAM of what it is made from, and how its own RAM is kept.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::hypervisor::{DiskFile, Document, Fingerprint, Frozen, Liveness, MappedMemory, Memory, Ram};
 use crate::name::SnapshotName;
 use crate::stop::Stop;
-use crate::tree::clone::builder::Purpose;
-use crate::tree::machine::engine::{Engine, Machine};
+use crate::tree::machine::clone_mark::Purpose;
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
+use crate::tree::machine::settings::Forced;
 use crate::tree::record::node::Node;
-
-/// How RAM is to be kept whatever the host can do, for those who want to see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Forced {
-    Mapped,
-    Saved,
-    No,
-}
-
-impl Forced {
-    /// Reads the words of `SNAPTREE_LIVE`.
-    pub fn read(word: &str) -> Result<Option<Self>> {
-        match word {
-            "" => Ok(None),
-            "mapped" => Ok(Some(Self::Mapped)),
-            "saved" => Ok(Some(Self::Saved)),
-            "no" => Ok(Some(Self::No)),
-            other => Err(Error::usage(format!("SNAPTREE_LIVE cannot be `{other}`"))
-                .hint("it is `mapped`, `saved` or `no`; without it the host is asked")),
-        }
-    }
-}
-
-/// The RAM of a guest as it was kept, and what that fits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptRam {
-    pub memory: Memory,
-    #[serde(default)]
-    pub fits: Fingerprint,
-}
-
-impl KeptRam {
-    pub const NONE: Self = Self { memory: Memory::No, fits: BTreeMap::new() };
-
-    pub fn files(&self) -> Vec<PathBuf> {
-        match &self.memory {
-            Memory::No | Memory::Internal => Vec::new(),
-            Memory::External(file) => vec![file.clone()],
-            Memory::Mapped(MappedMemory { ram, devices }) => vec![ram.clone(), devices.clone()],
-        }
-    }
-}
-
-impl Default for KeptRam {
-    fn default() -> Self {
-        Self::NONE
-    }
-}
+use crate::tree::record::ram::KeptRam;
 
 /// What a clone is made from: the domain, its disks, and the RAM of its guest where there is some.
 #[derive(Clone, Debug)]
@@ -115,13 +67,6 @@ pub struct Beginning {
     pub from: Option<Frozen>,
     pub keeps: Keeps,
     pub fits: Fingerprint,
-}
-
-impl Node {
-    pub fn ram(&self) -> KeptRam {
-        let fits = self.record.as_ref().map(|record| record.fits.clone()).unwrap_or_default();
-        KeptRam { memory: self.snapshot.memory.clone(), fits }
-    }
 }
 
 impl Engine {

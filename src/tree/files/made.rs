@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use crate::error::{Because, Result};
-use crate::hypervisor::Disk;
-use crate::tree::clone::builder::{NVRAM, PSTORE};
+use crate::tree::files::draft::ENDING;
 use crate::tree::files::file_id::place;
-use crate::tree::files::store::maker;
-use crate::tree::machine::engine::{Engine, Machine};
+use crate::tree::files::store::{Store, maker};
+
+/// The endings of what a clone may have besides disks and RAM, see [`Clone::own_files`](crate::hypervisor::Clone::own_files).
+pub const NVRAM: &str = "nvram";
+pub const PSTORE: &str = "pstore";
 
 /// What tells a file from every other one, on whatever device it is: numbers of devices change when a host is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +73,24 @@ impl Made {
         crate::paths::write_whole(&self.path(stamp), place(file).as_os_str().as_bytes()).because(cannot)
     }
 
+    /// Notes that a file was just made for a machine, so that it may be removed one day. Where the fake hypervisor makes
+    /// no real file there is nothing to note.
+    pub fn record_if_there(&self, store: &Store, machine_directory: &Path, file: &Path) -> Result<()> {
+        if fs::symlink_metadata(file).is_err() {
+            return Ok(());
+        }
+        store.create_directory(machine_directory)?;
+        self.record(file)
+    }
+
+    /// Removes a file that was made just now, and its record.
+    pub fn unmake(&self, file: &Path) {
+        if let Ok(metadata) = fs::symlink_metadata(file) {
+            let _ = fs::remove_file(file);
+            self.forget(&metadata);
+        }
+    }
+
     /// Forgets a file that is removed now.
     pub fn forget(&self, metadata: &Metadata) {
         let _ = fs::remove_file(self.path(Stamp::of(metadata)));
@@ -113,6 +133,11 @@ impl Known {
         if self.has_named(file) { Maker::Snaptree } else { Maker::SomebodyElse }
     }
 
+    /// Lets a maker's id in a name count in these directories too.
+    pub fn also_in<'a>(&mut self, directories: impl Iterator<Item = &'a Path>) {
+        self.own.extend(directories.filter_map(|directory| fs::canonicalize(directory).ok()));
+    }
+
     /// Says by its name and its place that snaptree made a file.
     pub fn has_named(&self, file: &Path) -> bool {
         let place = place(file);
@@ -125,7 +150,7 @@ impl Known {
 /// Says by the ending of a file's name that snaptree makes such files.
 pub fn is_of_a_kind(file: &Path) -> bool {
     let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    ["qcow2", "ram", "devices", "restore", "boot", crate::tree::files::draft::ENDING, NVRAM, PSTORE].contains(&ending)
+    ["qcow2", "ram", "devices", "restore", "boot", ENDING, NVRAM, PSTORE].contains(&ending)
 }
 
 /// Says by its name that a file holds the RAM of a guest of ours, or the state of its devices.
@@ -133,39 +158,6 @@ pub fn is_ram(file: &Path) -> bool {
     let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
     let is_ours = file.file_stem().and_then(|stem| stem.to_str()).and_then(maker).is_some();
     is_ours && ["ram", "devices"].contains(&ending)
-}
-
-impl Engine {
-    /// Notes that a file was just made for a machine, so that it may be removed one day. Where the fake hypervisor makes
-    /// no real file there is nothing to note.
-    pub(in crate::tree) fn record_made(&self, machine: &Machine, file: &Path) -> Result<()> {
-        if fs::symlink_metadata(file).is_err() {
-            return Ok(());
-        }
-        self.store.create_directory(&machine.directory)?;
-        Made::of(&machine.directory).record(file)
-    }
-}
-
-impl Engine {
-    /// Removes a file that was made for a machine just now, and its record.
-    pub(in crate::tree) fn unmake(&self, machine: &Machine, file: &Path) {
-        if let Ok(metadata) = fs::symlink_metadata(file) {
-            let _ = fs::remove_file(file);
-            Made::of(&machine.directory).forget(&metadata);
-        }
-    }
-}
-
-impl Machine {
-    /// Reads which files snaptree made for this machine.
-    pub fn made(&self) -> Known {
-        let mut known = Made::of(&self.directory).read_in(&self.directory);
-        // Older versions recorded nothing, and put the overlays of somebody else's domain beside its disks.
-        let disks = self.details.disks.iter().filter_map(Disk::file).filter_map(Path::parent);
-        known.own.extend(disks.filter(|_| !self.is_ours).filter_map(|directory| fs::canonicalize(directory).ok()));
-        known
-    }
 }
 
 #[cfg(test)]

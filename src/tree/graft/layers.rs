@@ -1,15 +1,11 @@
 //! Backing chains: how deep they may get, and which files are kept outside of the tree.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::hypervisor::{DiskFile, Image, SnapshotKind};
-use crate::tree::build::failed_step::Failed;
-use crate::tree::clone::checkpointer::{Checkpoint, Trail};
-use crate::tree::files::file_id::is_same_file;
-use crate::tree::kept::superseded::Aside;
-use crate::tree::kept::undo_log::Shelf;
-use crate::tree::machine::engine::{Engine, Machine};
+use crate::hypervisor::{DiskFile, Image};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
 
 /// The most images in a chain. Reads get slower with each, and libvirt 11.3 does not start a domain with more than 25.
 pub const DEEPEST: usize = 16;
@@ -62,43 +58,5 @@ impl Engine {
             }
         }
         Ok(())
-    }
-}
-
-impl Machine {
-    /// Lists the files that are kept outside of the tree: of superseded and failed nodes and for `undo`.
-    pub fn kept_files(&self) -> Vec<PathBuf> {
-        let aside = Aside::of(&self.directory).nodes();
-        let aside = aside.iter().flat_map(|node| node.snapshot.files()).map(Path::to_path_buf);
-        let entries = Shelf::of(&self.directory).entries();
-        let undo = entries.iter().flat_map(|entry| {
-            entry.files().into_iter().chain(entry.unfinished.iter().flat_map(|unfinished| unfinished.made.clone()))
-        });
-        let failed = Failed::drawer(&self.directory).all().into_iter().flat_map(|failed| failed.files());
-        let trails = Trail::drawer(&self.directory).all().into_iter().flat_map(|trail| trail.files());
-        aside.chain(undo).chain(failed).chain(trails).collect()
-    }
-
-    /// Lists the images among them.
-    pub fn kept_images(&self) -> Vec<Image> {
-        let aside = Aside::of(&self.directory).nodes();
-        let undo = Shelf::of(&self.directory).entries();
-        let undo = undo.iter().flat_map(|entry| {
-            let made = entry.unfinished.iter().flat_map(|unfinished| unfinished.made.iter().map(Image::qcow2));
-            entry.images().into_iter().chain(made)
-        });
-        let failed = Failed::drawer(&self.directory).all().into_iter().flat_map(|failed| failed.images());
-        let trails = Trail::drawer(&self.directory).all();
-        let trails = trails.iter().flat_map(|trail| trail.checkpoints.iter().flat_map(Checkpoint::images));
-        aside.iter().flat_map(|node| node.snapshot.images()).chain(undo).chain(failed).chain(trails).collect()
-    }
-
-    /// Returns the snapshot whose state is inside a file that a guest may be writing to.
-    pub fn holder_of(&self, file: &Path) -> Option<&str> {
-        let holds = |disk: &crate::hypervisor::SnapshotDisk| {
-            disk.kind == Some(SnapshotKind::Internal)
-                && disk.file.as_deref().is_some_and(|holder| is_same_file(holder, file))
-        };
-        self.nodes.iter().find(|node| node.snapshot.disks.iter().any(holds)).map(|node| node.name())
     }
 }

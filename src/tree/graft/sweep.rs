@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::name::MachineName;
 use crate::shell;
-use crate::tree::clone::builder::CloneMark;
 use crate::tree::files::file_id::{FileId, FileSet};
 use crate::tree::files::made::{Made, is_of_a_kind};
 use crate::tree::files::store::maker;
-use crate::tree::machine::engine::{Engine, Machine};
+use crate::tree::machine::clone_mark::CloneMark;
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::owners::dependents::Scope;
 
 /// A transient clone that runs.

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Because, Result};
 use crate::name::SnapshotName;
 use crate::tree::files::json_dir::Drawer;
-use crate::tree::machine::engine::{Engine, Machine};
 use crate::tree::record::node::Node;
 
 /// Counts of one live snapshot, since it was made.
@@ -51,31 +50,27 @@ impl Restored {
     }
 }
 
-impl Machine {
-    /// Says what was done to the guests that went on from a snapshot.
-    pub fn restores(&self, node: &Node) -> Restores {
-        let name = SnapshotName::existing(node.name()).ok();
-        let kept = name.and_then(|name| Restored::drawer(&self.directory).get(&name));
-        kept.filter(|kept| kept.build == node.build()).map(|kept| kept.restores).unwrap_or_default()
-    }
+/// Says what was done to the guests that went on from a snapshot.
+pub fn restores(machine_directory: &Path, node: &Node) -> Restores {
+    let name = SnapshotName::existing(node.name()).ok();
+    let kept = name.and_then(|name| Restored::drawer(machine_directory).get(&name));
+    kept.filter(|kept| kept.build == node.build()).map(|kept| kept.restores).unwrap_or_default()
 }
 
-impl Engine {
-    /// Counts what was done to a guest. That it cannot be written down is no reason to be without the guest.
-    pub(in crate::tree) fn count_restore(&self, machine: &Machine, node: &Node, count: impl FnOnce(&mut Restores)) {
-        let _ = keep(machine, node, count);
-    }
+/// Counts what was done to a guest. That it cannot be written down is no reason to be without the guest.
+pub fn count_restore(machine_directory: &Path, node: &Node, count: impl FnOnce(&mut Restores)) {
+    let _ = keep(machine_directory, node, count);
 }
 
-fn keep(machine: &Machine, node: &Node, count: impl FnOnce(&mut Restores)) -> Result<()> {
+fn keep(machine_directory: &Path, node: &Node, count: impl FnOnce(&mut Restores)) -> Result<()> {
     let name = SnapshotName::existing(node.name())?;
-    let directory = machine.directory.join(Restored::KIND);
+    let directory = machine_directory.join(Restored::KIND);
     let cannot = || format!("cannot write in `{}`", directory.display());
     crate::paths::make_private(&directory).because(cannot)?;
     // Another process may count at the same time.
     let lock = File::create(directory.join("lock")).because(cannot)?;
     lock.lock().because(cannot)?;
-    let mut restores = machine.restores(node);
+    let mut restores = restores(machine_directory, node);
     count(&mut restores);
-    Restored::drawer(&machine.directory).keep(&name, &Restored { name: name.clone(), build: node.build(), restores })
+    Restored::drawer(machine_directory).keep(&name, &Restored { name: name.clone(), build: node.build(), restores })
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{DiskFile, Image, Snapshot};
-use crate::tree::change::present::State;
+use crate::tree::kept::machine_state::State;
 
 /// One change that can be taken back.
 #[derive(Clone, Debug, Serialize, Deserialize)]

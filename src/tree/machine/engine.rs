@@ -1,21 +1,22 @@
 //! The engine: what every command and every script works through.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::error::Result;
 use crate::event::{Event, Events, Subject};
-use crate::hypervisor::{Disk, Domain, DomainDetails, Hypervisor};
+use crate::hypervisor::{Domain, Hypervisor};
 use crate::name::{MachineName, SnapshotName};
 use crate::nearest::no_such;
 use crate::stop::Interrupt;
-use crate::tree::clone::ram::Forced;
-use crate::tree::files::file_id::FileSet;
-use crate::tree::files::store::{Store, is_directory_of};
+use crate::tree::files::store::{Store, is_directory_of, maker};
+use crate::tree::machine::machine::Machine;
+use crate::tree::machine::select::order;
+use crate::tree::machine::settings::{CHECKPOINT_AFTER, Forced};
 use crate::tree::record::host_files::Inputs;
 use crate::tree::record::node::{Node, machine_directory};
+use crate::tree::record::node_id::NodeId;
 use crate::tree::step::session::Session;
 
 /// A machine and the name of a snapshot that is there or may come.
@@ -46,37 +47,6 @@ pub struct Engine {
     collecting: Mutex<()>,
 }
 
-/// A domain as it was when it was last looked at, with its tree.
-#[derive(Debug)]
-pub struct Machine {
-    pub name: MachineName,
-    pub details: DomainDetails,
-    /// Whether snaptree made the domain, so that it may delete it.
-    pub is_ours: bool,
-    /// Where snaptree puts its files for this machine; it need not exist for somebody else's domain.
-    pub directory: PathBuf,
-    pub nodes: Vec<Node>,
-    /// Made when it is asked for.
-    pub(in crate::tree) index: OnceLock<Index>,
-}
-
-/// Where in a machine's list of nodes each one is, and its children.
-#[derive(Debug, Default)]
-pub struct Index {
-    by_name: HashMap<String, usize>,
-    children: HashMap<String, Vec<usize>>,
-}
-
-/// A node that this run has found or made, named by its place, its content and its build.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeId {
-    pub machine: MachineName,
-    pub name: SnapshotName,
-    pub key: String,
-    /// Empty where none was recorded.
-    pub build: String,
-}
-
 impl Engine {
     pub fn new(hypervisor: Arc<dyn Hypervisor>, store: Store, events: Events, interrupt: Interrupt) -> Self {
         Self {
@@ -91,7 +61,7 @@ impl Engine {
             looking: Mutex::default(),
             noted: Mutex::default(),
             forced_live: None,
-            checkpoint_after: crate::tree::clone::checkpointer::AFTER,
+            checkpoint_after: CHECKPOINT_AFTER,
             replays: Mutex::default(),
             collecting: Mutex::default(),
         }
@@ -220,13 +190,13 @@ impl Engine {
 
     /// Lists the names of all domains that are nobody's clones, in order.
     pub fn names_of_machines(&self) -> Result<Vec<MachineName>> {
-        self.names_of(|domain| domain.is_persistent || crate::tree::files::store::maker(&domain.name).is_none())
+        self.names_of(|domain| domain.is_persistent || maker(&domain.name).is_none())
     }
 
     pub(in crate::tree) fn names_of(&self, is_meant: impl Fn(&Domain) -> bool) -> Result<Vec<MachineName>> {
         let domains = self.hypervisor.domains()?.into_iter().filter(is_meant);
         let mut names = domains.map(|domain| MachineName::existing(domain.name)).collect::<Result<Vec<_>>>()?;
-        names.sort_by_key(|name| crate::tree::view::tree::order(name.as_str()));
+        names.sort_by_key(|name| order(name.as_str()));
         Ok(names)
     }
 
@@ -244,65 +214,5 @@ impl Engine {
         let domains = self.hypervisor.domains()?;
         let names = domains.iter().filter(|domain| domain.is_persistent).map(|domain| domain.name.as_str());
         Err(no_such(&format!("machine `{name}`"), &format!("on {}", self.hypervisor.uri()), name.as_str(), names))
-    }
-}
-
-impl Machine {
-    fn index(&self) -> &Index {
-        self.index.get_or_init(|| {
-            let mut index = Index::default();
-            for (n, node) in self.nodes.iter().enumerate() {
-                index.by_name.insert(node.name().to_string(), n);
-                if let Some(parent) = &node.snapshot.parent {
-                    index.children.entry(parent.clone()).or_default().push(n);
-                }
-            }
-            index
-        })
-    }
-
-    pub fn node(&self, name: &str) -> Option<&Node> {
-        self.nodes.get(*self.index().by_name.get(name)?)
-    }
-
-    /// Returns a node that has to exist.
-    pub fn existing(&self, name: &SnapshotName) -> Result<&Node> {
-        self.node(name.as_str()).ok_or_else(|| {
-            let names = self.nodes.iter().map(Node::name);
-            no_such(&format!("snapshot `{name}`"), &format!("in `{}`", self.name), name.as_str(), names)
-        })
-    }
-
-    /// Returns the current snapshot.
-    pub fn current(&self) -> Option<&Node> {
-        self.nodes.iter().find(|node| node.snapshot.is_current)
-    }
-
-    pub fn children(&self, name: &str) -> impl Iterator<Item = &Node> {
-        let children = self.index().children.get(name).map(Vec::as_slice).unwrap_or_default();
-        children.iter().filter_map(|n| self.nodes.get(*n))
-    }
-
-    /// Lists the nodes below `name`, parents first.
-    pub fn descendants(&self, name: &str) -> Vec<&Node> {
-        let mut found: Vec<&Node> = self.children(name).collect();
-        let mut next = 0;
-        while let Some(node) = found.get(next).copied() {
-            found.extend(self.children(node.name()));
-            next += 1;
-        }
-        found
-    }
-
-    pub fn is_active(&self) -> bool {
-        self.details.domain.state.is_active()
-    }
-
-    /// Finds every file that the domain, its snapshots, the superseded and failed nodes or what is kept for `undo` refer
-    /// to.
-    pub fn referred(&self) -> FileSet {
-        let of_snapshots = self.nodes.iter().flat_map(|node| node.snapshot.files());
-        let of_domain = self.details.disks.iter().filter_map(Disk::file);
-        of_snapshots.chain(of_domain).map(Path::to_path_buf).chain(self.kept_files()).collect()
     }
 }

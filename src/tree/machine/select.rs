@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::error::Result;
 use crate::hypervisor::SnapshotKind;
 use crate::name::SnapshotName;
-use crate::tree::machine::engine::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::node::Node;
 
 /// The filters; each that is set narrows the selection.
@@ -67,10 +67,15 @@ impl Machine {
     }
 }
 
+/// Siblings are ordered as virsh orders them.
+pub fn order(name: &str) -> (String, String) {
+    (name.to_ascii_lowercase(), name.to_string())
+}
+
 /// Sorts siblings so that the first one is taken from the end.
 fn by_name<'a>(nodes: impl Iterator<Item = &'a Node>) -> Vec<&'a Node> {
     let mut nodes: Vec<&Node> = nodes.collect();
-    nodes.sort_by_cached_key(|node| Reverse(crate::tree::view::tree::order(node.name())));
+    nodes.sort_by_cached_key(|node| Reverse(order(node.name())));
     nodes
 }
 

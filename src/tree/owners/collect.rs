@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::name::MachineName;
+use crate::tree::files::disk_usage::taken;
 use crate::tree::files::file_id::{FileId, FileSet};
 use crate::tree::files::made::{Made, Maker};
 use crate::tree::kept::undo_log::Shelf;
-use crate::tree::machine::engine::{Engine, Machine};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::owners::dependents::{Dependent, Dependents, Doubt, Scope, opened};
 
 /// What became of files that were given up.
@@ -128,8 +130,7 @@ impl Engine {
                 verdict.left.push((file, WhyLeft::Replaced));
                 continue;
             }
-            let (metadata, bytes) =
-                (fs::symlink_metadata(&file), crate::tree::view::info::taken(&file).unwrap_or_default());
+            let (metadata, bytes) = (fs::symlink_metadata(&file), taken(&file).unwrap_or_default());
             match fs::remove_file(&file) {
                 Ok(()) => {
                     if let (Some(machine), Ok(metadata)) = (machine, metadata) {

@@ -12,7 +12,9 @@ use crate::error::Result;
 use crate::hypervisor::{DiskFile, Image};
 use crate::tree::files::file_id::{FileId, FileSet};
 use crate::tree::files::made::is_ram;
-use crate::tree::machine::engine::{Engine, Machine};
+use crate::tree::kept::files::{kept_files, kept_images};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
 
 /// Who depends on a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,13 +176,13 @@ impl Dependents<'_> {
         let name = machine.name.as_str();
         let mut images = hypervisor.disk_images(name)?;
         let layers = machine.nodes.iter().flat_map(|node| node.snapshot.layers());
-        images.extend(layers.map(|layer| layer.image()).chain(machine.kept_images()));
+        images.extend(layers.map(|layer| layer.image()).chain(kept_images(&machine.directory)));
         let mut files = hypervisor.files_named_in(&machine.details.document)?;
         if machine.is_active() {
             files.extend(hypervisor.files_named_in(&hypervisor.live_document(name)?)?);
         }
         let memories = machine.nodes.iter().flat_map(|node| node.snapshot.memory_files()).map(Path::to_path_buf);
-        files.extend(memories.chain(machine.kept_files()));
+        files.extend(memories.chain(kept_files(&machine.directory)));
         for image in images {
             let dependent = Dependent::Itself(image.file.clone());
             self.add_image(image, dependent, directories);

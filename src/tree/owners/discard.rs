@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::hypervisor::Disk;
 use crate::tree::files::file_id::FileSet;
 use crate::tree::files::made::{Known, Maker};
-use crate::tree::machine::engine::{Engine, Machine};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::owners::collect::WhyLeft;
 use crate::tree::owners::dependents::Scope;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::tree::record::host_files::Inputs;
-use crate::tree::record::journal::NamedInputs;
+use crate::tree::record::key::NamedInputs;
 use crate::tree::record::operation::{Content, Operation, Payload, Quoted, Request};
 
 /// Says what a step asks for now, and what was recorded in its place.

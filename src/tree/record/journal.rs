@@ -1,15 +1,12 @@
 //! The record of a step: its operations in order, with what came of each.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::error::{Because, Error, Result};
-use crate::tree::record::key::{BranchKey, SCHEMA};
-use crate::tree::record::operation::{Bytes, Operation, Outcome, RESULT_LIMIT};
-use crate::tree::step::perform::Heard;
+use crate::tree::record::key::{BranchKey, NamedInputs, SCHEMA};
+use crate::tree::record::operation::{Bytes, Operation, Outcome};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -33,18 +30,6 @@ pub struct Attempt {
     pub stdout: Bytes,
     pub stderr: Bytes,
 }
-
-impl Attempt {
-    /// Keeps the end of what was heard, as much as a journal keeps of a result.
-    pub fn new(operation: Operation, took: Duration, heard: Heard) -> Self {
-        let end = |mut stream: Vec<u8>| Bytes(stream.split_off(stream.len().saturating_sub(RESULT_LIMIT / 2)));
-        let (stdout, stderr) = (end(heard.stdout), end(heard.stderr));
-        Self { operation, took: took.as_millis() as u64, status: heard.status, stdout, stderr }
-    }
-}
-
-/// What a step depends on that no operation shows, by name: strings, numbers and booleans.
-pub type NamedInputs = BTreeMap<String, Value>;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Journal {

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Because, Result};
-use crate::hypervisor::{Fingerprint, Metadata, Snapshot};
-use crate::tree::machine::engine::NodeId;
+use crate::hypervisor::{Fingerprint, Memory, Metadata, Snapshot};
+use crate::tree::files::disk_usage::taken;
+use crate::tree::record::definition::{Definition, Described};
 use crate::tree::record::journal::Journal;
-use crate::tree::record::key::{Definition, Described, SCHEMA};
+use crate::tree::record::key::SCHEMA;
+use crate::tree::record::node_id::NodeId;
+use crate::tree::record::ram::KeptRam;
 use crate::tree::record::reason::Reason;
 
 /// What the metadata of a node says of how it came to be.
@@ -70,6 +73,22 @@ impl Node {
     /// Returns the id of its build.
     pub fn build(&self) -> String {
         self.record.as_ref().map(|record| record.build.clone()).unwrap_or_default()
+    }
+
+    pub fn ram(&self) -> KeptRam {
+        let fits = self.record.as_ref().map(|record| record.fits.clone()).unwrap_or_default();
+        KeptRam { memory: self.snapshot.memory.clone(), fits }
+    }
+
+    /// Says whether it has RAM.
+    pub fn is_live(&self) -> bool {
+        self.snapshot.memory != Memory::No
+    }
+
+    /// Says what the node's own files take on the host's disk, in bytes.
+    pub fn size(&self) -> u64 {
+        let layers = self.snapshot.layers().into_iter().filter_map(|layer| taken(&layer.file)).sum::<u64>();
+        layers + self.snapshot.memory_files().filter_map(taken).sum::<u64>()
     }
 
     /// Reads the operations that made this node.

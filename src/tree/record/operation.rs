@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Result;
 use crate::hypervisor::{CommandLine, FileMode};
 
 /// The digest and the size of some bytes that went into a guest.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::error::{Because, Error, Kind, Result};
 use crate::hypervisor::{Command, Exit, Guest, Stream, UnitState};
 use crate::stop::Stop;
+use crate::tree::record::journal::Attempt;
 use crate::tree::record::operation::{Bytes, Content, Operation, Outcome, Payload, Quoted, RESULT_LIMIT, Request};
 
 /// How often a condition is looked at while it is waited for.
@@ -243,4 +244,11 @@ fn wait_until_succeeds(guest: &dyn Guest, command: &Command, heard: &mut Heard, 
         stop.sleep(POLL);
         stop.check(|| "waiting".to_string()).map_err(|error| error.tail_of(&tail))?;
     }
+}
+
+/// Keeps the end of what was heard, as much as a journal keeps of a result.
+pub fn attempt(operation: Operation, took: Duration, heard: Heard) -> Attempt {
+    let end = |mut stream: Vec<u8>| Bytes(stream.split_off(stream.len().saturating_sub(RESULT_LIMIT / 2)));
+    let (stdout, stderr) = (end(heard.stdout), end(heard.stderr));
+    Attempt { operation, took: took.as_millis() as u64, status: heard.status, stdout, stderr }
 }

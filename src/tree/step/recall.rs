@@ -1,6 +1,6 @@
 //! How a replay answers an operation, or says why it cannot.
 
-use crate::error::{Because, Error};
+use crate::error::{Because, Error, Result};
 use crate::tree::record::difference::difference;
 use crate::tree::record::host_files::Inputs;
 use crate::tree::record::journal::Journal;

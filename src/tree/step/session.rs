@@ -13,7 +13,7 @@ use crate::tree::record::host_files::Inputs;
 use crate::tree::record::journal::{Attempt, Entry, Journal};
 use crate::tree::record::nondeterminism::shape_of;
 use crate::tree::record::operation::{Bytes, Operation, Outcome, Payload, Request};
-use crate::tree::step::perform::{Heard, Told, carry_out};
+use crate::tree::step::perform::{Heard, Told, attempt, carry_out};
 use crate::tree::step::recall::{Halt, recall};
 
 enum Source {
@@ -268,7 +268,7 @@ impl Session {
             if live.is_by_hand && !request.operation.only_looks() {
                 live.record_failure(request, &heard, took);
             }
-            live.attempt = Some(Attempt::new(request.operation.clone(), took, heard));
+            live.attempt = Some(attempt(request.operation.clone(), took, heard));
             let is_overdue = error.kind == Kind::Timeout && self.left().is_some_and(|left| left.is_zero());
             let error = if is_overdue {
                 let overdue = error.causes.into_iter().fold(self.overdue().cause(&operation), Error::cause);

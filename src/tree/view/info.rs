@@ -1,6 +1,5 @@
 //! Machines and snapshots as somebody looks at them: plain data for text, JSON and Lua.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -8,13 +7,15 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::hypervisor::{Disk, Image, SnapshotKind, Source};
 use crate::name::{MachineName, SnapshotPath};
-use crate::tree::build::failed_step::{Failed, FailedLog, FailedView};
 use crate::tree::change::undo::UndoView;
+use crate::tree::files::disk_usage::taken;
 use crate::tree::graft::sweep::RunningClone;
-use crate::tree::kept::restores::Restores;
-use crate::tree::machine::engine::{Engine, Machine};
-use crate::tree::record::journal::{Journal, NamedInputs};
-use crate::tree::record::node::Node;
+use crate::tree::kept::failed::Failed;
+use crate::tree::kept::restores::{Restores, restores};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
+use crate::tree::machine::select::order;
+use crate::tree::view::log::{FailedView, failed_view};
 use crate::tree::view::tree::SnapshotView;
 
 /// A machine in a list. This is the schema of `snaptree list --json`.
@@ -127,27 +128,6 @@ pub struct SnapshotDiskInfo {
     pub chain: Vec<FileInfo>,
 }
 
-/// What made a snapshot. This is the schema of `snaptree log --json`.
-#[derive(Clone, Debug, Serialize)]
-pub struct Log {
-    pub machine: String,
-    pub name: String,
-    pub inputs: NamedInputs,
-    pub operations: Vec<LoggedOperation>,
-    /// What is left of the last step of that name that failed.
-    pub failed: Option<FailedLog>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct LoggedOperation {
-    /// Counts from 1.
-    pub number: usize,
-    pub operation: String,
-    /// In milliseconds.
-    pub took: u64,
-    pub outcome: crate::tree::record::operation::Outcome,
-}
-
 impl MachineView {
     fn of(machine: &Machine) -> Self {
         Self {
@@ -188,7 +168,7 @@ impl Engine {
             cpus: machine.details.cpus,
             disks: disks.collect(),
             undo: self.undo_entries(name)?,
-            failed: Failed::drawer(&machine.directory).all().iter().map(Failed::view).collect(),
+            failed: Failed::drawer(&machine.directory).all().iter().map(failed_view).collect(),
             forks: self.forks(&machine)?,
         })
     }
@@ -232,7 +212,7 @@ impl Engine {
             })
             .collect();
         let mut children: Vec<String> = machine.children(node.name()).map(|child| child.name().to_string()).collect();
-        children.sort_by_key(|name| crate::tree::view::tree::order(name));
+        children.sort_by_key(|name| order(name));
         Ok(SnapshotInfo {
             machine: machine.name.to_string(),
             snapshot: SnapshotView::of(node),
@@ -240,7 +220,7 @@ impl Engine {
             descendants: machine.descendants(node.name()).len(),
             size: node.size(),
             memory: snapshot.memory_files().next().map(Path::to_path_buf),
-            restores: machine.restores(node),
+            restores: restores(&machine.directory, node),
             disks,
         })
     }
@@ -248,33 +228,6 @@ impl Engine {
     /// Returns a snapshot's XML.
     pub fn snapshot_xml(&self, path: &SnapshotPath) -> Result<String> {
         Ok(self.existing_now(&path.machine)?.existing(&path.snapshot)?.snapshot.document.0.clone())
-    }
-
-    /// Returns what made a snapshot, and what is left of its last step that failed; nothing is known of a snapshot that
-    /// no script made.
-    pub fn log(&self, path: &SnapshotPath) -> Result<Log> {
-        let machine = self.existing_now(&path.machine)?;
-        let failed = Failed::drawer(&machine.directory).get(&path.snapshot);
-        let journal = match machine.node(path.snapshot.as_str()) {
-            None if failed.is_some() => Journal::default(),
-            _ => {
-                let node = machine.existing(&path.snapshot)?;
-                let is_branch = node.record.as_ref().is_some_and(|record| record.built_on.is_some());
-                if is_branch { node.journal()? } else { Journal::default() }
-            }
-        };
-        let (machine, name) = (machine.name.to_string(), path.snapshot.to_string());
-        let inputs = journal.inputs.clone();
-        Ok(Log { machine, name, inputs, operations: logged(journal), failed: failed.map(Failed::log) })
-    }
-
-    /// Returns what is left of a branch whose step failed.
-    pub fn failed_log(&self, path: &SnapshotPath) -> Result<Log> {
-        let machine = self.existing_now(&path.machine)?;
-        let failed = machine.failed(&path.snapshot)?;
-        let (machine, name) = (machine.name.to_string(), path.snapshot.to_string());
-        let inputs = failed.journal.inputs.clone();
-        Ok(Log { machine, name, inputs, operations: Vec::new(), failed: Some(failed.log()) })
     }
 
     /// Lists an image and what it stands on, as far as that can be found out.
@@ -292,34 +245,4 @@ fn source(source: &Source) -> Option<String> {
         Source::Network(kind) | Source::Other(kind) => Some(kind.clone()),
         Source::None => None,
     }
-}
-
-/// Numbers the operations of a journal.
-pub fn logged(journal: Journal) -> Vec<LoggedOperation> {
-    let number = |(n, entry): (usize, crate::tree::record::journal::Entry)| LoggedOperation {
-        number: n + 1,
-        operation: entry.operation.to_string(),
-        took: entry.took,
-        outcome: entry.outcome,
-    };
-    journal.entries.into_iter().enumerate().map(number).collect()
-}
-
-impl Node {
-    /// Says whether it has RAM.
-    pub fn is_live(&self) -> bool {
-        self.snapshot.memory != crate::hypervisor::Memory::No
-    }
-
-    /// Says what the node's own files take on the host's disk, in bytes.
-    pub fn size(&self) -> u64 {
-        let layers = self.snapshot.layers().into_iter().filter_map(|layer| taken(&layer.file)).sum::<u64>();
-        layers + self.snapshot.memory_files().filter_map(taken).sum::<u64>()
-    }
-}
-
-/// Says what a file takes on the disk, in bytes.
-pub fn taken(path: &Path) -> Option<u64> {
-    const BLOCK: u64 = 512;
-    std::fs::metadata(path).ok().map(|metadata| metadata.blocks() * BLOCK)
 }

@@ -3,5 +3,6 @@
 pub mod doctor;
 pub mod drawing;
 pub mod info;
+pub mod log;
 pub mod plan;
 pub mod tree;

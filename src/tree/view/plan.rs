@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::tree::machine::select::order;
 use crate::tree::record::reason::Reason;
 use crate::tree::view::drawing::{Drawn, draw};
 
@@ -185,7 +186,7 @@ impl MachinePlan {
             below.entry(parent).or_default().push(node);
         }
         for siblings in below.values_mut() {
-            siblings.sort_by_cached_key(|node| Reverse(crate::tree::view::tree::order(&node.name)));
+            siblings.sort_by_cached_key(|node| Reverse(order(&node.name)));
         }
         let mut waiting = below.remove(&None).unwrap_or_default();
         while let Some(node) = waiting.pop() {

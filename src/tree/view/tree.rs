@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::hypervisor::SnapshotKind;
 use crate::name::MachineName;
-use crate::tree::machine::engine::{Engine, Machine};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::machine::select::Filter;
 use crate::tree::record::node::Node;
 
@@ -54,11 +55,6 @@ impl Engine {
         }
         Ok(trees)
     }
-}
-
-/// Siblings are ordered as virsh orders them.
-pub(in crate::tree) fn order(name: &str) -> (String, String) {
-    (name.to_ascii_lowercase(), name.to_string())
 }
 
 impl TreeView {
