@@ -31,7 +31,7 @@ pub use clone::builder::Builder;
 pub use files::store::Store;
 pub use kept::restores::Restores;
 pub use machine::engine::Engine;
-pub use machine::machine::Machine;
+pub use machine::seen::Machine;
 pub use machine::select::Filter;
 pub use machine::settings::Forced;
 pub use owners::collect::{Collected, WhyLeft};

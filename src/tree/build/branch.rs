@@ -1,23 +1,24 @@
 //! Branches: recalled from the tree, revived from aside, or built and grafted.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::Result;
 use crate::event::{Event, Subject};
 use crate::hypervisor::{DiskFile, DiskState, SnapshotSpec};
-use crate::name::{MachineName, SnapshotName};
+use crate::name::SnapshotName;
 use crate::tree::build::branch_spec::{Wanted, other_liveness};
 use crate::tree::build::resume::Resume;
 use crate::tree::build::root::{Found, not_from_a_script};
-use crate::tree::clone::builder::{Builder, Remains};
-use crate::tree::clone::ram::Origin;
+use crate::tree::clone::builder::Builder;
+use crate::tree::clone::origin::{Origin, origin};
+use crate::tree::clone::running::Remains;
+use crate::tree::graft::prune::{deleted_build, make_room, prune};
+use crate::tree::graft::put::put;
 use crate::tree::kept::checkpoint::{Checkpoint, Trail};
 use crate::tree::kept::superseded::Aside;
 use crate::tree::machine::clone_mark::Purpose;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
 use crate::tree::record::journal::Journal;
 use crate::tree::record::node::{Node, Record};
 use crate::tree::record::node_id::NodeId;
@@ -150,13 +151,13 @@ impl Engine {
             Place::Right => {}
             Place::Wrong => {
                 let is_current = node.snapshot.is_current;
-                self.put(&machine, &node.snapshot, below, is_current)?;
+                put(self, &machine, &node.snapshot, below, is_current)?;
                 self.look_again(&machine.name)?;
             }
             Place::Aside => {
-                let is_current = self.make_room(&machine, node.name())?;
-                self.put(&machine, &node.snapshot, below, is_current)?;
-                self.prune(&machine.name)?;
+                let is_current = make_room(self, &machine, node.name())?;
+                put(self, &machine, &node.snapshot, below, is_current)?;
+                prune(self, &machine.name)?;
                 Aside::of(&machine.directory).forget(node);
             }
         }
@@ -183,7 +184,7 @@ impl Engine {
             Some(Checkpoint { layers, ram, .. }) => {
                 Origin { name: name.clone(), document: node.snapshot.document.clone(), layers, ram }
             }
-            None => self.origin(&machine, node)?,
+            None => origin(self, &machine, node)?,
         };
         let mut builder = Builder::start(self, &machine, &origin, name, Purpose::Build, wanted.live)?;
         let session = Session::live(subject, builder.guest(), self.events.clone(), self.interrupt.clone());
@@ -219,7 +220,7 @@ impl Engine {
         let parent_node = machine.existing(&parent.name)?;
         let key = journal.key(&parent.key);
         let directory = machine.directory.clone();
-        let id = machine.deleted_build(name, &key).map_or_else(|| self.store.new_id(), Ok)?;
+        let id = deleted_build(&machine, name, &key).map_or_else(|| self.store.new_id(), Ok)?;
         let node = NodeId { machine: machine.name.clone(), name: name.clone(), key, build: id };
         let mut record = Record::of(&node, Some(parent.into()), directory, machine.is_ours);
         record.fits = ram.fits;
@@ -228,7 +229,7 @@ impl Engine {
             let overlay = layer.file.with_extension("next");
             DiskState { target: layer.target, layer: layer.file, overlay }
         };
-        let current = self.make_room(&machine, name.as_str())?;
+        let current = make_room(self, &machine, name.as_str())?;
         self.hypervisor.redefine_snapshot(
             machine.name.as_str(),
             &SnapshotSpec {
@@ -243,7 +244,7 @@ impl Engine {
                 metadata: record.write(journal.lines(), journal.encode()?),
             },
         )?;
-        self.prune(&machine.name)?;
+        prune(self, &machine.name)?;
         let trail = Trail { name: name.clone(), parent: parent.into(), journal, checkpoints };
         if let Err(why) = self.succeed(parent, name, trail) {
             // The branch is built; what stays behind is debris.
@@ -251,86 +252,12 @@ impl Engine {
         }
         Ok(node)
     }
-
-    /// Makes room for a node in the tree: one of that name is kept aside with all that hangs below it. Says whether
-    /// it was the current snapshot.
-    pub(in crate::tree) fn make_room(&self, machine: &Machine, name: &str) -> Result<bool> {
-        let Some(node) = machine.node(name) else { return Ok(false) };
-        self.supersede(machine, node)?;
-        Ok(node.snapshot.is_current)
-    }
-
-    /// Writes a node and what hangs below it aside, before anything of it changes in the tree. What stands on a
-    /// layer that is gone can never be used again, and is dropped.
-    pub(in crate::tree) fn supersede(&self, machine: &Machine, node: &Node) -> Result<()> {
-        let below = machine.descendants(node.name()).into_iter().filter(|node| node.record.is_some());
-        if node.snapshot.missing_file().is_none() {
-            let aside = Aside::of(&machine.directory);
-            return below.chain([node]).try_for_each(|node| aside.keep(node));
-        }
-        let below: Vec<_> = below.collect();
-        self.are_gone(&machine.name, &below);
-        below
-            .into_iter()
-            .rev()
-            .try_for_each(|node| self.hypervisor.delete_snapshot_metadata(machine.name.as_str(), node.name()))
-    }
-
-    /// Takes those nodes out of a tree whose parent is no longer the one they were built on. They are kept aside.
-    pub fn prune(&self, machine: &MachineName) -> Result<()> {
-        let Some(machine) = self.look_again(machine)? else { return Ok(()) };
-        let orphans: Vec<&Node> = machine.nodes.iter().filter(|node| machine.is_orphan(node)).collect();
-        if orphans.is_empty() {
-            return Ok(());
-        }
-        let (mut doomed, mut known): (Vec<&Node>, HashSet<&str>) = Default::default();
-        for orphan in orphans.iter().filter(|orphan| orphan.record.is_some()) {
-            // What is below an orphan that was met already was met with it.
-            if !known.contains(orphan.name()) {
-                let all = [vec![*orphan], machine.descendants(orphan.name())].concat();
-                doomed.extend(all.into_iter().filter(|node| node.record.is_some() && known.insert(node.name())));
-            }
-        }
-        self.are_gone(&machine.name, &doomed);
-        let aside = Aside::of(&machine.directory);
-        doomed.iter().try_for_each(|node| aside.keep(node))?;
-        for node in doomed.iter().rev() {
-            self.hypervisor.delete_snapshot_metadata(machine.name.as_str(), node.name())?;
-        }
-        if doomed.iter().any(|node| node.snapshot.is_current) {
-            self.mend_current(&machine.name)?;
-        }
-        self.look_again(&machine.name)?;
-        Ok(())
-    }
 }
 
 impl Build {
     /// Returns what was done so far, as it is recorded.
     pub(in crate::tree) fn journal(&self) -> Journal {
         Journal { inputs: self.wanted.inputs.clone(), begun: Some(self.begun), ..self.session.journal() }
-    }
-}
-
-impl Machine {
-    /// Says whether a node's parent is another one by now than it was built on.
-    pub fn is_orphan(&self, node: &Node) -> bool {
-        let Some(built_on) = node.record.as_ref().and_then(|record| record.built_on.as_ref()) else {
-            return false;
-        };
-        let parent = node.snapshot.parent.as_deref().filter(|parent| *parent == built_on.name);
-        let parent = parent.and_then(|parent| self.node(parent)).and_then(|parent| parent.record.as_ref());
-        parent.is_some_and(|parent| parent.key != built_on.key)
-    }
-
-    /// Returns the build of a node that somebody deleted, where something in the tree was built on it: that stays
-    /// what it is when the node is there again.
-    pub fn deleted_build(&self, name: &SnapshotName, key: &str) -> Option<String> {
-        if self.node(name.as_str()).is_some() {
-            return None;
-        }
-        let mut parents = self.nodes.iter().filter_map(|node| node.record.as_ref()?.built_on.as_ref());
-        parents.find(|parent| parent.name == name.as_str() && parent.key == key).map(|parent| parent.build.clone())
     }
 }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::error::{Error, Kind, Result};
 use crate::name::{MachineName, SnapshotName, SnapshotPath};
 use crate::tree::build::branch::Build;
-use crate::tree::clone::builder::Remains;
+use crate::tree::clone::running::Remains;
 use crate::tree::kept::checkpoint::{Checkpoint, Trail, newest};
 use crate::tree::kept::failed::{Failed, failed_node};
 use crate::tree::machine::engine::Engine;
+use crate::tree::owners::collect::collect;
 use crate::tree::record::node_id::NodeId;
 
 impl Engine {
@@ -69,7 +70,7 @@ impl Engine {
         let before = drawer.get(name);
         drawer.keep(name, &failed)?;
         if let Some(before) = before {
-            self.collect(&parent.machine, before.files())?;
+            collect(self, &parent.machine, before.files())?;
         }
         Ok(())
     }
@@ -85,14 +86,14 @@ impl Engine {
         if !trail.checkpoints.is_empty() {
             trails.keep(name, &trail)?;
         }
-        if files.is_empty() { Ok(()) } else { self.collect(&parent.machine, files).map(drop) }
+        if files.is_empty() { Ok(()) } else { collect(self, &parent.machine, files).map(drop) }
     }
 
     /// Forgets the failed node of a branch and removes its files, as far as nothing else needs them.
     pub(in crate::tree) fn forget_failed(&self, machine: &MachineName, name: &SnapshotName) -> Result<()> {
         let directory = self.existing(machine)?.directory.clone();
         if let Some(failed) = Failed::drawer(&directory).take(name) {
-            self.collect(machine, failed.files())?;
+            collect(self, machine, failed.files())?;
         }
         Ok(())
     }

@@ -10,17 +10,19 @@ use crate::hypervisor::{Clone, DiskFile, Document, Frozen, MappedMemory, Memory,
 use crate::name::{MachineName, SnapshotName, SnapshotPath};
 use crate::stop::Stop;
 use crate::tree::build::branch_spec::Wanted;
-use crate::tree::clone::builder::{Builder, Remains};
-use crate::tree::clone::checkpointer::disk_files;
-use crate::tree::clone::ram::{Keeps, Origin};
+use crate::tree::clone::builder::Builder;
+use crate::tree::clone::origin::{Origin, origin};
+use crate::tree::clone::ram::{Keeps, why_not_live};
+use crate::tree::clone::running::{Remains, disk_files};
 use crate::tree::files::made::NVRAM;
 use crate::tree::files::store::seal;
+use crate::tree::graft::sweep::clones;
 use crate::tree::kept::checkpoint::files;
 use crate::tree::kept::failed::failed_node;
 use crate::tree::kept::restores::count_restore;
 use crate::tree::machine::clone_mark::{CloneMark, Purpose};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
 use crate::tree::record::journal::Journal;
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::ram::KeptRam;
@@ -54,7 +56,7 @@ impl Engine {
                 Err(_) => error,
             }
         })?;
-        let origin = self.origin(&machine, node)?;
+        let origin = origin(self, &machine, node)?;
         self.start_fork(&machine, &origin, options)
     }
 
@@ -75,7 +77,7 @@ impl Engine {
 
     fn start_fork(&self, machine: &Machine, origin: &Origin, options: ForkOptions) -> Result<Builder> {
         if options.require_live
-            && let Some(why) = self.why_not_live(origin)?
+            && let Some(why) = why_not_live(self, origin)?
         {
             return Err(Error::failed(format!("the guest of `{}` would have to boot", origin.name))
                 .cause(why)
@@ -208,7 +210,7 @@ impl Engine {
         };
         let machine = self.existing_now(&machine)?;
         let mut stopped = Vec::new();
-        for clone in self.clones(&machine)? {
+        for clone in clones(self, &machine)? {
             let is_meant = if mark.is_some() { clone.domain == name.as_str() } else { clone.mark.is_kept };
             if !is_meant {
                 continue;

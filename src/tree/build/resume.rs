@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::hypervisor::SnapshotKind;
 use crate::tree::build::branch_spec::Wanted;
-use crate::tree::graft::layers::DEEPEST;
+use crate::tree::graft::layers::{DEEPEST, depth};
 use crate::tree::kept::checkpoint::{Checkpoint, Trail};
 use crate::tree::kept::failed::Failed;
 use crate::tree::kept::superseded::Aside;
@@ -116,7 +116,7 @@ impl Engine {
 
     fn can_go_on_from(&self, checkpoint: &Checkpoint) -> bool {
         checkpoint.files().all(|file| file.exists())
-            && checkpoint.layers.iter().all(|layer| self.depth(&layer.image()).is_ok_and(|depth| depth < DEEPEST))
+            && checkpoint.layers.iter().all(|layer| depth(self, &layer.image()).is_ok_and(|depth| depth < DEEPEST))
     }
 }
 

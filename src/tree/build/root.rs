@@ -11,10 +11,11 @@ use crate::name::{MachineName, SnapshotName};
 use crate::shell;
 use crate::tree::files::draft::{Draft, Note};
 use crate::tree::files::store::seal;
+use crate::tree::graft::prune::{deleted_build, prune, supersede};
 use crate::tree::kept::superseded::Aside;
 use crate::tree::kept::undo_log::{Entry, Kept, Unfinished};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
 use crate::tree::record::definition::{Definition, Described};
 use crate::tree::record::key::{RootKey, SCHEMA};
 use crate::tree::record::node::{Node, Record, machine_metadata};
@@ -96,7 +97,7 @@ impl Engine {
         self.store.create_directory(&directory)?;
         let mut draft = Draft::new(directory.clone());
         if existing.is_none() {
-            draft.sign(&self.store, &self.note_of(name))?;
+            draft.sign(&self.store, &Note::of(self.hypervisor.uri(), name))?;
         }
 
         let layer = draft.add(self.store.new_file(&directory, &root.slug(), "qcow2")?);
@@ -113,7 +114,7 @@ impl Engine {
         if let Some((machine, node)) =
             existing.as_ref().and_then(|machine| machine.node(root.as_str()).map(|node| (machine, node)))
         {
-            self.supersede(machine, node)?;
+            supersede(self, machine, node)?;
         }
         let was = existing.as_ref().map(|machine| self.keep_working_state(machine, root)).transpose()?;
         self.hypervisor.define(&DomainSpec {
@@ -151,7 +152,7 @@ impl Engine {
                 metadata: record.write(Vec::new(), payload),
             },
         )?;
-        self.prune(name)?;
+        prune(self, name)?;
         if let Some(entry) = was {
             self.remembered(&machine, entry)?;
         }
@@ -165,11 +166,6 @@ impl Engine {
         let before = self.machine(machine)?.and_then(|machine| machine.earlier_build(name, &key));
         let build = before.map_or_else(|| self.store.new_id(), Ok)?;
         Ok(NodeId { machine: machine.clone(), name: name.clone(), key, build })
-    }
-
-    /// Returns what is noted in the directory of a machine that is going to be made.
-    pub(in crate::tree) fn note_of(&self, name: &MachineName) -> Note {
-        Note { connection: self.hypervisor.uri(), machine: name.clone() }
     }
 
     /// Keeps what a machine was that gets a new root.
@@ -203,7 +199,7 @@ impl Machine {
         }
         let superseded = || Aside::of(&self.directory).named(name.as_str()).into_iter();
         let is_whole = |node: &Node| has_key(node) && node.snapshot.missing_file().is_none();
-        self.deleted_build(name, key).or_else(|| superseded().find(is_whole).map(|node| node.build()))
+        deleted_build(self, name, key).or_else(|| superseded().find(is_whole).map(|node| node.build()))
     }
 }
 

@@ -9,30 +9,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Because, Error, Result};
 use crate::event::{Event, Subject};
-use crate::hypervisor::{DiskFile, DiskState, Document, Memory, Snapshot, SnapshotKind, SnapshotSpec};
-use crate::name::{MachineName, SnapshotName, SnapshotPath};
-use crate::shell;
+use crate::hypervisor::{DiskState, Memory, SnapshotSpec};
+use crate::name::{MachineName, SnapshotName};
 use crate::tree::build::root::{Found, not_from_a_script};
 use crate::tree::change::preflight;
-use crate::tree::clone::ram::Origin;
+use crate::tree::clone::origin::refuse_clone;
 use crate::tree::files::store::seal;
+use crate::tree::graft::prune::{make_room, prune};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
 use crate::tree::record::digest::digest;
 use crate::tree::record::key::SCHEMA;
-use crate::tree::record::node::{Node, Record};
+use crate::tree::record::node::Record;
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::reason::Reason;
-
-/// What tells a snapshot that no script made from every other one.
-#[derive(Serialize)]
-struct FoundKey<'a> {
-    schema: u32,
-    domain: &'a str,
-    name: &'a str,
-    created: u64,
-    layers: Vec<DiskFile>,
-}
 
 /// What tells a domain's state while it is shut off.
 #[derive(Serialize, Deserialize, PartialEq)]
@@ -53,79 +43,6 @@ struct DiskStamp {
 }
 
 impl Engine {
-    /// Names a snapshot by its place and its content, whoever made it.
-    pub fn node_id(&self, path: &SnapshotPath) -> Result<NodeId> {
-        let machine = self.existing(&path.machine)?;
-        let node = machine.existing(&path.snapshot)?;
-        let (key, build) = (machine.key_of(node), node.build());
-        Ok(NodeId { machine: path.machine.clone(), name: path.snapshot.clone(), key, build })
-    }
-
-    /// Says what a clone of a snapshot is made from.
-    pub(in crate::tree) fn origin(&self, machine: &Machine, node: &Node) -> Result<Origin> {
-        let (name, document) = (SnapshotName::existing(node.name())?, node.snapshot.document.clone());
-        Ok(Origin { name, document, layers: self.base(machine, node)?, ram: node.ram() })
-    }
-
-    /// Lists the layers that a clone of a snapshot stands on. Those of an internal one are copied out of its file.
-    pub(in crate::tree) fn base(&self, machine: &Machine, node: &Node) -> Result<Vec<DiskFile>> {
-        let snapshot = &node.snapshot;
-        let cannot = || Error::failed(format!("`{}/{}` cannot be cloned", machine.name, node.name()));
-        if let Some(disk) = snapshot.left_out().next() {
-            return Err(cannot()
-                .cause(format!("it left out disk `{}`, so what was on it is not known", disk.target))
-                .hint("take a snapshot with every disk, and clone that"));
-        }
-        if let Some(disk) = snapshot.members().find(|disk| disk.file.is_none()) {
-            return Err(cannot()
-                .cause(format!("disk `{}` was no file", disk.target))
-                .hint("a clone needs disks that are files"));
-        }
-        if let Some(missing) = snapshot.missing_file() {
-            return Err(cannot().cause(missing).hint("put the file back, or clone another snapshot"));
-        }
-        self.refuse_clone(machine, cannot, &snapshot.document, true)?;
-        match snapshot.kind() {
-            SnapshotKind::External => Ok(snapshot.layers()),
-            SnapshotKind::Internal => self.copied_out(machine, snapshot, &machine.key_of(node)),
-        }
-    }
-
-    /// Refuses a domain that has something which only one domain can have.
-    fn refuse_clone(
-        &self,
-        machine: &Machine,
-        cannot: impl Fn() -> Error,
-        document: &Document,
-        is_snapshot: bool,
-    ) -> Result<()> {
-        let Some(obstacle) = self.hypervisor.obstacle_to_clone(document)? else { return Ok(()) };
-        let name = &machine.name;
-        let hint = if machine.is_ours {
-            "take it out of the machine's `extra_xml`".to_string()
-        } else {
-            let then = if is_snapshot { ", then take another snapshot" } else { "" };
-            format!("only one domain can have that: take it out with `virsh edit {}`{then}", shell::last(name))
-        };
-        Err(cannot().cause(obstacle).hint(hint))
-    }
-
-    fn copied_out(&self, machine: &Machine, snapshot: &Snapshot, key: &str) -> Result<Vec<DiskFile>> {
-        let short = key.get(..16).unwrap_or(key);
-        self.store.create_directory(&machine.directory)?;
-        let copy = |layer: DiskFile| {
-            let what = format!("copy-{short}-{}", layer.target);
-            if let Some(file) = self.store.sealed(&machine.directory, &what) {
-                return Ok(DiskFile { file, format: "qcow2".to_string(), ..layer });
-            }
-            let file = self.store.new_file(&machine.directory, &what, "qcow2")?;
-            self.hypervisor.copy_internal(&layer.file, &snapshot.name, &file)?;
-            seal(&file)?;
-            Ok(DiskFile { file, format: "qcow2".to_string(), ..layer })
-        };
-        snapshot.layers().into_iter().map(copy).collect()
-    }
-
     /// Looks for the root `name` that stands for what a domain is while it is shut off.
     pub fn find_state_root(&self, machine: &MachineName, name: &SnapshotName) -> Result<Found> {
         let machine = self.existing_now(machine)?;
@@ -160,7 +77,7 @@ impl Engine {
                 .hint("shut it down, or take a snapshot of it and branch from that"));
         }
         let cannot = || Error::failed(format!("`{}` cannot be cloned", machine.name));
-        self.refuse_clone(&machine, cannot, &machine.details.document, false)?;
+        refuse_clone(self, &machine, cannot, &machine.details.document, false)?;
         preflight::managed_save(&machine)?;
         preflight::copy(&machine)?;
         let key = self.state_key(&machine)?;
@@ -178,7 +95,7 @@ impl Engine {
         }
         let payload = serde_json::to_vec(&key).map_err(|cause| Error::bug("a state's key").cause(cause))?;
         let node = self.new_root(&machine.name, name, digest(&key))?;
-        let current = self.make_room(&machine, name.as_str())?;
+        let current = make_room(self, &machine, name.as_str())?;
         let parent = machine
             .node(name.as_str())
             .map_or_else(|| machine.current().map(|node| node.name().to_string()), |old| old.snapshot.parent.clone());
@@ -197,25 +114,10 @@ impl Engine {
                 metadata: record.write(Vec::new(), payload),
             },
         )?;
-        self.prune(&machine.name)?;
+        prune(self, &machine.name)?;
         let subject = Subject::node(&machine.name, name);
         self.events.emit(Event::NodeBuilt { subject, took: started.elapsed() });
         Ok(node)
-    }
-}
-
-impl Machine {
-    fn key_of(&self, node: &Node) -> String {
-        match &node.record {
-            Some(record) => record.key.clone(),
-            None => digest(&FoundKey {
-                schema: SCHEMA,
-                domain: &self.details.domain.uuid,
-                name: node.name(),
-                created: node.snapshot.created,
-                layers: node.snapshot.layers(),
-            }),
-        }
     }
 }
 

@@ -9,12 +9,12 @@ use crate::name::{SnapshotName, SnapshotPath};
 use crate::stop::Stop;
 use crate::tree::build::branch_spec::Wanted;
 use crate::tree::clone::builder::Builder;
-use crate::tree::clone::ram::Origin;
+use crate::tree::clone::origin::{Origin, origin};
 use crate::tree::kept::checkpoint::{Checkpoint, files};
 use crate::tree::kept::failed::{Failed, failed_node};
 use crate::tree::machine::clone_mark::Purpose;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
 use crate::tree::record::journal::{Attempt, Entry, Journal};
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::operation::Outcome;
@@ -72,7 +72,7 @@ impl Engine {
     pub fn work_on(&self, path: &SnapshotPath) -> Result<Work> {
         self.sweep(&path.machine)?;
         let machine = self.existing(&path.machine)?;
-        let origin = self.origin(&machine, machine.existing(&path.snapshot)?)?;
+        let origin = origin(self, &machine, machine.existing(&path.snapshot)?)?;
         let start = Start { origin, done: Journal::default(), told: None, checkpoints: Vec::new() };
         self.begin_work(&machine, self.node_id(path)?, None, start)
     }
@@ -126,7 +126,7 @@ impl Engine {
                 let (name, document) = (work.of.name.clone(), node.snapshot.document.clone());
                 Origin { name, document, layers, ram }
             }
-            _ if left == 0 => self.origin(&machine, node)?,
+            _ if left == 0 => origin(self, &machine, node)?,
             _ => {
                 return Err(Error::failed(format!("the state after operation {left} was not kept"))
                     .hint("back(n) goes further back; use(\"MACHINE/SNAPSHOT\") begins anew"));

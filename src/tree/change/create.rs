@@ -12,9 +12,11 @@ use crate::shell;
 use crate::tree::change::preflight;
 use crate::tree::files::file_id::FileId;
 use crate::tree::files::made::Made;
+use crate::tree::graft::layers::{shorten, too_deep};
+use crate::tree::graft::put::put;
 use crate::tree::kept::undo_log::{Kept, Shelf};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
 
 /// A snapshot as somebody asks for it.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +54,7 @@ impl Engine {
         if request.kind == SnapshotKind::Internal {
             self.free_internal_name(&machine, name)?;
         } else if !take.flags.reuse_external {
-            self.shorten(&machine, &machine.held_by(&request))?;
+            shorten(self, &machine, &machine.held_by(&request))?;
         }
         let made = self.hypervisor.create_snapshot(machine.name.as_str(), &request);
         self.changed(&machine.name);
@@ -120,7 +122,7 @@ impl Engine {
         let (name, comment) = (name.to_string(), take.comment.clone());
         let request = SnapshotRequest { name, comment, kind, disks, memory, flags };
         if kind == SnapshotKind::External && !flags.reuse_external {
-            self.too_deep(machine, &machine.held_by(&request))?;
+            too_deep(self, machine, &machine.held_by(&request))?;
         }
         Ok(request)
     }
@@ -197,7 +199,7 @@ impl Engine {
         let old = machine.node(name.as_str());
         let current = current || old.is_some_and(|node| node.snapshot.is_current);
         let snapshot = old.map_or(&wanted, |node| &node.snapshot);
-        self.put(&machine, &Snapshot { document, ..snapshot.clone() }, wanted.parent.as_deref(), current)?;
+        put(self, &machine, &Snapshot { document, ..snapshot.clone() }, wanted.parent.as_deref(), current)?;
         self.changed(&machine.name);
         Ok(name)
     }
@@ -210,7 +212,7 @@ impl Engine {
         })?;
         let document = self.hypervisor.with_comment(&snapshot.document, comment)?;
         let parent = snapshot.parent.as_deref();
-        self.put(&machine, &Snapshot { document, ..snapshot.clone() }, parent, snapshot.is_current)?;
+        put(self, &machine, &Snapshot { document, ..snapshot.clone() }, parent, snapshot.is_current)?;
         self.changed(&machine.name);
         Ok(())
     }

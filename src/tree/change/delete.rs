@@ -4,9 +4,10 @@
 use crate::error::{Error, Result};
 use crate::name::{SnapshotName, SnapshotPath};
 use crate::tree::change::preflight;
+use crate::tree::graft::put::{mend_current, put};
 use crate::tree::kept::undo_log::{Deleted, Kept, Shelf, Unfinished};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
 use crate::tree::record::node::Node;
 
 /// Which snapshots to delete.
@@ -70,7 +71,7 @@ impl Engine {
             }
         }
         if doomed.iter().any(|node| node.snapshot.is_current) {
-            self.mend_current(&machine.name)?;
+            mend_current(self, &machine.name)?;
         }
         self.remembered(machine, entry)
     }
@@ -78,7 +79,7 @@ impl Engine {
 
 impl Engine {
     fn put_as_it_was(&self, machine: &Machine, node: &Node) -> Result<()> {
-        self.put(machine, &node.snapshot, node.snapshot.parent.as_deref(), node.snapshot.is_current)
+        put(self, machine, &node.snapshot, node.snapshot.parent.as_deref(), node.snapshot.is_current)
     }
 }
 

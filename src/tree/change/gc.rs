@@ -10,8 +10,8 @@ use crate::tree::kept::restores::Restored;
 use crate::tree::kept::superseded::Aside;
 use crate::tree::kept::undo_log::Shelf;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
-use crate::tree::owners::collect::Collected;
+use crate::tree::machine::seen::Machine;
+use crate::tree::owners::collect::{Collected, collect};
 
 impl Engine {
     /// Says what a collection would give up, for somebody who is asked; nothing when there is nothing.
@@ -62,7 +62,7 @@ impl Engine {
         let drawer = Restored::drawer(&machine.directory);
         let gone = |of: &Restored| machine.node(of.name.as_str()).is_none();
         drawer.all().iter().filter(|of| gone(of)).for_each(|of| drop(drawer.take(&of.name)));
-        let mut collected = self.collect(name, files)?;
+        let mut collected = collect(self, name, files)?;
         collected.left.extend(left);
         self.changed(name);
         Ok(collected)
@@ -74,7 +74,7 @@ impl Engine {
         if Shelf::of(&machine.directory).leftovers().is_empty() || !self.store.claim_if_free(name)? {
             return Ok(Collected::default());
         }
-        self.collect(name, Vec::new())
+        collect(self, name, Vec::new())
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod console;
 pub mod create;
 pub mod delete;
+pub mod delete_machine;
 pub mod gc;
 pub mod power;
 pub mod preflight;

@@ -10,7 +10,8 @@ use crate::tree::files::file_id::FileSet;
 use crate::tree::kept::machine_state::State;
 use crate::tree::kept::undo_log::{Entry, Kept};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
+use crate::tree::owners::dependents::standing_on;
 use crate::tree::record::node::Node;
 
 /// The first libvirt that takes external snapshots by `VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE`.
@@ -150,7 +151,7 @@ pub fn revert(engine: &Engine, machine: &Machine, node: &Node, is_started: bool)
         }
         SnapshotKind::Internal if snapshot.has_memory() => {
             let files: Vec<_> = snapshot.layers().into_iter().map(|layer| layer.file).collect();
-            if let Some(upper) = engine.standing_on(machine, &files)? {
+            if let Some(upper) = standing_on(engine, machine, &files)? {
                 return Err(cannot()
                     .cause(format!("{upper} stands on the file that holds it, which libvirt would overwrite"))
                     .hint("a branch can grow from it: that copies its disks, without the RAM"));
@@ -193,7 +194,7 @@ pub fn undo(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<()> {
         _ => Vec::new(),
     };
     for file in written {
-        if let Some(upper) = engine.standing_on(machine, std::slice::from_ref(&file))? {
+        if let Some(upper) = standing_on(engine, machine, std::slice::from_ref(&file))? {
             return Err(cannot()
                 .cause(format!("{upper} stands on `{}` now, which must not change", file.display()))
                 .hint("remove what stands on it first"));

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::hypervisor::{Frozen, MappedMemory, Ram, Saved, Snapshot, Start};
-use crate::name::MachineName;
+use crate::hypervisor::{Frozen, MappedMemory, Ram, Saved, Start};
 use crate::shell;
+use crate::tree::clone::ram::wake_guest;
+use crate::tree::graft::put::put;
 use crate::tree::kept::machine_state::{Below, State, Target, Then};
 use crate::tree::kept::restores::count_restore;
-use crate::tree::kept::undo_log::Shelf;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
 use crate::tree::record::node::Node;
 
 impl Machine {
@@ -87,7 +87,7 @@ impl Engine {
         self.hypervisor.redefine(name, &target.document, &machine.details.document, &target.disks)?;
         if let Some(node) = target.current.as_deref().and_then(|current| machine.nearest_to(current)) {
             let snapshot = &node.snapshot;
-            self.put(machine, snapshot, snapshot.parent.as_deref(), true)?;
+            put(self, machine, snapshot, snapshot.parent.as_deref(), true)?;
         }
         match &target.then {
             Then::Off => Ok(()),
@@ -101,7 +101,7 @@ impl Engine {
             Then::Wake { memory: MappedMemory { ram, devices }, paused } => {
                 let (ram, from) = (Ram::Private(ram.clone()), Frozen::Devices(devices.clone()));
                 self.hypervisor.wake(name, &ram, &from, *paused)?;
-                let clock = !*paused && self.wake_guest(name);
+                let clock = !*paused && wake_guest(self, name);
                 if let Some(node) = target.current.as_deref().and_then(|current| machine.node(current)) {
                     let generation = self.hypervisor.has_generation_id(&target.document)?;
                     count_restore(&machine.directory, node, |restores| restores.add(clock, generation));
@@ -109,32 +109,6 @@ impl Engine {
                 Ok(())
             }
         }
-    }
-
-    /// Puts a snapshot into a machine's tree again, or moves it there. The overlays of a current one become the machine's
-    /// disks, so those that it had are written down: they go once nothing stands on them.
-    pub(in crate::tree) fn put(
-        &self,
-        machine: &Machine,
-        snapshot: &Snapshot,
-        parent: Option<&str>,
-        current: bool,
-    ) -> Result<()> {
-        if current {
-            let shelf = Shelf::of(&machine.directory);
-            let overlays = snapshot.overlays().filter(|overlay| overlay.exists()).map(Path::to_path_buf);
-            shelf.set_leftovers(&shelf.leftovers().into_iter().chain(overlays).collect())?;
-        }
-        self.hypervisor.put_snapshot(machine.name.as_str(), &snapshot.document, parent, current)
-    }
-
-    /// Lets the current snapshot name the machine's disks as its overlays, after libvirt made it the current one.
-    pub(in crate::tree) fn mend_current(&self, name: &MachineName) -> Result<()> {
-        let Some(machine) = self.look_again(name)? else { return Ok(()) };
-        let Some(node) = machine.current() else { return Ok(()) };
-        self.put(&machine, &node.snapshot, node.snapshot.parent.as_deref(), true)?;
-        self.look_again(name)?;
-        Ok(())
     }
 
     /// Goes back to a state after something failed on the way out of it, whatever has been done.

@@ -11,12 +11,15 @@ use crate::hypervisor::{
 };
 use crate::name::SnapshotPath;
 use crate::tree::change::preflight;
+use crate::tree::clone::ram::memory_to_wake;
 use crate::tree::files::file_id::is_same_file;
 use crate::tree::files::made::Made;
+use crate::tree::graft::layers::stand_on;
 use crate::tree::kept::machine_state::{Target, Then};
 use crate::tree::kept::undo_log::{Kept, Shelf, Unfinished};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
+use crate::tree::owners::dependents::standing_on;
 use crate::tree::record::node::Node;
 
 /// A file that a machine's disk is to have, and how it comes to be.
@@ -75,7 +78,7 @@ impl Engine {
         let paused = (snapshot.state == "paused" || flags.paused) && !flags.running;
         let mut then = match &snapshot.memory {
             Memory::External(memory) => Then::Resume { memory: memory.clone(), paused },
-            Memory::Mapped(_) => match self.memory_to_wake(node)? {
+            Memory::Mapped(_) => match memory_to_wake(self, node)? {
                 Some(memory) => Then::Wake { memory, paused },
                 None => cold(flags),
             },
@@ -173,7 +176,7 @@ impl Engine {
 
     fn make(&self, machine: &Machine, made: &NewDisk) -> Result<()> {
         match &made.from {
-            Origin::Layer(layer) => self.stand_on(layer, &made.file)?,
+            Origin::Layer(layer) => stand_on(self, layer, &made.file)?,
             Origin::Internal { image, snapshot } => self.hypervisor.copy_internal(image, snapshot, &made.file)?,
         }
         Made::of(&machine.directory).record_if_there(&self.store, &machine.directory, &made.file)
@@ -277,7 +280,7 @@ impl Engine {
     /// Says whether an internal snapshot's file can be written to without changing what something else stands on.
     pub(in crate::tree) fn is_sound(&self, machine: &Machine, snapshot: &Snapshot) -> Result<bool> {
         let files: Vec<PathBuf> = snapshot.layers().into_iter().map(|layer| layer.file).collect();
-        Ok(self.standing_on(machine, &files)?.is_none())
+        Ok(standing_on(self, machine, &files)?.is_none())
     }
 }
 

@@ -11,11 +11,13 @@ use crate::name::{MachineName, SnapshotName};
 use crate::shell;
 use crate::tree::change::preflight;
 use crate::tree::files::file_id::{FileSet, is_same_file};
+use crate::tree::graft::put::put;
 use crate::tree::kept::machine_state::Then;
 use crate::tree::kept::undo_log::{Deleted, Entry, Kept, Shelf, Unfinished};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
-use crate::tree::owners::collect::{Left, WhyLeft};
+use crate::tree::machine::seen::Machine;
+use crate::tree::owners::collect::{Left, WhyLeft, collect};
+use crate::tree::owners::dependents::standing_on;
 
 /// How many changes of a machine can be taken back.
 const KEPT: usize = 8;
@@ -150,7 +152,7 @@ impl Engine {
         if was_made {
             let current = unfinished.current.as_deref().and_then(|current| machine.node(current));
             if let Some(node) = current.filter(|node| !node.snapshot.is_current) {
-                self.put(machine, &node.snapshot, node.snapshot.parent.as_deref(), true)?;
+                put(self, machine, &node.snapshot, node.snapshot.parent.as_deref(), true)?;
             }
             return shelf.finish(entry);
         }
@@ -161,7 +163,7 @@ impl Engine {
         self.return_to(machine, state)?;
         self.events.note(is_what_it_was(machine, &entry));
         shelf.remove(&entry)?;
-        self.collect(&machine.name, unfinished.made).map(drop)
+        collect(self, &machine.name, unfinished.made).map(drop)
     }
 
     /// Takes those of the named snapshots, parents first, that are in a machine's tree out of it.
@@ -195,7 +197,7 @@ impl Engine {
     pub(in crate::tree) fn forget(&self, name: &MachineName, entry: &Entry) -> Result<()> {
         let Some(machine) = self.look_again(name)? else { return Ok(()) };
         let (files, _) = self.take_off(&machine, entry)?;
-        self.collect(name, files).map(drop)
+        collect(self, name, files).map(drop)
     }
 
     /// Takes an entry off the shelf; returns the files that may go then, and those that an internal snapshot stays in.
@@ -225,7 +227,7 @@ impl Engine {
             return Ok(Vec::new());
         }
         let files: Vec<PathBuf> = snapshot.layers().into_iter().map(|layer| layer.file).collect();
-        let why = match self.standing_on(machine, &files)? {
+        let why = match standing_on(self, machine, &files)? {
             Some(upper) => Some(format!("{upper} depends on the file")),
             None => (!machine.has_disks_of(snapshot)).then(|| format!("`{}` has another disk now", machine.name)),
         };
@@ -267,7 +269,7 @@ impl Engine {
         self.hypervisor.delete_internal(name, &inside.name)?;
         let machine = self.existing_now(&machine.name)?;
         if let Some(node) = current.and_then(|current| machine.nearest_to(current)) {
-            self.put(&machine, &node.snapshot, node.snapshot.parent.as_deref(), true)?;
+            put(self, &machine, &node.snapshot, node.snapshot.parent.as_deref(), true)?;
         }
         Ok(())
     }
@@ -292,12 +294,12 @@ impl Engine {
             let parent = snapshot.parent.as_deref();
             let parent = parent.filter(|parent| machine.node(parent).is_some() || names.iter().any(|it| it == parent));
             let is_current = current.is_some_and(|current| current == snapshot.name);
-            self.put(machine, snapshot, parent, is_current)?;
+            put(self, machine, snapshot, parent, is_current)?;
         }
         for (child, parent) in &deleted.moved {
             if let Some(node) = machine.node(child) {
                 let is_current = node.snapshot.is_current && current.is_none();
-                self.put(machine, &node.snapshot, Some(parent), is_current)?;
+                put(self, machine, &node.snapshot, Some(parent), is_current)?;
             }
         }
         self.remembered(machine, entry)

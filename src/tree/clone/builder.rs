@@ -2,28 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Subject};
-use crate::hypervisor::{
-    Accelerator, Clone, Command, DiskFile, Exit, Fingerprint, Frozen, Guest, Hypervisor, Image, Input, MappedMemory,
-    Memory, Stream,
-};
+use crate::hypervisor::{Accelerator, Clone, Command, Exit, Guest, Image, Input, Stream};
 use crate::name::SnapshotName;
 use crate::stop::Stop;
-use crate::tree::clone::checkpointer::{Checkpointer, disk_files};
-use crate::tree::clone::ram::{Beginning, Keeps, Origin};
+use crate::tree::clone::checkpointer::Checkpointer;
+use crate::tree::clone::origin::Origin;
+use crate::tree::clone::ram::{Beginning, Keeps, beginning};
+use crate::tree::clone::running::{Disks, Remains, Running};
 use crate::tree::files::made::NVRAM;
-use crate::tree::files::store::seal;
-use crate::tree::graft::layers::DEEPEST;
+use crate::tree::graft::layers::{DEEPEST, depth};
 use crate::tree::kept::checkpoint::Checkpoint;
 use crate::tree::kept::restores::count_restore;
 use crate::tree::machine::clone_mark::{Purpose, clone_metadata};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
 use crate::tree::record::ram::KeptRam;
 
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
@@ -44,37 +42,6 @@ pub struct Builder {
     spare: Vec<BTreeMap<String, PathBuf>>,
 }
 
-/// What a builder leaves behind.
-pub struct Remains {
-    pub layers: Vec<DiskFile>,
-    pub ram: KeptRam,
-    /// Whether all that the guest had written is in them.
-    pub is_whole: bool,
-    pub checkpoints: Vec<Checkpoint>,
-}
-
-/// A domain and its disks, removed on drop unless the disks were taken.
-pub struct Running {
-    pub hypervisor: Arc<dyn Hypervisor>,
-    pub domain: String,
-    pub keeps: Keeps,
-    /// What its state fits.
-    pub fits: Fingerprint,
-    disks: Mutex<Option<Disks>>,
-}
-
-#[derive(Default)]
-pub struct Disks {
-    /// What the guest writes to, by target.
-    pub overlays: BTreeMap<String, PathBuf>,
-    /// Every file that was made for the domain and may be given away.
-    pub made: Vec<PathBuf>,
-    /// The files that it may have made for itself, which go with it.
-    own: Vec<PathBuf>,
-    /// The states on the way, the ones that others had made before included.
-    pub checkpoints: Vec<Checkpoint>,
-}
-
 impl Builder {
     /// Starts a clone and waits until its guest answers: one that goes on where the origin's was, or one that boots. A
     /// branch keeps its RAM as `live` says.
@@ -91,7 +58,7 @@ impl Builder {
         }
         let started = Instant::now();
         engine.store.create_directory(&machine.directory)?;
-        let Beginning { ram, from, keeps, fits } = engine.beginning(machine, origin, node, purpose, live)?;
+        let Beginning { ram, from, keeps, fits } = beginning(engine, machine, origin, node, purpose, live)?;
         let running = Running {
             hypervisor: Arc::clone(&engine.hypervisor),
             domain: machine.name.of_clone(purpose.word(), &engine.store.new_id()?),
@@ -106,7 +73,7 @@ impl Builder {
             let overlay = new_overlay()?;
             running.disks().get_or_insert_default().made.push(overlay.clone());
             running.hypervisor.create_overlay(&overlay, &layer.image())?;
-            let depth = engine.depth(&Image::qcow2(&overlay))?;
+            let depth = depth(engine, &Image::qcow2(&overlay))?;
             room = room.min(DEEPEST.saturating_sub(depth));
             if purpose.keeps_states() && depth > DEEPEST {
                 deep.push(layer.target.clone());
@@ -178,7 +145,7 @@ impl Builder {
         node: &SnapshotName,
     ) -> Result<Vec<BTreeMap<String, PathBuf>>> {
         let now = self.running.disks().as_ref().map(|disks| disks.overlays.clone()).unwrap_or_default();
-        let depths = now.values().map(|overlay| engine.depth(&Image::qcow2(overlay))).collect::<Result<Vec<_>>>()?;
+        let depths = now.values().map(|overlay| depth(engine, &Image::qcow2(overlay))).collect::<Result<Vec<_>>>()?;
         let deepest = depths.into_iter().max().unwrap_or_default();
         overlays_to_come(engine, machine, node, &now, DEEPEST.saturating_sub(deepest))
     }
@@ -264,76 +231,4 @@ fn flatten(engine: &Engine, domain: &str, targets: Vec<String>) -> JoinHandle<Re
     let (hypervisor, domain) = (Arc::clone(&engine.hypervisor), domain.to_string());
     let stop = Stop::after(FLATTEN_LIMIT, &engine.interrupt);
     std::thread::spawn(move || targets.iter().try_for_each(|target| hypervisor.pull(&domain, target, &stop)))
-}
-
-impl Running {
-    pub fn disks(&self) -> MutexGuard<'_, Option<Disks>> {
-        self.disks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Leaves files to somebody else, so that they stay when the domain goes; returns those that were its own.
-    pub fn give_away(&self, files: &[PathBuf]) -> Vec<PathBuf> {
-        let mut disks = self.disks();
-        let Some(disks) = disks.as_mut() else { return Vec::new() };
-        disks.made.extract_if(.., |file| files.contains(file)).collect()
-    }
-
-    /// Takes files over, which go when the domain goes.
-    pub fn take_over(&self, files: Vec<PathBuf>) {
-        self.disks().get_or_insert_default().made.extend(files);
-    }
-
-    /// Returns the check-points that were taken so far.
-    pub fn checkpoints(&self) -> Vec<Checkpoint> {
-        self.disks().as_ref().map(|disks| disks.checkpoints.clone()).unwrap_or_default()
-    }
-
-    /// Keeps the guest's RAM as it is to be kept, and ends the domain.
-    fn keep_ram(&self, engine: &Engine, machine: &Machine) -> Result<KeptRam> {
-        let new_file = |what: &str| {
-            let file = engine.store.new_file(&machine.directory, "live", what)?;
-            self.disks().get_or_insert_default().made.push(file.clone());
-            Ok(file)
-        };
-        let memory = match &self.keeps {
-            Keeps::Disks | Keeps::Whole => return Ok(KeptRam::NONE),
-            Keeps::Mapped(ram) => {
-                let devices = new_file("devices")?;
-                self.hypervisor.suspend(&self.domain)?;
-                self.hypervisor.freeze(&self.domain, &Frozen::Devices(devices.clone()))?;
-                Memory::Mapped(MappedMemory { ram: ram.clone(), devices })
-            }
-            Keeps::Saved => {
-                let image = new_file("ram")?;
-                self.hypervisor.freeze(&self.domain, &Frozen::Saved(image.clone()))?;
-                Memory::External(image)
-            }
-        };
-        self.hypervisor.destroy(&self.domain)?;
-        Ok(KeptRam { memory, fits: self.fits.clone() })
-    }
-
-    /// Makes the overlays of a domain that is gone layers, which stay.
-    fn remains(&self, ram: KeptRam, is_whole: bool) -> Result<Remains> {
-        let mut disks = self.disks();
-        let Some(ended) = disks.as_mut() else { return Err(Error::bug("a builder ended twice")) };
-        let kept = ram.files();
-        ended.overlays.values().chain(&kept).try_for_each(|file| seal(file))?;
-        let Disks { overlays, checkpoints, own, .. } = disks.take().unwrap_or_default();
-        own.into_iter().for_each(|file| drop(std::fs::remove_file(file)));
-        self.keeps.files().iter().filter(|file| !kept.contains(file)).for_each(|file| drop(std::fs::remove_file(file)));
-        Ok(Remains { layers: disk_files(overlays), ram, is_whole, checkpoints })
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(disks) = self.disks().take() {
-            // Nobody is left to tell; what stays behind is collected by the next run.
-            let _ = self.hypervisor.destroy(&self.domain);
-            for file in disks.made.into_iter().chain(disks.own) {
-                let _ = std::fs::remove_file(file);
-            }
-        }
-    }
 }

@@ -5,16 +5,11 @@ use std::path::PathBuf;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
-use crate::hypervisor::{
-    DiskFile, Frozen, Guest, Image, MappedMemory, Memory, SnapshotFlags, SnapshotKind, SnapshotRequest,
-};
+use crate::error::Result;
+use crate::hypervisor::Guest;
 use crate::stop::{Interrupt, Stop};
-use crate::tree::clone::builder::{Disks, Running};
-use crate::tree::clone::ram::Keeps;
-use crate::tree::files::store::seal;
+use crate::tree::clone::running::{Disks, Running};
 use crate::tree::kept::checkpoint::Checkpoint;
-use crate::tree::record::ram::KeptRam;
 
 const SYNC_LIMIT: Duration = Duration::from_secs(60);
 
@@ -89,89 +84,4 @@ fn take(
         disks.checkpoints.push(Checkpoint { operations, layers, ram });
     }
     Ok(())
-}
-
-impl Running {
-    /// Lets the guest go on writing to new overlays, and keeps what it wrote to until now, with its RAM where that is
-    /// kept.
-    pub fn leave_behind(&self, name: &str, overlays: BTreeMap<String, PathBuf>) -> Result<(Vec<DiskFile>, KeptRam)> {
-        let ram = KeptRam { memory: self.keeps.beside(overlays.values().next()), fits: self.fits.clone() };
-        self.disks().get_or_insert_default().made.extend(ram.files());
-        let layers = match (&ram.memory, &self.keeps) {
-            (Memory::Mapped(MappedMemory { ram, devices }), Keeps::Mapped(own)) => {
-                // Most of it while the guest runs, and what that wrote meanwhile when it stands still.
-                let catch_up = self.hypervisor.follow_ram(own, ram)?;
-                self.standing_still(|| {
-                    std::thread::scope(|scope| {
-                        let copy = scope.spawn(&catch_up);
-                        let layers = self.switch(name, overlays, None)?;
-                        self.hypervisor.freeze(&self.domain, &Frozen::Devices(devices.clone()))?;
-                        copy.join().unwrap_or_else(|_| Err(Error::bug("the copy of a guest's RAM broke")))?;
-                        Ok(layers)
-                    })
-                })?
-            }
-            (Memory::External(image), _) => self.switch(name, overlays, Some(image.clone()))?,
-            _ => self.switch(name, overlays, None)?,
-        };
-        self.forget_switch(name)?;
-        ram.files().iter().try_for_each(|file| seal(file))?;
-        Ok((disk_files(layers), ram))
-    }
-
-    /// Lets the guest write to new overlays; returns the ones that it leaves, which never change again. libvirt saves its
-    /// RAM into `image` meanwhile, and remembers a snapshot of this name, until that is forgotten.
-    pub fn switch(
-        &self,
-        name: &str,
-        overlays: BTreeMap<String, PathBuf>,
-        image: Option<PathBuf>,
-    ) -> Result<BTreeMap<String, PathBuf>> {
-        let mut disks = self.disks();
-        let Some(disks) = disks.as_mut() else { return Err(Error::bug("a builder ended before it was kept")) };
-        disks.made.extend(overlays.values().cloned());
-        let is_reused = image.is_none();
-        if is_reused {
-            // A guest that stands still waits for less than when QEMU makes them.
-            let backed = overlays.iter().filter_map(|(target, overlay)| Some((overlay, disks.overlays.get(target)?)));
-            backed
-                .into_iter()
-                .try_for_each(|(overlay, on)| self.hypervisor.create_overlay(overlay, &Image::qcow2(on)))?;
-        }
-        self.hypervisor.create_snapshot(
-            &self.domain,
-            &SnapshotRequest {
-                name: name.to_string(),
-                comment: String::new(),
-                kind: SnapshotKind::External,
-                disks: overlays.iter().map(|(target, overlay)| (target.clone(), Some(overlay.clone()))).collect(),
-                flags: SnapshotFlags {
-                    disk_only: image.is_none(),
-                    atomic: true,
-                    reuse_external: is_reused,
-                    ..SnapshotFlags::default()
-                },
-                memory: image,
-            },
-        )?;
-        let layers = std::mem::replace(&mut disks.overlays, overlays);
-        layers.values().try_for_each(|layer| seal(layer))?;
-        Ok(layers)
-    }
-
-    pub fn forget_switch(&self, name: &str) -> Result<()> {
-        self.hypervisor.delete_snapshot_metadata(&self.domain, name)
-    }
-
-    /// Stops the guest's processors while something is done, and lets them go on whatever came of it.
-    pub fn standing_still<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.hypervisor.suspend(&self.domain)?;
-        let done = act();
-        self.hypervisor.resume(&self.domain).and(done)
-    }
-}
-
-/// Names the disks of a builder as those of a snapshot are.
-pub fn disk_files(layers: BTreeMap<String, PathBuf>) -> Vec<DiskFile> {
-    layers.into_iter().map(|(target, file)| DiskFile { target, file, format: "qcow2".to_string() }).collect()
 }

@@ -2,4 +2,6 @@
 
 pub mod builder;
 pub mod checkpointer;
+pub mod origin;
 pub mod ram;
+pub mod running;

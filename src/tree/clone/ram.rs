@@ -4,25 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::hypervisor::{DiskFile, Document, Fingerprint, Frozen, Liveness, MappedMemory, Memory, Ram};
+use crate::hypervisor::{Document, Fingerprint, Frozen, Liveness, MappedMemory, Memory, Ram};
 use crate::name::SnapshotName;
 use crate::stop::Stop;
+use crate::tree::clone::origin::Origin;
 use crate::tree::machine::clone_mark::Purpose;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
 use crate::tree::machine::settings::Forced;
 use crate::tree::record::node::Node;
 use crate::tree::record::ram::KeptRam;
-
-/// What a clone is made from: the domain, its disks, and the RAM of its guest where there is some.
-#[derive(Clone, Debug)]
-pub struct Origin {
-    /// What it is called in messages and in the names of files.
-    pub name: SnapshotName,
-    pub document: Document,
-    pub layers: Vec<DiskFile>,
-    pub ram: KeptRam,
-}
 
 /// How a clone's own RAM is kept when it is frozen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,101 +60,99 @@ pub struct Beginning {
     pub fits: Fingerprint,
 }
 
-impl Engine {
-    /// Says how the RAM of a guest in this domain, or in an ordinary one, can be kept.
-    pub(in crate::tree) fn liveness(&self, document: Option<&Document>) -> Result<Liveness> {
-        let forced = |word: &str| format!("SNAPTREE_LIVE is `{word}`");
-        match self.forced_live {
-            Some(Forced::No) => return Ok(Liveness::No(forced("no"))),
-            Some(Forced::Mapped) => return Ok(Liveness::Mapped),
-            Some(Forced::Saved) | None => {}
+/// Says how the RAM of a guest in this domain, or in an ordinary one, can be kept.
+pub fn liveness(engine: &Engine, document: Option<&Document>) -> Result<Liveness> {
+    let forced = |word: &str| format!("SNAPTREE_LIVE is `{word}`");
+    match engine.forced_live {
+        Some(Forced::No) => return Ok(Liveness::No(forced("no"))),
+        Some(Forced::Mapped) => return Ok(Liveness::Mapped),
+        Some(Forced::Saved) | None => {}
+    }
+    Ok(match engine.hypervisor.liveness(document, engine.store.root())? {
+        Liveness::Mapped if engine.forced_live == Some(Forced::Saved) => Liveness::Saved(forced("saved")),
+        liveness => liveness,
+    })
+}
+
+/// Decides how a clone begins. A branch keeps its RAM if it is `live`, which it is where nothing is said and the host
+/// can.
+pub fn beginning(
+    engine: &Engine,
+    machine: &Machine,
+    origin: &Origin,
+    node: &SnapshotName,
+    purpose: Purpose,
+    live: Option<bool>,
+) -> Result<Beginning> {
+    let liveness = liveness(engine, Some(&origin.document))?;
+    if let (Liveness::No(why), Some(true)) = (&liveness, live) {
+        return Err(Error::failed(format!("`{node}` cannot have its RAM kept"))
+            .cause(why)
+            .hint("without `live = true` it keeps its disks alone"));
+    }
+    if let Liveness::Saved(why) = &liveness {
+        engine.note_once(format!("libvirt saves the RAM of live snapshots here, which takes longer: {why}"));
+    }
+    let fits = engine.hypervisor.fingerprint(&origin.document)?;
+    let from = usable_or_noted(engine, origin, &fits, &liveness);
+    let (is_fork, may_keep) = (!purpose.keeps_states(), !matches!(liveness, Liveness::No(_)));
+    let is_kept = !is_fork && live != Some(false) && may_keep;
+    let whole = if is_fork { Keeps::Whole } else { Keeps::Disks };
+    let saved = if is_kept || is_fork && may_keep { Keeps::Saved } else { Keeps::Disks };
+    let new_file = || engine.store.new_file(&machine.directory, &node.slug(), "ram");
+    let (ram, from, keeps) = match (from, &liveness) {
+        (Some(Usable::Mapped(MappedMemory { ram, devices })), _) if is_kept => {
+            let own = new_file()?;
+            engine.hypervisor.copy_ram(&ram, &own)?;
+            (Ram::Shared(own.clone()), Some(Frozen::Devices(devices)), Keeps::Mapped(own))
         }
-        Ok(match self.hypervisor.liveness(document, self.store.root())? {
-            Liveness::Mapped if self.forced_live == Some(Forced::Saved) => Liveness::Saved(forced("saved")),
-            liveness => liveness,
-        })
-    }
-
-    /// Decides how a clone begins. A branch keeps its RAM if it is `live`, which it is where nothing is said and the host
-    /// can.
-    pub(in crate::tree) fn beginning(
-        &self,
-        machine: &Machine,
-        origin: &Origin,
-        node: &SnapshotName,
-        purpose: Purpose,
-        live: Option<bool>,
-    ) -> Result<Beginning> {
-        let liveness = self.liveness(Some(&origin.document))?;
-        if let (Liveness::No(why), Some(true)) = (&liveness, live) {
-            return Err(Error::failed(format!("`{node}` cannot have its RAM kept"))
-                .cause(why)
-                .hint("without `live = true` it keeps its disks alone"));
+        (Some(Usable::Mapped(MappedMemory { ram, devices })), _) => {
+            (Ram::Private(ram), Some(Frozen::Devices(devices)), whole)
         }
-        if let Liveness::Saved(why) = &liveness {
-            self.note_once(format!("libvirt saves the RAM of live snapshots here, which takes longer: {why}"));
+        (Some(Usable::Saved(image)), _) => (Ram::Default, Some(Frozen::Saved(image)), saved),
+        (None, Liveness::Mapped) if is_kept => {
+            let own = new_file()?;
+            (Ram::Shared(own.clone()), None, Keeps::Mapped(own))
         }
-        let fits = self.hypervisor.fingerprint(&origin.document)?;
-        let from = self.usable_or_noted(origin, &fits, &liveness);
-        let (is_fork, may_keep) = (!purpose.keeps_states(), !matches!(liveness, Liveness::No(_)));
-        let is_kept = !is_fork && live != Some(false) && may_keep;
-        let whole = if is_fork { Keeps::Whole } else { Keeps::Disks };
-        let saved = if is_kept || is_fork && may_keep { Keeps::Saved } else { Keeps::Disks };
-        let new_file = || self.store.new_file(&machine.directory, &node.slug(), "ram");
-        let (ram, from, keeps) = match (from, &liveness) {
-            (Some(Usable::Mapped(MappedMemory { ram, devices })), _) if is_kept => {
-                let own = new_file()?;
-                self.hypervisor.copy_ram(&ram, &own)?;
-                (Ram::Shared(own.clone()), Some(Frozen::Devices(devices)), Keeps::Mapped(own))
-            }
-            (Some(Usable::Mapped(MappedMemory { ram, devices })), _) => {
-                (Ram::Private(ram), Some(Frozen::Devices(devices)), whole)
-            }
-            (Some(Usable::Saved(image)), _) => (Ram::Default, Some(Frozen::Saved(image)), saved),
-            (None, Liveness::Mapped) if is_kept => {
-                let own = new_file()?;
-                (Ram::Shared(own.clone()), None, Keeps::Mapped(own))
-            }
-            (None, Liveness::Mapped) => (Ram::Anonymous, None, whole),
-            (None, _) => (Ram::Default, None, saved),
-        };
-        Ok(Beginning { ram, from, keeps, fits })
-    }
+        (None, Liveness::Mapped) => (Ram::Anonymous, None, whole),
+        (None, _) => (Ram::Default, None, saved),
+    };
+    Ok(Beginning { ram, from, keeps, fits })
+}
 
-    /// Returns the RAM with which the machine itself can go on from a live snapshot, and says once why not.
-    pub(in crate::tree) fn memory_to_wake(&self, node: &Node) -> Result<Option<MappedMemory>> {
-        // Its own disks are dealt with elsewhere.
-        let (name, document) = (SnapshotName::new(node.name())?, node.snapshot.document.clone());
-        let origin = Origin { name, document, layers: Vec::new(), ram: node.ram() };
-        let fits = self.hypervisor.fingerprint(&origin.document)?;
-        Ok(match self.usable_or_noted(&origin, &fits, &self.liveness(Some(&origin.document))?) {
-            Some(Usable::Mapped(memory)) => Some(memory),
-            Some(Usable::Saved(_)) | None => None,
-        })
-    }
+/// Returns the RAM with which the machine itself can go on from a live snapshot, and says once why not.
+pub fn memory_to_wake(engine: &Engine, node: &Node) -> Result<Option<MappedMemory>> {
+    // Its own disks are dealt with elsewhere.
+    let (name, document) = (SnapshotName::new(node.name())?, node.snapshot.document.clone());
+    let origin = Origin { name, document, layers: Vec::new(), ram: node.ram() };
+    let fits = engine.hypervisor.fingerprint(&origin.document)?;
+    Ok(match usable_or_noted(engine, &origin, &fits, &liveness(engine, Some(&origin.document))?) {
+        Some(Usable::Mapped(memory)) => Some(memory),
+        Some(Usable::Saved(_)) | None => None,
+    })
+}
 
-    /// Wakes the guest of a machine that went on; one without an agent keeps the time that it has. Says whether it did.
-    pub(in crate::tree) fn wake_guest(&self, domain: &str) -> bool {
-        const LIMIT: Duration = Duration::from_secs(10);
-        let stop = Stop::after(LIMIT, &self.interrupt);
-        let guest = self.hypervisor.guest(domain);
-        guest.and_then(|guest| guest.wake(&stop)).is_ok()
-    }
+/// Wakes the guest of a machine that went on; one without an agent keeps the time that it has. Says whether it did.
+pub fn wake_guest(engine: &Engine, domain: &str) -> bool {
+    const LIMIT: Duration = Duration::from_secs(10);
+    let stop = Stop::after(LIMIT, &engine.interrupt);
+    let guest = engine.hypervisor.guest(domain);
+    guest.and_then(|guest| guest.wake(&stop)).is_ok()
+}
 
-    /// Returns the RAM that a clone can go on with. Where there is some that is of no use, that is said once.
-    fn usable_or_noted(&self, origin: &Origin, now: &Fingerprint, liveness: &Liveness) -> Option<Usable> {
-        let has_file = matches!(origin.ram.memory, Memory::External(_) | Memory::Mapped(_));
-        let note = |why| {
-            self.note_once(format!("the RAM of `{}` is of no use here ({why}): booting from its disks", origin.name))
-        };
-        usable(&origin.ram, now, liveness).map_err(|why| has_file.then(|| note(why))).ok()
-    }
+/// Returns the RAM that a clone can go on with. Where there is some that is of no use, that is said once.
+fn usable_or_noted(engine: &Engine, origin: &Origin, now: &Fingerprint, liveness: &Liveness) -> Option<Usable> {
+    let has_file = matches!(origin.ram.memory, Memory::External(_) | Memory::Mapped(_));
+    let note = |why| {
+        engine.note_once(format!("the RAM of `{}` is of no use here ({why}): booting from its disks", origin.name))
+    };
+    usable(&origin.ram, now, liveness).map_err(|why| has_file.then(|| note(why))).ok()
+}
 
-    /// Says why the guest of a clone would have to boot.
-    pub(in crate::tree) fn why_not_live(&self, origin: &Origin) -> Result<Option<String>> {
-        let fits = self.hypervisor.fingerprint(&origin.document)?;
-        Ok(usable(&origin.ram, &fits, &self.liveness(Some(&origin.document))?).err())
-    }
+/// Says why the guest of a clone would have to boot.
+pub fn why_not_live(engine: &Engine, origin: &Origin) -> Result<Option<String>> {
+    let fits = engine.hypervisor.fingerprint(&origin.document)?;
+    Ok(usable(&origin.ram, &fits, &liveness(engine, Some(&origin.document))?).err())
 }
 
 enum Usable {

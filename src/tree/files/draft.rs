@@ -20,6 +20,13 @@ pub struct Note {
     pub machine: MachineName,
 }
 
+impl Note {
+    /// Returns what is noted in the directory of a machine that is going to be made.
+    pub fn of(connection: String, machine: &MachineName) -> Self {
+        Self { connection, machine: machine.clone() }
+    }
+}
+
 /// The files; they go when the domain cannot be defined.
 pub struct Draft {
     pub directory: PathBuf,

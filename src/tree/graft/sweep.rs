@@ -2,16 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::name::MachineName;
-use crate::shell;
+use crate::tree::files::draft::Note;
 use crate::tree::files::file_id::{FileId, FileSet};
 use crate::tree::files::made::{Made, is_of_a_kind};
 use crate::tree::files::store::maker;
+use crate::tree::graft::prune::{is_orphan, prune};
 use crate::tree::machine::clone_mark::CloneMark;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
-use crate::tree::owners::dependents::Scope;
+use crate::tree::machine::seen::Machine;
+use crate::tree::owners::collect::{judge, remove_doomed};
+use crate::tree::owners::dependents::{Scope, dependents};
+use crate::tree::owners::discard::discard;
 
 /// A transient clone that runs.
 pub struct RunningClone {
@@ -27,61 +30,22 @@ impl Engine {
             return Ok(());
         }
         let Some(machine) = self.machine(name)? else {
-            let abandoned = self.store.abandoned(&self.note_of(name));
+            let abandoned = self.store.abandoned(&Note::of(self.hypervisor.uri(), name));
             let made = |directory: &Path| Made::of(directory).read_in(directory);
-            return abandoned.iter().try_for_each(|it| self.discard(it, &made(it), &FileSet::default()));
+            return abandoned.iter().try_for_each(|it| discard(self, it, &made(it), &FileSet::default()));
         };
         // Before anything is listed that may refer to them: who is gone by now refers to nothing new.
         let debris = self.store.debris(&machine.directory, &machine.referred());
-        for clone in self.clones(&machine)?.into_iter().filter(|clone| !self.is_wanted(clone)) {
+        for clone in clones(self, &machine)?.into_iter().filter(|clone| !is_wanted(self, clone)) {
             self.hypervisor.destroy(&clone.domain)?;
             self.events.note(format!("removed `{}`, left by a run that was killed", clone.domain));
         }
-        self.remove_debris(name, debris)?;
-        if machine.nodes.iter().any(|node| machine.is_orphan(node)) {
+        remove_debris(self, name, debris)?;
+        if machine.nodes.iter().any(|node| is_orphan(&machine, node)) {
             self.claim(name)?;
-            self.prune(name)?;
+            prune(self, name)?;
         }
         Ok(())
-    }
-
-    /// Removes those of the files that nothing depends on.
-    fn remove_debris(&self, name: &MachineName, mut debris: Vec<PathBuf>) -> Result<()> {
-        debris.retain(|file| is_of_a_kind(file));
-        if debris.is_empty() {
-            return Ok(());
-        }
-        let machine = self.existing_now(name)?;
-        let known = machine.made();
-        let scope = Scope { machine: Some(&machine), candidates: &debris, ..Scope::default() };
-        let mut verdict = self.dependents(&scope)?.judge(&debris, |file| known.maker_of(file));
-        self.remove_doomed(Some(&machine), &mut verdict).map(drop)
-    }
-
-    /// Says whether somebody still wants a clone: the process that made it, or whoever asked for it to stay.
-    fn is_wanted(&self, clone: &RunningClone) -> bool {
-        // Where another store is, nobody here can tell who lives.
-        let is_elsewhere =
-            clone.mark.store.as_deref().is_some_and(|store| FileId::of(store) != FileId::of(self.store.root()));
-        clone.mark.is_kept || is_elsewhere || maker(&clone.domain).is_some_and(|owner| self.store.is_alive(&owner))
-    }
-
-    /// Lists the transient clones of a machine.
-    pub(in crate::tree) fn clones(&self, machine: &Machine) -> Result<Vec<RunningClone>> {
-        let prefix = machine.name.of_clones();
-        let mut clones = Vec::new();
-        for domain in self.hypervisor.domains()? {
-            let may_be = !domain.is_persistent && domain.name.starts_with(&prefix) && maker(&domain.name).is_some();
-            if !may_be {
-                continue;
-            }
-            let metadata = self.hypervisor.domain(&domain.name)?.and_then(|details| details.metadata);
-            let mark = metadata.as_ref().and_then(CloneMark::read);
-            if let Some(mark) = mark.filter(|mark| mark.machine == machine.name.as_str()) {
-                clones.push(RunningClone { domain: domain.name, mark });
-            }
-        }
-        Ok(clones)
     }
 
     /// Lists the clones that this process runs: the domain of each, and what it is of.
@@ -95,54 +59,43 @@ impl Engine {
         }
         Ok(own)
     }
-
-    /// Says what deleting a machine would remove.
-    pub fn what_delete_removes(&self, name: &MachineName) -> Result<String> {
-        let machine = self.existing(name)?;
-        self.check_nothing_depends(&machine, machine.to_be_deleted()?, &self.going_with(&machine)?)?;
-        Ok(format!("machine `{name}` with its {} snapshots and their layers", machine.nodes.len()))
-    }
-
-    /// Lists the domains that are stopped when a machine is deleted.
-    fn going_with(&self, machine: &Machine) -> Result<Vec<String>> {
-        Ok(self.clones(machine)?.into_iter().map(|clone| clone.domain).collect())
-    }
-
-    /// Deletes a machine: its domain, its snapshots and its files.
-    pub fn delete(&self, name: &MachineName, force: bool) -> Result<()> {
-        let machine = self.existing(name)?;
-        let directory = machine.to_be_deleted()?;
-        if machine.is_active() && !force {
-            return Err(Error::failed(format!("machine `{name}` is running"))
-                .hint("shut it down first, or give --force to stop it"));
-        }
-        let clones = self.clones(&machine)?;
-        if let Some(wanted) = clones.iter().find(|clone| self.is_wanted(clone) && !force) {
-            return Err(Error::failed(format!("machine `{name}` is in use: `{}` is running", wanted.domain))
-                .hint("stop the fork or wait for the other snaptree to end, or give --force to stop it"));
-        }
-        self.check_nothing_depends(&machine, directory, &self.going_with(&machine)?)?;
-        clones.iter().try_for_each(|clone| self.hypervisor.destroy(&clone.domain))?;
-        self.claim(name)?;
-        let (known, disks) = (machine.made(), self.disks_of(&machine)?);
-        self.hypervisor.undefine(name.as_str())?;
-        self.discard(directory, &known, &disks)?;
-        self.look_again(name)?;
-        self.store.release(name);
-        Ok(())
-    }
 }
 
-impl Machine {
-    /// Returns the directory of a machine that may be deleted: one of ours.
-    fn to_be_deleted(&self) -> Result<&Path> {
-        let name = &self.name;
-        self.own_directory().map_err(|_| {
-            Error::failed(format!("snaptree did not make the domain `{name}`, and does not delete it")).hint(format!(
-                "`snaptree delete {}` deletes a snapshot of it, `virsh undefine {}` the domain",
-                shell::last(format!("{name}/SNAPSHOT")),
-                shell::last(name)
-            ))
-        })
+/// Removes those of the files that nothing depends on.
+fn remove_debris(engine: &Engine, name: &MachineName, mut debris: Vec<PathBuf>) -> Result<()> {
+    debris.retain(|file| is_of_a_kind(file));
+    if debris.is_empty() {
+        return Ok(());
     }
+    let machine = engine.existing_now(name)?;
+    let known = machine.made();
+    let scope = Scope { machine: Some(&machine), candidates: &debris, ..Scope::default() };
+    let mut verdict = judge(dependents(engine, &scope)?, &debris, |file| known.maker_of(file));
+    remove_doomed(engine, Some(&machine), &mut verdict).map(drop)
+}
+
+/// Says whether somebody still wants a clone: the process that made it, or whoever asked for it to stay.
+pub fn is_wanted(engine: &Engine, clone: &RunningClone) -> bool {
+    // Where another store is, nobody here can tell who lives.
+    let is_elsewhere =
+        clone.mark.store.as_deref().is_some_and(|store| FileId::of(store) != FileId::of(engine.store.root()));
+    clone.mark.is_kept || is_elsewhere || maker(&clone.domain).is_some_and(|owner| engine.store.is_alive(&owner))
+}
+
+/// Lists the transient clones of a machine.
+pub fn clones(engine: &Engine, machine: &Machine) -> Result<Vec<RunningClone>> {
+    let prefix = machine.name.of_clones();
+    let mut clones = Vec::new();
+    for domain in engine.hypervisor.domains()? {
+        let may_be = !domain.is_persistent && domain.name.starts_with(&prefix) && maker(&domain.name).is_some();
+        if !may_be {
+            continue;
+        }
+        let metadata = engine.hypervisor.domain(&domain.name)?.and_then(|details| details.metadata);
+        let mark = metadata.as_ref().and_then(CloneMark::read);
+        if let Some(mark) = mark.filter(|mark| mark.machine == machine.name.as_str()) {
+            clones.push(RunningClone { domain: domain.name, mark });
+        }
+    }
+    Ok(clones)
 }

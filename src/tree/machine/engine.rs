@@ -11,7 +11,7 @@ use crate::name::{MachineName, SnapshotName};
 use crate::nearest::no_such;
 use crate::stop::Interrupt;
 use crate::tree::files::store::{Store, is_directory_of, maker};
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
 use crate::tree::machine::select::order;
 use crate::tree::machine::settings::{CHECKPOINT_AFTER, Forced};
 use crate::tree::record::host_files::Inputs;

@@ -6,7 +6,7 @@ use crate::hypervisor::{
     Disk, Document, Domain, DomainDetails, DomainState, Memory, Snapshot, SnapshotDisk, SnapshotKind, Source,
 };
 use crate::name::MachineName;
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
 use crate::tree::record::node::Node;
 
 /// Makes a machine with these snapshots: each with its parent.

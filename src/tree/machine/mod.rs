@@ -4,6 +4,6 @@ pub mod clone_mark;
 pub mod engine;
 #[cfg(test)]
 pub mod example;
-pub mod machine;
+pub mod seen;
 pub mod select;
 pub mod settings;

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::error::Result;
 use crate::hypervisor::SnapshotKind;
 use crate::name::SnapshotName;
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
 use crate::tree::record::node::Node;
 
 /// The filters; each that is set narrows the selection.

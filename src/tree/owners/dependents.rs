@@ -5,16 +5,15 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::fs;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::hypervisor::{DiskFile, Image};
+use crate::hypervisor::{DiskFile, Image, SnapshotKind};
 use crate::tree::files::file_id::{FileId, FileSet};
 use crate::tree::files::made::is_ram;
 use crate::tree::kept::files::{kept_files, kept_images};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
 
 /// Who depends on a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,56 +101,53 @@ pub(in crate::tree) struct Dependents<'a> {
     doubts: Vec<Doubt>,
 }
 
-impl Engine {
-    /// Finds out what depends on files.
-    pub(in crate::tree) fn dependents(&self, scope: &Scope) -> Result<Dependents<'_>> {
-        let mut found = Dependents {
-            engine: self,
-            roots: Vec::new(),
-            below: HashMap::new(),
-            raw: HashSet::new(),
-            formatted: HashSet::new(),
-            doubts: Vec::new(),
-        };
-        let mut directories: Vec<PathBuf> = scope.candidates.iter().filter_map(|file| directory_of(file)).collect();
-        if let Some(machine) = scope.machine {
-            found.add_machine(machine, &mut directories)?;
-        }
-        for domain in self.hypervisor.domains()? {
-            let is_itself = scope.machine.is_some_and(|machine| machine.name.as_str() == domain.name);
-            if is_itself || scope.without.contains(&domain.name) {
-                continue;
-            }
-            if found.add_domain(&domain.name, !scope.is_second_look, &mut directories).is_err() {
-                // A transient one may have ended meanwhile.
-                match self.hypervisor.domain(&domain.name) {
-                    Ok(None) => {}
-                    _ => found.doubts.push(Doubt::Domain(domain.name)),
-                }
-            }
-        }
-        if !scope.is_second_look {
-            found.add_neighbours();
-        }
-        found.add_images(&directories, scope.candidates);
-        Ok(found)
+/// Finds out what depends on files.
+pub fn dependents<'e>(engine: &'e Engine, scope: &Scope) -> Result<Dependents<'e>> {
+    let mut found = Dependents {
+        engine,
+        roots: Vec::new(),
+        below: HashMap::new(),
+        raw: HashSet::new(),
+        formatted: HashSet::new(),
+        doubts: Vec::new(),
+    };
+    let mut directories: Vec<PathBuf> = scope.candidates.iter().filter_map(|file| directory_of(file)).collect();
+    if let Some(machine) = scope.machine {
+        found.add_machine(machine, &mut directories)?;
     }
+    for domain in engine.hypervisor.domains()? {
+        let is_itself = scope.machine.is_some_and(|machine| machine.name.as_str() == domain.name);
+        if is_itself || scope.without.contains(&domain.name) {
+            continue;
+        }
+        if found.add_domain(&domain.name, !scope.is_second_look, &mut directories).is_err() {
+            // A transient one may have ended meanwhile.
+            match engine.hypervisor.domain(&domain.name) {
+                Ok(None) => {}
+                _ => found.doubts.push(Doubt::Domain(domain.name)),
+            }
+        }
+    }
+    if !scope.is_second_look {
+        found.add_neighbours();
+    }
+    found.add_images(&directories, scope.candidates);
+    Ok(found)
+}
 
-    /// Returns what stands on one of these files: a snapshot, or another image.
-    pub(in crate::tree) fn standing_on(&self, machine: &Machine, files: &[PathBuf]) -> Result<Option<String>> {
-        let wanted = FileSet::from_iter(files);
-        let is_layer = |layers: Vec<DiskFile>| layers.iter().any(|layer| wanted.contains(&layer.file));
-        let external =
-            machine.nodes.iter().filter(|node| node.snapshot.kind() == crate::hypervisor::SnapshotKind::External);
-        if let Some(node) = external.into_iter().find(|node| is_layer(node.snapshot.layers())) {
-            return Ok(Some(format!("snapshot `{}`", node.name())));
-        }
-        let scope = Scope { machine: Some(machine), without: &[], candidates: &[], is_second_look: false };
-        let mut dependents = self.dependents(&scope)?;
-        dependents.add_images(&files.iter().filter_map(|file| directory_of(file)).collect::<Vec<_>>(), files);
-        let above = dependents.above(&wanted).map(|dependent| dependent.to_string());
-        Ok(above.or_else(|| dependents.doubts.first().map(|doubt| format!("perhaps {doubt}"))))
+/// Returns what stands on one of these files: a snapshot, or another image.
+pub fn standing_on(engine: &Engine, machine: &Machine, files: &[PathBuf]) -> Result<Option<String>> {
+    let wanted = FileSet::from_iter(files);
+    let is_layer = |layers: Vec<DiskFile>| layers.iter().any(|layer| wanted.contains(&layer.file));
+    let external = machine.nodes.iter().filter(|node| node.snapshot.kind() == SnapshotKind::External);
+    if let Some(node) = external.into_iter().find(|node| is_layer(node.snapshot.layers())) {
+        return Ok(Some(format!("snapshot `{}`", node.name())));
     }
+    let scope = Scope { machine: Some(machine), without: &[], candidates: &[], is_second_look: false };
+    let mut found = dependents(engine, &scope)?;
+    found.add_images(&files.iter().filter_map(|file| directory_of(file)).collect::<Vec<_>>(), files);
+    let above = found.above(&wanted).map(|dependent| dependent.to_string());
+    Ok(above.or_else(|| found.doubts.first().map(|doubt| format!("perhaps {doubt}"))))
 }
 
 impl Dependents<'_> {
@@ -322,42 +318,4 @@ impl Dependents<'_> {
 fn directory_of(file: &Path) -> Option<PathBuf> {
     file.parent()
         .map(|directory| if directory.as_os_str().is_empty() { Path::new(".") } else { directory }.to_path_buf())
-}
-
-/// Finds out which of these files are in use without anybody naming them: by a process that has one open, or by a loop
-/// device. Processes of others are seen as far as they may be.
-pub(in crate::tree) fn opened(files: &[PathBuf]) -> HashMap<FileId, String> {
-    let wanted: HashSet<FileId> = files.iter().map(|file| FileId::of(file)).collect();
-    let mut found = HashMap::new();
-    if wanted.is_empty() {
-        return found;
-    }
-    let own = std::process::id().to_string();
-    let entries =
-        |directory: PathBuf| fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-    for process in entries("/proc".into()) {
-        let number = process.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_string();
-        if number == own || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-            continue;
-        }
-        for open in entries(process.join("fd")) {
-            // Sockets, pipes and the like have no path.
-            let is_file = fs::read_link(&open).is_ok_and(|to| to.is_absolute() && !to.starts_with("/dev"));
-            let id = is_file.then(|| FileId::of(&open)).filter(|id| wanted.contains(id));
-            if let Some(id) = id {
-                let command = fs::read_to_string(process.join("comm")).unwrap_or_default();
-                found.entry(id).or_insert_with(|| format!("process {number} (`{}`) has it open", command.trim()));
-            }
-        }
-    }
-    for device in entries("/sys/block".into()) {
-        let file = fs::read_to_string(device.join("loop/backing_file")).unwrap_or_default();
-        let id = FileId::of(Path::new(file.trim_end_matches('\n')));
-        let node = Path::new("/dev").join(device.file_name().unwrap_or_default());
-        let is_loop = !file.is_empty() && fs::metadata(&node).is_ok_and(|node| node.file_type().is_block_device());
-        if is_loop && wanted.contains(&id) {
-            found.entry(id).or_insert_with(|| format!("`{}` is made of it", node.display()));
-        }
-    }
-    found
 }

@@ -10,9 +10,9 @@ use crate::hypervisor::Disk;
 use crate::tree::files::file_id::FileSet;
 use crate::tree::files::made::{Known, Maker};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
-use crate::tree::owners::collect::WhyLeft;
-use crate::tree::owners::dependents::Scope;
+use crate::tree::machine::seen::Machine;
+use crate::tree::owners::collect::{WhyLeft, judge, remove_doomed};
+use crate::tree::owners::dependents::{Scope, dependents};
 
 /// The directories in a machine's own one with what is remembered of it.
 const RECORDS: [&str; 6] = ["aside", "failed", "restores", "checkpoints", "undo", "made"];
@@ -73,66 +73,59 @@ fn is_of_a_record(file: &Path) -> bool {
         && (["leftovers", "lock"].contains(&name) || is_stamp || name.ends_with(".json") || name.ends_with(".part"))
 }
 
-impl Engine {
-    /// Refuses to delete a machine on whose files something depends that stays. Domains that go with it are named.
-    pub(in crate::tree) fn check_nothing_depends(
-        &self,
-        machine: &Machine,
-        directory: &Path,
-        going: &[String],
-    ) -> Result<()> {
-        let Contents { files, .. } = Contents::of(directory, &machine.made(), &self.disks_of(machine)?);
-        let going: Vec<String> = going.iter().cloned().chain([machine.name.to_string()]).collect();
-        let scope = Scope { without: &going, candidates: &files, ..Scope::default() };
-        let verdict = self.dependents(&scope)?.judge(&files, |_| Maker::Snaptree);
-        // What its own guests have open is closed when they are stopped.
-        let runs = machine.is_active() || going.len() > 1;
-        let cannot = || Error::failed(format!("cannot delete machine `{}`", machine.name));
-        for (file, why) in verdict.left {
-            let file = file.display();
-            return Err(match why {
-                WhyLeft::Used(dependent) => cannot().cause(format!("{dependent} depends on `{file}`")).hint(
-                    "delete what depends on it first, or make that stand alone: `qemu-img convert` copies an image whole",
-                ),
-                WhyLeft::InDoubt(doubt) => cannot()
-                    .cause(format!("{doubt} may depend on `{file}`"))
-                    .hint("mend that, or move it to another directory, then delete the machine"),
-                WhyLeft::Open(how) if !runs => cannot()
-                    .cause(format!("`{file}` is in use: {how}"))
-                    .hint("end what uses it, then delete the machine"),
-                _ => continue,
-            });
-        }
-        Ok(())
-    }
-
-    /// Removes what snaptree made in the directory of a machine that is gone, and the directory when it is empty then.
-    pub(in crate::tree) fn discard(&self, directory: &Path, known: &Known, disks: &FileSet) -> Result<()> {
-        let Contents { files, records, others } = Contents::of(directory, known, disks);
-        let scope = Scope { candidates: &files, ..Scope::default() };
-        let mut verdict = self.dependents(&scope)?.judge(&files, |_| Maker::Snaptree);
-        self.remove_doomed(None, &mut verdict)?;
-        for (file, why) in verdict.left.iter().chain(&others) {
-            self.events.note(format!("left `{}`: {why}", file.display()));
-        }
-        // They are of no use without the files.
-        records.iter().for_each(|file| drop(fs::remove_file(file)));
-        RECORDS.iter().for_each(|name| drop(fs::remove_dir(directory.join(name))));
-        match fs::remove_dir(directory) {
-            Err(error) if !is_expected(&error, verdict.left.is_empty() && others.is_empty()) => {
-                Err(Error::failed(format!("cannot remove `{}`", directory.display())).cause(error))
+/// Refuses to delete a machine on whose files something depends that stays. Domains that go with it are named.
+pub fn check_nothing_depends(engine: &Engine, machine: &Machine, directory: &Path, going: &[String]) -> Result<()> {
+    let Contents { files, .. } = Contents::of(directory, &machine.made(), &disks_of(engine, machine)?);
+    let going: Vec<String> = going.iter().cloned().chain([machine.name.to_string()]).collect();
+    let scope = Scope { without: &going, candidates: &files, ..Scope::default() };
+    let verdict = judge(dependents(engine, &scope)?, &files, |_| Maker::Snaptree);
+    // What its own guests have open is closed when they are stopped.
+    let runs = machine.is_active() || going.len() > 1;
+    let cannot = || Error::failed(format!("cannot delete machine `{}`", machine.name));
+    for (file, why) in verdict.left {
+        let file = file.display();
+        return Err(match why {
+            WhyLeft::Used(dependent) => cannot().cause(format!("{dependent} depends on `{file}`")).hint(
+                "delete what depends on it first, or make that stand alone: `qemu-img convert` copies an image whole",
+            ),
+            WhyLeft::InDoubt(doubt) => cannot()
+                .cause(format!("{doubt} may depend on `{file}`"))
+                .hint("mend that, or move it to another directory, then delete the machine"),
+            WhyLeft::Open(how) if !runs => {
+                cannot().cause(format!("`{file}` is in use: {how}")).hint("end what uses it, then delete the machine")
             }
-            _ => Ok(()),
-        }
+            _ => continue,
+        });
     }
+    Ok(())
+}
 
-    /// Lists the disks that a machine and its snapshots have.
-    pub(in crate::tree) fn disks_of(&self, machine: &Machine) -> Result<FileSet> {
-        let mut disks: FileSet = machine.details.disks.iter().filter_map(Disk::file).collect();
-        disks.extend(self.hypervisor.disk_images(machine.name.as_str())?.into_iter().map(|image| image.file));
-        disks.extend(machine.nodes.iter().flat_map(|node| node.snapshot.layers()).map(|layer| layer.file));
-        Ok(disks)
+/// Removes what snaptree made in the directory of a machine that is gone, and the directory when it is empty then.
+pub fn discard(engine: &Engine, directory: &Path, known: &Known, disks: &FileSet) -> Result<()> {
+    let Contents { files, records, others } = Contents::of(directory, known, disks);
+    let scope = Scope { candidates: &files, ..Scope::default() };
+    let mut verdict = judge(dependents(engine, &scope)?, &files, |_| Maker::Snaptree);
+    remove_doomed(engine, None, &mut verdict)?;
+    for (file, why) in verdict.left.iter().chain(&others) {
+        engine.events.note(format!("left `{}`: {why}", file.display()));
     }
+    // They are of no use without the files.
+    records.iter().for_each(|file| drop(fs::remove_file(file)));
+    RECORDS.iter().for_each(|name| drop(fs::remove_dir(directory.join(name))));
+    match fs::remove_dir(directory) {
+        Err(error) if !is_expected(&error, verdict.left.is_empty() && others.is_empty()) => {
+            Err(Error::failed(format!("cannot remove `{}`", directory.display())).cause(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Lists the disks that a machine and its snapshots have.
+pub fn disks_of(engine: &Engine, machine: &Machine) -> Result<FileSet> {
+    let mut disks: FileSet = machine.details.disks.iter().filter_map(Disk::file).collect();
+    disks.extend(engine.hypervisor.disk_images(machine.name.as_str())?.into_iter().map(|image| image.file));
+    disks.extend(machine.nodes.iter().flat_map(|node| node.snapshot.layers()).map(|layer| layer.file));
+    Ok(disks)
 }
 
 /// Says whether a directory had to stay: it is gone, or something was left in it.

@@ -3,3 +3,4 @@
 pub mod collect;
 pub mod dependents;
 pub mod discard;
+pub mod opened;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::hypervisor::{Accelerator, Liveness, Reaping};
+use crate::tree::clone::ram::liveness;
 use crate::tree::machine::engine::Engine;
 
 /// What was found out. This is the schema of `snaptree doctor --json`.
@@ -46,7 +47,7 @@ impl Engine {
                 Accelerator::Kvm => finding("KVM", None),
                 Accelerator::Tcg(because) => finding("TCG", Some(because)),
             },
-            live: match self.liveness(None)? {
+            live: match liveness(self, None)? {
                 Liveness::Mapped => finding("mapped", None),
                 Liveness::Saved(because) => finding("saved", Some(because)),
                 Liveness::No(because) => finding("no", Some(because)),

@@ -9,11 +9,11 @@ use crate::hypervisor::{Disk, Image, SnapshotKind, Source};
 use crate::name::{MachineName, SnapshotPath};
 use crate::tree::change::undo::UndoView;
 use crate::tree::files::disk_usage::taken;
-use crate::tree::graft::sweep::RunningClone;
+use crate::tree::graft::sweep::{RunningClone, clones};
 use crate::tree::kept::failed::Failed;
 use crate::tree::kept::restores::{Restores, restores};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
 use crate::tree::machine::select::order;
 use crate::tree::view::log::{FailedView, failed_view};
 use crate::tree::view::tree::SnapshotView;
@@ -188,7 +188,7 @@ impl Engine {
     }
 
     fn forks(&self, machine: &Machine) -> Result<Vec<ForkInfo>> {
-        let forks = self.clones(machine)?.into_iter().filter(|clone| clone.mark.is_fork);
+        let forks = clones(self, machine)?.into_iter().filter(|clone| clone.mark.is_fork);
         let view = |RunningClone { domain, mark }: RunningClone| {
             let memory = self.hypervisor.own_memory(&domain)?;
             Ok(ForkInfo { name: domain, of: mark.node, kept: mark.is_kept, memory })

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::hypervisor::SnapshotKind;
 use crate::name::MachineName;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::machine::Machine;
+use crate::tree::machine::seen::Machine;
 use crate::tree::machine::select::Filter;
 use crate::tree::record::node::Node;
 
