@@ -17,16 +17,16 @@ mod view;
 
 pub use crate::event::{Event, Events, Subject};
 pub use crate::nearest::nearest;
-pub use build::branch::{Build, Candidate, Recalled};
+pub use build::branch::Build;
 pub use build::branch_spec::Wanted;
 pub use build::fork::ForkOptions;
+pub use build::found::Found;
+pub use build::recall::{Candidate, Recalled};
 pub use build::resume::{Foothold, Resume};
-pub use build::root::Found;
 pub use build::working_fork::Work;
 pub use change::console::Seat;
 pub use change::create::{DiskChoice, Take};
 pub use change::delete::Scope;
-pub use change::undo::UndoView;
 pub use clone::builder::Builder;
 pub use files::store::Store;
 pub use kept::restores::Restores;
@@ -49,3 +49,4 @@ pub use view::info::{DiskInfo, FileInfo, ForkInfo, MachineInfo, MachineView, Onl
 pub use view::log::{FailedLog, FailedOperation, FailedView, Log, LoggedOperation};
 pub use view::plan::{MachinePlan, NotPlanned, Plan, PlannedNode, Standing, Status};
 pub use view::tree::{SnapshotView, TreeView};
+pub use view::undo_list::UndoView;

@@ -1,13 +1,13 @@
 //! Failed nodes: what is left of a step that failed, outside of the tree, until its branch fails again or is built.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
-use crate::name::{MachineName, SnapshotName, SnapshotPath};
+use crate::name::SnapshotPath;
+use crate::tree::build::aftermath::forget_failed;
 use crate::tree::build::branch::Build;
 use crate::tree::clone::running::Remains;
-use crate::tree::kept::checkpoint::{Checkpoint, Trail, newest};
+use crate::tree::kept::checkpoint::{Checkpoint, newest};
 use crate::tree::kept::failed::{Failed, failed_node};
 use crate::tree::machine::engine::Engine;
 use crate::tree::owners::collect::collect;
@@ -31,7 +31,7 @@ impl Engine {
         let kept = if kept { self.keep_failed(parent, build, error).map(|()| true) } else { Ok(false) };
         let ended = kept.and_then(|kept| {
             if !kept {
-                self.forget_failed(&parent.machine, name)?;
+                forget_failed(self, &parent.machine, name)?;
             }
             Ok(kept)
         });
@@ -73,34 +73,5 @@ impl Engine {
             collect(self, &parent.machine, before.files())?;
         }
         Ok(())
-    }
-
-    /// Notes the check-points below a branch that was built, and gives up what was kept for this.
-    pub(in crate::tree) fn succeed(&self, parent: &NodeId, name: &SnapshotName, mut trail: Trail) -> Result<()> {
-        let directory = self.existing(&parent.machine)?.directory.clone();
-        let (trails, failures) = (Trail::drawer(&directory), Failed::drawer(&directory));
-        trail.checkpoints = newest(trail.checkpoints);
-        trail.journal.entries.truncate(trail.checkpoints.last().map_or(0, |last| last.operations));
-        let mut files: Vec<PathBuf> = trails.take(name).iter().flat_map(Trail::files).collect();
-        files.extend(failures.take(name).iter().flat_map(Failed::files));
-        if !trail.checkpoints.is_empty() {
-            trails.keep(name, &trail)?;
-        }
-        if files.is_empty() { Ok(()) } else { collect(self, &parent.machine, files).map(drop) }
-    }
-
-    /// Forgets the failed node of a branch and removes its files, as far as nothing else needs them.
-    pub(in crate::tree) fn forget_failed(&self, machine: &MachineName, name: &SnapshotName) -> Result<()> {
-        let directory = self.existing(machine)?.directory.clone();
-        if let Some(failed) = Failed::drawer(&directory).take(name) {
-            collect(self, machine, failed.files())?;
-        }
-        Ok(())
-    }
-
-    /// Forgets the failed node of a branch that is as it should be, unless another process builds in that tree.
-    pub(in crate::tree) fn forgive(&self, machine: &MachineName, name: &SnapshotName) -> Result<()> {
-        let is_failed = Failed::drawer(&self.existing(machine)?.directory).get(name).is_some();
-        if is_failed && self.store.claim_if_free(machine)? { self.forget_failed(machine, name) } else { Ok(()) }
     }
 }

@@ -9,6 +9,7 @@ use crate::event::Subject;
 use crate::hypervisor::{Clone, DiskFile, Document, Frozen, MappedMemory, Memory, Metadata, Ram};
 use crate::name::{MachineName, SnapshotName, SnapshotPath};
 use crate::stop::Stop;
+use crate::tree::build::branch::put_in;
 use crate::tree::build::branch_spec::Wanted;
 use crate::tree::clone::builder::Builder;
 use crate::tree::clone::origin::{Origin, origin};
@@ -150,7 +151,7 @@ impl Engine {
         let own = layers.iter().map(|layer| layer.file.clone()).chain(ram.files());
         let files: Vec<PathBuf> = own.chain(files(&checkpoints)).collect();
         let remains = Remains { layers, ram, is_whole: true, checkpoints };
-        let node = self.put_in(parent, wanted, journal, remains)?;
+        let node = put_in(self, parent, wanted, journal, remains)?;
         running.give_away(&files);
         running.disks().iter_mut().for_each(|disks| disks.checkpoints.clear());
         Ok(node)

@@ -14,6 +14,7 @@ use crate::tree::record::journal::Journal;
 use crate::tree::record::node::Node;
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::operation::Operation;
+use crate::tree::record::replay::Replay;
 use crate::tree::step::session::Session;
 
 /// What a step did before, with the states on the way that are still there.
@@ -121,7 +122,7 @@ impl Engine {
 }
 
 /// Says how far a step is the same as `journal`, as far as its replay against another journal tells.
-fn known(replay: &Session, journal: &Journal) -> Option<usize> {
+fn known(replay: &Replay, journal: &Journal) -> Option<usize> {
     let (other, matched) = (replay.journal(), replay.matched());
     let common = other.entries.iter().zip(&journal.entries).take_while(|(one, other)| one == other).count();
     let is_known = common > matched || common == journal.entries.len();

@@ -9,6 +9,9 @@ use crate::hypervisor::{Boot, DiskState, DomainSpec, Image, Memory, SnapshotSpec
 use crate::image::Ready;
 use crate::name::{MachineName, SnapshotName};
 use crate::shell;
+use crate::tree::build::found::{Found, not_from_a_script};
+use crate::tree::change::present::present;
+use crate::tree::change::transaction::{remember, remembered};
 use crate::tree::files::draft::{Draft, Note};
 use crate::tree::files::store::seal;
 use crate::tree::graft::prune::{deleted_build, prune, supersede};
@@ -24,16 +27,6 @@ use crate::tree::record::reason::Reason;
 
 /// The disk of every machine that snaptree defines.
 pub const DISK: &str = "vda";
-
-/// What was found where a node should be.
-#[derive(Debug, PartialEq)]
-pub enum Found {
-    Cached(NodeId),
-    /// A plan found it among the superseded ones, from where a run takes it back.
-    KeptAside(NodeId),
-    /// It has to be built, because of this.
-    Needed(Reason),
-}
 
 impl Engine {
     /// Looks for the root `name` of a machine with this definition.
@@ -104,19 +97,19 @@ impl Engine {
         let source = Image::new(&image.disk, image.format.as_str());
         self.hypervisor.copy_image(&source, &layer, definition.disk)?;
         seal(&layer)?;
-        let boot = image.boot.as_ref().map(|boot| self.copy_boot(boot, &mut draft)).transpose()?;
+        let boot = image.boot.as_ref().map(|boot| copy_boot(self, boot, &mut draft)).transpose()?;
         let disk = draft.add(self.store.new_file(&directory, "disk", "qcow2")?);
         self.hypervisor.create_overlay(&disk, &Image::qcow2(&layer))?;
 
         let key = RootKey { schema: SCHEMA, machine: definition }.digest();
-        let node = self.new_root(name, root, key)?;
+        let node = new_root(self, name, root, key)?;
         // What is superseded is written down before anything of it changes.
         if let Some((machine, node)) =
             existing.as_ref().and_then(|machine| machine.node(root.as_str()).map(|node| (machine, node)))
         {
             supersede(self, machine, node)?;
         }
-        let was = existing.as_ref().map(|machine| self.keep_working_state(machine, root)).transpose()?;
+        let was = existing.as_ref().map(|machine| keep_working_state(self, machine, root)).transpose()?;
         self.hypervisor.define(&DomainSpec {
             name: name.to_string(),
             uuid,
@@ -154,56 +147,49 @@ impl Engine {
         )?;
         prune(self, name)?;
         if let Some(entry) = was {
-            self.remembered(&machine, entry)?;
+            remembered(self, &machine, entry)?;
         }
         let subject = Subject::node(name, root);
         self.events.emit(Event::NodeBuilt { subject, took: started.elapsed() });
         Ok(node)
     }
-
-    /// Names a root that is to be made.
-    pub(in crate::tree) fn new_root(&self, machine: &MachineName, name: &SnapshotName, key: String) -> Result<NodeId> {
-        let before = self.machine(machine)?.and_then(|machine| machine.earlier_build(name, &key));
-        let build = before.map_or_else(|| self.store.new_id(), Ok)?;
-        Ok(NodeId { machine: machine.clone(), name: name.clone(), key, build })
-    }
-
-    /// Keeps what a machine was that gets a new root.
-    fn keep_working_state(&self, machine: &Machine, root: &SnapshotName) -> Result<Entry> {
-        let present = self.present(machine)?;
-        self.remember(machine, format!("rebuild {root}"), Kept::State(present), Unfinished::default())
-    }
-
-    /// Copies what QEMU boots into the machine's directory, since the image may leave the cache.
-    fn copy_boot(&self, boot: &Boot, draft: &mut Draft) -> Result<Boot> {
-        let mut copy = |from: &Path, what: &str| {
-            let to = draft.add(self.store.new_file(&draft.directory, what, "boot")?);
-            std::fs::copy(from, &to).because(|| format!("cannot copy `{}`", from.display()))?;
-            Ok::<_, Error>(to)
-        };
-        Ok(Boot {
-            kernel: copy(&boot.kernel, "vmlinuz")?,
-            initrd: copy(&boot.initrd, "initrd")?,
-            cmdline: boot.cmdline.clone(),
-        })
-    }
 }
 
-impl Machine {
-    /// Returns the build of a root that was deleted or superseded by one of another key. A root is a copy of what its
-    /// key names: what stands on that one is right on the next one too.
-    fn earlier_build(&self, name: &SnapshotName, key: &str) -> Option<String> {
-        let has_key = |node: &Node| node.record.as_ref().is_some_and(|record| record.key == key);
-        if self.node(name.as_str()).is_some_and(has_key) {
-            return None;
-        }
-        let superseded = || Aside::of(&self.directory).named(name.as_str()).into_iter();
-        let is_whole = |node: &Node| has_key(node) && node.snapshot.missing_file().is_none();
-        deleted_build(self, name, key).or_else(|| superseded().find(is_whole).map(|node| node.build()))
-    }
+/// Names a root that is to be made.
+pub fn new_root(engine: &Engine, machine: &MachineName, name: &SnapshotName, key: String) -> Result<NodeId> {
+    let before = engine.machine(machine)?.and_then(|machine| earlier_build(&machine, name, &key));
+    let build = before.map_or_else(|| engine.store.new_id(), Ok)?;
+    Ok(NodeId { machine: machine.clone(), name: name.clone(), key, build })
 }
 
-pub fn not_from_a_script(machine: &Machine, name: &SnapshotName) -> Error {
-    Error::failed(format!("a snapshot `{name}` exists already in `{}`, and no script made it", machine.name))
-        .hint("give yours another name; nothing was changed")
+/// Keeps what a machine was that gets a new root.
+fn keep_working_state(engine: &Engine, machine: &Machine, root: &SnapshotName) -> Result<Entry> {
+    let present = present(engine, machine)?;
+    remember(engine, machine, format!("rebuild {root}"), Kept::State(present), Unfinished::default())
+}
+
+/// Copies what QEMU boots into the machine's directory, since the image may leave the cache.
+fn copy_boot(engine: &Engine, boot: &Boot, draft: &mut Draft) -> Result<Boot> {
+    let mut copy = |from: &Path, what: &str| {
+        let to = draft.add(engine.store.new_file(&draft.directory, what, "boot")?);
+        std::fs::copy(from, &to).because(|| format!("cannot copy `{}`", from.display()))?;
+        Ok::<_, Error>(to)
+    };
+    Ok(Boot {
+        kernel: copy(&boot.kernel, "vmlinuz")?,
+        initrd: copy(&boot.initrd, "initrd")?,
+        cmdline: boot.cmdline.clone(),
+    })
+}
+
+/// Returns the build of a root that was deleted or superseded by one of another key. A root is a copy of what its
+/// key names: what stands on that one is right on the next one too.
+fn earlier_build(machine: &Machine, name: &SnapshotName, key: &str) -> Option<String> {
+    let has_key = |node: &Node| node.record.as_ref().is_some_and(|record| record.key == key);
+    if machine.node(name.as_str()).is_some_and(has_key) {
+        return None;
+    }
+    let superseded = || Aside::of(&machine.directory).named(name.as_str()).into_iter();
+    let is_whole = |node: &Node| has_key(node) && node.snapshot.missing_file().is_none();
+    deleted_build(machine, name, key).or_else(|| superseded().find(is_whole).map(|node| node.build()))
 }

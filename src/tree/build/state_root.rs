@@ -11,7 +11,8 @@ use crate::error::{Because, Error, Result};
 use crate::event::{Event, Subject};
 use crate::hypervisor::{DiskState, Memory, SnapshotSpec};
 use crate::name::{MachineName, SnapshotName};
-use crate::tree::build::root::{Found, not_from_a_script};
+use crate::tree::build::found::{Found, not_from_a_script};
+use crate::tree::build::root::new_root;
 use crate::tree::change::preflight;
 use crate::tree::clone::origin::refuse_clone;
 use crate::tree::files::store::seal;
@@ -94,7 +95,7 @@ impl Engine {
                 .hint("end what writes to them, and run this again"));
         }
         let payload = serde_json::to_vec(&key).map_err(|cause| Error::bug("a state's key").cause(cause))?;
-        let node = self.new_root(&machine.name, name, digest(&key))?;
+        let node = new_root(self, &machine.name, name, digest(&key))?;
         let current = make_room(self, &machine, name.as_str())?;
         let parent = machine
             .node(name.as_str())

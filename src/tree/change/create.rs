@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::hypervisor::{DiskFile, Document, Image, Memory, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest};
-use crate::name::{MachineName, SnapshotName, SnapshotPath, cut, slug};
+use crate::name::{MachineName, SnapshotName, SnapshotPath};
 use crate::nearest::nearest;
-use crate::paths;
 use crate::shell;
+use crate::tree::change::new_files::{beside, directory_of, wanted_file};
 use crate::tree::change::preflight;
+use crate::tree::change::transaction::{free_internal_name, to_be_changed_if};
 use crate::tree::files::file_id::FileId;
 use crate::tree::files::made::Made;
 use crate::tree::graft::layers::{shorten, too_deep};
@@ -43,7 +44,7 @@ pub enum DiskChoice {
 impl Engine {
     /// Takes a snapshot, which becomes the current one.
     pub fn take_snapshot(&self, machine: &MachineName, name: &SnapshotName, take: &Take) -> Result<()> {
-        let (machine, request) = self.to_be_changed_if(machine, |machine| self.plan(machine, name, take))?;
+        let (machine, request) = to_be_changed_if(self, machine, |machine| self.plan(machine, name, take))?;
         for disk in &machine.details.disks {
             let is_asked_for = take.disks.contains_key(&disk.target) || disk.snapshot.as_deref() == Some("no");
             if let Some(why) = disk.left_out().filter(|_| !is_asked_for) {
@@ -52,7 +53,7 @@ impl Engine {
             }
         }
         if request.kind == SnapshotKind::Internal {
-            self.free_internal_name(&machine, name)?;
+            free_internal_name(self, &machine, name)?;
         } else if !take.flags.reuse_external {
             shorten(self, &machine, &machine.held_by(&request))?;
         }
@@ -185,7 +186,7 @@ impl Engine {
     pub fn redefine_snapshot(&self, machine: &MachineName, document: &str, current: bool) -> Result<SnapshotName> {
         let document = Document(document.to_string());
         let wanted = self.hypervisor.read_snapshot(&document)?;
-        let (machine, name) = self.to_be_changed_if(machine, |machine| {
+        let (machine, name) = to_be_changed_if(self, machine, |machine| {
             let replaces = machine.node(&wanted.name).is_some();
             let name = if replaces { wanted.name.parse() } else { SnapshotName::new(wanted.name.clone()) }?;
             preflight::redefine(self)?;
@@ -206,7 +207,7 @@ impl Engine {
 
     /// Changes a snapshot's comment.
     pub fn set_comment(&self, path: &SnapshotPath, comment: &str) -> Result<()> {
-        let (machine, snapshot) = self.to_be_changed_if(&path.machine, |machine| {
+        let (machine, snapshot) = to_be_changed_if(self, &path.machine, |machine| {
             preflight::redefine(self)?;
             Ok(machine.existing(&path.snapshot)?.snapshot.clone())
         })?;
@@ -317,105 +318,15 @@ impl Machine {
     }
 }
 
-/// Names a file as libvirt does: the disk's name with the snapshot's in the place of its ending. A number makes it new.
-///
-/// What stands for the snapshot is one ending, so that the next snapshot's takes its place, and names do not grow.
-fn beside(disk: &Path, name: &SnapshotName, ending: &str, taken: &BTreeSet<PathBuf>) -> PathBuf {
-    let stem = disk.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let longest = longest_name_in(directory_of(disk));
-    let of_snapshot = slug(name.as_str()).replace('.', "_");
-    let numbers = std::iter::once(String::new()).chain((2..).map(|n| format!("-{n}")));
-    numbers
-        .map(|number| format!(".{of_snapshot}{number}{ending}"))
-        .map(|tail| disk.with_file_name(format!("{}{tail}", cut(&stem, longest.saturating_sub(tail.len())))))
-        .find(|file| std::fs::symlink_metadata(file).is_err() && !taken.contains(file))
-        .unwrap_or_default()
-}
-
-/// Returns how many bytes the name of a file can have there.
-fn longest_name_in(directory: &Path) -> usize {
-    const USUAL: usize = 255;
-    let told = rustix::fs::statvfs(directory).ok().and_then(|stat| usize::try_from(stat.f_namemax).ok());
-    told.map_or(USUAL, |told| told.min(USUAL))
-}
-
-/// Checks a file that somebody chose: an overlay, or the one for the RAM.
-fn wanted_file(file: &Path, must_exist: bool) -> Result<PathBuf> {
-    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
-    paths::for_libvirt(&file)?;
-    // A link that leads nowhere would be followed.
-    match (std::fs::symlink_metadata(&file).is_ok(), must_exist) {
-        (true, false) => {
-            Err(Error::failed(format!("`{}` exists already", file.display())).hint("choose a file that does not"))
-        }
-        (false, true) => Err(Error::failed(format!("`{}` does not exist", file.display()))
-            .cause("an overlay that is to be reused has to be there")
-            .hint("make it with `qemu-img create -b`, or do not ask for it to be reused")),
-        _ => Ok(file),
-    }
-}
-
 fn no_overlay(machine: &Machine, target: &str) -> Error {
     Error::failed(format!("disk `{target}` of `{}` has no overlay to reuse", machine.name)).hint(format!(
         "name its file: `--diskspec {target},file=PATH`, in Lua `disks = {{ {target} = \"PATH\" }}`; or leave the disk out"
     ))
 }
 
-fn directory_of(file: &Path) -> &Path {
-    file.parent().unwrap_or(Path::new("/"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn name(name: &str) -> SnapshotName {
-        SnapshotName::new(name).unwrap()
-    }
-
-    #[test]
-    fn an_overlay_is_named_as_libvirt_names_it() {
-        let none = BTreeSet::new();
-        let beside = |disk: &str, snapshot: &str, ending: &str| beside(Path::new(disk), &name(snapshot), ending, &none);
-        assert_eq!(beside("/nosuch/web.qcow2", "sn01", ""), Path::new("/nosuch/web.sn01"));
-        assert_eq!(beside("/nosuch/web", "sn01", ".ram"), Path::new("/nosuch/web.sn01.ram"));
-        assert_eq!(beside("/nosuch/a.b.img", "x y:z", ""), Path::new("/nosuch/a.b.x_y_z"));
-    }
-
-    #[test]
-    fn the_names_of_overlays_neither_grow_nor_get_too_long() {
-        let none = BTreeSet::new();
-        let mut disk = Path::new("/nosuch/web.qcow2").to_path_buf();
-        for snapshot in ["v1.0", "v1.1", "2026.11.28", "..."] {
-            disk = beside(&disk, &SnapshotName::existing(snapshot).unwrap(), "", &none);
-        }
-        assert_eq!(disk, Path::new("/nosuch/web.___"));
-        let directory = tempfile::tempdir().unwrap();
-        for long in ["x".repeat(255), "語".repeat(85)] {
-            let disk = directory.path().join(long);
-            let snapshot = name(&"n".repeat(247));
-            let first = beside(&disk, &snapshot, ".ram", &none);
-            std::fs::write(&first, "").unwrap();
-            let second = beside(&disk, &snapshot, ".ram", &none);
-            std::fs::write(&second, "").unwrap();
-            assert!(second.to_string_lossy().ends_with("-2.ram"), "{}", second.display());
-        }
-    }
-
-    #[test]
-    fn a_name_that_is_taken_gets_a_number() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |file: &str| directory.path().join(file);
-        let mut taken = BTreeSet::new();
-        let overlay = beside(&at("disk.raw"), &name("sn01"), "", &taken);
-        assert_eq!(overlay, at("disk.sn01"));
-        taken.insert(overlay);
-        assert_eq!(beside(&at("disk.qcow2"), &name("sn01"), "", &taken), at("disk.sn01-2"), "of another disk");
-        std::fs::write(at("disk.sn01-2"), "").unwrap();
-        assert_eq!(beside(&at("disk.qcow2"), &name("sn01"), "", &taken), at("disk.sn01-3"), "there is such a file");
-        std::fs::write(at("disk.sn01.ram"), "").unwrap();
-        assert_eq!(beside(&at("disk.raw"), &name("sn01"), ".ram", &taken), at("disk.sn01-2.ram"));
-    }
 
     #[test]
     fn a_document_asks_for_what_it_says() {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::name::MachineName;
+use crate::tree::change::transaction::{take_off, to_be_changed};
 use crate::tree::kept::checkpoint::Trail;
 use crate::tree::kept::failed::Failed;
 use crate::tree::kept::restores::Restored;
@@ -40,11 +41,11 @@ impl Engine {
     /// Gives up what `undo` could take back and the superseded and failed nodes with all check-points, and removes the
     /// files that snaptree made and that nothing depends on then.
     pub fn gc(&self, name: &MachineName) -> Result<Collected> {
-        let machine = self.to_be_changed(name)?;
+        let machine = to_be_changed(self, name)?;
         let shelf = Shelf::of(&machine.directory);
         let (mut files, mut left) = (Vec::new(), Vec::new());
         for entry in shelf.entries() {
-            let (loose, holding) = self.take_off(&machine, &entry)?;
+            let (loose, holding) = take_off(self, &machine, &entry)?;
             files.extend(loose);
             left.extend(holding);
         }

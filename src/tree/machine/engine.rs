@@ -17,7 +17,7 @@ use crate::tree::machine::settings::{CHECKPOINT_AFTER, Forced};
 use crate::tree::record::host_files::Inputs;
 use crate::tree::record::node::{Node, machine_directory};
 use crate::tree::record::node_id::NodeId;
-use crate::tree::step::session::Session;
+use crate::tree::record::replay::Replay;
 
 /// A machine and the name of a snapshot that is there or may come.
 type Branch = (MachineName, String);
@@ -42,7 +42,7 @@ pub struct Engine {
     /// How long after the start of a step its first check-point is taken.
     pub checkpoint_after: Duration,
     /// The replays of each branch that is being looked for.
-    replays: Mutex<HashMap<Branch, Vec<Arc<Session>>>>,
+    replays: Mutex<HashMap<Branch, Vec<Arc<Replay>>>>,
     /// Held while files that nothing needs are looked for and removed.
     collecting: Mutex<()>,
 }
@@ -89,14 +89,14 @@ impl Engine {
     }
 
     /// Keeps a replay of a branch, which tells how far other journals would have answered its step.
-    pub(in crate::tree) fn remember_replay(&self, parent: &NodeId, name: &str, session: &Arc<Session>) {
+    pub(in crate::tree) fn remember_replay(&self, parent: &NodeId, name: &str, replay: Arc<Replay>) {
         let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
         let branch = (parent.machine.clone(), name.to_string());
-        replays.entry(branch).or_default().push(Arc::clone(session));
+        replays.entry(branch).or_default().push(replay);
     }
 
     /// Returns the replays of a branch since it was looked for, and forgets them.
-    pub(in crate::tree) fn replays_of(&self, parent: &NodeId, name: &SnapshotName) -> Vec<Arc<Session>> {
+    pub(in crate::tree) fn replays_of(&self, parent: &NodeId, name: &SnapshotName) -> Vec<Arc<Replay>> {
         let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
         replays.remove(&(parent.machine.clone(), name.to_string())).unwrap_or_default()
     }

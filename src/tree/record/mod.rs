@@ -12,3 +12,4 @@ pub mod nondeterminism;
 pub mod operation;
 pub mod ram;
 pub mod reason;
+pub mod replay;

@@ -3,3 +3,5 @@
 pub mod perform;
 pub mod recall;
 pub mod session;
+#[cfg(test)]
+mod session_tests;

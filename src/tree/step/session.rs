@@ -13,23 +13,19 @@ use crate::tree::record::host_files::Inputs;
 use crate::tree::record::journal::{Attempt, Entry, Journal};
 use crate::tree::record::nondeterminism::shape_of;
 use crate::tree::record::operation::{Bytes, Operation, Outcome, Payload, Request};
+use crate::tree::record::replay::Replay;
 use crate::tree::step::perform::{Heard, Told, attempt, carry_out};
 use crate::tree::step::recall::{Halt, recall};
 
 enum Source {
-    Replay(Box<Replay>),
+    Replay {
+        replay: Arc<Replay>,
+        /// Whether what was pulled is written to the host again.
+        writes: bool,
+    },
     Live(Box<Live>),
     /// Nothing is there: every operation succeeds with an empty result.
     Hollow,
-}
-
-struct Replay {
-    journal: Journal,
-    next: usize,
-    /// Whether what was pulled is written to the host again.
-    writes: bool,
-    /// The first operation that is not the recorded one.
-    wanted: Option<Operation>,
 }
 
 /// A step that is carried out.
@@ -67,8 +63,8 @@ pub struct Session {
 impl Session {
     /// Answers operations from `journal`; no guest exists.
     pub fn replay(node: &str, journal: Journal, events: Events, interrupt: Interrupt) -> Self {
-        let replay = Replay { journal, next: 0, writes: true, wanted: None };
-        Self::of(node, Source::Replay(Box::new(replay)), events, interrupt)
+        let replay = Arc::new(Replay::of(journal));
+        Self::of(node, Source::Replay { replay, writes: true }, events, interrupt)
     }
 
     fn of(node: &str, source: Source, events: Events, interrupt: Interrupt) -> Self {
@@ -85,8 +81,8 @@ impl Session {
 
     /// Makes a replay write no file of the host.
     pub fn leaving_the_host_alone(self) -> Self {
-        if let Source::Replay(replay) = &mut *self.source() {
-            replay.writes = false;
+        if let Source::Replay { writes, .. } = &mut *self.source() {
+            *writes = false;
         }
         self
     }
@@ -136,7 +132,7 @@ impl Session {
     pub fn with_checkpointer<T>(&self, act: impl FnOnce(&mut Option<Checkpointer>) -> T) -> Option<T> {
         match &mut *self.source() {
             Source::Live(live) => Some(act(&mut live.checkpointer)),
-            Source::Replay(_) | Source::Hollow => None,
+            Source::Replay { .. } | Source::Hollow => None,
         }
     }
 
@@ -145,7 +141,7 @@ impl Session {
     pub fn standing(&self) -> (usize, bool) {
         match self.source.try_lock().as_deref() {
             Ok(Source::Live(live)) => (live.journal.entries.len(), live.told.is_none()),
-            Ok(Source::Replay(_) | Source::Hollow) => (0, true),
+            Ok(Source::Replay { .. } | Source::Hollow) => (0, true),
             Err(_) => (self.done.load(Ordering::SeqCst) + 1, false),
         }
     }
@@ -154,7 +150,7 @@ impl Session {
     pub fn told(&self) -> Option<usize> {
         match &*self.source() {
             Source::Live(live) => live.told,
-            Source::Replay(_) | Source::Hollow => None,
+            Source::Replay { .. } | Source::Hollow => None,
         }
     }
 
@@ -211,11 +207,12 @@ impl Session {
     pub fn perform(&self, request: &Request) -> Result<Outcome, Halt> {
         self.interrupt.check()?;
         match &mut *self.source() {
-            Source::Replay(replay) => {
-                let outcome = recall(&self.node, &self.inputs, &replay.journal, replay.next, request, replay.writes);
+            Source::Replay { replay, writes } => {
+                let next = replay.matched();
+                let outcome = recall(&self.node, &self.inputs, replay.journal(), next, request, *writes);
                 match &outcome {
-                    Ok(_) => replay.next += 1,
-                    Err(_) => replay.wanted = Some(request.operation.clone()),
+                    Ok(_) => replay.answered(),
+                    Err(_) => replay.missed(request.operation.clone()),
                 }
                 outcome
             }
@@ -299,7 +296,7 @@ impl Session {
     pub fn left_over(&self) -> Option<String> {
         let source = self.source();
         let (journal, next) = match &*source {
-            Source::Replay(replay) => (&replay.journal, replay.next),
+            Source::Replay { replay, .. } => (replay.journal(), replay.matched()),
             Source::Live(live) => (&live.answers, live.journal.entries.len()),
             Source::Hollow => return None,
         };
@@ -310,16 +307,24 @@ impl Session {
     /// Returns the journal: the recorded one of a replay, or what has been done so far.
     pub fn journal(&self) -> Journal {
         match &*self.source() {
-            Source::Replay(replay) => replay.journal.clone(),
+            Source::Replay { replay, .. } => replay.journal().clone(),
             Source::Live(live) => live.journal.clone(),
             Source::Hollow => Journal::default(),
+        }
+    }
+
+    /// Returns the replay, where this is one.
+    pub fn replayed(&self) -> Option<Arc<Replay>> {
+        match &*self.source() {
+            Source::Replay { replay, .. } => Some(Arc::clone(replay)),
+            Source::Live(_) | Source::Hollow => None,
         }
     }
 
     /// Returns how many operations a replay has answered.
     pub fn matched(&self) -> usize {
         match &*self.source() {
-            Source::Replay(replay) => replay.next,
+            Source::Replay { replay, .. } => replay.matched(),
             Source::Live(live) => live.journal.entries.len().min(live.answers.entries.len()),
             Source::Hollow => 0,
         }
@@ -328,7 +333,7 @@ impl Session {
     /// Says whether a replay has answered all that was asked, and nothing is left over.
     pub fn has_gone_through(&self) -> bool {
         match &*self.source() {
-            Source::Replay(replay) => replay.wanted.is_none() && replay.next == replay.journal.entries.len(),
+            Source::Replay { replay, .. } => replay.has_gone_through(),
             Source::Live(_) | Source::Hollow => false,
         }
     }
@@ -336,7 +341,7 @@ impl Session {
     /// Returns the operation that a replay could not answer.
     pub fn wanted(&self) -> Option<Operation> {
         match &*self.source() {
-            Source::Replay(replay) => replay.wanted.clone(),
+            Source::Replay { replay, .. } => replay.wanted(),
             Source::Live(_) | Source::Hollow => None,
         }
     }
@@ -344,7 +349,7 @@ impl Session {
     /// Returns the last operation, where it was carried out and failed.
     pub fn attempt(&self) -> Option<Attempt> {
         match &*self.source() {
-            Source::Replay(_) | Source::Hollow => None,
+            Source::Replay { .. } | Source::Hollow => None,
             Source::Live(live) => live.attempt.clone(),
         }
     }
@@ -352,7 +357,7 @@ impl Session {
     /// Says whether the journal tells all that was done to the guest: no operation failed that could have changed it.
     pub fn is_told(&self) -> bool {
         match &*self.source() {
-            Source::Replay(_) | Source::Hollow => true,
+            Source::Replay { .. } | Source::Hollow => true,
             Source::Live(live) => live.is_told,
         }
     }
@@ -375,87 +380,5 @@ impl Live {
         };
         let (operation, took) = (request.operation.clone(), took.as_millis() as u64);
         self.journal.entries.push(Entry { operation, outcome, took, shape: shape_of(&request.payload) });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::hypervisor::CommandLine;
-    use std::time::Duration;
-
-    fn run(line: &str) -> Operation {
-        Operation::Run {
-            command: CommandLine::Shell(line.into()),
-            stdin: None,
-            env: Default::default(),
-            cwd: None,
-            user: None,
-        }
-    }
-
-    fn request(operation: Operation, check: bool) -> Request {
-        Request { operation, payload: Payload::Nothing, timeout: Duration::from_secs(1), check, retry_on: Vec::new() }
-    }
-
-    fn exit(status: i32) -> Outcome {
-        Outcome::Exit { status, stdout: Bytes(b"out".to_vec()), stderr: Bytes(Vec::new()) }
-    }
-
-    fn session(entries: Vec<(Operation, Outcome)>) -> Session {
-        let entries = entries
-            .into_iter()
-            .map(|(operation, outcome)| Entry { operation, outcome, took: 1, shape: None })
-            .collect();
-        Session::replay("n", Journal { entries, ..Journal::default() }, Events::none(), Interrupt::default())
-    }
-
-    fn divergence(session: &Session, request: &Request) -> String {
-        match session.perform(request) {
-            Err(Halt::Diverged(reason)) => reason.to_string(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_matching_operation_is_answered_from_the_journal() {
-        let session = session(vec![(run("a"), exit(0))]);
-        assert!(!session.has_gone_through());
-        assert_eq!(session.perform(&request(run("a"), true)).unwrap(), exit(0));
-        assert_eq!(session.left_over(), None);
-        assert!(session.has_gone_through());
-        divergence(&session, &request(run("b"), true));
-        assert_eq!((session.has_gone_through(), session.matched(), session.wanted()), (false, 1, Some(run("b"))));
-    }
-
-    #[test]
-    fn each_way_to_diverge_is_named() {
-        let first = |operation, outcome| session(vec![(operation, outcome)]);
-        assert_eq!(
-            divergence(&first(run("a"), exit(0)), &request(run("b"), true)),
-            r#"operation 1 of n: run "b" was "a""#
-        );
-        assert_eq!(divergence(&session(vec![]), &request(run("b"), true)), r#"operation 1 of n is new: run "b""#);
-        assert_eq!(
-            divergence(&first(run("a"), exit(3)), &request(run("a"), true)),
-            r#"operation 1 of n had exit status 3, which is a failure now: run "a""#
-        );
-        let read = Operation::Read { path: "/big".into() };
-        assert_eq!(
-            divergence(&first(read.clone(), Outcome::Unrecorded { size: 9, digest: None }), &request(read, true)),
-            "operation 1 of n: read /big gave 9 bytes, more than the 1048576 that a journal keeps"
-        );
-        assert_eq!(first(run("a"), exit(0)).left_over().unwrap(), r#"operation 1 of n is gone: run "a""#);
-    }
-
-    #[test]
-    fn a_replayed_pull_writes_the_host_file_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("pulled");
-        let read = Operation::Read { path: "/x".into() };
-        let session = session(vec![(read.clone(), Outcome::Content(Bytes(b"\0\xff".to_vec())))]);
-        let pull = Request { payload: Payload::Into(path.clone()), ..request(read, true) };
-        session.perform(&pull).unwrap();
-        assert_eq!(std::fs::read(path).unwrap(), b"\0\xff");
     }
 }

@@ -7,7 +7,6 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::hypervisor::{Disk, Image, SnapshotKind, Source};
 use crate::name::{MachineName, SnapshotPath};
-use crate::tree::change::undo::UndoView;
 use crate::tree::files::disk_usage::taken;
 use crate::tree::graft::sweep::{RunningClone, clones};
 use crate::tree::kept::failed::Failed;
@@ -17,6 +16,7 @@ use crate::tree::machine::seen::Machine;
 use crate::tree::machine::select::order;
 use crate::tree::view::log::{FailedView, failed_view};
 use crate::tree::view::tree::SnapshotView;
+use crate::tree::view::undo_list::UndoView;
 
 /// A machine in a list. This is the schema of `snaptree list --json`.
 #[derive(Clone, Debug, Serialize)]

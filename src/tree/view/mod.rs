@@ -6,3 +6,4 @@ pub mod info;
 pub mod log;
 pub mod plan;
 pub mod tree;
+pub mod undo_list;
