@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::kind::Kind;
-use super::{Format, ImageCache, converted, unpack};
 use crate::error::{Because, Error, Result};
+use crate::image::cache::ImageCache;
+use crate::image::content::format::Format;
+use crate::image::content::kind::Kind;
+use crate::image::converted;
+use crate::image::unwrap::unpack;
 use crate::stop::Interrupt;
 
 /// A checksum, and what the file looked like when it was computed.
@@ -144,9 +147,9 @@ fn remember(cache: &ImageCache, memory: &Path, remembered: &Remembered) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Image, Reading, Ready};
     use super::*;
     use crate::event::Events;
+    use crate::image::description::{Image, Reading, Ready};
 
     /// A disk of two sectors without anything on it, and its checksum.
     const BLANK: [u8; 1024] = [0; 1024];

@@ -48,7 +48,7 @@ impl Format {
     }
 
     /// Returns what people call such an image.
-    pub(super) fn noun(self) -> &'static str {
+    pub(in crate::image) fn noun(self) -> &'static str {
         match self {
             Self::Raw => "a raw disk",
             Self::Qcow2 => "a qcow2 image",

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 
-use super::bytes::{self, be32, be64, le32, le64};
-use super::format::Format;
-use super::kind::{self, Trouble};
+use crate::image::content::bytes::{self, be32, be64, le32, le64};
+use crate::image::content::format::Format;
+use crate::image::content::kind::{self, Trouble};
 
 /// Tables larger than this are damage; QEMU refuses them.
 const LARGEST_TABLE: usize = 32 << 20;

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io;
 
-use super::bytes::{self, be32, be64, le32, le64};
-use super::format::Format;
-use super::kind::Trouble;
+use crate::image::content::bytes::{self, be32, be64, le32, le64};
+use crate::image::content::format::Format;
+use crate::image::content::kind::Trouble;
 
 const FLATTEN: &str = "flatten it first, if you trust what it names: qemu-img convert -O qcow2 FILE flat.qcow2";
 const MERGE: &str = "merge it with its parent in the program that made it, and name the result";

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read};
 
-use super::bytes;
-use super::format::Format;
+use crate::image::content::bytes;
+use crate::image::content::format::Format;
 
 /// How much of a file's beginning is looked at: all superblocks but those of exotic file systems are in it.
 pub const HEAD: usize = 72 << 10;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::image::budget::Budget;
+use crate::image::unwrap::budget::Budget;
 
 /// An archive of these files.
 fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {

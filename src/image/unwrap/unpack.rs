@@ -11,10 +11,10 @@ use flate2::bufread::GzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 
-use super::budget::Budget;
-use super::kind::{self, Compression, Kind};
-use super::subject::Subject;
 use crate::error::{Because, Error, Result};
+use crate::image::content::kind::{self, Compression, Kind};
+use crate::image::unwrap::budget::Budget;
+use crate::image::unwrap::subject::Subject;
 use crate::stop::Interrupt;
 
 /// How much memory a decoder may take. The strongest presets of xz and zstd need some 130 MiB.
@@ -186,4 +186,4 @@ pub fn peek(file: &File, deepest: usize) -> io::Result<Kind> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(in crate::image) mod tests;

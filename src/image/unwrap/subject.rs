@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::kind::Trouble;
 use crate::error::{Because, Error, Result};
+use crate::image::content::kind::Trouble;
 
 const GET_IT: &str = "the file is damaged or not complete: get it again";
 

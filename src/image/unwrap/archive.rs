@@ -12,11 +12,11 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use tar::{Archive, Entry, EntryType};
 
-use super::format::Format;
-use super::kind::{self, Kind, Trouble};
-use super::subject::Subject;
-use super::unpack::Pouring;
 use crate::error::Result;
+use crate::image::content::format::Format;
+use crate::image::content::kind::{self, Kind, Trouble};
+use crate::image::unwrap::subject::Subject;
+use crate::image::unwrap::unpack::Pouring;
 use crate::stop::Interrupt;
 
 /// What of an archive may be kept in memory: the names of one member, a description, a list of checksums.

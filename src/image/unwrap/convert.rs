@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::budget::Budget;
-use super::format::Format;
-use super::subject::Subject;
 use crate::error::{Because, Error, Result};
+use crate::image::content::format::Format;
+use crate::image::unwrap::budget::Budget;
+use crate::image::unwrap::subject::Subject;
 use crate::stop::Interrupt;
 
 const SOURCE: &str = "source";

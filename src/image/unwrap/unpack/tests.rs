@@ -170,5 +170,8 @@ fn what_is_inside_is_told_without_unpacking_all_of_it() {
     assert_eq!(peeked(&disk), Kind::Unknown);
     assert_eq!(peeked(&once), Kind::Unknown);
     assert_eq!(peeked(&packed(Compression::Gzip, &once)), Kind::Unknown);
-    assert_eq!(peeked(&packed(Compression::Gzip, b"QFI\xfb\0\0\0\x03")), Kind::Disk(super::super::Format::Qcow2));
+    assert_eq!(
+        peeked(&packed(Compression::Gzip, b"QFI\xfb\0\0\0\x03")),
+        Kind::Disk(crate::image::content::format::Format::Qcow2)
+    );
 }
