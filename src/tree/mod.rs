@@ -2,6 +2,20 @@
 //!
 //! A step is first replayed against the journal of the node that it made before ([`Session`]); only when that
 //! diverges is a [`Builder`] booted, the step carried out, and its layer grafted into the tree.
+//!
+//! Its rooms stand one on the other; each uses only those above it here:
+//!
+//! - `files`: the store, which file is which, who made it
+//! - `record`: what is recorded of a node, and why another one differs
+//! - `kept`: what is kept outside of a tree
+//! - `machine`: machines as last seen, and the [`Engine`] that looks
+//! - `owners`: who depends on a file, and the removal of those that nobody depends on
+//! - `graft`: what is done to a tree and its layers
+//! - `clone`: transient clones and their check-points
+//! - `step`: a step replayed or carried out
+//! - `change`: the primitives on any domain
+//! - `build`: how nodes come to be
+//! - `view`: what somebody looks at
 
 mod build;
 mod change;

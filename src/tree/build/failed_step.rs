@@ -1,4 +1,4 @@
-//! Failed nodes: what is left of a step that failed, outside of the tree, until its branch fails again or is built.
+//! Giving a build up whose step failed: what is left of it becomes its branch's failed node.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What grows from a domain that somebody else made: from its snapshots, and from what it is while it is shut off.
-//! Neither the domain nor its files are touched.
+//! Roots that stand for what a domain of somebody else is while it is shut off. Neither the domain nor its files are
+//! touched.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;

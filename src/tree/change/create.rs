@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_document_asks_for_what_it_says() {
-        let mut wanted = crate::tree::machine::example::snapshot("sn01", None);
+        let mut wanted = crate::tree::record::example::snapshot("sn01", None);
         wanted.memory = Memory::External("/vm/ram".into());
         let mut second = wanted.disks[0].clone();
         (second.target, second.kind, second.overlay) = ("vdb".into(), None, None);

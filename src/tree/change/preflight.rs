@@ -342,7 +342,8 @@ pub fn firmware(engine: &Engine, machine: &Machine) -> Result<()> {
 mod tests {
     use super::*;
     use crate::hypervisor::DomainState;
-    use crate::tree::machine::example::{self, machine};
+    use crate::tree::machine::example::machine;
+    use crate::tree::record::example;
 
     #[test]
     fn qemu_takes_some_names_only_and_only_while_it_runs() {

@@ -1,4 +1,4 @@
-//! Check-points: states inside a step, from which a later try of it goes on.
+//! Taking check-points while a step runs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

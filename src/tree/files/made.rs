@@ -17,7 +17,8 @@ use crate::tree::files::draft::ENDING;
 use crate::tree::files::file_id::place;
 use crate::tree::files::store::{Store, maker};
 
-/// The endings of what a clone may have besides disks and RAM, see [`Clone::own_files`](crate::hypervisor::Clone::own_files).
+/// The endings of what a clone may have besides disks and RAM, see
+/// [`Clone::own_files`](crate::hypervisor::Clone::own_files).
 pub const NVRAM: &str = "nvram";
 pub const PSTORE: &str = "pstore";
 

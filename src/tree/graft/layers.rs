@@ -1,4 +1,4 @@
-//! Backing chains: how deep they may get, and which files are kept outside of the tree.
+//! Backing chains: how deep they may get.
 
 use std::path::Path;
 

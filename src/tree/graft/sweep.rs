@@ -1,4 +1,4 @@
-//! Removing: the debris of runs that were killed, and whole machines.
+//! Removing the debris of runs that were killed.
 
 use std::path::{Path, PathBuf};
 

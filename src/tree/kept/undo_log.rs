@@ -198,7 +198,7 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::machine::example::snapshot;
+    use crate::tree::record::example::snapshot;
 
     fn put_back(name: &str) -> Kept {
         Kept::PutBack { names: vec![name.to_string()], metadata_only: false }

@@ -69,7 +69,7 @@ impl fmt::Display for WhyLeft {
 
 /// Which of some files may go.
 #[derive(Debug, Default)]
-pub(in crate::tree) struct Verdict {
+pub struct Verdict {
     /// What each one was when that was decided.
     pub doomed: Vec<(PathBuf, FileId)>,
     pub left: Vec<Left>,

@@ -59,7 +59,7 @@ impl fmt::Display for Doubt {
 
 /// Whom to ask.
 #[derive(Default)]
-pub(in crate::tree) struct Scope<'a> {
+pub struct Scope<'a> {
     /// The machine whose own dependence is told from that of others; it comes first.
     pub machine: Option<&'a Machine>,
     /// Domains that do not count.
@@ -77,7 +77,7 @@ struct Root {
 
 /// Who depends on each file.
 #[derive(Default)]
-pub(in crate::tree) struct Used {
+pub struct Used {
     by: HashMap<FileId, Dependent>,
     /// What was followed down its chain, by the file and the directory in which it was named.
     followed: HashSet<(FileId, Option<PathBuf>)>,
@@ -90,7 +90,7 @@ impl Used {
 }
 
 /// Everything that depends on something.
-pub(in crate::tree) struct Dependents<'a> {
+pub struct Dependents<'a> {
     engine: &'a Engine,
     roots: Vec<Root>,
     /// What is right below an image, by the image and the directory in which it is named: relative names count from there.

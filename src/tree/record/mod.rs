@@ -3,6 +3,8 @@
 pub mod definition;
 pub mod difference;
 pub mod digest;
+#[cfg(test)]
+pub mod example;
 pub mod host_files;
 pub mod journal;
 pub mod key;

@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
     use crate::hypervisor::{CommandLine, FileMode};
-    use crate::tree::Outcome;
+    use crate::tree::record::operation::Outcome;
 
     fn run(line: &str, stdin: Option<&str>) -> Request {
         let operation = Operation::Run {
