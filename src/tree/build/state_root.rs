@@ -120,9 +120,7 @@ impl Engine {
         self.events.emit(Event::NodeBuilt { subject, took: started.elapsed() });
         Ok(node)
     }
-}
 
-impl Engine {
     /// Tells a domain's state by its description and by when its files were written to: those of the disks, of what they
     /// are overlays on, and of what has their data.
     fn state_key(&self, machine: &Machine) -> Result<StateKey> {

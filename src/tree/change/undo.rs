@@ -102,9 +102,7 @@ impl Engine {
         }
         remembered(self, machine, entry)
     }
-}
 
-impl Engine {
     /// Returns the deleted snapshot that is the current one again once it is back: the machine stands on it.
     fn was_current<'a>(&self, machine: &Machine, deleted: &'a Deleted) -> Result<Option<&'a str>> {
         let (mut written, mut below) = (FileSet::default(), FileSet::default());

@@ -105,9 +105,7 @@ impl Running {
         self.keeps.files().iter().filter(|file| !kept.contains(file)).for_each(|file| drop(std::fs::remove_file(file)));
         Ok(Remains { layers: disk_files(overlays), ram, is_whole, checkpoints })
     }
-}
 
-impl Running {
     /// Lets the guest go on writing to new overlays, and keeps what it wrote to until now, with its RAM where that is
     /// kept.
     pub fn leave_behind(&self, name: &str, overlays: BTreeMap<String, PathBuf>) -> Result<(Vec<DiskFile>, KeptRam)> {
