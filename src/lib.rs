@@ -17,18 +17,22 @@
 //! - `libvirt`: the one place that knows libvirt
 //! - `agent`: the QEMU guest agent's protocol over any transport
 //! - [`fake`]: a hypervisor in memory, for recipes' own tests and ours
+//! - [`event`]: what the engine tells about its work
 //! - [`ui`]: what a person sees
 //! - `signals`: which signals stay ignored
 
 mod agent;
 pub mod cli;
+mod clock;
 pub mod error;
+pub mod event;
 pub mod fake;
 pub mod hypervisor;
 pub mod image;
 mod libvirt;
 mod lua;
 pub mod name;
+mod nearest;
 pub mod paths;
 mod repl;
 mod shell;

@@ -91,6 +91,10 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    pub fn has_memory(&self) -> bool {
+        self.memory != Memory::No
+    }
+
     pub fn kind(&self) -> SnapshotKind {
         let is_internal =
             self.memory == Memory::Internal || self.disks.iter().any(|disk| disk.kind == Some(SnapshotKind::Internal));

@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Format, Image, Ready, Source, Workshop};
 use crate::error::{Because, Error, Result};
+use crate::event::Events;
 use crate::hypervisor::Boot;
+use crate::image::content::format::Format;
+use crate::image::description::Ready;
 use crate::paths;
 use crate::stop::Interrupt;
-use crate::tree::Events;
 
 /// The number of a digest's characters that name a directory.
 const SHORT: usize = 12;
@@ -59,17 +60,9 @@ pub struct CachedImage {
     pub path: PathBuf,
 }
 
-/// What asking for a built image comes to.
-pub enum Claim {
-    /// It is there.
-    Ready(Ready),
-    /// It is the caller's turn to build it.
-    Build(Workshop),
-}
-
 /// What is written beside an image: `image.json`.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Record {
+pub(in crate::image) struct Record {
     pub name: String,
     pub digest: String,
     #[serde(default)]
@@ -86,7 +79,7 @@ pub(super) struct Record {
 
 /// What is known of a converted disk.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Conversion {
+pub(in crate::image) struct Conversion {
     pub format: Format,
     /// The size of the file that it was made of, and the largest that came out on the way: limits hold for a disk that
     /// is there as for one that is made.
@@ -101,7 +94,7 @@ impl ImageCache {
     }
 
     /// Makes the directories of the cache, for something that is to be kept.
-    pub(super) fn make_room(&self) -> Result<()> {
+    pub(in crate::image) fn make_room(&self) -> Result<()> {
         let directories = [self.images(), self.downloads(), self.converted(), self.digests(), self.work()];
         for directory in directories.into_iter().chain([self.root.join("locks")]) {
             paths::make_passable(&directory)
@@ -116,36 +109,36 @@ impl ImageCache {
         Self { root: root.to_path_buf(), is_read_only: true }
     }
 
-    pub(super) fn is_read_only(&self) -> bool {
+    pub(in crate::image) fn is_read_only(&self) -> bool {
         self.is_read_only
     }
 
-    pub(super) fn images(&self) -> PathBuf {
+    pub(in crate::image) fn images(&self) -> PathBuf {
         self.root.join("images")
     }
 
-    pub(super) fn downloads(&self) -> PathBuf {
+    pub(in crate::image) fn downloads(&self) -> PathBuf {
         self.root.join("downloads")
     }
 
-    pub(super) fn converted(&self) -> PathBuf {
+    pub(in crate::image) fn converted(&self) -> PathBuf {
         self.root.join("converted")
     }
 
-    pub(super) fn digests(&self) -> PathBuf {
+    pub(in crate::image) fn digests(&self) -> PathBuf {
         self.root.join("digests")
     }
 
-    pub(super) fn work(&self) -> PathBuf {
+    pub(in crate::image) fn work(&self) -> PathBuf {
         self.root.join("work")
     }
 
     /// Returns the directory of a built image.
-    pub(super) fn directory(&self, name: &str, digest: &str) -> PathBuf {
+    pub(in crate::image) fn directory(&self, name: &str, digest: &str) -> PathBuf {
         self.images().join(format!("{name}-{}", short(digest)))
     }
 
-    /// Returns a built image by the digest of its [`Image`].
+    /// Returns a built image by the digest of its [`Image`](crate::image::Image).
     pub fn lookup(&self, digest: &str) -> Option<Ready> {
         let ending = format!("-{}", short(digest));
         let directories = fs::read_dir(self.images()).ok()?.flatten().map(|entry| entry.path());
@@ -157,23 +150,14 @@ impl ImageCache {
         None
     }
 
-    /// Returns the built image, or a workshop to build it in. While another process builds it, this waits.
-    pub fn claim(&self, image: &Image, events: &Events, interrupt: &Interrupt) -> Result<Claim> {
-        let Source::Built { name, .. } = &image.source else {
-            return Err(Error::bug(format!("image `{}` is not one to be built", image.label)));
-        };
-        if let Some(ready) = self.lookup(&image.digest) {
-            return Ok(Claim::Ready(ready));
-        }
-        let lock = self.lock(&image.digest, name, events, interrupt)?;
-        match self.lookup(&image.digest) {
-            Some(ready) => Ok(Claim::Ready(ready)),
-            None => Ok(Claim::Build(Workshop::new(self, image, lock, events, interrupt)?)),
-        }
-    }
-
     /// Takes the lock under which an image is made; it is released when the file is dropped.
-    pub(super) fn lock(&self, digest: &str, name: &str, events: &Events, interrupt: &Interrupt) -> Result<File> {
+    pub(in crate::image) fn lock(
+        &self,
+        digest: &str,
+        name: &str,
+        events: &Events,
+        interrupt: &Interrupt,
+    ) -> Result<File> {
         const PAUSE: Duration = Duration::from_millis(100);
         let mut is_told = false;
         loop {
@@ -202,7 +186,7 @@ impl ImageCache {
     }
 
     /// Makes a directory in which an image is made, under its lock; it is removed when dropped.
-    pub(super) fn workplace(&self, digest: &str) -> Result<TempDir> {
+    pub(in crate::image) fn workplace(&self, digest: &str) -> Result<TempDir> {
         let prefix = format!("{}-", short(digest));
         // Under the lock, a directory of the same image is what a killed process left.
         for entry in fs::read_dir(self.work()).into_iter().flatten().flatten() {
@@ -296,7 +280,7 @@ impl ImageCache {
 }
 
 /// Returns the files in a built image's directory, when they are complete.
-pub(super) fn ready(directory: &Path, cmdline: Option<String>) -> Option<Ready> {
+pub(in crate::image) fn ready(directory: &Path, cmdline: Option<String>) -> Option<Ready> {
     let [disk, kernel, initrd] = ["disk.qcow2", "vmlinuz", "initrd"].map(|name| directory.join(name));
     if !disk.exists() {
         return None;
@@ -307,7 +291,7 @@ pub(super) fn ready(directory: &Path, cmdline: Option<String>) -> Option<Ready> 
 }
 
 /// Returns the part of a digest, without its algorithm, that names files.
-pub(super) fn short(digest: &str) -> &str {
+pub(in crate::image) fn short(digest: &str) -> &str {
     let hex = bare(digest);
     hex.get(..SHORT).unwrap_or(hex)
 }
@@ -316,7 +300,7 @@ fn bare(digest: &str) -> &str {
     digest.split_once(':').map_or(digest, |(_, hex)| hex)
 }
 
-pub(super) fn seconds_now() -> u64 {
+pub(in crate::image) fn seconds_now() -> u64 {
     SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
 }
 
@@ -348,85 +332,6 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     entries.map(|entry| entry.map(|entry| entry.path()).because(failed)).collect()
 }
 
-pub(super) fn read_record(path: &Path) -> Option<Record> {
+pub(in crate::image) fn read_record(path: &Path) -> Option<Record> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-    use std::collections::BTreeMap;
-
-    fn build(cache: &ImageCache, image: &Image) {
-        let Claim::Build(workshop) = cache.claim(image, &Events::none(), &Interrupt::default()).unwrap() else {
-            panic!("already built")
-        };
-        workshop.write("disk.qcow2", b"QFI\xfb", 0o644).unwrap();
-        workshop.finish().unwrap();
-    }
-
-    #[test]
-    fn a_cache_that_cannot_be_made_fails_only_what_is_to_be_kept_in_it() {
-        let cache = ImageCache::open(Path::new("/dev/null/cache"));
-        assert!(cache.list().unwrap().is_empty());
-        let image = Image::built("tiny", json!({}), None).unwrap();
-        assert!(cache.lookup(&image.digest).is_none());
-        let refused = cache.claim(&image, &Events::none(), &Interrupt::default()).err().unwrap();
-        assert_eq!(
-            refused.to_string(),
-            "cannot make `/dev/null/cache/images`: Not a directory\nhint: SNAPTREE_CACHE names another directory for the \
-             cache"
-        );
-    }
-
-    #[test]
-    fn built_images_are_listed_and_removed_by_name_or_digest() {
-        let directory = tempfile::tempdir().unwrap();
-        let cache = ImageCache::open(directory.path());
-        assert_eq!(
-            cache.find("tiny").unwrap_err().to_string(),
-            "the cache has no image `tiny`\nhint: the cache is empty"
-        );
-        let [a, b] = ["a", "b"].map(|x| Image::built("tiny", json!({ "x": x }), None).unwrap());
-        build(&cache, &a);
-        build(&cache, &b);
-        let names: Vec<String> = cache.list().unwrap().into_iter().map(|image| image.name).collect();
-        assert_eq!(names, ["tiny", "tiny"]);
-        assert!(
-            cache.find("tiny").unwrap_err().to_string().starts_with("`tiny` names 2 images\nhint: use the beginning")
-        );
-        let found = cache.find(&a.digest[..20]).unwrap();
-        assert_eq!(found.digest, a.digest);
-        cache.remove(&found).unwrap();
-        assert_eq!(cache.find("other").unwrap_err().hint.unwrap(), "it has tiny");
-        assert!(cache.lookup(&a.digest).is_none());
-        assert!(cache.lookup(&b.digest).is_some());
-        cache.remove(&cache.find("tiny").unwrap()).unwrap();
-        assert!(cache.list().unwrap().is_empty());
-    }
-
-    #[test]
-    fn of_two_builders_the_second_waits_and_finds_it_built() {
-        let directory = tempfile::tempdir().unwrap();
-        let cache = ImageCache::open(directory.path());
-        let image = Image::built("tiny", json!({}), None).unwrap();
-        let builds: Vec<bool> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..2)
-                .map(|_| {
-                    scope.spawn(|| match cache.claim(&image, &Events::none(), &Interrupt::default()).unwrap() {
-                        Claim::Ready(_) => false,
-                        Claim::Build(workshop) => {
-                            workshop.run(&["sleep".into(), "0.3".into()], None, &BTreeMap::new()).unwrap();
-                            workshop.write("disk.qcow2", b"QFI\xfb", 0o644).unwrap();
-                            workshop.finish().unwrap();
-                            true
-                        }
-                    })
-                })
-                .collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        assert_eq!(builds.iter().filter(|built| **built).count(), 1);
-    }
 }

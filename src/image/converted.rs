@@ -7,18 +7,20 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::archive::Tar;
-use super::budget::Budget;
-use super::cache::{self, Conversion, Record};
-use super::format::Format;
-use super::kind::{self, Compression, Kind, Trouble};
-use super::progress::Progress;
-use super::subject::Subject;
-use super::unpack::Pouring;
-use super::{ImageCache, Reading, Ready, alone, convert, whole};
 use crate::error::{Because, Result};
+use crate::event::Events;
+use crate::image::cache::{self, Conversion, ImageCache, Record};
+use crate::image::content::format::Format;
+use crate::image::content::kind::{self, Compression, Kind, Trouble};
+use crate::image::content::{alone, whole};
+use crate::image::description::{Reading, Ready};
+use crate::image::progress::Progress;
+use crate::image::unwrap::archive::Tar;
+use crate::image::unwrap::budget::Budget;
+use crate::image::unwrap::convert;
+use crate::image::unwrap::subject::Subject;
+use crate::image::unwrap::unpack::Pouring;
 use crate::stop::Interrupt;
-use crate::tree::Events;
 
 /// Changes when files are unpacked or converted to something else than before.
 const SCHEMA: u32 = 1;
@@ -137,7 +139,7 @@ impl Given<'_> {
     }
 
     fn key(&self) -> String {
-        blake3::hash(super::canonical(&self.inputs()).as_bytes()).to_hex().to_string()
+        blake3::hash(crate::image::description::canonical(&self.inputs()).as_bytes()).to_hex().to_string()
     }
 
     fn place(&self, cache: &ImageCache) -> PathBuf {

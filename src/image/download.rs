@@ -10,12 +10,12 @@ use std::time::Duration;
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
-use super::cache::{self, Record};
-use super::progress::Progress;
-use super::{ImageCache, file};
 use crate::error::{Because, Error, Result};
+use crate::event::Events;
+use crate::image::cache::{self, ImageCache, Record};
+use crate::image::file;
+use crate::image::progress::Progress;
 use crate::stop::Interrupt;
-use crate::tree::Events;
 
 /// How long a server may be silent.
 const SILENCE: Duration = Duration::from_secs(60);

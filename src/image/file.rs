@@ -2,15 +2,18 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::kind::Kind;
-use super::{Format, ImageCache, converted, unpack};
 use crate::error::{Because, Error, Result};
+use crate::image::cache::ImageCache;
+use crate::image::content::format::Format;
+use crate::image::content::kind::Kind;
+use crate::image::content::stamp::{FileStamp, changed};
+use crate::image::converted;
+use crate::image::unwrap::unpack;
 use crate::stop::Interrupt;
 
 /// A checksum, and what the file looked like when it was computed.
@@ -19,46 +22,6 @@ struct Remembered {
     #[serde(flatten)]
     stamp: FileStamp,
     sha256: String,
-}
-
-/// What a file looks like without reading it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileStamp {
-    path: PathBuf,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-    inode: u64,
-    device: u64,
-}
-
-impl FileStamp {
-    pub fn of(path: &Path) -> Result<Self> {
-        let metadata = fs::metadata(path).because(|| format!("cannot read the image `{}`", path.display()))?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            inode: metadata.ino(),
-            device: metadata.dev(),
-        })
-    }
-
-    /// Says whether the content is that of an earlier time; links and permissions may have changed.
-    fn has_content_of(&self, earlier: &Self) -> bool {
-        (self.modified, self.size, self.inode) == (earlier.modified, earlier.size, earlier.inode)
-    }
-
-    /// Fails when the file does not look like that any more.
-    pub fn check(&self) -> Result<()> {
-        if Self::of(&self.path)?.has_content_of(self) { Ok(()) } else { Err(changed(&self.path)) }
-    }
-}
-
-fn changed(path: &Path) -> Error {
-    Error::failed(format!("image `{}` changed while it was read", path.display()))
-        .hint("run it again when nothing writes to the file any more")
 }
 
 /// Returns the canonical path of a regular, readable file.
@@ -158,9 +121,9 @@ fn remember(cache: &ImageCache, memory: &Path, remembered: &Remembered) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Image, Reading, Ready};
     use super::*;
-    use crate::tree::Events;
+    use crate::event::Events;
+    use crate::image::description::{Image, Reading, Ready};
 
     /// A disk of two sectors without anything on it, and its checksum.
     const BLANK: [u8; 1024] = [0; 1024];

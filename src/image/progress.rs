@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::tree::{Event, Events};
+use crate::event::{Event, Events};
 
 /// An image that is being made: dropped before it is finished, it says that it failed.
 pub struct Progress {

@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
-use super::cache::{self, Record};
-use super::kind::{self, Kind};
-use super::progress::Progress;
-use super::{Format, Image, ImageCache, Ready, Source};
 use crate::error::{Because, Error, Result};
+use crate::event::{Event, Events};
+use crate::image::cache::{self, ImageCache, Record};
+use crate::image::content::format::Format;
+use crate::image::content::kind::{self, Kind};
+use crate::image::description::{Image, Ready, Source};
+use crate::image::progress::Progress;
 use crate::stop::Interrupt;
-use crate::tree::{Event, Events};
 
 const SETUP: &str = "run `make setup`, which installs what building images needs";
 
@@ -34,8 +35,33 @@ pub struct Workshop {
     _lock: File,
 }
 
+/// What asking for a built image comes to.
+pub enum Claim {
+    /// It is there.
+    Ready(Ready),
+    /// It is the caller's turn to build it.
+    Build(Workshop),
+}
+
+impl ImageCache {
+    /// Returns the built image, or a workshop to build it in. While another process builds it, this waits.
+    pub fn claim(&self, image: &Image, events: &Events, interrupt: &Interrupt) -> Result<Claim> {
+        let Source::Built { name, .. } = &image.source else {
+            return Err(Error::bug(format!("image `{}` is not one to be built", image.label)));
+        };
+        if let Some(ready) = self.lookup(&image.digest) {
+            return Ok(Claim::Ready(ready));
+        }
+        let lock = self.lock(&image.digest, name, events, interrupt)?;
+        match self.lookup(&image.digest) {
+            Some(ready) => Ok(Claim::Ready(ready)),
+            None => Ok(Claim::Build(Workshop::new(self, image, lock, events, interrupt)?)),
+        }
+    }
+}
+
 impl Workshop {
-    pub(super) fn new(
+    pub(in crate::image) fn new(
         cache: &ImageCache,
         image: &Image,
         lock: File,
@@ -248,5 +274,7 @@ fn abbreviated(argv: &[String]) -> String {
     if kept.len() < line.len() { format!("{} ...", kept.trim_end()) } else { kept }
 }
 
+#[cfg(test)]
+mod cache_tests;
 #[cfg(test)]
 mod tests;

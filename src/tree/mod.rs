@@ -2,94 +2,65 @@
 //!
 //! A step is first replayed against the journal of the node that it made before ([`Session`]); only when that
 //! diverges is a [`Builder`] booted, the step carried out, and its layer grafted into the tree.
+//!
+//! Its rooms stand one on the other; each uses only those above it here:
+//!
+//! - `files`: the store, which file is which, who made it
+//! - `record`: what is recorded of a node, and why another one differs
+//! - `kept`: what is kept outside of a tree
+//! - `machine`: machines as last seen, and the [`Engine`] that looks
+//! - `owners`: who depends on a file, and the removal of those that nobody depends on
+//! - `graft`: what is done to a tree and its layers
+//! - `clone`: transient clones and their check-points
+//! - `step`: a step replayed or carried out
+//! - `change`: the primitives on any domain
+//! - `build`: how nodes come to be
+//! - `view`: what somebody looks at
 
-mod aside;
-mod base;
-mod branch;
-mod builder;
-mod chain;
-mod chance;
-mod checkpoint;
-mod collect;
-mod dependents;
-mod difference;
-mod discard;
-mod doctor;
-mod draft;
-mod drawer;
-mod drawing;
-mod engine;
-mod erase;
-mod event;
-#[cfg(test)]
-mod example;
-mod failed;
-mod file_id;
-mod fork;
-mod gc;
-mod info;
-mod inputs;
-mod journal;
-mod key;
-mod live;
-mod made;
-mod node;
-mod operation;
-mod perform;
-mod plan;
-mod power;
-mod preflight;
-mod reason;
-mod restores;
-mod resume;
-mod revert;
-mod root;
-mod seat;
-mod select;
-mod session;
-mod shelf;
-mod state;
-mod store;
-mod sweep;
-mod take;
-mod undo;
+mod build;
+mod change;
+mod clone;
+mod files;
+mod graft;
+mod kept;
+mod machine;
+mod owners;
+mod record;
+mod step;
 mod view;
-mod wanted;
-mod work;
 
-pub use branch::{Build, Candidate, Recalled};
-pub use builder::Builder;
-pub use collect::{Collected, WhyLeft};
-pub use doctor::{Checkup, Finding};
-pub use engine::{Engine, Machine, NodeId, nearest};
-pub use erase::Scope;
-pub use event::{Event, Events, Subject};
-pub use failed::{FailedLog, FailedOperation, FailedView};
-pub use fork::ForkOptions;
-pub use info::{
-    DiskInfo, FileInfo, ForkInfo, Log, LoggedOperation, MachineInfo, MachineView, Only, SnapshotDiskInfo, SnapshotInfo,
-};
-pub use journal::{Journal, NamedInputs};
-pub use key::Definition;
-pub use live::Forced;
-pub use node::Node;
-pub use operation::{Content, Operation, Outcome, Payload, Request};
-pub use plan::{MachinePlan, NotPlanned, Plan, PlannedNode, Standing, Status};
-pub use reason::{ASKED_FOR, Reason};
-pub use restores::Restores;
-pub use resume::{Foothold, Resume};
-pub use root::Found;
-pub use seat::Seat;
-pub use select::Filter;
-pub use session::{Halt, Session};
-pub use store::Store;
-pub use take::{DiskChoice, Take};
-pub use undo::UndoView;
-pub use view::{SnapshotView, TreeView};
-pub use wanted::Wanted;
-pub use work::Work;
-
-/// Returns the time in seconds since the epoch.
-fn now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
+pub use crate::event::{Event, Events, Subject};
+pub use crate::nearest::nearest;
+pub use build::branch::Build;
+pub use build::branch_spec::Wanted;
+pub use build::fork::ForkOptions;
+pub use build::found::Found;
+pub use build::recall::{Candidate, Recalled};
+pub use build::resume::{Foothold, Resume};
+pub use build::working_fork::Work;
+pub use change::console::Seat;
+pub use change::create::{DiskChoice, Take};
+pub use change::delete::Scope;
+pub use clone::builder::Builder;
+pub use files::store::Store;
+pub use kept::restores::Restores;
+pub use machine::engine::Engine;
+pub use machine::seen::Machine;
+pub use machine::select::Filter;
+pub use machine::settings::Forced;
+pub use owners::collect::{Collected, WhyLeft};
+pub use record::definition::Definition;
+pub use record::journal::Journal;
+pub use record::key::NamedInputs;
+pub use record::node::Node;
+pub use record::node_id::NodeId;
+pub use record::operation::{Content, Operation, Outcome, Payload, Request};
+pub use record::reason::{ASKED_FOR, Reason};
+pub use step::recall::Halt;
+pub use step::session::Session;
+pub use view::doctor::{Checkup, Finding};
+pub use view::info::{DiskInfo, FileInfo, ForkInfo, MachineInfo, MachineView, Only, SnapshotDiskInfo, SnapshotInfo};
+pub use view::log::{FailedLog, FailedOperation, FailedView, Log, LoggedOperation};
+pub use view::plan::{MachinePlan, NotPlanned, Plan, PlannedNode, Standing, Status};
+pub use view::tree::{SnapshotView, TreeView};
+pub use view::undo_list::UndoView;

@@ -1,9 +1,10 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::image::unpack::tests::packed;
-use crate::image::{CachedKind, Image};
-use crate::tree::Event;
+use crate::event::Event;
+use crate::image::cache::CachedKind;
+use crate::image::description::Image;
+use crate::image::unwrap::unpack::tests::packed;
 
 /// A cache, and a directory for the files of strangers.
 struct Desk {

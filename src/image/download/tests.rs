@@ -2,9 +2,9 @@ use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use super::super::{Image, Reading};
 use super::*;
-use crate::tree::Event;
+use crate::event::Event;
+use crate::image::description::{Image, Reading};
 
 /// A server for one file that notes the ranges it was asked for.
 struct Server {

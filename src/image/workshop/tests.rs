@@ -1,5 +1,5 @@
 use super::*;
-use crate::image::Claim;
+use crate::image::workshop::Claim;
 use serde_json::json;
 
 struct Bench {

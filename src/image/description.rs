@@ -1,0 +1,107 @@
+//! What an image is, before anything of it is there.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::hypervisor::Boot;
+use crate::image::content::format::Format;
+use crate::image::content::stamp::FileStamp;
+
+/// Changes when built images are made in a way that the old ones do not fit any more.
+const SCHEMA: u32 = 1;
+
+/// A disk image that a machine can start from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Image {
+    /// What people read.
+    pub label: String,
+    /// What the image is, independent of where it lies; part of cache keys.
+    pub digest: String,
+    pub source: Source,
+}
+
+/// Where an image comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// A file of the host, with the checksum that it had, or that a script says it has.
+    File {
+        path: PathBuf,
+        sha256: String,
+        is_claimed: bool,
+        reading: Reading,
+    },
+    Url {
+        url: String,
+        sha256: String,
+        reading: Reading,
+    },
+    /// A directory of the cache, made in a [`Workshop`] by a recipe from `inputs`.
+    Built {
+        name: String,
+        inputs: Value,
+        cmdline: Option<String>,
+    },
+}
+
+/// How a file is read that was not made by snaptree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The format of the disk in it, in place of what its content tells.
+    pub format: Option<Format>,
+    /// How many bytes may come out when it is unpacked.
+    pub max_size: Option<u64>,
+}
+
+/// An image whose files are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    pub disk: PathBuf,
+    /// Raw or qcow2.
+    pub format: Format,
+    /// The kernel that QEMU loads itself, for images without a boot loader.
+    pub boot: Option<Boot>,
+    /// What a file of the user's looked like that is used where it lies.
+    pub stamp: Option<FileStamp>,
+}
+
+impl Ready {
+    /// Fails when the disk is not what it was: asked after it was copied.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.stamp.as_ref().map_or(Ok(()), FileStamp::check)
+    }
+}
+
+impl Image {
+    /// Describes an image that a recipe builds; equal names, inputs and command lines are the same image.
+    pub fn built(name: &str, inputs: Value, cmdline: Option<&str>) -> Result<Self> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(plain) || name.len() > 100 {
+            return Err(Error::usage(format!("{name:?} cannot name an image"))
+                .hint("use up to 100 letters, digits, `_`, `.` and `-`, a letter or a digit first"));
+        }
+        let identity = json!({ "schema": SCHEMA, "name": name, "inputs": inputs, "cmdline": cmdline });
+        let hash = blake3::hash(canonical(&identity).as_bytes()).to_hex();
+        Ok(Self {
+            label: name.to_string(),
+            digest: format!("blake3:{hash}"),
+            source: Source::Built { name: name.to_string(), inputs, cmdline: cmdline.map(str::to_string) },
+        })
+    }
+}
+
+/// Writes JSON in the one form that equal values share: object keys sorted, no spaces.
+pub fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            let pairs: Vec<String> =
+                keys.into_iter().map(|key| format!("{}:{}", json!(key), canonical(&map[key]))).collect();
+            format!("{{{}}}", pairs.join(","))
+        }
+        Value::Array(list) => format!("[{}]", list.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        plain => plain.to_string(),
+    }
+}

@@ -1,0 +1,124 @@
+//! Branches: built and grafted.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::Result;
+use crate::event::{Event, Subject};
+use crate::hypervisor::{DiskFile, DiskState, SnapshotSpec};
+use crate::tree::build::aftermath::succeed;
+use crate::tree::build::branch_spec::Wanted;
+use crate::tree::build::resume::Resume;
+use crate::tree::clone::builder::Builder;
+use crate::tree::clone::origin::{Origin, origin};
+use crate::tree::clone::running::Remains;
+use crate::tree::graft::prune::{deleted_build, make_room, prune};
+use crate::tree::kept::checkpoint::{Checkpoint, Trail};
+use crate::tree::machine::clone_mark::Purpose;
+use crate::tree::machine::engine::Engine;
+use crate::tree::record::journal::Journal;
+use crate::tree::record::node::Record;
+use crate::tree::record::node_id::NodeId;
+use crate::tree::step::session::Session;
+
+/// A branch that is being built.
+pub struct Build {
+    pub session: Arc<Session>,
+    pub(in crate::tree) wanted: Arc<Wanted>,
+    pub(in crate::tree) builder: Builder,
+    started: Instant,
+    /// When the first operation was begun, perhaps by an earlier try.
+    begun: u64,
+}
+
+impl Engine {
+    /// Boots a builder for a branch of a tree that was claimed, where there is something to go on from on that.
+    pub fn start_build(&self, parent: &NodeId, wanted: &Arc<Wanted>, resume: Option<Resume>) -> Result<Build> {
+        let name = &wanted.name;
+        let machine = self.existing(&parent.machine)?;
+        let node = machine.existing(&parent.name)?;
+        let started = Instant::now();
+        let subject = Subject::node(&machine.name, name);
+        let (answers, checkpoints) = match resume {
+            Some(resume) => {
+                let operations = resume.operations();
+                self.events.emit(Event::GoingOn { subject: subject.clone(), operations, of: resume.of });
+                (resume.answers, resume.checkpoints)
+            }
+            None => Default::default(),
+        };
+        let begun = answers.begun(crate::clock::now());
+        let origin = match checkpoints.last().cloned() {
+            Some(Checkpoint { layers, ram, .. }) => {
+                Origin { name: name.clone(), document: node.snapshot.document.clone(), layers, ram }
+            }
+            None => origin(self, &machine, node)?,
+        };
+        let mut builder = Builder::start(self, &machine, &origin, name, Purpose::Build, wanted.live)?;
+        let session = Session::live(subject, builder.guest(), self.events.clone(), self.interrupt.clone());
+        let checkpointer = builder.checkpointer(self, checkpoints, self.checkpoint_after);
+        let session = Arc::new(session.within(wanted.timeout).going_on(answers, checkpointer));
+        Ok(Build { session, wanted: Arc::clone(wanted), builder, started, begun })
+    }
+
+    /// Freezes a builder whose step succeeded and puts its layer into the tree.
+    pub fn graft(&self, parent: &NodeId, build: Build) -> Result<NodeId> {
+        self.events.emit(Event::Freezing { subject: Subject::node(&parent.machine, &build.wanted.name) });
+        let journal = build.journal();
+        let Build { wanted, builder, started, .. } = build;
+        let machine = self.existing(&parent.machine)?;
+        let remains = builder.freeze(self, &machine, wanted.live)?;
+        let grafted = put_in(self, parent, &wanted, journal, remains)?;
+        let subject = Subject::node(&machine.name, &grafted.name);
+        self.events.emit(Event::NodeBuilt { subject, took: started.elapsed() });
+        Ok(grafted)
+    }
+}
+
+/// Puts what is left of a clone into the tree, as what these operations make of `parent`.
+pub fn put_in(engine: &Engine, parent: &NodeId, wanted: &Wanted, journal: Journal, remains: Remains) -> Result<NodeId> {
+    let Wanted { name, comment, .. } = wanted;
+    let Remains { layers, ram, checkpoints, .. } = remains;
+    let machine = engine.existing(&parent.machine)?;
+    let parent_node = machine.existing(&parent.name)?;
+    let key = journal.key(&parent.key);
+    let directory = machine.directory.clone();
+    let id = deleted_build(&machine, name, &key).map_or_else(|| engine.store.new_id(), Ok)?;
+    let node = NodeId { machine: machine.name.clone(), name: name.clone(), key, build: id };
+    let mut record = Record::of(&node, Some(parent.into()), directory, machine.is_ours);
+    record.fits = ram.fits;
+    let disk = |layer: DiskFile| {
+        // libvirt wants to know where the domain went on writing; nothing was ever written after this state.
+        let overlay = layer.file.with_extension("next");
+        DiskState { target: layer.target, layer: layer.file, overlay }
+    };
+    let current = make_room(engine, &machine, name.as_str())?;
+    engine.hypervisor.redefine_snapshot(
+        machine.name.as_str(),
+        &SnapshotSpec {
+            name: name.to_string(),
+            parent: Some(parent.name.to_string()),
+            comment: comment.clone(),
+            created: crate::clock::now(),
+            current,
+            document: parent_node.snapshot.document.clone(),
+            disks: layers.into_iter().map(disk).collect(),
+            memory: ram.memory,
+            metadata: record.write(journal.lines(), journal.encode()?),
+        },
+    )?;
+    prune(engine, &machine.name)?;
+    let trail = Trail { name: name.clone(), parent: parent.into(), journal, checkpoints };
+    if let Err(why) = succeed(engine, parent, name, trail) {
+        // The branch is built; what stays behind is debris.
+        engine.events.note(format!("what was kept of `{}/{name}` could not be removed: {why}", parent.machine));
+    }
+    Ok(node)
+}
+
+impl Build {
+    /// Returns what was done so far, as it is recorded.
+    pub(in crate::tree) fn journal(&self) -> Journal {
+        Journal { inputs: self.wanted.inputs.clone(), begun: Some(self.begun), ..self.session.journal() }
+    }
+}

@@ -1,0 +1,77 @@
+//! Giving a build up whose step failed: what is left of it becomes its branch's failed node.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Kind, Result};
+use crate::name::SnapshotPath;
+use crate::tree::build::aftermath::forget_failed;
+use crate::tree::build::branch::Build;
+use crate::tree::clone::running::Remains;
+use crate::tree::kept::checkpoint::{Checkpoint, newest};
+use crate::tree::kept::failed::{Failed, failed_node};
+use crate::tree::machine::engine::Engine;
+use crate::tree::owners::collect::collect;
+use crate::tree::record::node_id::NodeId;
+
+impl Engine {
+    /// Says whether something is left of a step that failed on this branch.
+    pub fn has_failed(&self, path: &SnapshotPath) -> Result<bool> {
+        let machine = self.existing(&path.machine)?;
+        Ok(failed_node(&machine.name, &machine.directory, &path.snapshot).is_ok())
+    }
+
+    /// Ends a build whose step failed. What is left of it becomes the branch's failed node, unless nothing is to be
+    /// `kept` or the user stopped it; says whether it did.
+    pub fn give_up(&self, parent: &NodeId, build: Build, error: &Error, kept: bool) -> bool {
+        let wanted = Arc::clone(&build.wanted);
+        let name = &wanted.name;
+        if error.kind == Kind::Interrupted || self.interrupt.is_raised() {
+            return false;
+        }
+        let kept = if kept { self.keep_failed(parent, build, error).map(|()| true) } else { Ok(false) };
+        let ended = kept.and_then(|kept| {
+            if !kept {
+                forget_failed(self, &parent.machine, name)?;
+            }
+            Ok(kept)
+        });
+        // The step's own error is the news.
+        ended.unwrap_or_else(|why| {
+            self.events.note(format!("what is left of `{}/{name}` could not be kept: {why}", parent.machine));
+            false
+        })
+    }
+
+    fn keep_failed(&self, parent: &NodeId, build: Build, error: &Error) -> Result<()> {
+        let machine = self.existing(&parent.machine)?;
+        let document = machine.existing(&parent.name)?.snapshot.document.clone();
+        let journal = build.journal();
+        let Build { session, wanted, builder, .. } = build;
+        let (name, attempt, is_told) = (&wanted.name, session.attempt(), session.is_told());
+        let Remains { layers, ram, is_whole, mut checkpoints } = builder.keep(self, &machine)?;
+        let operations = journal.entries.len();
+        if is_told && is_whole && checkpoints.last().is_none_or(|last| last.operations < operations) {
+            checkpoints.push(Checkpoint { operations, layers: layers.clone(), ram: ram.clone() });
+        }
+        let failed = Failed {
+            name: name.clone(),
+            parent: parent.into(),
+            when: crate::clock::now(),
+            error: error.to_string(),
+            went_on: session.matched() > 0,
+            journal,
+            attempt,
+            document,
+            layers,
+            ram,
+            checkpoints: newest(checkpoints),
+        };
+        let drawer = Failed::drawer(&machine.directory);
+        let before = drawer.get(name);
+        drawer.keep(name, &failed)?;
+        if let Some(before) = before {
+            collect(self, &parent.machine, before.files())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,229 @@
+//! Forks: throw-away running clones of a snapshot, and what becomes of one that is worth keeping.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::event::Subject;
+use crate::hypervisor::{CloneSpec, DiskFile, Document, Frozen, MappedMemory, Memory, Metadata, Ram};
+use crate::name::{MachineName, SnapshotName, SnapshotPath};
+use crate::stop::Stop;
+use crate::tree::build::branch::put_in;
+use crate::tree::build::branch_spec::Wanted;
+use crate::tree::clone::builder::Builder;
+use crate::tree::clone::origin::{Origin, origin};
+use crate::tree::clone::ram::{Keeps, why_not_live};
+use crate::tree::clone::running::{Remains, disk_files};
+use crate::tree::files::made::NVRAM;
+use crate::tree::files::store::seal;
+use crate::tree::graft::sweep::clones;
+use crate::tree::kept::checkpoint::files;
+use crate::tree::kept::failed::failed_node;
+use crate::tree::kept::restores::count_restore;
+use crate::tree::machine::clone_mark::{CloneMark, Purpose};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::seen::Machine;
+use crate::tree::record::journal::Journal;
+use crate::tree::record::node_id::NodeId;
+use crate::tree::record::ram::KeptRam;
+use crate::tree::step::session::Session;
+
+const SYNC_LIMIT: Duration = Duration::from_secs(60);
+
+/// How a fork is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ForkOptions {
+    /// It stays until somebody stops it.
+    pub is_kept: bool,
+    /// It is an error when its guest would have to boot.
+    pub require_live: bool,
+    /// Its system gets an identity of its own: the machine id, the host name, the SSH host keys, the DHCP lease.
+    pub new_identity: bool,
+}
+
+/// What the guest runs for that.
+const NEW_IDENTITY: &str = include_str!("identity.sh");
+
+impl Engine {
+    /// Starts a fork of a snapshot: its guest goes on where the snapshot's was, or boots where that has no RAM. It is
+    /// gone when the returned value is dropped.
+    pub fn fork(&self, path: &SnapshotPath, options: ForkOptions) -> Result<Builder> {
+        self.sweep(&path.machine)?;
+        let machine = self.existing(&path.machine)?;
+        let node = machine.existing(&path.snapshot).map_err(|error| {
+            match failed_node(&machine.name, &machine.directory, &path.snapshot) {
+                Ok(_) => error.hint("its step failed: `--failed` is what is left of it"),
+                Err(_) => error,
+            }
+        })?;
+        let origin = origin(self, &machine, node)?;
+        self.start_fork(&machine, &origin, options)
+    }
+
+    /// Starts a fork of what is left of a branch whose step failed.
+    pub fn fork_failed(&self, path: &SnapshotPath, options: ForkOptions) -> Result<Builder> {
+        self.sweep(&path.machine)?;
+        let machine = self.existing(&path.machine)?;
+        let failed = failed_node(&machine.name, &machine.directory, &path.snapshot)?;
+        if let Some(missing) = failed.files().iter().find(|file| !file.exists()) {
+            return Err(Error::failed(format!("the failed `{path}` cannot be cloned"))
+                .cause(format!("its layer `{}` is missing", missing.display()))
+                .hint("run the script again: that builds the branch anew"));
+        }
+        let (name, ram) = (path.snapshot.clone(), failed.ram);
+        let origin = Origin { name, document: failed.document, layers: failed.layers, ram };
+        self.start_fork(&machine, &origin, options)
+    }
+
+    fn start_fork(&self, machine: &Machine, origin: &Origin, options: ForkOptions) -> Result<Builder> {
+        if options.require_live
+            && let Some(why) = why_not_live(self, origin)?
+        {
+            return Err(Error::failed(format!("the guest of `{}` would have to boot", origin.name))
+                .cause(why)
+                .hint("without the demand for a live one the fork boots from its disks"));
+        }
+        let purpose = if options.is_kept { Purpose::KeptFork } else { Purpose::Fork };
+        Builder::start(self, machine, origin, &origin.name, purpose, None)
+    }
+
+    /// Returns what carries operations out in a fork of a snapshot and records them, the ones that `options` ask for
+    /// first.
+    pub fn session_in(&self, fork: &Builder, of: &SnapshotPath, options: ForkOptions) -> Result<Session> {
+        const LIMIT: Duration = Duration::from_secs(120);
+        let subject = Subject::fork(&of.machine, &of.snapshot, fork.domain());
+        let session = Session::live(subject, fork.guest(), self.events.clone(), self.interrupt.clone());
+        if options.new_identity {
+            session.run(NEW_IDENTITY, LIMIT)?;
+            let machine = self.existing(&of.machine)?;
+            if let Some(node) = machine.node(of.snapshot.as_str()).filter(|_| fork.goes_on) {
+                count_restore(&machine.directory, node, |restores| restores.identities += 1);
+            }
+        }
+        Ok(session)
+    }
+
+    /// Says what a fork adds to the memory in use, in bytes, where that can be seen.
+    pub fn own_memory(&self, fork: &Builder) -> Result<Option<u64>> {
+        self.hypervisor.own_memory(fork.domain())
+    }
+
+    /// Lets a port of 127.0.0.1 lead to a port of a fork; returns the host's.
+    pub fn forward(&self, fork: &Builder, guest_port: u16) -> Result<u16> {
+        self.hypervisor.forward(fork.domain(), guest_port)
+    }
+
+    /// Puts a fork as it is now into the tree as a branch of the snapshot that it was made of. It runs on.
+    pub fn keep_fork(&self, fork: &Builder, parent: &NodeId, wanted: &Wanted, journal: Journal) -> Result<NodeId> {
+        let name = &wanted.name;
+        self.claim(&parent.machine)?;
+        let machine = self.existing_now(&parent.machine)?;
+        let document = machine.existing(&parent.name)?.snapshot.document.clone();
+        if machine.node(name.as_str()).is_some() {
+            return Err(Error::failed(format!("there is a snapshot `{name}` in `{}` already", machine.name))
+                .hint("delete it first, or choose another name"));
+        }
+        fork.guest().settle(&Stop::after(SYNC_LIMIT, &self.interrupt))?;
+        let running = fork.running();
+        let targets: Vec<String> = running.disks().iter().flat_map(|disks| disks.overlays.keys().cloned()).collect();
+        let next = targets.into_iter().map(|target| Ok((target, self.new_file(&machine, name, "qcow2")?)));
+        let next: BTreeMap<String, PathBuf> = next.collect::<Result<_>>()?;
+        let (layers, ram) = match running.keeps {
+            Keeps::Whole => {
+                let whole = self.new_file(&machine, name, "ram")?;
+                let mut next = Some(next);
+                let mut layers = Vec::new();
+                let frozen = self.hypervisor.freeze_running(&running.domain, &whole, &mut || {
+                    layers = disk_files(running.switch(name.as_str(), next.take().unwrap_or_default(), None)?);
+                    Ok(())
+                });
+                let resumed = self.hypervisor.resume(&running.domain);
+                frozen.and(resumed)?;
+                running.forget_switch(name.as_str())?;
+                let memory = self.map_anew(&machine, &document, &layers, name, &whole);
+                let _ = std::fs::remove_file(&whole);
+                (layers, KeptRam { memory: Memory::Mapped(memory?), fits: running.fits.clone() })
+            }
+            Keeps::Disks | Keeps::Mapped(_) | Keeps::Saved => running.leave_behind(name.as_str(), next)?,
+        };
+        let checkpoints = running.checkpoints();
+        let own = layers.iter().map(|layer| layer.file.clone()).chain(ram.files());
+        let files: Vec<PathBuf> = own.chain(files(&checkpoints)).collect();
+        let remains = Remains { layers, ram, is_whole: true, checkpoints };
+        let node = put_in(self, parent, wanted, journal, remains)?;
+        running.give_away(&files);
+        running.disks().iter_mut().for_each(|disks| disks.checkpoints.clear());
+        Ok(node)
+    }
+
+    fn new_file(&self, machine: &Machine, name: &SnapshotName, ending: &str) -> Result<PathBuf> {
+        self.store.new_file(&machine.directory, &name.slug(), ending)
+    }
+
+    /// Lets a guest whose whole state is in a file go on, with its RAM in a file, to freeze it there at once.
+    fn map_anew(
+        &self,
+        machine: &Machine,
+        document: &Document,
+        layers: &[DiskFile],
+        name: &SnapshotName,
+        whole: &Path,
+    ) -> Result<MappedMemory> {
+        let (ram, devices) = (self.new_file(machine, name, "ram")?, self.new_file(machine, name, "devices")?);
+        let nvram = self.new_file(machine, name, NVRAM)?;
+        let domain = machine.name.of_clone(Purpose::Fork.word(), &self.store.new_id()?);
+        let mut disks = BTreeMap::new();
+        for layer in layers {
+            let overlay = self.new_file(machine, name, "qcow2")?;
+            self.hypervisor.create_overlay(&overlay, &layer.image())?;
+            disks.insert(layer.target.clone(), overlay);
+        }
+        let overlays: Vec<PathBuf> = disks.values().cloned().collect();
+        let frozen = self
+            .hypervisor
+            .start_clone(&CloneSpec {
+                name: domain.clone(),
+                uuid: uuid::Uuid::new_v4().to_string(),
+                document: document.clone(),
+                disks,
+                nvram: nvram.clone(),
+                ram: Ram::Shared(ram.clone()),
+                from: Some(Frozen::Whole(whole.to_path_buf())),
+                paused: true,
+                metadata: Metadata::default(),
+            })
+            .and_then(|()| self.hypervisor.freeze(&domain, &Frozen::Devices(devices.clone())));
+        let ended = self.hypervisor.destroy(&domain);
+        overlays.into_iter().chain(CloneSpec::own_files(&nvram)).for_each(|file| drop(std::fs::remove_file(file)));
+        frozen.and(ended)?;
+        [&ram, &devices].into_iter().try_for_each(|file| seal(file))?;
+        Ok(MappedMemory { ram, devices })
+    }
+
+    /// Stops forks that were made to stay: one by the name of its domain, or all of a machine. Returns the names.
+    pub fn stop_forks(&self, name: &MachineName) -> Result<Vec<String>> {
+        let details = self.hypervisor.domain(name.as_str())?;
+        let mark = details.and_then(|details| CloneMark::read(&details.metadata?));
+        let machine = match &mark {
+            Some(mark) => MachineName::existing(mark.machine.clone())?,
+            None => name.clone(),
+        };
+        let machine = self.existing_now(&machine)?;
+        let mut stopped = Vec::new();
+        for clone in clones(self, &machine)? {
+            let is_meant = if mark.is_some() { clone.domain == name.as_str() } else { clone.mark.is_kept };
+            if !is_meant {
+                continue;
+            }
+            if !clone.mark.is_kept {
+                return Err(Error::failed(format!("`{name}` belongs to a snaptree that is running"))
+                    .hint("it goes when that ends"));
+            }
+            self.hypervisor.destroy(&clone.domain)?;
+            stopped.push(clone.domain);
+        }
+        self.sweep(&machine.name)?;
+        Ok(stopped)
+    }
+}

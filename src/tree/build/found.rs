@@ -1,0 +1,22 @@
+//! What was found where a node should be.
+
+use crate::error::Error;
+use crate::name::SnapshotName;
+use crate::tree::machine::seen::Machine;
+use crate::tree::record::node_id::NodeId;
+use crate::tree::record::reason::Reason;
+
+/// What was found where a node should be.
+#[derive(Debug, PartialEq)]
+pub enum Found {
+    Cached(NodeId),
+    /// A plan found it among the superseded ones, from where a run takes it back.
+    KeptAside(NodeId),
+    /// It has to be built, because of this.
+    Needed(Reason),
+}
+
+pub fn not_from_a_script(machine: &Machine, name: &SnapshotName) -> Error {
+    Error::failed(format!("a snapshot `{name}` exists already in `{}`, and no script made it", machine.name))
+        .hint("give yours another name; nothing was changed")
+}

@@ -1,0 +1,13 @@
+//! How nodes come to be: roots, branches, forks.
+
+pub mod aftermath;
+pub mod branch;
+pub mod branch_spec;
+pub mod failed_step;
+pub mod fork;
+pub mod found;
+pub mod recall;
+pub mod resume;
+pub mod root;
+pub mod state_root;
+pub mod working_fork;

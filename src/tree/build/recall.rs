@@ -1,0 +1,162 @@
+//! Branches that were built before: recalled from the tree, or revived from aside.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::event::{Event, Subject};
+use crate::name::SnapshotName;
+use crate::tree::build::aftermath::forgive;
+use crate::tree::build::branch_spec::{Wanted, other_liveness};
+use crate::tree::build::found::{Found, not_from_a_script};
+use crate::tree::graft::prune::{make_room, prune};
+use crate::tree::graft::put::put;
+use crate::tree::kept::superseded::Aside;
+use crate::tree::machine::engine::Engine;
+use crate::tree::record::node::{Node, Record};
+use crate::tree::record::node_id::NodeId;
+use crate::tree::record::reason::Reason;
+use crate::tree::step::session::Session;
+
+/// A node that may be what a step would make, to be found out by replaying the step.
+pub struct Candidate {
+    pub session: Arc<Session>,
+    node: Node,
+    place: Place,
+}
+
+/// Where a candidate is.
+enum Place {
+    /// In the tree, below its parent.
+    Right,
+    /// In the tree, below another snapshot, since its parent was deleted.
+    Wrong,
+    /// Superseded.
+    Aside,
+}
+
+/// What is known of a branch before its step has run.
+pub enum Recalled {
+    /// The node of that name may be it.
+    Candidate(Box<Candidate>),
+    /// It is not, because of this.
+    Stale(Reason),
+}
+
+impl Engine {
+    /// Looks in the tree for what a step on `parent` may have made before.
+    pub fn recall(&self, parent: &NodeId, wanted: &Wanted) -> Result<Recalled> {
+        let name = &wanted.name;
+        let machine = self.existing(&parent.machine)?;
+        self.replays_of(parent, name);
+        let Some(node) = machine.node(name.as_str()) else {
+            return Ok(Recalled::Stale(if self.is_gone(&machine.name, name) {
+                Reason::Parent(parent.name.to_string())
+            } else {
+                Reason::Missing
+            }));
+        };
+        let Some(record) = &node.record else {
+            return Err(not_from_a_script(&machine, name));
+        };
+        if let Some(reason) = record.incompatible().or_else(|| stale(node, record, parent)) {
+            return Ok(Recalled::Stale(reason));
+        }
+        let is_below = node.snapshot.parent.as_deref() == Some(parent.name.as_str());
+        let place = if is_below { Place::Right } else { Place::Wrong };
+        Ok(match self.candidate(parent, wanted, node.clone(), place) {
+            Ok(candidate) => Recalled::Candidate(Box::new(candidate)),
+            Err(why) => Recalled::Stale(Reason::Changed(why)),
+        })
+    }
+
+    /// Looks among the superseded nodes for what a step on `parent` may have made before.
+    pub fn recall_superseded(&self, parent: &NodeId, wanted: &Wanted) -> Result<Vec<Candidate>> {
+        let machine = self.existing(&parent.machine)?;
+        let nodes = Aside::of(&machine.directory).named(wanted.name.as_str());
+        let fits = |node: &Node| {
+            node.record.as_ref().is_some_and(|record| record.fits(parent)) && node.snapshot.missing_file().is_none()
+        };
+        let candidate = |node: Node| self.candidate(parent, wanted, node, Place::Aside).ok();
+        Ok(nodes.into_iter().filter(fits).filter_map(candidate).collect())
+    }
+
+    /// Lets a step be run against what made a node; says why not where that is clear without it.
+    fn candidate(
+        &self,
+        parent: &NodeId,
+        wanted: &Wanted,
+        node: Node,
+        place: Place,
+    ) -> std::result::Result<Candidate, String> {
+        let journal = node.journal().map_err(|damaged| damaged.message)?;
+        let refused = wanted.refuses(&journal, node.snapshot.created);
+        if let Some(why) = refused.or_else(|| other_liveness(wanted.live, node.is_live())) {
+            return Err(why);
+        }
+        let session = Session::replay(node.name(), journal, self.events.clone(), self.interrupt.clone());
+        let session = session.naming(&self.inputs);
+        if self.is_planning {
+            let session = Arc::new(session.leaving_the_host_alone());
+            return Ok(Candidate { session, node, place });
+        }
+        let session = Arc::new(session);
+        if let Some(replay) = session.replayed() {
+            self.remember_replay(parent, node.name(), replay);
+        }
+        Ok(Candidate { session, node, place })
+    }
+
+    /// Takes a candidate whose replay has gone through; says why not when the step asked for less than it holds.
+    pub fn accept(&self, parent: &NodeId, candidate: &Candidate) -> Result<Found> {
+        if let Some(reason) = candidate.session.left_over() {
+            return Ok(Found::Needed(Reason::Changed(reason)));
+        }
+        let node = NodeId {
+            machine: parent.machine.clone(),
+            name: SnapshotName::existing(candidate.node.name())?,
+            key: candidate.session.journal().key(&parent.key),
+            build: candidate.node.build(),
+        };
+        if self.is_planning {
+            let is_aside = matches!(candidate.place, Place::Aside);
+            return Ok(if is_aside { Found::KeptAside(node) } else { Found::Cached(node) });
+        }
+        self.put_back(parent, candidate)?;
+        self.events.emit(Event::NodeCached { subject: Subject::node(&node.machine, &node.name) });
+        forgive(self, &parent.machine, &node.name)?;
+        Ok(Found::Cached(node))
+    }
+
+    /// Puts a node that is as it should be where it should be.
+    fn put_back(&self, parent: &NodeId, Candidate { node, place, .. }: &Candidate) -> Result<()> {
+        let machine = self.existing(&parent.machine)?;
+        let below = Some(parent.name.as_str());
+        match place {
+            Place::Right => {}
+            Place::Wrong => {
+                let is_current = node.snapshot.is_current;
+                put(self, &machine, &node.snapshot, below, is_current)?;
+                self.look_again(&machine.name)?;
+            }
+            Place::Aside => {
+                let is_current = make_room(self, &machine, node.name())?;
+                put(self, &machine, &node.snapshot, below, is_current)?;
+                prune(self, &machine.name)?;
+                Aside::of(&machine.directory).forget(node);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says why a node cannot be what a step on `parent` makes, as far as that shows without the step.
+fn stale(node: &Node, record: &Record, parent: &NodeId) -> Option<Reason> {
+    let was = record.built_on.as_ref().map_or("none", |was| &was.name);
+    if record.fits(parent) {
+        node.snapshot.missing_file().map(Reason::Changed)
+    } else if was != parent.name.as_str() {
+        Some(Reason::Changed(format!("its parent was `{was}`, is now `{}`", parent.name)))
+    } else {
+        Some(Reason::Parent(parent.name.to_string()))
+    }
+}

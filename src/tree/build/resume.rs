@@ -1,0 +1,130 @@
+//! Going on from a check-point: where a new try of a step need not begin at its parent.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::hypervisor::SnapshotKind;
+use crate::tree::build::branch_spec::Wanted;
+use crate::tree::graft::layers::{DEEPEST, depth};
+use crate::tree::kept::checkpoint::{Checkpoint, Trail};
+use crate::tree::kept::failed::Failed;
+use crate::tree::kept::superseded::Aside;
+use crate::tree::machine::engine::Engine;
+use crate::tree::record::journal::Journal;
+use crate::tree::record::node::Node;
+use crate::tree::record::node_id::NodeId;
+use crate::tree::record::operation::Operation;
+use crate::tree::record::replay::Replay;
+use crate::tree::step::session::Session;
+
+/// What a step did before, with the states on the way that are still there.
+pub struct Foothold {
+    /// Finds out, when the step is run against it, how far the step is still the same.
+    pub session: Arc<Session>,
+    journal: Journal,
+    checkpoints: Vec<Checkpoint>,
+    /// Which try that was.
+    of: &'static str,
+    /// The operation at which going on has failed before.
+    stuck_at: Option<Operation>,
+    /// How far the step is the same, where another replay has told.
+    matched: Option<usize>,
+}
+
+/// A check-point to go on from.
+pub struct Resume {
+    /// The operations that are done.
+    pub(in crate::tree) answers: Journal,
+    /// The check-points on the way, the last one being the one to go on from.
+    pub(in crate::tree) checkpoints: Vec<Checkpoint>,
+    pub(in crate::tree) of: &'static str,
+}
+
+impl Resume {
+    pub fn operations(&self) -> usize {
+        self.answers.entries.len()
+    }
+}
+
+impl Foothold {
+    /// Says whether the step has to be run against the session to find out how far it is the same.
+    pub fn is_unknown(&self) -> bool {
+        self.matched.is_none()
+    }
+
+    /// Returns the last check-point before the step does something else than it did.
+    pub fn resume(self) -> Option<Resume> {
+        let matched = self.matched.unwrap_or_else(|| self.session.matched());
+        let is_stuck = self.stuck_at.is_some()
+            && matched == self.journal.entries.len()
+            && (self.session.wanted() == self.stuck_at);
+        let checkpoints: Vec<Checkpoint> =
+            self.checkpoints.into_iter().filter(|checkpoint| checkpoint.operations <= matched).collect();
+        let last = checkpoints.last().filter(|last| last.operations > 0 && !is_stuck)?;
+        let mut answers = self.journal;
+        answers.entries.truncate(last.operations);
+        Some(Resume { answers, checkpoints, of: self.of })
+    }
+}
+
+impl Engine {
+    /// Lists what a step has done on `parent` before, and from where it may go on.
+    pub fn footholds(&self, parent: &NodeId, wanted: &Wanted) -> Result<Vec<Foothold>> {
+        let name = &wanted.name;
+        let machine = self.existing(&parent.machine)?;
+        let replays = self.replays_of(parent, name);
+        // A branch that is built although a replay went through is to be built anew.
+        let is_forced = replays.iter().any(|replay| replay.has_gone_through());
+        if self.is_planning || is_forced {
+            return Ok(Vec::new());
+        }
+        let mut footholds = Vec::new();
+        let mut add = |mut journal: Journal, when, mut checkpoints: Vec<Checkpoint>, of, stuck_at| {
+            checkpoints.retain(|checkpoint| self.can_go_on_from(checkpoint));
+            if checkpoints.is_empty() || wanted.refuses(&journal, when).is_some() {
+                return;
+            }
+            journal.begun = Some(journal.begun(when));
+            let matched = replays.iter().find_map(|replay| known(replay, &journal));
+            let session = Session::replay(name.as_str(), journal.clone(), self.events.clone(), self.interrupt.clone());
+            footholds.push(Foothold { session: Arc::new(session), journal, checkpoints, of, stuck_at, matched });
+        };
+        if let Some(failed) = Failed::drawer(&machine.directory).get(name).filter(|it| it.parent.is(parent)) {
+            let stuck_at = failed.attempt.filter(|_| failed.went_on).map(|attempt| attempt.operation);
+            add(failed.journal, failed.when, failed.checkpoints, "failed try", stuck_at);
+        }
+        let trail = Trail::drawer(&machine.directory).get(name).filter(|it| it.parent.is(parent));
+        if let Some(trail) = trail.clone() {
+            add(trail.journal, crate::clock::now(), trail.checkpoints, "last build", None);
+        }
+        let fits = |node: &Node| {
+            node.name() == name.as_str()
+                && node.snapshot.kind() == SnapshotKind::External
+                && node.record.as_ref().is_some_and(|record| record.fits(parent))
+        };
+        let aside = Aside::of(&machine.directory).named(name.as_str());
+        for node in machine.nodes.iter().chain(&aside).filter(|node| fits(node)) {
+            let Ok(journal) = node.journal() else { continue };
+            let is_below = |trail: &&Trail| journal.entries.starts_with(&trail.journal.entries);
+            let below = trail.as_ref().filter(is_below).map(|trail| trail.checkpoints.clone());
+            let operations = journal.entries.len();
+            let whole = Checkpoint { operations, layers: node.snapshot.layers(), ram: node.ram() };
+            let checkpoints = below.into_iter().flatten().chain([whole]).collect();
+            add(journal, node.snapshot.created, checkpoints, "last build", None);
+        }
+        Ok(footholds)
+    }
+
+    fn can_go_on_from(&self, checkpoint: &Checkpoint) -> bool {
+        checkpoint.files().all(|file| file.exists())
+            && checkpoint.layers.iter().all(|layer| depth(self, &layer.image()).is_ok_and(|depth| depth < DEEPEST))
+    }
+}
+
+/// Says how far a step is the same as `journal`, as far as its replay against another journal tells.
+fn known(replay: &Replay, journal: &Journal) -> Option<usize> {
+    let (other, matched) = (replay.journal(), replay.matched());
+    let common = other.entries.iter().zip(&journal.entries).take_while(|(one, other)| one == other).count();
+    let is_known = common > matched || common == journal.entries.len();
+    is_known.then(|| common.min(matched))
+}

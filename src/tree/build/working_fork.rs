@@ -1,0 +1,184 @@
+//! Working forks: a clone in which somebody tries one thing after the other, goes back, and keeps what worked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::event::Subject;
+use crate::name::{SnapshotName, SnapshotPath};
+use crate::stop::Stop;
+use crate::tree::build::branch_spec::Wanted;
+use crate::tree::clone::builder::Builder;
+use crate::tree::clone::origin::{Origin, origin};
+use crate::tree::kept::checkpoint::{Checkpoint, files};
+use crate::tree::kept::failed::{Failed, failed_node};
+use crate::tree::machine::clone_mark::Purpose;
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::seen::Machine;
+use crate::tree::record::journal::{Attempt, Entry, Journal};
+use crate::tree::record::node_id::NodeId;
+use crate::tree::record::operation::Outcome;
+use crate::tree::step::session::Session;
+
+const FLATTEN_LIMIT: Duration = Duration::from_secs(3600);
+
+/// A fork in which one works. It is gone when the last one who holds it lets it go.
+pub struct Work {
+    /// The node whose child it would become.
+    pub of: NodeId,
+    /// The name of the failed node that it goes on from, where it does.
+    pub failed: Option<SnapshotName>,
+    pub session: Arc<Session>,
+    builder: Arc<Builder>,
+}
+
+/// From where a working fork begins.
+struct Start {
+    origin: Origin,
+    done: Journal,
+    told: Option<usize>,
+    checkpoints: Vec<Checkpoint>,
+}
+
+impl Work {
+    /// Returns how many operations were done since it began.
+    pub fn operations(&self) -> usize {
+        self.session.journal().entries.len()
+    }
+
+    /// Says where one is: the node, and how many operations past it.
+    pub fn place(&self) -> String {
+        let place = match &self.failed {
+            Some(failed) => format!("{}/{failed} (failed)", self.of.machine),
+            None => format!("{}/{}", self.of.machine, self.of.name),
+        };
+        match self.session.standing() {
+            (0, _) => place,
+            (operations, true) => format!("{place}+{operations}"),
+            (operations, false) => format!("{place}+{operations}?"),
+        }
+    }
+
+    /// Lists the operations, with the mark of those of which nobody knows what they did.
+    pub fn lines(&self) -> Vec<(String, bool)> {
+        let told = self.session.told().unwrap_or(usize::MAX);
+        let entries = self.session.journal().entries;
+        entries.iter().enumerate().map(|(n, entry)| (entry.operation.to_string(), n >= told)).collect()
+    }
+}
+
+impl Engine {
+    /// Starts a working fork of a snapshot.
+    pub fn work_on(&self, path: &SnapshotPath) -> Result<Work> {
+        self.sweep(&path.machine)?;
+        let machine = self.existing(&path.machine)?;
+        let origin = origin(self, &machine, machine.existing(&path.snapshot)?)?;
+        let start = Start { origin, done: Journal::default(), told: None, checkpoints: Vec::new() };
+        self.begin_work(&machine, self.node_id(path)?, None, start)
+    }
+
+    /// Starts a working fork of what is left of a step that failed, after the operations that it did.
+    pub fn work_on_failed(&self, path: &SnapshotPath) -> Result<Work> {
+        self.sweep(&path.machine)?;
+        let machine = self.existing_now(&path.machine)?;
+        let failed = failed_node(&machine.name, &machine.directory, &path.snapshot)?;
+        let parent =
+            SnapshotPath { machine: path.machine.clone(), snapshot: SnapshotName::existing(&failed.parent.name)? };
+        let of = self.node_id(&parent)?;
+        let told = failed.attempt.is_some().then_some(failed.journal.entries.len());
+        let Failed { document, layers, ram, journal: mut done, attempt, checkpoints, .. } = failed;
+        done.entries.extend(attempt.map(Entry::broken_off));
+        let origin = Origin { name: path.snapshot.clone(), document, layers, ram };
+        self.begin_work(&machine, of, Some(path.snapshot.clone()), Start { origin, done, told, checkpoints })
+    }
+
+    fn begin_work(&self, machine: &Machine, of: NodeId, failed: Option<SnapshotName>, start: Start) -> Result<Work> {
+        let Start { origin, done, told, checkpoints } = start;
+        let mut builder = Builder::start(self, machine, &origin, &origin.name, Purpose::Work, None)?;
+        let checkpointer = builder.checkpointer(self, checkpoints, Duration::ZERO);
+        let checkpointer = if builder.goes_on { checkpointer } else { checkpointer.with_the_beginning() };
+        let session = self.session_of(&of, &builder).by_hand(done, told, checkpointer);
+        Ok(Work { of, failed, session: Arc::new(session), builder: Arc::new(builder) })
+    }
+
+    fn session_of(&self, of: &NodeId, builder: &Builder) -> Session {
+        let subject = Subject::node(&of.machine, &of.name);
+        Session::live(subject, builder.guest(), self.events.by_hand(), self.interrupt.clone())
+    }
+
+    /// Undoes the last operations: starts a working fork of the state before them, which takes the place of this one.
+    pub fn go_back(&self, work: &Work, count: usize) -> Result<Work> {
+        let done = work.operations();
+        let Some(left) = done.checked_sub(count).filter(|_| count > 0) else {
+            let error = match done {
+                0 => Error::failed(format!("nothing was done since `{}`", work.place())),
+                1 => Error::failed("only one operation was done"),
+                _ => Error::failed(format!("only {done} operations were done")),
+            };
+            return Err(error.hint("revert(\"MACHINE/SNAPSHOT\") goes to another snapshot"));
+        };
+        let machine = self.existing_now(&work.of.machine)?;
+        let node = machine.existing(&work.of.name)?;
+        let mut checkpoints = work.builder.running().checkpoints();
+        checkpoints.retain(|checkpoint| checkpoint.operations <= left);
+        let origin = match checkpoints.last().cloned() {
+            Some(Checkpoint { operations, layers, ram }) if operations == left => {
+                let (name, document) = (work.of.name.clone(), node.snapshot.document.clone());
+                Origin { name, document, layers, ram }
+            }
+            _ if left == 0 => origin(self, &machine, node)?,
+            _ => {
+                return Err(Error::failed(format!("the state after operation {left} was not kept"))
+                    .hint("back(n) goes further back; use(\"MACHINE/SNAPSHOT\") begins anew"));
+            }
+        };
+        let mut journal = work.session.journal();
+        journal.entries.truncate(left);
+        let told = work.session.told().filter(|told| *told < left);
+        let failed = work.failed.clone().filter(|_| left > 0);
+        let kept = files(&checkpoints);
+        let start = Start { origin, done: journal, told, checkpoints };
+        let back = self.begin_work(&machine, work.of.clone(), failed, start)?;
+        back.builder.running().take_over(work.builder.running().give_away(&kept));
+        Ok(back)
+    }
+
+    /// Keeps what a working fork is now as a branch; the fork goes on from there.
+    pub fn keep_work(&self, work: &Work, wanted: &Wanted) -> Result<Work> {
+        if let Some((line, _)) = work.lines().into_iter().find(|(_, is_untold)| *is_untold) {
+            return Err(Error::failed(format!("nobody knows what `{line}` did, which did not come to its end"))
+                .hint("back() goes to before it"));
+        }
+        let builder = Arc::clone(&work.builder);
+        let of = self.keep_fork(&builder, &work.of, wanted, work.session.journal())?;
+        let checkpointer = work.session.with_checkpointer(Option::take).flatten();
+        let checkpointer = checkpointer.ok_or_else(|| Error::bug("a working fork keeps no states"))?;
+        let session = self.session_of(&of, &builder).by_hand(Journal::default(), None, checkpointer);
+        Ok(Work { of, failed: None, session: Arc::new(session), builder })
+    }
+
+    /// Makes room for further states to go back to, where the backing chain has none: the fork's disks are made to
+    /// stand alone.
+    pub fn make_room_to_go_back(&self, work: &Work) -> Result<()> {
+        let is_used_up =
+            work.session.with_checkpointer(|it| it.as_ref().is_some_and(|checkpointer| checkpointer.is_used_up()));
+        if is_used_up != Some(true) {
+            return Ok(());
+        }
+        let running = work.builder.running();
+        let targets: Vec<String> = running.disks().iter().flat_map(|disks| disks.overlays.keys().cloned()).collect();
+        let stop = Stop::after(FLATTEN_LIMIT, &self.interrupt);
+        targets.iter().try_for_each(|target| self.hypervisor.pull(&running.domain, target, &stop))?;
+        let machine = self.existing(&work.of.machine)?;
+        let spare = work.builder.room_for_more(self, &machine, &work.of.name)?;
+        work.session.with_checkpointer(|it| it.iter_mut().for_each(|checkpointer| checkpointer.refill(spare.clone())));
+        Ok(())
+    }
+}
+
+impl Entry {
+    /// Stands for an operation that did not come to its end.
+    fn broken_off(attempt: Attempt) -> Self {
+        Self { operation: attempt.operation, outcome: Outcome::Done, took: attempt.took, shape: None }
+    }
+}

@@ -1,0 +1,68 @@
+//! Consoles that somebody sits at: a fork's, or a running machine's own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::hypervisor::{Command, Console, Guest};
+use crate::name::MachineName;
+use crate::stop::{Interrupt, Stop};
+use crate::tree::clone::builder::Builder;
+use crate::tree::machine::engine::Engine;
+
+/// An open console and the guest behind it.
+pub struct Seat {
+    console: Box<dyn Console>,
+    guest: Arc<dyn Guest>,
+    interrupt: Interrupt,
+    /// Whether the system has booted and nobody else uses it.
+    is_fork: bool,
+}
+
+impl Engine {
+    /// Opens the console of a fork.
+    pub fn sit_in(&self, fork: &Builder) -> Result<Seat> {
+        self.sit(fork.domain(), fork.guest(), true)
+    }
+
+    /// Opens the console of a machine itself, which has to run.
+    pub fn sit_at(&self, name: &MachineName) -> Result<Seat> {
+        if !self.existing_now(name)?.is_active() {
+            return Err(Error::failed(format!("the machine `{name}` is not running"))
+                .hint("a snapshot of it needs no running machine: `snaptree shell MACHINE/SNAPSHOT`"));
+        }
+        self.sit(name.as_str(), self.hypervisor.guest(name.as_str())?.into(), false)
+    }
+
+    fn sit(&self, domain: &str, guest: Arc<dyn Guest>, is_fork: bool) -> Result<Seat> {
+        let console = self.hypervisor.console(domain)?;
+        Ok(Seat { console, guest, interrupt: self.interrupt.clone(), is_fork })
+    }
+
+    /// Waits until a fork has gone whose guest stops by itself.
+    pub fn see_off(&self, fork: &Builder) -> Result<()> {
+        const LIMIT: Duration = Duration::from_secs(60);
+        self.hypervisor.wait_until_gone(fork.domain(), &Stop::after(LIMIT, &self.interrupt))
+    }
+}
+
+impl Seat {
+    pub fn console(&self) -> &dyn Console {
+        &*self.console
+    }
+
+    /// Makes the guest show where one is, unless somebody else may be in the middle of something there.
+    pub fn greet(&self) -> Result<()> {
+        if self.is_fork { self.console.write(b"\r") } else { Ok(()) }
+    }
+
+    /// Tells the guest the size of the terminal, which a serial line cannot. A guest whose agent does not answer
+    /// keeps the size that it has.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        const LIMIT: Duration = Duration::from_secs(5);
+        let Some(device) = self.console.device() else { return };
+        let (rows, columns) = (rows.to_string(), columns.to_string());
+        let command = Command::argv(["stty", "-F", device, "rows", &rows, "cols", &columns]);
+        let _ = self.guest.run(&command, &mut |_, _| {}, &Stop::after(LIMIT, &self.interrupt));
+    }
+}

@@ -1,0 +1,106 @@
+//! Deleting snapshots: metadata alone, which `undo` can put back. Their files go when that is forgotten and nothing
+//! stands on them.
+
+use crate::error::{Error, Result};
+use crate::name::{SnapshotName, SnapshotPath};
+use crate::tree::change::preflight;
+use crate::tree::change::transaction::{remember, remembered, to_be_changed_if};
+use crate::tree::graft::put::{mend_current, put};
+use crate::tree::kept::undo_log::{Deleted, Kept, Shelf, Unfinished};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::seen::Machine;
+use crate::tree::record::node::Node;
+
+/// Which snapshots to delete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The snapshot itself; its children move to its parent.
+    #[default]
+    One,
+    /// The snapshot and all below it.
+    WithChildren,
+    /// All below it.
+    ChildrenOnly,
+}
+
+impl Engine {
+    /// Says what deleting would remove, for somebody who is asked.
+    pub fn what_erase_removes(&self, path: &SnapshotPath, scope: Scope, metadata_only: bool) -> Result<String> {
+        let machine = self.existing_now(&path.machine)?;
+        let doomed = doomed(&machine, &path.snapshot, scope)?;
+        let what = if metadata_only { "the metadata of " } else { "" };
+        Ok(format!("{what}{} of `{}`", names(&doomed), machine.name))
+    }
+
+    /// Deletes snapshots. Their files stay until what is kept for `undo` is forgotten, or for good when only the
+    /// metadata is to go. Returns their names.
+    pub fn erase(&self, path: &SnapshotPath, scope: Scope, metadata_only: bool) -> Result<Vec<SnapshotName>> {
+        let (machine, ()) = to_be_changed_if(self, &path.machine, |machine| {
+            preflight::redefine(self)?;
+            doomed(machine, &path.snapshot, scope).map(drop)
+        })?;
+        let doomed = doomed(&machine, &path.snapshot, scope)?;
+        let deleted = doomed.iter().map(|node| node.name().parse()).collect::<Result<_>>()?;
+        remove(self, &machine, format!("delete {}", plain_names(&doomed)), doomed, metadata_only)?;
+        self.changed(&path.machine);
+        Ok(deleted)
+    }
+}
+
+/// Takes nodes, parents first, out of a machine's tree.
+pub fn remove(engine: &Engine, machine: &Machine, what: String, doomed: Vec<&Node>, metadata_only: bool) -> Result<()> {
+    let is_doomed = |name: &str| doomed.iter().any(|node| node.name() == name);
+    let moved = machine.nodes.iter().filter(|node| !is_doomed(node.name())).filter_map(|node| {
+        let parent = node.snapshot.parent.clone().filter(|parent| is_doomed(parent))?;
+        Some((node.name().to_string(), parent))
+    });
+    let snapshots = doomed.iter().map(|node| node.snapshot.clone()).collect();
+    let kept = Kept::Deleted(Deleted { snapshots, moved: moved.collect(), metadata_only });
+    let entry = remember(engine, machine, what, kept, Unfinished::default())?;
+    for (gone, node) in doomed.iter().rev().enumerate() {
+        let deleted = engine.hypervisor.delete_snapshot_metadata(machine.name.as_str(), node.name());
+        if let Err(error) = deleted {
+            let first = doomed.len() - gone;
+            doomed[first..].iter().try_for_each(|node| put_as_it_was(engine, machine, node))?;
+            Shelf::of(&machine.directory).remove(&entry)?;
+            return Err(error);
+        }
+    }
+    if doomed.iter().any(|node| node.snapshot.is_current) {
+        mend_current(engine, &machine.name)?;
+    }
+    remembered(engine, machine, entry)
+}
+
+fn put_as_it_was(engine: &Engine, machine: &Machine, node: &Node) -> Result<()> {
+    put(engine, machine, &node.snapshot, node.snapshot.parent.as_deref(), node.snapshot.is_current)
+}
+
+/// Lists what is to be deleted, parents first.
+fn doomed<'m>(machine: &'m Machine, name: &SnapshotName, scope: Scope) -> Result<Vec<&'m Node>> {
+    let node = machine.existing(name)?;
+    let below = machine.descendants(node.name());
+    match scope {
+        Scope::One => Ok(vec![node]),
+        Scope::WithChildren => Ok([vec![node], below].concat()),
+        Scope::ChildrenOnly if below.is_empty() => {
+            Err(Error::failed(format!("snapshot `{name}` of `{}` has no children", machine.name))
+                .hint("leave `--children-only` out to delete the snapshot itself"))
+        }
+        Scope::ChildrenOnly => Ok(below),
+    }
+}
+
+fn names(nodes: &[&Node]) -> String {
+    match nodes {
+        [node] => format!("snapshot `{}`", node.name()),
+        nodes => {
+            let names: Vec<String> = nodes.iter().map(|node| format!("`{}`", node.name())).collect();
+            format!("{} snapshots, {},", nodes.len(), names.join(", "))
+        }
+    }
+}
+
+fn plain_names(nodes: &[&Node]) -> String {
+    nodes.iter().map(|node| node.name()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,94 @@
+//! Giving up what is kept besides the tree, for the space that it takes.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::name::MachineName;
+use crate::tree::change::transaction::{take_off, to_be_changed};
+use crate::tree::kept::checkpoint::Trail;
+use crate::tree::kept::failed::Failed;
+use crate::tree::kept::restores::Restored;
+use crate::tree::kept::superseded::Aside;
+use crate::tree::kept::undo_log::Shelf;
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::seen::Machine;
+use crate::tree::owners::collect::{Collected, collect};
+
+impl Engine {
+    /// Says what a collection would give up, for somebody who is asked; nothing when there is nothing.
+    pub fn what_gc_removes(&self, name: &MachineName) -> Result<Option<String>> {
+        let machine = self.existing_now(name)?;
+        let (changes, superseded, failed, trails) = machine.kept();
+        let mut parts = Vec::new();
+        if changes > 0 {
+            parts.push(format!("{changes} {} of `{name}` that `undo` could take back", plural(changes, "change")));
+        }
+        if superseded > 0 {
+            parts.push(format!("{superseded} superseded {} of `{name}`", plural(superseded, "snapshot")));
+        }
+        if failed > 0 {
+            parts.push(format!("{failed} failed {} of `{name}`", if failed == 1 { "branch" } else { "branches" }));
+        }
+        if trails > 0 {
+            parts.push(format!(
+                "the check-points of {trails} {} of `{name}`",
+                if trails == 1 { "branch" } else { "branches" }
+            ));
+        }
+        Ok((!parts.is_empty()).then(|| parts.join(" and ")))
+    }
+
+    /// Gives up what `undo` could take back and the superseded and failed nodes with all check-points, and removes the
+    /// files that snaptree made and that nothing depends on then.
+    pub fn gc(&self, name: &MachineName) -> Result<Collected> {
+        let machine = to_be_changed(self, name)?;
+        let shelf = Shelf::of(&machine.directory);
+        let (mut files, mut left) = (Vec::new(), Vec::new());
+        for entry in shelf.entries() {
+            let (loose, holding) = take_off(self, &machine, &entry)?;
+            files.extend(loose);
+            left.extend(holding);
+        }
+        let aside = Aside::of(&machine.directory);
+        let nodes = aside.nodes();
+        nodes.iter().for_each(|node| aside.forget(node));
+        files.extend(nodes.iter().flat_map(|node| node.snapshot.files()).map(Path::to_path_buf));
+        let drawer = Failed::drawer(&machine.directory);
+        let failed = drawer.all();
+        failed.iter().for_each(|failed| drop(drawer.take(&failed.name)));
+        let drawer = Trail::drawer(&machine.directory);
+        let trails = drawer.all();
+        trails.iter().for_each(|trail| drop(drawer.take(&trail.name)));
+        files.extend(failed.iter().flat_map(Failed::files).chain(trails.iter().flat_map(Trail::files)));
+        let drawer = Restored::drawer(&machine.directory);
+        let gone = |of: &Restored| machine.node(of.name.as_str()).is_none();
+        drawer.all().iter().filter(|of| gone(of)).for_each(|of| drop(drawer.take(&of.name)));
+        let mut collected = collect(self, name, files)?;
+        collected.left.extend(left);
+        self.changed(name);
+        Ok(collected)
+    }
+
+    /// Removes what was given up before and could not go then, unless another process is at work in that tree.
+    pub fn collect_leftovers(&self, name: &MachineName) -> Result<Collected> {
+        let machine = self.existing(name)?;
+        if Shelf::of(&machine.directory).leftovers().is_empty() || !self.store.claim_if_free(name)? {
+            return Ok(Collected::default());
+        }
+        collect(self, name, Vec::new())
+    }
+}
+
+impl Machine {
+    /// Counts the changes that can be taken back, the superseded and the failed nodes, and the branches with
+    /// check-points.
+    fn kept(&self) -> (usize, usize, usize, usize) {
+        let (shelf, aside) = (Shelf::of(&self.directory), Aside::of(&self.directory));
+        let (failed, trails) = (Failed::drawer(&self.directory), Trail::drawer(&self.directory));
+        (shelf.entries().len(), aside.nodes().len(), failed.all().len(), trails.all().len())
+    }
+}
+
+fn plural(count: usize, word: &str) -> String {
+    if count == 1 { word.to_string() } else { format!("{word}s") }
+}

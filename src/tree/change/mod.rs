@@ -1,0 +1,14 @@
+//! The primitives on any domain: snapshots taken, reverted to and deleted, and taking that back.
+
+pub mod console;
+pub mod create;
+pub mod delete;
+pub mod delete_machine;
+pub mod gc;
+pub mod new_files;
+pub mod power;
+pub mod preflight;
+pub mod present;
+pub mod revert;
+pub mod transaction;
+pub mod undo;

@@ -1,0 +1,441 @@
+//! What cannot work, said before anything is done.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Because, Error, Result};
+use crate::hypervisor::{Disk, DiskFile, Domain, SnapshotDisk, SnapshotKind, Source, Version};
+use crate::name::SnapshotName;
+use crate::shell;
+use crate::tree::files::file_id::{FileSet, is_same_file};
+use crate::tree::kept::machine_state::State;
+use crate::tree::kept::undo_log::{Entry, Kept};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::seen::Machine;
+use crate::tree::owners::dependents::{standing_on, written_by_another};
+use crate::tree::record::node::Node;
+
+/// The first libvirt that takes external snapshots by `VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE`.
+const REDEFINES: Version = Version::new(5, 1, 0);
+/// The first libvirt that puts the variables of UEFI firmware into internal snapshots.
+const KEEPS_NVRAM: Version = Version::new(10, 9, 0);
+
+/// Refuses a libvirt that cannot put snapshots into a tree.
+pub fn redefine(engine: &Engine) -> Result<()> {
+    let version = engine.hypervisor.version()?;
+    if version < REDEFINES {
+        return Err(Error::failed(format!("libvirt {version} is too old"))
+            .cause(format!("trees of snapshots can be changed from {REDEFINES} on"))
+            .hint("install a newer libvirt; `snaptree doctor` says what it has to offer"));
+    }
+    Ok(())
+}
+
+/// Refuses a domain whose RAM is in a file that libvirt would start it from.
+pub fn managed_save(machine: &Machine) -> Result<()> {
+    if !machine.details.has_managed_save {
+        return Ok(());
+    }
+    let (name, word) = (&machine.name, shell::last(&machine.name));
+    Err(Error::failed(format!("the RAM of `{name}` was put to disk by a managed save"))
+        .cause("its disks must not change until it is started again")
+        .hint(format!("`virsh start {word}` resumes it, `virsh managedsave-remove {word}` gives its RAM up")))
+}
+
+/// Refuses to stop a domain that would be gone then.
+fn persistent(machine: &Machine, cannot: impl Fn() -> Error) -> Result<()> {
+    if machine.details.domain.is_persistent {
+        return Ok(());
+    }
+    let name = &machine.name;
+    Err(cannot().cause(format!("`{name}` is transient, and gone once it is stopped")).hint(format!(
+        "`virsh define` makes it persistent: virsh dumpxml {} > x.xml; virsh define x.xml",
+        shell::last(name)
+    )))
+}
+
+/// Refuses to stop a guest that could not be started again.
+fn can_start_again(machine: &Machine, cannot: impl Fn() -> Error) -> Result<()> {
+    let lost = machine.details.disks.iter().find_map(|disk| Some((&disk.target, disk.lost_file()?)));
+    let Some((target, file)) = lost.filter(|_| machine.is_active()) else { return Ok(()) };
+    Err(cannot().cause(lost_medium(target, file)).hint(format!(
+        "put the file back, or eject it: `virsh change-media {} {target} --eject`",
+        shell::word(machine.name.as_str())
+    )))
+}
+
+fn lost_medium(target: &str, file: &Path) -> String {
+    format!("the file of disk `{target}`, `{}`, is gone, and the guest does not start without it", file.display())
+}
+
+/// Refuses to change disks that libvirt works on.
+fn block_jobs(machine: &Machine, cannot: impl Fn() -> Error) -> Result<()> {
+    let Some(disk) = machine.details.disks.iter().find(|disk| disk.has_block_job) else { return Ok(()) };
+    let target = &disk.target;
+    Err(cannot().cause(format!("a block job works on disk `{target}`")).hint(end_block_job(machine, target)))
+}
+
+fn end_block_job(machine: &Machine, target: &str) -> String {
+    format!("`virsh blockjob {} {target}` shows it, with `--abort` it ends", shell::word(machine.name.as_str()))
+}
+
+/// Says which other domain writes to one of these files, so that what is in them is not what anybody froze.
+fn another_writer(engine: &Engine, machine: &Machine, files: &[DiskFile]) -> Result<Option<(String, Domain)>> {
+    let paths: Vec<PathBuf> = files.iter().map(|disk| disk.file.clone()).collect();
+    let another = written_by_another(engine, machine, &paths)?;
+    Ok(another.map(|(file, other)| {
+        let target = files.iter().find(|disk| is_same_file(&disk.file, &file)).map_or("", |disk| &disk.target);
+        let (name, file) = (&other.name, file.display());
+        (format!("domain `{name}` writes to `{file}`, the file of disk `{target}`, too"), other)
+    }))
+}
+
+fn give_another_disk(other: &Domain) -> String {
+    format!("give that domain another disk first: `virsh edit {}`", shell::last(&other.name))
+}
+
+/// Refuses files that another domain writes to.
+fn own(engine: &Engine, machine: &Machine, files: &[DiskFile], cannot: impl Fn() -> Error) -> Result<()> {
+    match another_writer(engine, machine, files)? {
+        Some((why, other)) => Err(cannot().cause(why).hint(give_another_disk(&other))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a snapshot of disks that a domain that runs writes to as well; returns what is to be said of one that is off.
+pub fn snapshot(engine: &Engine, machine: &Machine, disks: &[DiskFile]) -> Result<Option<String>> {
+    match another_writer(engine, machine, disks)? {
+        Some((why, other)) if other.state.is_active() => {
+            Err(Error::failed(format!("`{}` cannot have a snapshot", machine.name))
+                .cause(why)
+                .hint(give_another_disk(&other)))
+        }
+        another => Ok(another.map(|(why, _)| format!("the snapshot may not stay what it is: {why}"))),
+    }
+}
+
+/// Refuses what a revert cannot do.
+pub fn revert(engine: &Engine, machine: &Machine, node: &Node, is_started: bool) -> Result<()> {
+    let (snapshot, name) = (&node.snapshot, &machine.name);
+    let cannot = || Error::failed(format!("`{name}` cannot go back to `{}`", node.name()));
+    redefine(engine)?;
+    managed_save(machine)?;
+    persistent(machine, cannot)?;
+    can_start_again(machine, cannot)?;
+    let is_medium = |disk: &&SnapshotDisk| disk.kind.is_none() && !disk.is_written && !disk.is_optional;
+    let media = snapshot.disks.iter().filter(|_| is_started || snapshot.has_memory()).filter(is_medium);
+    let lost = media.filter_map(|disk| Some((&disk.target, disk.file.as_deref()?))).find(|(_, file)| !file.exists());
+    if let Some((target, file)) = lost {
+        return Err(cannot().cause(lost_medium(target, file)).hint("put the file back: the guest had it in the drive"));
+    }
+    if snapshot.members().next().is_none() {
+        return Err(cannot().cause("the snapshot holds no disk").hint("`virsh snapshot-revert` can try it"));
+    }
+    block_jobs(machine, cannot)?;
+    if let Some(disk) = snapshot.members().find(|disk| disk.file.is_none()) {
+        return Err(cannot()
+            .cause(format!("disk `{}` was no file then", disk.target))
+            .hint("`virsh snapshot-revert` can try it"));
+    }
+    let obstacle = snapshot.members().find_map(|disk| Some((&disk.target, disk.obstacle.as_deref()?)));
+    if let Some((target, why)) = obstacle.filter(|_| snapshot.kind() == SnapshotKind::External) {
+        return Err(cannot().cause(format!("disk `{target}`: {why}")).hint("`virsh snapshot-revert` can try it"));
+    }
+    if let Some(missing) = snapshot.missing_file() {
+        return Err(cannot().cause(missing).hint(format!(
+            "`snaptree delete {}` removes what is left of it",
+            shell::last(format!("{name}/{}", node.name()))
+        )));
+    }
+    own(engine, machine, &snapshot.layers(), cannot)?;
+    let present = machine.details.disks.iter().filter(|disk| disk.is_written());
+    let mut misstated = present.filter_map(|disk| Some((&disk.target, disk.obstacle.as_deref()?)));
+    let is_held = |target: &str| snapshot.members().any(|disk| disk.target == target);
+    if let Some((target, why)) = misstated.find(|(target, _)| is_held(target))
+        && snapshot.kind() == SnapshotKind::External
+    {
+        return Err(cannot().cause(format!("disk `{target}`: {why}")).hint("`virsh snapshot-revert` can try it"));
+    }
+    if snapshot.kind() == SnapshotKind::External {
+        let written = FileSet::from_iter(machine.written_disks().iter().map(|disk| &disk.file));
+        if let Some(layer) = snapshot.layers().into_iter().find(|layer| written.contains(&layer.file)) {
+            return Err(cannot()
+                .cause(format!(
+                    "`{name}` writes to `{}`, the layer of disk `{}`: what came after was merged into it",
+                    layer.file.display(),
+                    layer.target
+                ))
+                .hint(format!(
+                    "`snaptree delete {}` removes the snapshot, which is lost",
+                    shell::last(format!("{name}/{}", node.name()))
+                )));
+        }
+    } else {
+        for layer in snapshot.layers() {
+            if engine.hypervisor.count_internal(&layer.file, &snapshot.name)? > 1 {
+                return Err(cannot()
+                    .cause(format!("`{}` has more than one snapshot of that name inside", layer.file.display()))
+                    .hint("`qemu-img snapshot -l` lists them, and `-d ID` deletes one"));
+            }
+        }
+    }
+    let present = machine.written_disks();
+    for disk in snapshot.left_out() {
+        if !machine.details.disks.iter().any(|it| it.target == disk.target) {
+            return Err(cannot()
+                .cause(format!("the snapshot left out disk `{}`, which `{name}` does not have now", disk.target))
+                .hint("attach it again first"));
+        }
+    }
+    match snapshot.kind() {
+        SnapshotKind::External => {
+            for layer in snapshot.layers() {
+                let now = present.iter().find(|disk| disk.target == layer.target);
+                writable(&machine.directory_for(now.map_or(&layer.file, |disk| &disk.file)), OVERLAY)?;
+            }
+        }
+        SnapshotKind::Internal if snapshot.has_memory() => {
+            let files: Vec<_> = snapshot.layers().into_iter().map(|layer| layer.file).collect();
+            if let Some(upper) = standing_on(engine, machine, &files)? {
+                return Err(cannot()
+                    .cause(format!("{upper} stands on the file that holds it, which libvirt would overwrite"))
+                    .hint("a branch can grow from it: that copies its disks, without the RAM"));
+            }
+        }
+        SnapshotKind::Internal => {}
+    }
+    Ok(())
+}
+
+fn give_up(machine: &Machine) -> String {
+    format!("`snaptree gc {}` gives up what cannot be taken back", shell::last(&machine.name))
+}
+
+/// Refuses to go back to what was kept of a machine where that cannot work.
+pub fn undo(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<()> {
+    let cannot = || Error::failed(format!("cannot take back `{}`", entry.what));
+    managed_save(machine)?;
+    persistent(machine, cannot)?;
+    block_jobs(machine, cannot)?;
+    can_start_again(machine, cannot)?;
+    if let Kept::State(state) = &entry.kept
+        && let Some(changed) = state.changed_below()
+    {
+        return Err(cannot()
+            .cause(format!("`{}`, which it needs, was written to or replaced since", changed.display()))
+            .hint(give_up(machine)));
+    }
+    if let Some(missing) = entry.files().into_iter().find(|file| !file.exists()) {
+        return Err(cannot()
+            .cause(format!("`{}`, which it needs, is missing", missing.display()))
+            .hint(give_up(machine)));
+    }
+    if let Kept::State(state) = &entry.kept {
+        own(engine, machine, &state.disks, cannot)?;
+    }
+    // What an internal snapshot without RAM holds can be copied out of its file.
+    let written: Vec<PathBuf> = match &entry.kept {
+        Kept::State(state) => state.disks.iter().map(|disk| disk.file.clone()).collect(),
+        Kept::Inside { snapshot, .. } if snapshot.has_memory() => {
+            snapshot.layers().into_iter().map(|layer| layer.file).collect()
+        }
+        _ => Vec::new(),
+    };
+    for file in written {
+        if let Some(upper) = standing_on(engine, machine, std::slice::from_ref(&file))? {
+            return Err(cannot()
+                .cause(format!("{upper} stands on `{}` now, which must not change", file.display()))
+                .hint("remove what stands on it first"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to keep a running guest where there is no room for its RAM.
+pub fn keep(machine: &Machine, present: &State) -> Result<()> {
+    match &present.memory {
+        Some(file) => room_for_ram(machine, file.parent().unwrap_or(file), "shut the guest down first"),
+        None => Ok(()),
+    }
+}
+
+pub fn room_for_ram(machine: &Machine, directory: &Path, hint: &str) -> Result<()> {
+    let size = |bytes| bytesize::ByteSize(bytes).display().iec().to_string();
+    // A directory that does not exist yet will be on the file system of the one above it.
+    let existing = directory.ancestors().find(|directory| directory.exists()).unwrap_or(directory);
+    let stat = rustix::fs::statvfs(existing).because(|| format!("cannot look at `{}`", existing.display()))?;
+    let (free, needed) = (stat.f_bavail.saturating_mul(stat.f_frsize), machine.details.memory);
+    if free < needed {
+        return Err(Error::failed(format!("there is not enough space for the RAM of `{}`", machine.name))
+            .cause(format!("it may take {}, and `{}` has {} free", size(needed), directory.display(), size(free)))
+            .hint(hint));
+    }
+    Ok(())
+}
+
+/// What an overlay's directory is for.
+pub const OVERLAY: &str = "the disk's new overlay goes there";
+
+/// Refuses a directory in which no file can be made; `hint` says what it is for.
+pub fn writable(directory: &Path, hint: &str) -> Result<()> {
+    tempfile::tempfile_in(directory)
+        .map(drop)
+        .because(|| format!("cannot make a file in `{}`", directory.display()))
+        .map_err(|error| error.hint(hint))
+}
+
+/// Refuses the RAM of a guest that cannot be written to a file.
+pub fn memory(machine: &Machine) -> Result<()> {
+    let name = &machine.name;
+    if !machine.is_active() {
+        return Err(Error::failed(format!("`{name}` is shut off: there is no RAM to save"))
+            .hint("start it first, or take a snapshot of its disks"));
+    }
+    match machine.why_no_memory() {
+        Some(why) => Err(Error::failed(format!("the RAM of `{name}` cannot be saved"))
+            .cause(why)
+            .hint("a snapshot of the disks alone works: `--disk-only`, in Lua `disk_only = true`")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a disk that a snapshot of this kind cannot hold.
+pub fn disk(machine: &Machine, disk: &Disk, kind: SnapshotKind) -> Result<()> {
+    let (name, target) = (&machine.name, &disk.target);
+    let cannot = |why: &str| Error::failed(format!("no snapshot can hold disk `{target}` of `{name}`")).cause(why);
+    if !disk.is_written() {
+        let why = match (disk.is_read_only, &disk.source) {
+            (_, Source::None) => "it is an empty drive",
+            (true, _) => "it is read-only",
+            (false, _) => &format!("it is a {}", disk.device),
+        };
+        return Err(
+            cannot(why).hint(format!("do not ask for `{target}`: a snapshot holds the disks that are written to"))
+        );
+    }
+    if let Some(why) = not_a_plain_file(disk) {
+        let leave_out =
+            format!("leave it out: `--diskspec {target},snapshot=no`, in Lua `disks = {{ {target} = false }}`");
+        return Err(cannot(&why).hint(match &disk.source {
+            Source::Volume { pool, volume } => format!(
+                "`virsh vol-path --pool={} {}` tells its file, `virsh edit {}` puts that in its place; or {leave_out}",
+                shell::word(pool),
+                shell::last(volume),
+                shell::last(name)
+            ),
+            _ if disk.has_block_job => end_block_job(machine, target),
+            _ => leave_out,
+        }));
+    }
+    if kind == SnapshotKind::Internal && disk.format != "qcow2" {
+        return Err(cannot(&format!("it is {}, and an internal snapshot lives inside a qcow2 file", disk.format))
+            .hint("take an external snapshot: `--external`, in Lua `kind = \"external\"`"));
+    }
+    Ok(())
+}
+
+/// Says why neither a snapshot can hold a disk that a guest writes to, nor a copy stand for it.
+fn not_a_plain_file(disk: &Disk) -> Option<String> {
+    let why = match &disk.source {
+        Source::Volume { pool, volume } => format!("it is the volume `{volume}` of the pool `{pool}`"),
+        Source::Network(protocol) => format!("it is on the network ({protocol})"),
+        Source::Block(device) => format!("it is the block device `{}`", device.display()),
+        Source::Other(kind) => format!("it is of the type {kind}"),
+        Source::File(_) | Source::None if disk.has_block_job => "a block job works on it".to_string(),
+        Source::File(_) | Source::None => return disk.obstacle.clone().or(disk.is_used_otherwise().map(String::from)),
+    };
+    Some(why)
+}
+
+/// Refuses to copy the disks of a machine where a copy would not be what they are.
+pub fn copy(machine: &Machine) -> Result<()> {
+    for disk in machine.details.disks.iter().filter(|disk| disk.is_written()) {
+        if let Some(why) = not_a_plain_file(disk) {
+            return Err(Error::failed(format!("disk `{}` of `{}` cannot be copied", disk.target, machine.name))
+                .cause(why)
+                .hint("a root stands for all disks that a guest writes to: detach it, or make it a file"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a name that QEMU cannot give to an internal snapshot of a running guest.
+pub fn internal_name(machine: &Machine, name: &SnapshotName) -> Result<()> {
+    let is_taken = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if !machine.is_active() || name.as_str().chars().all(is_taken) {
+        return Ok(());
+    }
+    Err(Error::failed(format!("an internal snapshot of a running guest cannot be named `{name}`"))
+        .cause("QEMU takes letters of ASCII, digits, `-`, `.` and `_`")
+        .hint("give it another name, or take an external snapshot"))
+}
+
+/// Refuses an internal snapshot of a machine whose firmware's variables would not be in it.
+pub fn firmware(engine: &Engine, machine: &Machine) -> Result<()> {
+    let Some(format) = &machine.details.nvram else { return Ok(()) };
+    let version = engine.hypervisor.version()?;
+    let why = if version < KEEPS_NVRAM {
+        format!("libvirt puts the firmware's variables into one from {KEEPS_NVRAM} on, and this is {version}")
+    } else if format != "qcow2" {
+        format!("the file with the firmware's variables is {format}, not qcow2")
+    } else {
+        return Ok(());
+    };
+    Err(Error::failed(format!("`{}` starts by UEFI and cannot have an internal snapshot", machine.name))
+        .cause(why)
+        .hint("take an external snapshot: `--external`, in Lua `kind = \"external\"`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hypervisor::DomainState;
+    use crate::tree::machine::example::machine;
+    use crate::tree::record::example;
+
+    #[test]
+    fn qemu_takes_some_names_only_and_only_while_it_runs() {
+        let mut machine = machine(&[]);
+        let refused =
+            |machine: &Machine, name: &str| internal_name(machine, &SnapshotName::new(name).unwrap()).is_err();
+        assert!(!refused(&machine, "1 ü"));
+        machine.details.domain.state = DomainState::Paused;
+        for name in ["a-._Z9", "1", "_a", "-a"] {
+            assert!(!refused(&machine, name), "{name}");
+        }
+        for name in ["a b", "ü", "a:b", "aü"] {
+            assert!(refused(&machine, name), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_an_internal_snapshot_minds_the_format() {
+        let machine = machine(&[]);
+        let mut raw = example::disk("vdb", Source::File("/vm/b.raw".into()));
+        raw.format = "raw".into();
+        assert!(disk(&machine, &raw, SnapshotKind::External).is_ok());
+        assert!(disk(&machine, &raw, SnapshotKind::Internal).is_err());
+    }
+
+    #[test]
+    fn a_device_of_the_host_keeps_the_ram_from_being_saved() {
+        let mut machine = machine(&[]);
+        assert!(memory(&machine).is_err(), "it is off");
+        machine.details.domain.state = DomainState::Running;
+        assert!(memory(&machine).is_ok());
+        machine.details.has_host_devices = true;
+        assert_eq!(memory(&machine).unwrap_err().causes, ["the guest has a device of the host"]);
+        machine.details.filesystems = vec!["virtiofs".into()];
+        assert_eq!(memory(&machine).unwrap_err().causes, ["the guest mounts a directory of the host (virtiofs)"]);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_yet_is_as_large_as_the_one_above_it() {
+        let mut machine = machine(&[]);
+        let there = tempfile::tempdir().unwrap();
+        machine.details.memory = 1;
+        assert!(room_for_ram(&machine, &there.path().join("a/b"), "").is_ok());
+        machine.details.memory = u64::MAX;
+        let error = room_for_ram(&machine, &there.path().join("a/b"), "hint").unwrap_err();
+        assert_eq!(error.hint.as_deref(), Some("hint"));
+    }
+}

@@ -1,0 +1,187 @@
+//! A change of a machine that can be taken back: begun, finished or settled, and forgotten.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::hypervisor::{Snapshot, SnapshotKind};
+use crate::name::{MachineName, SnapshotName};
+use crate::tree::change::present::return_to;
+use crate::tree::files::file_id::is_same_file;
+use crate::tree::graft::put::put;
+use crate::tree::kept::undo_log::{Entry, Kept, Shelf, Unfinished};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::seen::Machine;
+use crate::tree::owners::collect::{Left, WhyLeft, collect};
+use crate::tree::owners::dependents::standing_on;
+
+/// How many changes of a machine can be taken back.
+const KEPT: usize = 8;
+
+/// Takes the right to change a machine that `check` lets be changed; what it refuses, it refuses before anything is
+/// written, unless a change that was killed has to be settled first. Returns what it found out of the machine as it is
+/// then.
+pub fn to_be_changed_if<T>(
+    engine: &Engine,
+    name: &MachineName,
+    check: impl Fn(&Machine) -> Result<T>,
+) -> Result<(Arc<Machine>, T)> {
+    let machine = engine.existing_now(name)?;
+    if !Shelf::of(&machine.directory).entries().iter().any(|entry| entry.unfinished.is_some()) {
+        check(&machine)?;
+    }
+    let machine = to_be_changed(engine, name)?;
+    let found = check(&machine)?;
+    Ok((machine, found))
+}
+
+/// Takes the right to change a machine, finishes or takes back what was killed half-way, and returns the machine
+/// as it is then.
+pub fn to_be_changed(engine: &Engine, name: &MachineName) -> Result<Arc<Machine>> {
+    engine.claim(name)?;
+    engine.existing_now(name)?;
+    engine.sweep(name)?;
+    let machine = engine.existing(name)?;
+    let half_done: Vec<Entry> =
+        Shelf::of(&machine.directory).entries().into_iter().filter(|entry| entry.unfinished.is_some()).collect();
+    if half_done.is_empty() {
+        return Ok(machine);
+    }
+    for entry in half_done {
+        settle(engine, &machine, entry)?;
+    }
+    engine.existing_now(name)
+}
+
+/// Ends a change whose process was killed: it was made when the machine has its files already.
+fn settle(engine: &Engine, machine: &Machine, entry: Entry) -> Result<()> {
+    let shelf = Shelf::of(&machine.directory);
+    let Some(unfinished) = entry.unfinished.clone() else { return Ok(()) };
+    let state = match &entry.kept {
+        Kept::State(state) => state,
+        Kept::Inside { .. } => return shelf.finish(entry),
+        Kept::Deleted(deleted) => {
+            // Meanwhile somebody may have given a name again.
+            let is_it = |snapshot: &&Snapshot| {
+                machine.node(&snapshot.name).is_some_and(|node| node.snapshot.created == snapshot.created)
+            };
+            let left = deleted.snapshots.iter().filter(is_it).map(|snapshot| snapshot.name.as_str());
+            take_out(engine, machine, &left.collect::<Vec<_>>())?;
+            engine.events.note(format!("finished `{}` in `{}`, which was interrupted", entry.what, machine.name));
+            return shelf.finish(entry);
+        }
+        Kept::PutBack { names, .. } => {
+            // What is to be put back is still kept by the entry that was being taken back.
+            take_out(engine, machine, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
+            engine.events.note(is_what_it_was(machine, &entry));
+            return shelf.remove(&entry);
+        }
+    };
+    let disks = machine.written_disks();
+    let was_made = unfinished.disks.iter().any(|file| disks.iter().any(|disk| is_same_file(&disk.file, file)));
+    if was_made {
+        let current = unfinished.current.as_deref().and_then(|current| machine.node(current));
+        if let Some(node) = current.filter(|node| !node.snapshot.is_current) {
+            put(engine, machine, &node.snapshot, node.snapshot.parent.as_deref(), true)?;
+        }
+        return shelf.finish(entry);
+    }
+    if disks != state.disks {
+        // Somebody has taken the machine elsewhere since.
+        return shelf.finish(entry);
+    }
+    return_to(engine, machine, state)?;
+    engine.events.note(is_what_it_was(machine, &entry));
+    shelf.remove(&entry)?;
+    collect(engine, &machine.name, unfinished.made).map(drop)
+}
+
+/// Takes those of the named snapshots, parents first, that are in a machine's tree out of it.
+fn take_out(engine: &Engine, machine: &Machine, names: &[&str]) -> Result<()> {
+    let present = names.iter().rev().filter(|name| machine.node(name).is_some());
+    present.copied().try_for_each(|name| engine.hypervisor.delete_snapshot_metadata(machine.name.as_str(), name))
+}
+
+/// Writes down what a machine was, for `undo`, before it changes.
+pub fn remember(engine: &Engine, machine: &Machine, what: String, kept: Kept, change: Unfinished) -> Result<Entry> {
+    engine.store.create_directory(&machine.directory)?;
+    Shelf::of(&machine.directory).begin(what, kept, change)
+}
+
+/// Notes that a change was made, and forgets the oldest ones.
+pub fn remembered(engine: &Engine, machine: &Machine, entry: Entry) -> Result<()> {
+    let shelf = Shelf::of(&machine.directory);
+    shelf.finish(entry)?;
+    let entries = shelf.entries();
+    let too_many = entries.len().saturating_sub(KEPT);
+    entries.into_iter().take(too_many).try_for_each(|oldest| forget(engine, &machine.name, &oldest).map(drop))
+}
+
+/// Gives up what an entry keeps.
+fn forget(engine: &Engine, name: &MachineName, entry: &Entry) -> Result<()> {
+    let Some(machine) = engine.look_again(name)? else { return Ok(()) };
+    let (files, _) = take_off(engine, &machine, entry)?;
+    collect(engine, name, files).map(drop)
+}
+
+/// Takes an entry off the shelf; returns the files that may go then, and those that an internal snapshot stays in.
+pub fn take_off(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<(Vec<PathBuf>, Vec<Left>)> {
+    let (mut files, mut left) = (entry.files(), Vec::new());
+    match &entry.kept {
+        Kept::Inside { snapshot, .. } => left = drop_internal(engine, machine, snapshot)?,
+        Kept::Deleted(deleted) if deleted.metadata_only => files.clear(),
+        Kept::Deleted(deleted) => {
+            for snapshot in &deleted.snapshots {
+                left.extend(drop_internal(engine, machine, snapshot)?);
+            }
+        }
+        Kept::State(_) | Kept::PutBack { .. } => {}
+    }
+    let shelf = Shelf::of(&machine.directory);
+    // Written down first, so that they are known when this process is killed.
+    shelf.set_leftovers(&shelf.leftovers().into_iter().chain(files.iter().cloned()).collect())?;
+    shelf.remove(entry)?;
+    Ok((files, left))
+}
+
+/// Removes what an internal snapshot holds that is not in the tree any more. Inside a file that other images depend on
+/// it stays as long as that file. Returns the files that it stays in.
+fn drop_internal(engine: &Engine, machine: &Machine, snapshot: &Snapshot) -> Result<Vec<Left>> {
+    if snapshot.kind() != SnapshotKind::Internal || machine.node(&snapshot.name).is_some() {
+        return Ok(Vec::new());
+    }
+    let files: Vec<PathBuf> = snapshot.layers().into_iter().map(|layer| layer.file).collect();
+    let why = match standing_on(engine, machine, &files)? {
+        Some(upper) => Some(format!("{upper} depends on the file")),
+        None => (!machine.has_disks_of(snapshot)).then(|| format!("`{}` has another disk now", machine.name)),
+    };
+    if let Some(why) = why {
+        let holds =
+            |file: &PathBuf| engine.hypervisor.count_internal(file, &snapshot.name).is_ok_and(|count| count > 0);
+        let left = |file| (file, WhyLeft::HoldsSnapshot(snapshot.name.clone(), why.clone()));
+        return Ok(files.into_iter().filter(holds).map(left).collect());
+    }
+    let name = machine.name.as_str();
+    let current = machine.current().map(|node| node.name().to_string());
+    engine.hypervisor.put_snapshot(name, &snapshot.document, current.as_deref(), false)?;
+    if engine.hypervisor.delete_internal(name, &snapshot.name).is_err() {
+        // It is not there any more, or cannot be reached now: nothing depends on it.
+        engine.hypervisor.delete_snapshot_metadata(name, &snapshot.name)?;
+    }
+    Ok(Vec::new())
+}
+
+/// Forgets what was kept of internal snapshots with a name that is to be given again: a disk holds each name once.
+pub fn free_internal_name(engine: &Engine, machine: &Machine, wanted: &SnapshotName) -> Result<()> {
+    let holds = |snapshot: &Snapshot| snapshot.kind() == SnapshotKind::Internal && snapshot.name == wanted.as_str();
+    for entry in Shelf::of(&machine.directory).entries() {
+        if matches!(&entry.kept, Kept::Deleted(deleted) if deleted.snapshots.iter().any(holds)) {
+            forget(engine, &machine.name, &entry)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_what_it_was(machine: &Machine, entry: &Entry) -> String {
+    format!("`{}` is what it was: `{}` was interrupted", machine.name, entry.what)
+}

@@ -1,0 +1,234 @@
+//! Transient clones: the builder in which a branch is made, and the fork in which somebody tries something.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Subject};
+use crate::hypervisor::{Accelerator, CloneSpec, Command, Exit, Guest, Image, Input, Stream};
+use crate::name::SnapshotName;
+use crate::stop::Stop;
+use crate::tree::clone::checkpointer::Checkpointer;
+use crate::tree::clone::origin::Origin;
+use crate::tree::clone::ram::{Beginning, Keeps, beginning};
+use crate::tree::clone::running::{Disks, Remains, Running};
+use crate::tree::files::made::NVRAM;
+use crate::tree::graft::layers::{DEEPEST, depth};
+use crate::tree::kept::checkpoint::Checkpoint;
+use crate::tree::kept::restores::count_restore;
+use crate::tree::machine::clone_mark::{Purpose, clone_metadata};
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::seen::Machine;
+use crate::tree::record::ram::KeptRam;
+
+const BOOT_LIMIT: Duration = Duration::from_secs(300);
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(180);
+/// What was written shortly before a failure is worth a wait, but not a long one for a guest that hangs.
+const SYNC_LIMIT: Duration = Duration::from_secs(20);
+const FLATTEN_LIMIT: Duration = Duration::from_secs(3600);
+
+/// A running transient clone of a snapshot on an overlay of its own. Dropping it destroys both.
+pub struct Builder {
+    running: Arc<Running>,
+    guest: Arc<dyn Guest>,
+    /// Whether the guest goes on from another one's state, and has not booted.
+    pub(in crate::tree) goes_on: bool,
+    /// Copies a chain that got too deep into the builder's own overlay while the step runs.
+    flattening: Option<JoinHandle<Result<()>>>,
+    /// The overlays that check-points may begin.
+    spare: Vec<BTreeMap<String, PathBuf>>,
+}
+
+impl Builder {
+    /// Starts a clone and waits until its guest answers: one that goes on where the origin's was, or one that boots. A
+    /// branch keeps its RAM as `live` says.
+    pub fn start(
+        engine: &Engine,
+        machine: &Machine,
+        origin: &Origin,
+        node: &SnapshotName,
+        purpose: Purpose,
+        live: Option<bool>,
+    ) -> Result<Self> {
+        if let Accelerator::Tcg(reason) = engine.hypervisor.accelerator()? {
+            engine.note_once(reason);
+        }
+        let started = Instant::now();
+        engine.store.create_directory(&machine.directory)?;
+        let Beginning { ram, from, keeps, fits } = beginning(engine, machine, origin, node, purpose, live)?;
+        let running = Running {
+            hypervisor: Arc::clone(&engine.hypervisor),
+            domain: machine.name.of_clone(purpose.word(), &engine.store.new_id()?),
+            fits,
+            disks: Mutex::new(Some(Disks { made: keeps.files(), ..Disks::default() })),
+            keeps,
+        };
+        let new_overlay = || engine.store.new_file(&machine.directory, &node.slug(), "qcow2");
+        let (mut deep, mut room) = (Vec::new(), DEEPEST);
+        let mut overlays = BTreeMap::new();
+        for layer in &origin.layers {
+            let overlay = new_overlay()?;
+            running.disks().get_or_insert_default().made.push(overlay.clone());
+            running.hypervisor.create_overlay(&overlay, &layer.image())?;
+            let depth = depth(engine, &Image::qcow2(&overlay))?;
+            room = room.min(DEEPEST.saturating_sub(depth));
+            if purpose.keeps_states() && depth > DEEPEST {
+                deep.push(layer.target.clone());
+            }
+            overlays.insert(layer.target.clone(), overlay);
+        }
+        running.disks().get_or_insert_default().overlays = overlays.clone();
+        let nvram = engine.store.new_file(&machine.directory, &node.slug(), NVRAM)?;
+        running.disks().get_or_insert_default().own = CloneSpec::own_files(&nvram).to_vec();
+        let room = if purpose.keeps_states() { room } else { 0 };
+        let spare = overlays_to_come(engine, machine, node, &overlays, room)?;
+        let goes_on = from.is_some();
+        running.hypervisor.start_clone(&CloneSpec {
+            name: running.domain.clone(),
+            uuid: uuid::Uuid::new_v4().to_string(),
+            document: origin.document.clone(),
+            disks: overlays,
+            nvram,
+            ram,
+            from,
+            paused: false,
+            metadata: clone_metadata(&engine.store, purpose, machine.name.as_str(), node.as_str()),
+        })?;
+        let flattening = (!deep.is_empty()).then(|| flatten(engine, &running.domain, deep));
+        let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
+        let stop = Stop::after(BOOT_LIMIT, &engine.interrupt);
+        let answers = if goes_on {
+            guest.wake(&stop)
+        } else {
+            guest.wait_until_ready(&stop).and_then(|()| guest.wait_until_booted(&stop))
+        };
+        answers.map_err(|error| match error.kind {
+            Kind::Interrupted => error,
+            kind => Error::new(kind, format!("the guest of `{node}` does not answer"))
+                .cause(error.message)
+                .hint("the image needs the QEMU guest agent; images.debian and images.tiny have it"),
+        })?;
+        if goes_on && let Some(node) = machine.node(origin.name.as_str()).filter(|node| node.ram() == origin.ram) {
+            let generation = engine.hypervisor.has_generation_id(&origin.document)?;
+            count_restore(&machine.directory, node, |restores| restores.add(true, generation));
+        }
+        let subject = match purpose {
+            Purpose::Build => Subject::node(&machine.name, node),
+            Purpose::Fork | Purpose::KeptFork | Purpose::Work => Subject::fork(&machine.name, node, &running.domain),
+        };
+        engine.events.emit(Event::BuilderReady { subject, goes_on, took: started.elapsed() });
+        Ok(Self { running: Arc::new(running), guest, goes_on, flattening, spare })
+    }
+
+    /// Returns what takes check-points while the step runs, after the ones that it goes on from.
+    pub(in crate::tree) fn checkpointer(
+        &mut self,
+        engine: &Engine,
+        before: Vec<Checkpoint>,
+        after: Duration,
+    ) -> Checkpointer {
+        if let Some(disks) = self.running.disks().as_mut() {
+            disks.checkpoints = before;
+        }
+        let (running, spare) = (Arc::downgrade(&self.running), std::mem::take(&mut self.spare));
+        Checkpointer::new(running, spare, after, &engine.interrupt)
+    }
+
+    /// Names overlays of further states, as many as the backing chains have room for now.
+    pub(in crate::tree) fn room_for_more(
+        &self,
+        engine: &Engine,
+        machine: &Machine,
+        node: &SnapshotName,
+    ) -> Result<Vec<BTreeMap<String, PathBuf>>> {
+        let now = self.running.disks().as_ref().map(|disks| disks.overlays.clone()).unwrap_or_default();
+        let depths = now.values().map(|overlay| depth(engine, &Image::qcow2(overlay))).collect::<Result<Vec<_>>>()?;
+        let deepest = depths.into_iter().max().unwrap_or_default();
+        overlays_to_come(engine, machine, node, &now, DEEPEST.saturating_sub(deepest))
+    }
+
+    /// Runs the last command in the guest, handing its input and output over.
+    pub fn run_last(
+        &self,
+        command: &Command,
+        input: &Input,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        stop: &Stop,
+    ) -> Result<Exit> {
+        self.guest.run_last(command, input, output, stop)
+    }
+
+    pub fn guest(&self) -> Arc<dyn Guest> {
+        Arc::clone(&self.guest)
+    }
+
+    /// Lets the clone run on without this process.
+    pub fn leave(self) {
+        self.running.disks().take();
+    }
+
+    pub(in crate::tree) fn running(&self) -> &Running {
+        &self.running
+    }
+
+    pub fn domain(&self) -> &str {
+        &self.running.domain
+    }
+
+    /// Stops the guest after its step and keeps its overlays, with its RAM or after a clean shutdown.
+    pub fn freeze(mut self, engine: &Engine, machine: &Machine, live: Option<bool>) -> Result<Remains> {
+        if let Some(flattening) = self.flattening.take() {
+            flattening.join().unwrap_or_else(|_| Err(Error::bug("the copy of a deep chain broke")))?;
+        }
+        let stop = Stop::after(SHUTDOWN_LIMIT, &engine.interrupt);
+        if matches!(self.running.keeps, Keeps::Mapped(_) | Keeps::Saved) {
+            // The disks alone are a state to start from, too.
+            self.guest.settle(&stop)?;
+            match self.running.keep_ram(engine, machine) {
+                Ok(ram) => return self.running.remains(ram, true),
+                Err(error) if live == Some(true) || error.kind == Kind::Interrupted => return Err(error),
+                // Nothing of what the step did is lost.
+                Err(why) => {
+                    engine.events.note(format!("the RAM of `{}` is not kept: {why}", self.running.domain));
+                    let _ = self.running.hypervisor.resume(&self.running.domain);
+                }
+            }
+        }
+        self.guest.shutdown(&stop)?;
+        self.running.hypervisor.wait_until_gone(&self.running.domain, &stop)?;
+        self.running.remains(KeptRam::NONE, true)
+    }
+
+    /// Stops the guest where it is and keeps its overlays as immutable layers, with its RAM where that can be.
+    pub fn keep(self, engine: &Engine, machine: &Machine) -> Result<Remains> {
+        // Without it the last seconds are missing, as after a power cut.
+        let synced = self.guest.settle(&Stop::after(SYNC_LIMIT, &engine.interrupt));
+        // A guest that hangs is looked at all the better by its disks.
+        let ram = self.running.keep_ram(engine, machine).unwrap_or_default();
+        self.running.hypervisor.destroy(&self.running.domain)?;
+        self.running.remains(ram, synced.is_ok())
+    }
+}
+
+/// Names the overlays of as many further states as there is room for.
+fn overlays_to_come(
+    engine: &Engine,
+    machine: &Machine,
+    node: &SnapshotName,
+    now: &BTreeMap<String, PathBuf>,
+    room: usize,
+) -> Result<Vec<BTreeMap<String, PathBuf>>> {
+    let new_overlay = || engine.store.new_file(&machine.directory, &node.slug(), "qcow2");
+    let next = || now.keys().map(|target| Ok((target.clone(), new_overlay()?))).collect::<Result<_>>();
+    (0..room).map(|_| next()).collect()
+}
+
+/// Makes a running domain's disks stand alone, beside what else is done.
+fn flatten(engine: &Engine, domain: &str, targets: Vec<String>) -> JoinHandle<Result<()>> {
+    let (hypervisor, domain) = (Arc::clone(&engine.hypervisor), domain.to_string());
+    let stop = Stop::after(FLATTEN_LIMIT, &engine.interrupt);
+    std::thread::spawn(move || targets.iter().try_for_each(|target| hypervisor.pull(&domain, target, &stop)))
+}

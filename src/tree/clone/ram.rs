@@ -1,0 +1,198 @@
+//! Live snapshots: how a clone comes to have the RAM of what it is made from, and how its own RAM is kept.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::hypervisor::{Document, Fingerprint, Frozen, Liveness, MappedMemory, Memory, Ram};
+use crate::name::SnapshotName;
+use crate::stop::Stop;
+use crate::tree::clone::origin::Origin;
+use crate::tree::machine::clone_mark::Purpose;
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::seen::Machine;
+use crate::tree::machine::settings::Forced;
+use crate::tree::record::node::Node;
+use crate::tree::record::ram::KeptRam;
+
+/// How a clone's own RAM is kept when it is frozen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// It is not; the guest is shut down.
+    Disks,
+    /// It is not until somebody asks for it; then it is written out and mapped anew.
+    Whole,
+    /// In the file that it has it in already.
+    Mapped(PathBuf),
+    /// In one that libvirt writes.
+    Saved,
+}
+
+impl Keeps {
+    /// Lists the files that the RAM is in while the guest runs.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Disks | Self::Whole | Self::Saved => Vec::new(),
+            Self::Mapped(ram) => vec![ram.clone()],
+        }
+    }
+
+    /// Says where the RAM is kept of a guest that goes on writing to `overlay`: beside it.
+    pub fn beside(&self, overlay: Option<&PathBuf>) -> Memory {
+        let file = |ending: &str| overlay.map(|overlay| overlay.with_extension(ending));
+        match self {
+            Self::Disks | Self::Whole => Memory::No,
+            Self::Saved => file("ram").map_or(Memory::No, Memory::External),
+            Self::Mapped(_) => match (file("ram"), file("devices")) {
+                (Some(ram), Some(devices)) => Memory::Mapped(MappedMemory { ram, devices }),
+                _ => Memory::No,
+            },
+        }
+    }
+}
+
+/// How a clone begins.
+pub struct Beginning {
+    pub ram: Ram,
+    /// What its guest goes on from; it boots without.
+    pub from: Option<Frozen>,
+    pub keeps: Keeps,
+    pub fits: Fingerprint,
+}
+
+/// Says how the RAM of a guest in this domain, or in an ordinary one, can be kept.
+pub fn liveness(engine: &Engine, document: Option<&Document>) -> Result<Liveness> {
+    let forced = |word: &str| format!("SNAPTREE_LIVE is `{word}`");
+    match engine.forced_live {
+        Some(Forced::No) => return Ok(Liveness::No(forced("no"))),
+        Some(Forced::Mapped) => return Ok(Liveness::Mapped),
+        Some(Forced::Saved) | None => {}
+    }
+    Ok(match engine.hypervisor.liveness(document, engine.store.root())? {
+        Liveness::Mapped if engine.forced_live == Some(Forced::Saved) => Liveness::Saved(forced("saved")),
+        liveness => liveness,
+    })
+}
+
+/// Decides how a clone begins. A branch keeps its RAM if it is `live`, which it is where nothing is said and the host
+/// can.
+pub fn beginning(
+    engine: &Engine,
+    machine: &Machine,
+    origin: &Origin,
+    node: &SnapshotName,
+    purpose: Purpose,
+    live: Option<bool>,
+) -> Result<Beginning> {
+    let liveness = liveness(engine, Some(&origin.document))?;
+    if let (Liveness::No(why), Some(true)) = (&liveness, live) {
+        return Err(Error::failed(format!("`{node}` cannot have its RAM kept"))
+            .cause(why)
+            .hint("without `live = true` it keeps its disks alone"));
+    }
+    if let Liveness::Saved(why) = &liveness {
+        engine.note_once(format!("libvirt saves the RAM of live snapshots here, which takes longer: {why}"));
+    }
+    let fits = engine.hypervisor.fingerprint(&origin.document)?;
+    let from = usable_or_noted(engine, origin, &fits, &liveness);
+    let (is_fork, may_keep) = (!purpose.keeps_states(), !matches!(liveness, Liveness::No(_)));
+    let is_kept = !is_fork && live != Some(false) && may_keep;
+    let whole = if is_fork { Keeps::Whole } else { Keeps::Disks };
+    let saved = if is_kept || is_fork && may_keep { Keeps::Saved } else { Keeps::Disks };
+    let new_file = || engine.store.new_file(&machine.directory, &node.slug(), "ram");
+    let (ram, from, keeps) = match (from, &liveness) {
+        (Some(Usable::Mapped(MappedMemory { ram, devices })), _) if is_kept => {
+            let own = new_file()?;
+            engine.hypervisor.copy_ram(&ram, &own)?;
+            (Ram::Shared(own.clone()), Some(Frozen::Devices(devices)), Keeps::Mapped(own))
+        }
+        (Some(Usable::Mapped(MappedMemory { ram, devices })), _) => {
+            (Ram::Private(ram), Some(Frozen::Devices(devices)), whole)
+        }
+        (Some(Usable::Saved(image)), _) => (Ram::Default, Some(Frozen::Saved(image)), saved),
+        (None, Liveness::Mapped) if is_kept => {
+            let own = new_file()?;
+            (Ram::Shared(own.clone()), None, Keeps::Mapped(own))
+        }
+        (None, Liveness::Mapped) => (Ram::Anonymous, None, whole),
+        (None, _) => (Ram::Default, None, saved),
+    };
+    Ok(Beginning { ram, from, keeps, fits })
+}
+
+/// Returns the RAM with which the machine itself can go on from a live snapshot, and says once why not.
+pub fn memory_to_wake(engine: &Engine, node: &Node) -> Result<Option<MappedMemory>> {
+    // Its own disks are dealt with elsewhere.
+    let (name, document) = (SnapshotName::new(node.name())?, node.snapshot.document.clone());
+    let origin = Origin { name, document, layers: Vec::new(), ram: node.ram() };
+    let fits = engine.hypervisor.fingerprint(&origin.document)?;
+    Ok(match usable_or_noted(engine, &origin, &fits, &liveness(engine, Some(&origin.document))?) {
+        Some(Usable::Mapped(memory)) => Some(memory),
+        Some(Usable::Saved(_)) | None => None,
+    })
+}
+
+/// Wakes the guest of a machine that went on; one without an agent keeps the time that it has. Says whether it did.
+pub fn wake_guest(engine: &Engine, domain: &str) -> bool {
+    const LIMIT: Duration = Duration::from_secs(10);
+    let stop = Stop::after(LIMIT, &engine.interrupt);
+    let guest = engine.hypervisor.guest(domain);
+    guest.and_then(|guest| guest.wake(&stop)).is_ok()
+}
+
+/// Returns the RAM that a clone can go on with. Where there is some that is of no use, that is said once.
+fn usable_or_noted(engine: &Engine, origin: &Origin, now: &Fingerprint, liveness: &Liveness) -> Option<Usable> {
+    let has_file = matches!(origin.ram.memory, Memory::External(_) | Memory::Mapped(_));
+    let note = |why| {
+        engine.note_once(format!("the RAM of `{}` is of no use here ({why}): booting from its disks", origin.name))
+    };
+    usable(&origin.ram, now, liveness).map_err(|why| has_file.then(|| note(why))).ok()
+}
+
+/// Says why the guest of a clone would have to boot.
+pub fn why_not_live(engine: &Engine, origin: &Origin) -> Result<Option<String>> {
+    let fits = engine.hypervisor.fingerprint(&origin.document)?;
+    Ok(usable(&origin.ram, &fits, &liveness(engine, Some(&origin.document))?).err())
+}
+
+enum Usable {
+    Mapped(MappedMemory),
+    Saved(PathBuf),
+}
+
+/// Says what of this RAM a guest can go on with, or why it cannot.
+fn usable(ram: &KeptRam, now: &Fingerprint, liveness: &Liveness) -> std::result::Result<Usable, String> {
+    let usable = match (&ram.memory, liveness) {
+        (Memory::No, _) => return Err("it has no RAM".to_string()),
+        (Memory::Internal, _) => return Err("its RAM is in its disk".to_string()),
+        (_, Liveness::No(why)) | (Memory::Mapped(_), Liveness::Saved(why)) => return Err(why.clone()),
+        (Memory::External(image), _) => Usable::Saved(image.clone()),
+        (Memory::Mapped(mapped), Liveness::Mapped) => Usable::Mapped(mapped.clone()),
+    };
+    misfit(&ram.fits, now).map_or(Ok(usable), Err)
+}
+
+/// Names what a state fits that is not so now.
+fn misfit(was: &Fingerprint, now: &Fingerprint) -> Option<String> {
+    let differs = |(name, was): (&String, &String)| {
+        let now = now.get(name).map_or("none", String::as_str);
+        (now != was).then(|| format!("its {name} was {was}, is now {now}"))
+    };
+    was.iter().find_map(differs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let print = |facts: &[(&str, &str)]| facts.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let was: Fingerprint = print(&[("QEMU", "10.0.2"), ("memory", "1")]);
+        assert_eq!(misfit(&was, &was), None);
+        assert_eq!(misfit(&Fingerprint::new(), &was), None);
+        let now = print(&[("QEMU", "10.1.0"), ("memory", "1"), ("more", "x")]);
+        assert_eq!(misfit(&was, &now).as_deref(), Some("its QEMU was 10.0.2, is now 10.1.0"));
+        assert_eq!(misfit(&was, &print(&[("QEMU", "10.0.2")])).as_deref(), Some("its memory was 1, is now none"));
+    }
+}

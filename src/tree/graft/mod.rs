@@ -1,0 +1,6 @@
+//! What is done to a machine's tree and to its layers.
+
+pub mod layers;
+pub mod prune;
+pub mod put;
+pub mod sweep;

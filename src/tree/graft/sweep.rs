@@ -1,0 +1,101 @@
+//! Removing the debris of runs that were killed.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Result;
+use crate::name::MachineName;
+use crate::tree::files::draft::Note;
+use crate::tree::files::file_id::{FileId, FileSet};
+use crate::tree::files::made::{Made, is_of_a_kind};
+use crate::tree::files::store::maker;
+use crate::tree::graft::prune::{is_orphan, prune};
+use crate::tree::machine::clone_mark::CloneMark;
+use crate::tree::machine::engine::Engine;
+use crate::tree::machine::seen::Machine;
+use crate::tree::owners::collect::{judge, remove_doomed};
+use crate::tree::owners::dependents::{Scope, dependents};
+use crate::tree::owners::discard::discard;
+
+/// A transient clone that runs.
+pub struct RunningClone {
+    pub domain: String,
+    pub mark: CloneMark,
+}
+
+impl Engine {
+    /// Destroys the builders and forks of processes that are gone, removes files that nothing refers to, and
+    /// finishes what they left half done.
+    pub fn sweep(&self, name: &MachineName) -> Result<()> {
+        if self.is_planning {
+            return Ok(());
+        }
+        let Some(machine) = self.machine(name)? else {
+            let abandoned = self.store.abandoned(&Note::of(self.hypervisor.uri(), name));
+            let made = |directory: &Path| Made::of(directory).read_in(directory);
+            return abandoned.iter().try_for_each(|it| discard(self, it, &made(it), &FileSet::default()));
+        };
+        // Before anything is listed that may refer to them: who is gone by now refers to nothing new.
+        let debris = self.store.debris(&machine.directory, &machine.referred());
+        for clone in clones(self, &machine)?.into_iter().filter(|clone| !is_wanted(self, clone)) {
+            self.hypervisor.destroy(&clone.domain)?;
+            self.events.note(format!("removed `{}`, left by a run that was killed", clone.domain));
+        }
+        remove_debris(self, name, debris)?;
+        if machine.nodes.iter().any(|node| is_orphan(&machine, node)) {
+            self.claim(name)?;
+            prune(self, name)?;
+        }
+        Ok(())
+    }
+
+    /// Lists the clones that this process runs: the domain of each, and what it is of.
+    pub fn own_clones(&self) -> Result<Vec<(String, String)>> {
+        let mut own = Vec::new();
+        for domain in self.hypervisor.domains()?.into_iter().filter(|domain| self.store.is_own(&domain.name)) {
+            let metadata = self.hypervisor.domain(&domain.name)?.and_then(|details| details.metadata);
+            if let Some(mark) = metadata.as_ref().and_then(CloneMark::read) {
+                own.push((domain.name, format!("{}/{}", mark.machine, mark.node)));
+            }
+        }
+        Ok(own)
+    }
+}
+
+/// Removes those of the files that nothing depends on.
+fn remove_debris(engine: &Engine, name: &MachineName, mut debris: Vec<PathBuf>) -> Result<()> {
+    debris.retain(|file| is_of_a_kind(file));
+    if debris.is_empty() {
+        return Ok(());
+    }
+    let machine = engine.existing_now(name)?;
+    let known = machine.made();
+    let scope = Scope { machine: Some(&machine), candidates: &debris, ..Scope::default() };
+    let mut verdict = judge(dependents(engine, &scope)?, &debris, |file| known.maker_of(file));
+    remove_doomed(engine, Some(&machine), &mut verdict).map(drop)
+}
+
+/// Says whether somebody still wants a clone: the process that made it, or whoever asked for it to stay.
+pub fn is_wanted(engine: &Engine, clone: &RunningClone) -> bool {
+    // Where another store is, nobody here can tell who lives.
+    let is_elsewhere =
+        clone.mark.store.as_deref().is_some_and(|store| FileId::of(store) != FileId::of(engine.store.root()));
+    clone.mark.is_kept || is_elsewhere || maker(&clone.domain).is_some_and(|owner| engine.store.is_alive(&owner))
+}
+
+/// Lists the transient clones of a machine.
+pub fn clones(engine: &Engine, machine: &Machine) -> Result<Vec<RunningClone>> {
+    let prefix = machine.name.of_clones();
+    let mut clones = Vec::new();
+    for domain in engine.hypervisor.domains()? {
+        let may_be = !domain.is_persistent && domain.name.starts_with(&prefix) && maker(&domain.name).is_some();
+        if !may_be {
+            continue;
+        }
+        let metadata = engine.hypervisor.domain(&domain.name)?.and_then(|details| details.metadata);
+        let mark = metadata.as_ref().and_then(CloneMark::read);
+        if let Some(mark) = mark.filter(|mark| mark.machine == machine.name.as_str()) {
+            clones.push(RunningClone { domain: domain.name, mark });
+        }
+    }
+    Ok(clones)
+}

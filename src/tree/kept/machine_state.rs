@@ -1,0 +1,102 @@
+//! All that a machine was at some moment, and what it is to become.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::hypervisor::{DiskChanges, DiskFile, Document, DomainState, MappedMemory, Start};
+
+/// All that a machine was at some moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct State {
+    pub document: Document,
+    /// The disks that a guest writes to.
+    pub disks: Vec<DiskFile>,
+    pub state: DomainState,
+    /// The file with the RAM of a guest that ran.
+    pub memory: Option<PathBuf>,
+    /// The name of the current snapshot.
+    pub current: Option<String>,
+    /// The backing files of the disks, which must not change as long as this is kept.
+    #[serde(default)]
+    pub below: Vec<Below>,
+}
+
+/// A backing file as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Below {
+    file: PathBuf,
+    inode: u64,
+    /// When it was written to the last time: seconds and nanoseconds.
+    written: (i64, i64),
+}
+
+impl Below {
+    pub fn of(file: PathBuf) -> Option<Self> {
+        let metadata = std::fs::metadata(&file).ok()?;
+        Some(Self { file, inode: metadata.ino(), written: (metadata.mtime(), metadata.mtime_nsec()) })
+    }
+}
+
+/// What a machine is to become.
+pub struct Target {
+    pub document: Document,
+    pub disks: DiskChanges,
+    /// The snapshot that becomes the current one.
+    pub current: Option<String>,
+    pub then: Then,
+}
+
+/// What happens to the guest once its disks are in place.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Then {
+    Off,
+    Boot {
+        start: Start,
+        /// What is attached to it that it does not start with.
+        attached: Vec<DiskFile>,
+    },
+    Resume {
+        memory: PathBuf,
+        paused: bool,
+    },
+    /// It goes on where a guest was frozen that had its RAM in a file; the file stays as it is.
+    Wake {
+        memory: MappedMemory,
+        paused: bool,
+    },
+}
+
+impl State {
+    /// Returns a backing file that has changed since.
+    pub fn changed_below(&self) -> Option<&Path> {
+        let has_changed = |below: &&Below| Below::of(below.file.clone()).as_ref() != Some(*below);
+        self.below.iter().find(has_changed).map(|below| below.file.as_path())
+    }
+
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.disks.iter().map(|disk| disk.file.as_path()).chain(self.memory.as_deref())
+    }
+
+    /// Says how the guest goes on when this state is entered again.
+    pub fn then(&self) -> Then {
+        let paused = self.state == DomainState::Paused;
+        match &self.memory {
+            Some(memory) => Then::Resume { memory: memory.clone(), paused },
+            None if self.state.is_active() => {
+                Then::Boot { start: Start { paused, reset_nvram: false }, attached: Vec::new() }
+            }
+            None => Then::Off,
+        }
+    }
+
+    pub fn target(&self) -> Target {
+        Target {
+            document: self.document.clone(),
+            disks: self.disks.clone().into(),
+            current: self.current.clone(),
+            then: self.then(),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What is kept outside of a machine's tree: for `undo`, for another try, for a later run.
+
+pub mod checkpoint;
+pub mod failed;
+pub mod files;
+pub mod machine_state;
+pub mod restores;
+pub mod superseded;
+pub mod undo_log;

@@ -1,0 +1,76 @@
+//! What was done to guests that went on from a live snapshot, so that none believes to be the one that was frozen.
+
+use std::fs::File;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Because, Result};
+use crate::name::SnapshotName;
+use crate::tree::files::json_dir::Drawer;
+use crate::tree::record::node::Node;
+
+/// Counts of one live snapshot, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restores {
+    /// How many guests went on from it.
+    pub guests: u64,
+    /// How many of them were told the time.
+    pub clocks: u64,
+    /// How many got a generation id of their own (`<genid>`), for kernels that look at it.
+    pub generations: u64,
+    /// How many got a machine id, a host name, SSH host keys and a DHCP lease of their own.
+    pub identities: u64,
+}
+
+impl Restores {
+    /// Counts one more guest, and what was done to it.
+    pub fn add(&mut self, clock: bool, generation: bool) {
+        self.guests += 1;
+        self.clocks += u64::from(clock);
+        self.generations += u64::from(generation);
+    }
+}
+
+/// The counts as they are kept, with the snapshot that they are of.
+#[derive(Serialize, Deserialize)]
+pub struct Restored {
+    pub name: SnapshotName,
+    /// The id of its build: one of the same name that is built later has counts of its own.
+    build: String,
+    #[serde(flatten)]
+    restores: Restores,
+}
+
+impl Restored {
+    const KIND: &str = "restores";
+
+    pub fn drawer(machine_directory: &Path) -> Drawer<Self> {
+        Drawer::of(machine_directory, Self::KIND)
+    }
+}
+
+/// Says what was done to the guests that went on from a snapshot.
+pub fn restores(machine_directory: &Path, node: &Node) -> Restores {
+    let name = SnapshotName::existing(node.name()).ok();
+    let kept = name.and_then(|name| Restored::drawer(machine_directory).get(&name));
+    kept.filter(|kept| kept.build == node.build()).map(|kept| kept.restores).unwrap_or_default()
+}
+
+/// Counts what was done to a guest. That it cannot be written down is no reason to be without the guest.
+pub fn count_restore(machine_directory: &Path, node: &Node, count: impl FnOnce(&mut Restores)) {
+    let _ = keep(machine_directory, node, count);
+}
+
+fn keep(machine_directory: &Path, node: &Node, count: impl FnOnce(&mut Restores)) -> Result<()> {
+    let name = SnapshotName::existing(node.name())?;
+    let directory = machine_directory.join(Restored::KIND);
+    let cannot = || format!("cannot write in `{}`", directory.display());
+    crate::paths::make_private(&directory).because(cannot)?;
+    // Another process may count at the same time.
+    let lock = File::create(directory.join("lock")).because(cannot)?;
+    lock.lock().because(cannot)?;
+    let mut restores = restores(machine_directory, node);
+    count(&mut restores);
+    Restored::drawer(machine_directory).keep(&name, &Restored { name: name.clone(), build: node.build(), restores })
+}

@@ -1,0 +1,71 @@
+//! What marks a domain as a transient clone of a machine.
+
+use std::path::PathBuf;
+
+use crate::hypervisor::Metadata;
+use crate::tree::files::store::Store;
+
+/// What a transient clone is for; the word is in its domain's name and metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Build,
+    Fork,
+    /// A fork that stays when the process ends that made it, until somebody stops it.
+    KeptFork,
+    /// A fork in which one can go back, and which keeps its RAM as a builder does.
+    Work,
+}
+
+impl Purpose {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Fork | Self::KeptFork | Self::Work => "fork",
+        }
+    }
+
+    /// Says whether what the guest comes to be is kept on the way.
+    pub fn keeps_states(self) -> bool {
+        matches!(self, Self::Build | Self::Work)
+    }
+}
+
+const KEPT: &str = "kept";
+
+/// Names the store in which the locks of a clone's owner are.
+const STORE: &str = "store";
+
+pub fn clone_metadata(store: &Store, purpose: Purpose, machine: &str, node: &str) -> Metadata {
+    let kept = (purpose == Purpose::KeptFork).then_some((KEPT, "yes"));
+    let store = store.root().to_string_lossy();
+    let attributes = [("kind", purpose.word()), ("machine", machine), ("node", node), (STORE, &store)];
+    let attributes = attributes.into_iter().chain(kept);
+    let attributes = attributes.map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    Metadata { attributes, ..Metadata::default() }
+}
+
+/// What a domain's metadata says of a transient clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloneMark {
+    pub machine: String,
+    pub node: String,
+    pub is_fork: bool,
+    /// Whether it outlives the process that made it.
+    pub is_kept: bool,
+    /// The store of that process.
+    pub store: Option<PathBuf>,
+}
+
+impl CloneMark {
+    pub fn read(metadata: &Metadata) -> Option<Self> {
+        let attribute = |name: &str| metadata.attributes.get(name).cloned();
+        let kind = attribute("kind")?;
+        let is_fork = kind == Purpose::Fork.word();
+        if !is_fork && kind != Purpose::Build.word() {
+            return None;
+        }
+        let is_kept = metadata.attributes.contains_key(KEPT);
+        let (node, store) = (attribute("node").unwrap_or_default(), attribute(STORE).map(PathBuf::from));
+        Some(Self { machine: attribute("machine")?, node, is_fork, is_kept, store })
+    }
+}

@@ -1,0 +1,103 @@
+//! How an operation differs from the recorded one, and a branch in its inputs.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::tree::record::host_files::Inputs;
+use crate::tree::record::key::NamedInputs;
+use crate::tree::record::operation::{Content, Operation, Payload, Quoted, Request};
+
+/// Says what a step asks for now, and what was recorded in its place.
+pub fn difference(was: &Operation, now: &Request, inputs: &Inputs) -> String {
+    match (was, &now.operation) {
+        (
+            Operation::Run { command: old, stdin: old_stdin, env: old_env, cwd: old_cwd, user: old_user },
+            Operation::Run { command, stdin, env, cwd, user },
+        ) if old == command => {
+            let mut changes = vec![changed("user", old_user.as_deref(), user.as_deref())];
+            changes.push(changed("cwd", old_cwd.as_deref(), cwd.as_deref()));
+            let names = old_env.keys().chain(env.keys().filter(|name| !old_env.contains_key(*name)));
+            changes.extend(names.map(|name| {
+                let [was, now] = [old_env, env].map(|env| env.get(name).map(String::as_str));
+                changed(&format!("env {name}"), was, now)
+            }));
+            changes.push(match (old_stdin, stdin) {
+                (Some(old), Some(new)) if old != new => Some(format!("stdin changed: {}", digests(old, new))),
+                (Some(_), None) => Some("stdin is gone".to_string()),
+                (None, Some(_)) => Some("stdin is new".to_string()),
+                _ => None,
+            });
+            let changes: Vec<String> = changes.into_iter().flatten().collect();
+            format!("run {}: {}", Quoted(command), changes.join(", "))
+        }
+        (
+            Operation::Write { path: old_path, content: old, mode: old_mode },
+            Operation::Write { path, content, mode },
+        ) if old_path == path => {
+            let octal = |mode: Option<u32>| mode.map(|mode| format!("{mode:04o}"));
+            let file = match &now.payload {
+                Payload::From(host) => host.display().to_string(),
+                _ => inputs.file_of(content).unwrap_or_else(|| path.clone()),
+            };
+            let mut changes = Vec::new();
+            if old != content {
+                changes.push(format!("file {file} changed: {}", digests(old, content)));
+            }
+            let options = [
+                changed("mode", octal(old_mode.mode).as_deref(), octal(mode.mode).as_deref()),
+                changed("owner", old_mode.owner.as_deref(), mode.owner.as_deref()),
+            ];
+            let place = if changes.is_empty() { format!("write {path}: ") } else { String::new() };
+            changes.extend(options.into_iter().flatten());
+            format!("{place}{}", changes.join(", "))
+        }
+        (Operation::Run { command: old, .. }, Operation::Run { command, .. })
+            if only_command(was) && only_command(&now.operation) =>
+        {
+            format!("run {} was {}", Quoted(command), Quoted(old))
+        }
+        (was, now) => format!("{now} was {was}"),
+    }
+}
+
+/// Says which named inputs changed, and how.
+pub fn inputs_difference(was: &NamedInputs, now: &NamedInputs) -> Option<String> {
+    let names: BTreeSet<&String> = was.keys().chain(now.keys()).collect();
+    let change = |name: &String| match (was.get(name), now.get(name)) {
+        (Some(old), Some(new)) if old == new => None,
+        (Some(Value::String(old)), Some(Value::String(new))) if is_long(old) || is_long(new) => {
+            let [old, new] = [old, new].map(|text| Content::of(text.as_bytes()));
+            Some(format!("input {name:?} changed: {}", digests(&old, &new)))
+        }
+        (Some(old), Some(new)) => Some(format!("input {name:?} was {old}, is now {new}")),
+        (None, _) => Some(format!("input {name:?} is new")),
+        (_, None) => Some(format!("input {name:?} is gone")),
+    };
+    let changes: Vec<String> = names.into_iter().filter_map(change).collect();
+    (!changes.is_empty()).then(|| changes.join(", "))
+}
+
+/// Says whether a text is more than a line of an explanation has room for.
+fn is_long(text: &str) -> bool {
+    const MOST: usize = 60;
+    text.len() > MOST || text.contains('\n')
+}
+
+/// Says whether the command is all that a `run` has.
+fn only_command(operation: &Operation) -> bool {
+    matches!(operation, Operation::Run { stdin: None, env, cwd: None, user: None, .. } if env.is_empty())
+}
+
+fn changed(what: &str, was: Option<&str>, now: Option<&str>) -> Option<String> {
+    let shown = |value: Option<&str>| value.map_or("none".to_string(), |value| format!("{value:?}"));
+    (was != now).then(|| format!("{what} {} was {}", shown(now), shown(was)))
+}
+
+/// Writes two digests as short as they can be told apart, but not shorter than a glance needs.
+fn digests(was: &Content, now: &Content) -> String {
+    const SHORTEST: usize = 4;
+    let same = was.digest.bytes().zip(now.digest.bytes()).take_while(|(a, b)| a == b).count();
+    let short = |content: &Content| content.digest.get(..SHORTEST.max(same + 1)).unwrap_or(&content.digest).to_string();
+    format!("{}.. -> {}..", short(was), short(now))
+}

@@ -1,0 +1,268 @@
+//! What a step can do to a guest, and what came of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::hypervisor::{CommandLine, FileMode};
+
+/// The digest and the size of some bytes that went into a guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// BLAKE3, in hex.
+    pub digest: String,
+    pub size: u64,
+}
+
+impl Content {
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { digest: blake3::hash(bytes).to_hex().to_string(), size: bytes.len() as u64 }
+    }
+
+    pub fn of_file(path: &std::path::Path) -> std::io::Result<Self> {
+        let mut hasher = blake3::Hasher::new();
+        let size = std::io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
+        Ok(Self { digest: hasher.finalize().to_hex().to_string(), size })
+    }
+
+    fn short(&self) -> &str {
+        self.digest.get(..8).unwrap_or(&self.digest)
+    }
+}
+
+/// One operation with everything that decides its effect, and nothing that does not: time limits and the
+/// host's paths are not here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Operation {
+    Run {
+        command: CommandLine,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stdin: Option<Content>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        env: BTreeMap<String, String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cwd: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+    },
+    Write {
+        path: String,
+        content: Content,
+        #[serde(default)]
+        mode: FileMode,
+    },
+    Read {
+        path: String,
+    },
+    WaitForUnit {
+        unit: String,
+    },
+    WaitForPort {
+        port: u16,
+    },
+    WaitForFile {
+        path: String,
+    },
+    WaitUntilSucceeds {
+        command: CommandLine,
+    },
+    Reboot,
+    Sync,
+    Time,
+    Info,
+}
+
+impl Operation {
+    /// Says whether it only looks, so that the guest is the same afterwards, also where it failed.
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Self::Read { .. } | Self::WaitForUnit { .. } | Self::WaitForPort { .. } | Self::WaitForFile { .. } => true,
+            Self::Sync | Self::Time | Self::Info => true,
+            Self::Run { .. } | Self::Write { .. } | Self::WaitUntilSucceeds { .. } | Self::Reboot => false,
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run { command, stdin, env, cwd, user } => {
+                write!(f, "run {}", Quoted(command))?;
+                if let Some(user) = user {
+                    write!(f, " as {user}")?;
+                }
+                if let Some(cwd) = cwd {
+                    write!(f, " in {cwd}")?;
+                }
+                for (name, value) in env {
+                    write!(f, " {name}={value:?}")?;
+                }
+                match stdin {
+                    Some(content) => write!(f, " < {} bytes ({})", content.size, content.short()),
+                    None => Ok(()),
+                }
+            }
+            Self::Write { path, content, mode } => {
+                write!(f, "write {path}, {} bytes ({})", content.size, content.short())?;
+                if let Some(mode) = mode.mode {
+                    write!(f, " mode {mode:o}")?;
+                }
+                match &mode.owner {
+                    Some(owner) => write!(f, " owner {owner}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Read { path } => write!(f, "read {path}"),
+            Self::WaitForUnit { unit } => write!(f, "wait for unit {unit}"),
+            Self::WaitForPort { port } => write!(f, "wait for port {port}"),
+            Self::WaitForFile { path } => write!(f, "wait for file {path}"),
+            Self::WaitUntilSucceeds { command } => write!(f, "wait until {} succeeds", Quoted(command)),
+            Self::Reboot => f.write_str("reboot"),
+            Self::Sync => f.write_str("sync"),
+            Self::Time => f.write_str("read the clock"),
+            Self::Info => f.write_str("read the system's description"),
+        }
+    }
+}
+
+/// A command as a person would type it, on one line.
+pub struct Quoted<'a>(pub &'a CommandLine);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            CommandLine::Shell(line) => write!(f, "{:?}", line.trim()),
+            CommandLine::Argv(argv) => {
+                f.write_str("{")?;
+                for (n, word) in argv.iter().enumerate() {
+                    write!(f, "{}{word:?}", if n == 0 { "" } else { ", " })?;
+                }
+                f.write_str("}")
+            }
+        }
+    }
+}
+
+/// Bytes that JSON can carry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Bytes(pub Vec<u8>);
+
+impl From<Bytes> for String {
+    fn from(bytes: Bytes) -> Self {
+        use base64::Engine;
+        base64::engine::general_purpose::STANDARD.encode(bytes.0)
+    }
+}
+
+impl TryFrom<String> for Bytes {
+    type Error = base64::DecodeError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        use base64::Engine;
+        base64::engine::general_purpose::STANDARD.decode(text).map(Self)
+    }
+}
+
+/// What came of an operation, as the script saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Done,
+    Exit {
+        status: i32,
+        stdout: Bytes,
+        stderr: Bytes,
+    },
+    Content(Bytes),
+    Clock(f64),
+    Facts(BTreeMap<String, String>),
+    /// A result of `size` bytes, more than a journal keeps. What went into a host file is known by its digest.
+    Unrecorded {
+        size: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
+    },
+}
+
+/// The most bytes of one result that a journal keeps.
+pub const RESULT_LIMIT: usize = 1 << 20;
+
+impl Outcome {
+    /// Returns what an operation gives that does nothing and succeeds.
+    pub fn empty(operation: &Operation) -> Self {
+        let nothing = || Bytes(Vec::new());
+        match operation {
+            Operation::Run { .. } => Self::Exit { status: 0, stdout: nothing(), stderr: nothing() },
+            Operation::Read { .. } => Self::Content(nothing()),
+            Operation::Time => Self::Clock(0.0),
+            Operation::Info => Self::Facts(BTreeMap::new()),
+            _ => Self::Done,
+        }
+    }
+
+    /// Returns what a journal keeps of this outcome.
+    pub fn recorded(&self) -> Outcome {
+        let size = match self {
+            Self::Exit { stdout, stderr, .. } => stdout.0.len() + stderr.0.len(),
+            Self::Content(content) => content.0.len(),
+            _ => 0,
+        };
+        if size <= RESULT_LIMIT { self.clone() } else { Self::Unrecorded { size: size as u64, digest: None } }
+    }
+}
+
+/// An operation with what it takes to carry it out.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub operation: Operation,
+    pub payload: Payload,
+    pub timeout: Duration,
+    /// Whether a status other than 0 is a failure.
+    pub check: bool,
+    /// What a command prints that has to be run again later, when it fails.
+    pub retry_on: Vec<String>,
+}
+
+/// The bytes of an operation, or where they are on the host.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    Nothing,
+    Bytes(Vec<u8>),
+    /// The host file to be sent.
+    From(PathBuf),
+    /// The host file to be written.
+    Into(PathBuf),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_reads_like_what_was_typed() {
+        let run = Operation::Run {
+            command: CommandLine::Shell("echo \"hi\"\n".into()),
+            stdin: Some(Content::of(b"in")),
+            env: BTreeMap::from([("A".to_string(), "b c".to_string())]),
+            cwd: Some("/tmp".into()),
+            user: Some("nobody".into()),
+        };
+        assert_eq!(run.to_string(), r#"run "echo \"hi\"" as nobody in /tmp A="b c" < 2 bytes (626e44fe)"#);
+        let argv = CommandLine::Argv(vec!["mysql".into(), "-e".into(), "select 1".into()]);
+        assert_eq!(Quoted(&argv).to_string(), r#"{"mysql", "-e", "select 1"}"#);
+    }
+
+    #[test]
+    fn a_result_past_the_limit_is_only_named() {
+        let big = Outcome::Content(Bytes(vec![0; RESULT_LIMIT + 1]));
+        assert_eq!(big.recorded(), Outcome::Unrecorded { size: RESULT_LIMIT as u64 + 1, digest: None });
+        let small = Outcome::Content(Bytes(vec![0; RESULT_LIMIT]));
+        assert_eq!(small.recorded(), small);
+    }
+}

@@ -1,0 +1,7 @@
+//! A step in progress: replayed against a journal, or carried out in a guest.
+
+pub mod perform;
+pub mod recall;
+pub mod session;
+#[cfg(test)]
+mod session_tests;

@@ -1,0 +1,59 @@
+//! What this host can do, for somebody who wonders.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::hypervisor::{Accelerator, Liveness, Reaping};
+use crate::tree::clone::ram::liveness;
+use crate::tree::machine::engine::Engine;
+
+/// What was found out. This is the schema of `snaptree doctor --json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Checkup {
+    /// The connection's URI.
+    pub connection: String,
+    /// libvirt's version.
+    pub libvirt: String,
+    /// The program that runs guests, and its version.
+    pub emulator: String,
+    pub accelerator: Finding,
+    /// How live snapshots keep the RAM: `mapped`, `saved` or `no`.
+    pub live: Finding,
+    /// How soon a guest that was stopped is gone; nothing where no QEMU runs.
+    pub reaping: Option<Reaping>,
+    /// Where layers and RAM are.
+    pub store: PathBuf,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    pub is: &'static str,
+    /// Why it is nothing better.
+    pub because: Option<String>,
+}
+
+impl Engine {
+    /// Tries out what this host can do.
+    pub fn checkup(&self) -> Result<Checkup> {
+        self.store.create_directory(self.store.root())?;
+        let finding = |is, because| Finding { is, because };
+        Ok(Checkup {
+            connection: self.hypervisor.uri(),
+            libvirt: self.hypervisor.version()?.to_string(),
+            emulator: self.hypervisor.emulator()?,
+            accelerator: match self.hypervisor.accelerator()? {
+                Accelerator::Kvm => finding("KVM", None),
+                Accelerator::Tcg(because) => finding("TCG", Some(because)),
+            },
+            live: match liveness(self, None)? {
+                Liveness::Mapped => finding("mapped", None),
+                Liveness::Saved(because) => finding("saved", Some(because)),
+                Liveness::No(because) => finding("no", Some(because)),
+            },
+            reaping: self.hypervisor.reaping(),
+            store: self.store.root().to_path_buf(),
+        })
+    }
+}

@@ -1,0 +1,35 @@
+//! What can be taken back.
+
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::name::MachineName;
+use crate::tree::kept::undo_log::{Entry, Shelf};
+use crate::tree::machine::engine::Engine;
+
+/// One change that can be taken back. This is the schema of `snaptree undo --list --json`.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct UndoView {
+    /// Counts up; `snaptree undo MACHINE NUMBER` takes this one back.
+    pub number: u64,
+    /// Seconds since the epoch.
+    pub created: u64,
+    /// What was done: `revert to sn02`, `delete sn03`, `undo revert to sn02`.
+    pub what: String,
+    /// What taking it back would do.
+    pub effect: String,
+}
+
+impl Engine {
+    /// Lists what can be taken back, the newest last.
+    pub fn undo_entries(&self, machine: &MachineName) -> Result<Vec<UndoView>> {
+        let machine = self.existing(machine)?;
+        let view = |entry: Entry| UndoView {
+            number: entry.number,
+            created: entry.created,
+            effect: entry.effect(),
+            what: entry.what,
+        };
+        Ok(Shelf::of(&machine.directory).entries().into_iter().map(view).collect())
+    }
+}
