@@ -6,6 +6,7 @@ mod commands;
 mod differences;
 mod failed;
 mod fake;
+mod floors;
 mod forks;
 mod hosts;
 mod images;

@@ -106,29 +106,54 @@ fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     })
 }
 
-/// Lists what `code` names right below the crate's root, in paths and in groups of imports.
-pub fn rooms_used(code: &str) -> BTreeSet<String> {
-    let first_word =
-        |text: &str| text.trim_start().split(|it| !is_part_of_word(it)).next().unwrap_or_default().to_string();
-    let mut rooms = BTreeSet::new();
-    for at in words(code, "crate") {
-        let Some(path) = code[at + "crate".len()..].trim_start().strip_prefix("::") else { continue };
-        let Some(group) = path.trim_start().strip_prefix('{') else {
-            rooms.insert(first_word(path));
-            continue;
-        };
-        let mut depth = 0;
-        rooms.insert(first_word(group));
-        for (at, letter) in group.char_indices() {
-            match letter {
-                '{' => depth += 1,
-                '}' if depth == 0 => break,
-                '}' => depth -= 1,
-                ',' if depth == 0 => drop(rooms.insert(first_word(&group[at + 1..]))),
-                _ => {}
+/// Lists what the code of a module names of this crate, as paths from the crate's root.
+pub fn paths_used(code: &str, module: &[String]) -> BTreeSet<Vec<String>> {
+    let mut paths = BTreeSet::new();
+    for (word, up) in [("crate", module.len()), ("super", 1), ("self", 0)] {
+        for at in words(code, word) {
+            let before = code[..at].trim_end();
+            let Some(path) = code[at + word.len()..].trim_start().strip_prefix("::") else { continue };
+            // A part of another path, or of a visibility.
+            if before.ends_with("::") || before.ends_with("(in") {
+                continue;
+            }
+            let (mut path, mut up) = (path.trim_start(), up);
+            while let Some(above) = path.strip_prefix("super").and_then(|path| path.trim_start().strip_prefix("::")) {
+                (path, up) = (above.trim_start(), up + 1);
+            }
+            add_paths(path, &module[..module.len().saturating_sub(up)], &mut paths);
+        }
+    }
+    paths
+}
+
+/// Adds the paths that `text` begins with, a single one or a group. Returns what comes after them.
+fn add_paths<'a>(text: &'a str, above: &[String], paths: &mut BTreeSet<Vec<String>>) -> &'a str {
+    let text = text.trim_start();
+    if let Some(mut rest) = text.strip_prefix('{') {
+        loop {
+            rest = add_paths(rest, above, paths).trim_start();
+            // What is renamed keeps its path.
+            rest = rest.find([',', '}']).map_or("", |end| &rest[end..]);
+            match rest.strip_prefix(',') {
+                Some(more) => rest = more,
+                None => return rest.strip_prefix('}').unwrap_or(rest),
             }
         }
     }
-    rooms.remove("");
-    rooms
+    let length = text.find(|it| !is_part_of_word(it)).unwrap_or(text.len());
+    let (word, rest) = text.split_at(length);
+    if word.is_empty() {
+        return rest;
+    }
+    let path = [above, &[word.to_string()]].concat();
+    match rest.trim_start().strip_prefix("::") {
+        Some(below) if below.trim_start().starts_with(|it| is_part_of_word(it) || it == '{') => {
+            add_paths(below, &path, paths)
+        }
+        _ => {
+            paths.insert(path);
+            rest
+        }
+    }
 }

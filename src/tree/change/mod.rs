@@ -8,6 +8,7 @@ pub mod gc;
 pub mod new_files;
 pub mod power;
 pub mod preflight;
+pub mod preflight_revert;
 pub mod present;
 pub mod revert;
 pub mod transaction;

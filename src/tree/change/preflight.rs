@@ -3,16 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{Disk, DiskFile, Domain, SnapshotDisk, SnapshotKind, Source, Version};
+use crate::hypervisor::{Disk, DiskFile, Domain, SnapshotKind, Source, Version};
 use crate::name::SnapshotName;
 use crate::shell;
-use crate::tree::files::file_id::{FileSet, is_same_file};
+use crate::tree::files::file_id::is_same_file;
 use crate::tree::kept::machine_state::State;
-use crate::tree::kept::undo_log::{Entry, Kept};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
-use crate::tree::owners::dependents::{standing_on, written_by_another};
-use crate::tree::record::node::Node;
+use crate::tree::owners::dependents::written_by_another;
 
 /// The first libvirt that takes external snapshots by `VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE`.
 const REDEFINES: Version = Version::new(5, 1, 0);
@@ -41,40 +39,7 @@ pub fn managed_save(machine: &Machine) -> Result<()> {
         .hint(format!("`virsh start {word}` resumes it, `virsh managedsave-remove {word}` gives its RAM up")))
 }
 
-/// Refuses to stop a domain that would be gone then.
-fn persistent(machine: &Machine, cannot: impl Fn() -> Error) -> Result<()> {
-    if machine.details.domain.is_persistent {
-        return Ok(());
-    }
-    let name = &machine.name;
-    Err(cannot().cause(format!("`{name}` is transient, and gone once it is stopped")).hint(format!(
-        "`virsh define` makes it persistent: virsh dumpxml {} > x.xml; virsh define x.xml",
-        shell::last(name)
-    )))
-}
-
-/// Refuses to stop a guest that could not be started again.
-fn can_start_again(machine: &Machine, cannot: impl Fn() -> Error) -> Result<()> {
-    let lost = machine.details.disks.iter().find_map(|disk| Some((&disk.target, disk.lost_file()?)));
-    let Some((target, file)) = lost.filter(|_| machine.is_active()) else { return Ok(()) };
-    Err(cannot().cause(lost_medium(target, file)).hint(format!(
-        "put the file back, or eject it: `virsh change-media {} {target} --eject`",
-        shell::word(machine.name.as_str())
-    )))
-}
-
-fn lost_medium(target: &str, file: &Path) -> String {
-    format!("the file of disk `{target}`, `{}`, is gone, and the guest does not start without it", file.display())
-}
-
-/// Refuses to change disks that libvirt works on.
-fn block_jobs(machine: &Machine, cannot: impl Fn() -> Error) -> Result<()> {
-    let Some(disk) = machine.details.disks.iter().find(|disk| disk.has_block_job) else { return Ok(()) };
-    let target = &disk.target;
-    Err(cannot().cause(format!("a block job works on disk `{target}`")).hint(end_block_job(machine, target)))
-}
-
-fn end_block_job(machine: &Machine, target: &str) -> String {
+pub fn end_block_job(machine: &Machine, target: &str) -> String {
     format!("`virsh blockjob {} {target}` shows it, with `--abort` it ends", shell::word(machine.name.as_str()))
 }
 
@@ -94,7 +59,7 @@ fn give_another_disk(other: &Domain) -> String {
 }
 
 /// Refuses files that another domain writes to.
-fn own(engine: &Engine, machine: &Machine, files: &[DiskFile], cannot: impl Fn() -> Error) -> Result<()> {
+pub fn own(engine: &Engine, machine: &Machine, files: &[DiskFile], cannot: impl Fn() -> Error) -> Result<()> {
     match another_writer(engine, machine, files)? {
         Some((why, other)) => Err(cannot().cause(why).hint(give_another_disk(&other))),
         None => Ok(()),
@@ -111,143 +76,6 @@ pub fn snapshot(engine: &Engine, machine: &Machine, disks: &[DiskFile]) -> Resul
         }
         another => Ok(another.map(|(why, _)| format!("the snapshot may not stay what it is: {why}"))),
     }
-}
-
-/// Refuses what a revert cannot do.
-pub fn revert(engine: &Engine, machine: &Machine, node: &Node, is_started: bool) -> Result<()> {
-    let (snapshot, name) = (&node.snapshot, &machine.name);
-    let cannot = || Error::failed(format!("`{name}` cannot go back to `{}`", node.name()));
-    redefine(engine)?;
-    managed_save(machine)?;
-    persistent(machine, cannot)?;
-    can_start_again(machine, cannot)?;
-    let is_medium = |disk: &&SnapshotDisk| disk.kind.is_none() && !disk.is_written && !disk.is_optional;
-    let media = snapshot.disks.iter().filter(|_| is_started || snapshot.has_memory()).filter(is_medium);
-    let lost = media.filter_map(|disk| Some((&disk.target, disk.file.as_deref()?))).find(|(_, file)| !file.exists());
-    if let Some((target, file)) = lost {
-        return Err(cannot().cause(lost_medium(target, file)).hint("put the file back: the guest had it in the drive"));
-    }
-    if snapshot.members().next().is_none() {
-        return Err(cannot().cause("the snapshot holds no disk").hint("`virsh snapshot-revert` can try it"));
-    }
-    block_jobs(machine, cannot)?;
-    if let Some(disk) = snapshot.members().find(|disk| disk.file.is_none()) {
-        return Err(cannot()
-            .cause(format!("disk `{}` was no file then", disk.target))
-            .hint("`virsh snapshot-revert` can try it"));
-    }
-    let obstacle = snapshot.members().find_map(|disk| Some((&disk.target, disk.obstacle.as_deref()?)));
-    if let Some((target, why)) = obstacle.filter(|_| snapshot.kind() == SnapshotKind::External) {
-        return Err(cannot().cause(format!("disk `{target}`: {why}")).hint("`virsh snapshot-revert` can try it"));
-    }
-    if let Some(missing) = snapshot.missing_file() {
-        return Err(cannot().cause(missing).hint(format!(
-            "`snaptree delete {}` removes what is left of it",
-            shell::last(format!("{name}/{}", node.name()))
-        )));
-    }
-    own(engine, machine, &snapshot.layers(), cannot)?;
-    let present = machine.details.disks.iter().filter(|disk| disk.is_written());
-    let mut misstated = present.filter_map(|disk| Some((&disk.target, disk.obstacle.as_deref()?)));
-    let is_held = |target: &str| snapshot.members().any(|disk| disk.target == target);
-    if let Some((target, why)) = misstated.find(|(target, _)| is_held(target))
-        && snapshot.kind() == SnapshotKind::External
-    {
-        return Err(cannot().cause(format!("disk `{target}`: {why}")).hint("`virsh snapshot-revert` can try it"));
-    }
-    if snapshot.kind() == SnapshotKind::External {
-        let written = FileSet::from_iter(machine.written_disks().iter().map(|disk| &disk.file));
-        if let Some(layer) = snapshot.layers().into_iter().find(|layer| written.contains(&layer.file)) {
-            return Err(cannot()
-                .cause(format!(
-                    "`{name}` writes to `{}`, the layer of disk `{}`: what came after was merged into it",
-                    layer.file.display(),
-                    layer.target
-                ))
-                .hint(format!(
-                    "`snaptree delete {}` removes the snapshot, which is lost",
-                    shell::last(format!("{name}/{}", node.name()))
-                )));
-        }
-    } else {
-        for layer in snapshot.layers() {
-            if engine.hypervisor.count_internal(&layer.file, &snapshot.name)? > 1 {
-                return Err(cannot()
-                    .cause(format!("`{}` has more than one snapshot of that name inside", layer.file.display()))
-                    .hint("`qemu-img snapshot -l` lists them, and `-d ID` deletes one"));
-            }
-        }
-    }
-    let present = machine.written_disks();
-    for disk in snapshot.left_out() {
-        if !machine.details.disks.iter().any(|it| it.target == disk.target) {
-            return Err(cannot()
-                .cause(format!("the snapshot left out disk `{}`, which `{name}` does not have now", disk.target))
-                .hint("attach it again first"));
-        }
-    }
-    match snapshot.kind() {
-        SnapshotKind::External => {
-            for layer in snapshot.layers() {
-                let now = present.iter().find(|disk| disk.target == layer.target);
-                writable(&machine.directory_for(now.map_or(&layer.file, |disk| &disk.file)), OVERLAY)?;
-            }
-        }
-        SnapshotKind::Internal if snapshot.has_memory() => {
-            let files: Vec<_> = snapshot.layers().into_iter().map(|layer| layer.file).collect();
-            if let Some(upper) = standing_on(engine, machine, &files)? {
-                return Err(cannot()
-                    .cause(format!("{upper} stands on the file that holds it, which libvirt would overwrite"))
-                    .hint("a branch can grow from it: that copies its disks, without the RAM"));
-            }
-        }
-        SnapshotKind::Internal => {}
-    }
-    Ok(())
-}
-
-fn give_up(machine: &Machine) -> String {
-    format!("`snaptree gc {}` gives up what cannot be taken back", shell::last(&machine.name))
-}
-
-/// Refuses to go back to what was kept of a machine where that cannot work.
-pub fn undo(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<()> {
-    let cannot = || Error::failed(format!("cannot take back `{}`", entry.what));
-    managed_save(machine)?;
-    persistent(machine, cannot)?;
-    block_jobs(machine, cannot)?;
-    can_start_again(machine, cannot)?;
-    if let Kept::State(state) = &entry.kept
-        && let Some(changed) = state.changed_below()
-    {
-        return Err(cannot()
-            .cause(format!("`{}`, which it needs, was written to or replaced since", changed.display()))
-            .hint(give_up(machine)));
-    }
-    if let Some(missing) = entry.files().into_iter().find(|file| !file.exists()) {
-        return Err(cannot()
-            .cause(format!("`{}`, which it needs, is missing", missing.display()))
-            .hint(give_up(machine)));
-    }
-    if let Kept::State(state) = &entry.kept {
-        own(engine, machine, &state.disks, cannot)?;
-    }
-    // What an internal snapshot without RAM holds can be copied out of its file.
-    let written: Vec<PathBuf> = match &entry.kept {
-        Kept::State(state) => state.disks.iter().map(|disk| disk.file.clone()).collect(),
-        Kept::Inside { snapshot, .. } if snapshot.has_memory() => {
-            snapshot.layers().into_iter().map(|layer| layer.file).collect()
-        }
-        _ => Vec::new(),
-    };
-    for file in written {
-        if let Some(upper) = standing_on(engine, machine, std::slice::from_ref(&file))? {
-            return Err(cannot()
-                .cause(format!("{upper} stands on `{}` now, which must not change", file.display()))
-                .hint("remove what stands on it first"));
-        }
-    }
-    Ok(())
 }
 
 /// Refuses to keep a running guest where there is no room for its RAM.

@@ -10,9 +10,9 @@ use crate::hypervisor::{
     DiskChanges, DiskFile, Image, Memory, RevertFlags, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest, Start,
 };
 use crate::name::SnapshotPath;
-use crate::tree::change::preflight;
 use crate::tree::change::present::{enter, leave, present, return_to};
 use crate::tree::change::transaction::{remember, remembered, to_be_changed_if};
+use crate::tree::change::{preflight, preflight_revert};
 use crate::tree::clone::ram::memory_to_wake;
 use crate::tree::files::file_id::is_same_file;
 use crate::tree::files::made::Made;
@@ -40,7 +40,7 @@ impl Engine {
     pub fn what_revert_does(&self, path: &SnapshotPath) -> Result<String> {
         let machine = self.existing_now(&path.machine)?;
         let node = machine.existing(&path.snapshot)?;
-        preflight::revert(self, &machine, node, false)?;
+        preflight_revert::revert(self, &machine, node, false)?;
         let since = machine.current().map(|node| format!(" since `{}`", node.name())).unwrap_or_default();
         let guest = if machine.is_active() { "stop its guest and " } else { "" };
         Ok(format!("{guest}put aside what `{}` has become{since}, to go back to `{}`", machine.name, node.name()))
@@ -55,7 +55,7 @@ impl Engine {
         }
         let (machine, ()) = to_be_changed_if(self, &path.machine, |machine| {
             let is_started = flags.running || flags.paused;
-            preflight::revert(self, machine, machine.existing(&path.snapshot)?, is_started)
+            preflight_revert::revert(self, machine, machine.existing(&path.snapshot)?, is_started)
         })?;
         let node = machine.existing(&path.snapshot)?;
         let what = format!("revert to {}", node.name());

@@ -5,9 +5,9 @@ use crate::hypervisor::{RevertFlags, Snapshot, SnapshotKind};
 use crate::name::MachineName;
 use crate::shell;
 use crate::tree::change::delete::remove;
-use crate::tree::change::preflight;
 use crate::tree::change::revert::{enter_copy, go, is_sound, revert_inside};
 use crate::tree::change::transaction::{remember, remembered, to_be_changed_if};
+use crate::tree::change::{preflight, preflight_revert};
 use crate::tree::files::file_id::FileSet;
 use crate::tree::graft::put::put;
 use crate::tree::kept::machine_state::Then;
@@ -22,7 +22,7 @@ impl Engine {
             let entry = machine.undo_entry(number)?;
             preflight::redefine(self)?;
             if matches!(entry.kept, Kept::State(_) | Kept::Inside { .. }) {
-                preflight::undo(self, machine, &entry)?;
+                preflight_revert::undo(self, machine, &entry)?;
             }
             Ok(entry)
         })?;
