@@ -159,14 +159,14 @@ impl ImageCache {
         interrupt: &Interrupt,
     ) -> Result<File> {
         const PAUSE: Duration = Duration::from_millis(100);
-        let mut is_told = false;
+        let mut is_recorded = false;
         loop {
             if let Some(lock) = self.try_lock(digest)? {
                 return Ok(lock);
             }
-            if !is_told {
+            if !is_recorded {
                 events.note(format!("waiting for another process that makes the image `{name}`"));
-                is_told = true;
+                is_recorded = true;
             }
             interrupt.check()?;
             std::thread::sleep(PAUSE);

@@ -20,7 +20,7 @@ use super::outlets::write_all;
 use crate::error::{Because, Error, Result};
 use crate::signals;
 use crate::stop::Interrupt;
-use crate::tree::Seat;
+use crate::tree::GuestConsole;
 
 /// The key that leaves a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,9 +80,9 @@ impl Terminal {
     }
 
     /// Lets somebody type at a console, until the leave key or the end of the guest.
-    pub fn sit(self, seat: Seat, leave: LeaveKey, interrupt: &Interrupt) -> Result<End> {
+    pub fn sit(self, console: GuestConsole, leave: LeaveKey, interrupt: &Interrupt) -> Result<End> {
         let raw = RawMode::enter()?;
-        let mut desk = Desk::new(seat, interrupt)?;
+        let mut desk = Desk::new(console, interrupt)?;
         let end = desk.attend(leave, interrupt);
         // First, for a hypervisor that hangs could keep the console from being closed.
         drop(raw);
@@ -162,7 +162,7 @@ impl Size {
 /// What moves between the terminal and a console. Threads wait for the guest, so that the leave key works whatever the
 /// guest does.
 struct Desk {
-    seat: Arc<Seat>,
+    console: Arc<GuestConsole>,
     size: Size,
     sizes: Sender<Size>,
     keys: Sender<Vec<u8>>,
@@ -175,7 +175,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(seat: Seat, interrupt: &Interrupt) -> Result<Self> {
+    fn new(console: GuestConsole, interrupt: &Interrupt) -> Result<Self> {
         let cannot = || "cannot listen to the terminal".to_string();
         let (bell, ringer) = UnixStream::pair().because(cannot)?;
         bell.set_nonblocking(true).because(cannot)?;
@@ -188,12 +188,12 @@ impl Desk {
             let ringer = ringer.try_clone().because(cannot)?;
             signals.push(pipe::register(signal, ringer).because(cannot)?);
         }
-        let (seat, in_line, size) = (Arc::new(seat), Arc::default(), Size::now());
+        let (console, in_line, size) = (Arc::new(console), Arc::default(), Size::now());
         Ok(Self {
-            sizes: spawn_sizer(&seat, size),
-            keys: spawn_typist(&seat),
-            output: spawn_printer(&seat, &in_line, ringer),
-            seat,
+            sizes: spawn_sizer(&console, size),
+            keys: spawn_typist(&console),
+            output: spawn_printer(&console, &in_line, ringer),
+            console,
             size,
             in_line,
             bell,
@@ -255,7 +255,7 @@ impl Desk {
         for signal in &self.signals {
             unregister(*signal);
         }
-        self.seat.console().close();
+        self.console.console().close();
         let _ = self.output.recv_timeout(LAST_WORDS);
         if self.in_line.load(Ordering::SeqCst) {
             // A terminal that has gone misses nothing.
@@ -265,18 +265,18 @@ impl Desk {
 }
 
 /// Starts to tell the guest the terminal's size, and then has it show where one is.
-fn spawn_sizer(seat: &Arc<Seat>, first: Size) -> Sender<Size> {
+fn spawn_sizer(console: &Arc<GuestConsole>, first: Size) -> Sender<Size> {
     let (sizes, changes) = mpsc::channel::<Size>();
-    let seat = Arc::clone(seat);
+    let console = Arc::clone(console);
     std::thread::spawn(move || {
         let tell = |size: Size| {
             if size.rows > 0 && size.columns > 0 {
-                seat.resize(size.rows, size.columns);
+                console.resize(size.rows, size.columns);
             }
         };
         tell(first);
         // What keeps it from being said ends the output too.
-        let _ = seat.greet();
+        let _ = console.greet();
         while let Ok(size) = changes.recv() {
             // While a window is dragged, only where it comes to rest matters.
             tell(changes.try_iter().last().unwrap_or(size));
@@ -286,22 +286,22 @@ fn spawn_sizer(seat: &Arc<Seat>, first: Size) -> Sender<Size> {
 }
 
 /// Starts to hand keys to the guest.
-fn spawn_typist(seat: &Arc<Seat>) -> Sender<Vec<u8>> {
+fn spawn_typist(console: &Arc<GuestConsole>) -> Sender<Vec<u8>> {
     let (keys, typed) = mpsc::channel::<Vec<u8>>();
-    let seat = Arc::clone(seat);
-    std::thread::spawn(move || typed.iter().try_for_each(|keys| seat.console().write(&keys)));
+    let console = Arc::clone(console);
+    std::thread::spawn(move || typed.iter().try_for_each(|keys| console.console().write(&keys)));
     keys
 }
 
 /// Starts to print what the guest prints; tells how that ended, and rings.
-fn spawn_printer(seat: &Arc<Seat>, in_line: &Arc<AtomicBool>, ringer: UnixStream) -> Receiver<Result<()>> {
+fn spawn_printer(console: &Arc<GuestConsole>, in_line: &Arc<AtomicBool>, ringer: UnixStream) -> Receiver<Result<()>> {
     let (done, output) = mpsc::channel();
-    let (seat, in_line) = (Arc::clone(seat), Arc::clone(in_line));
+    let (console, in_line) = (Arc::clone(console), Arc::clone(in_line));
     std::thread::spawn(move || {
         let _ring = Ring(ringer);
         // Goes before the bell rings, so that whoever comes finds out even when this panics.
         let done = done;
-        let _ = done.send(print(&seat, &in_line));
+        let _ = done.send(print(&console, &in_line));
     });
     output
 }
@@ -315,10 +315,10 @@ impl Drop for Ring {
     }
 }
 
-fn print(seat: &Seat, in_line: &AtomicBool) -> Result<()> {
+fn print(console: &GuestConsole, in_line: &AtomicBool) -> Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
-        match seat.console().read(&mut buffer)? {
+        match console.console().read(&mut buffer)? {
             0 => return Ok(()),
             length => {
                 in_line.store(buffer[length - 1] != b'\n', Ordering::SeqCst);

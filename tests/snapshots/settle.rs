@@ -21,8 +21,8 @@ impl HalfDone {
         let before = state(&web);
         web.does(args);
         let after = state(&web);
-        let shelf = web.test.path().join("store/machines/web-18555bd62397455397bb0fe30a65fe01/undo");
-        let newest = fs::read_dir(shelf).expect("a shelf").flatten().map(|entry| entry.path());
+        let undo_log = web.test.path().join("store/machines/web-18555bd62397455397bb0fe30a65fe01/undo");
+        let newest = fs::read_dir(undo_log).expect("a shelf").flatten().map(|entry| entry.path());
         let newest = newest.filter(|path| path.extension().is_some_and(|ending| ending == "json")).max();
         let entry = newest.expect("an entry");
         let mut written: Value = serde_json::from_slice(&fs::read(&entry).expect("an entry")).expect("JSON");

@@ -40,12 +40,12 @@ impl Shell {
             Target::Machine(_) => None,
         };
         let place = format!("{}{}", self.target, if self.failed { " (failed)" } else { "" });
-        let seat = match &fork {
+        let console = match &fork {
             Some(fork) => engine.sit_in(fork)?,
             None => engine.sit_at(self.target.machine())?,
         };
         ui.status(&format!("Connected to {place}. The leave key is {}.", self.escape));
-        match terminal.sit(seat, self.escape, &engine.interrupt)? {
+        match terminal.sit(console, self.escape, &engine.interrupt)? {
             End::Left => ui.status(&format!("Left {place}.")),
             End::ShutDown => {
                 ui.status(&format!("{place} has shut down."));

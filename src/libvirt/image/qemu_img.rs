@@ -53,8 +53,8 @@ pub fn backing_chain(image: &Image) -> Result<Vec<Image>> {
         Some(_) => error,
     })?;
     let chain: Vec<Info> = serde_json::from_slice(&json).because(failed)?;
-    let is_told = |of: &&Info| of.backing_filename.is_none() || of.backing_filename_format.is_some();
-    if let Some(Info { filename, backing_filename: Some(backing), .. }) = chain.iter().find(|of| !is_told(of)) {
+    let is_recorded = |of: &&Info| of.backing_filename.is_none() || of.backing_filename_format.is_some();
+    if let Some(Info { filename, backing_filename: Some(backing), .. }) = chain.iter().find(|of| !is_recorded(of)) {
         let cause = format!("`{}` does not tell the format of its backing file `{backing}`", filename.display());
         return Err(Error::failed(failed()).cause(cause).hint(SEE_CHAIN));
     }

@@ -28,7 +28,7 @@ pub async fn build(
     let built = async {
         // Who asks for a build wants none of what was done before.
         let goes_on = branch.resume && !context.control.rebuilds(&parent.machine, &branch.wanted.name);
-        let resume = if goes_on { find_foothold(branch, lua, context, parent).await? } else { None };
+        let resume = if goes_on { find_resume_point(branch, lua, context, parent).await? } else { None };
         if let Some(node) = build_and_graft(branch, lua, context, parent, resume).await? {
             return Ok(node);
         }
@@ -78,15 +78,22 @@ pub async fn look_into(
 }
 
 /// Looks for the last state in an earlier build up to which the step is the same.
-async fn find_foothold(branch: &Branch, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<Option<Resume>> {
+async fn find_resume_point(
+    branch: &Branch,
+    lua: &Lua,
+    context: &Arc<Context>,
+    parent: &NodeId,
+) -> Result<Option<Resume>> {
     let (place, wanted) = (parent.clone(), Arc::clone(&branch.wanted));
     let mut best: Option<Resume> = None;
-    for foothold in context.blocking(move |engine| engine.footholds(&place, &wanted)).await? {
+    for resume_point in context.blocking(move |engine| engine.resume_points(&place, &wanted)).await? {
         // What fails by recorded answers alone would fail again and again.
-        if foothold.is_unknown() && run(lua, context, &branch.step, Arc::clone(&foothold.session)).await.is_err() {
+        if resume_point.is_unknown()
+            && run(lua, context, &branch.step, Arc::clone(&resume_point.session)).await.is_err()
+        {
             continue;
         }
-        let found = foothold.resume();
+        let found = resume_point.resume();
         best = best
             .into_iter()
             .chain(found)

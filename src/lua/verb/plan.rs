@@ -10,7 +10,7 @@ use crate::lua::handle::snapshot::Snapshot;
 use crate::lua::runtime::origin::Origin;
 use crate::lua::verb::step::Branch;
 use crate::name::SnapshotName;
-use crate::tree::{Found, Reason, Standing};
+use crate::tree::{Found, NodeStatus, Reason};
 
 /// Notes a root, and returns what stands for it.
 pub fn root(domain: &Domain, name: SnapshotName, found: Found) -> Snapshot {
@@ -26,8 +26,8 @@ pub async fn branches(lua: &Lua, parent: &Snapshot, branches: &[Branch]) -> Resu
             Some(is) => {
                 let exists = domain.context.engine.machine(&domain.name)?;
                 let exists = exists.is_some_and(|machine| machine.node(branch.wanted.name.as_str()).is_some());
-                let below = Standing::Below(parent.name.to_string(), is);
-                (if exists { below } else { Standing::Needed(Reason::Missing) }, Found::Needed(Reason::Missing))
+                let below = NodeStatus::Below(parent.name.to_string(), is);
+                (if exists { below } else { NodeStatus::Needed(Reason::Missing) }, Found::Needed(Reason::Missing))
             }
             None => {
                 let node = parent.node().await?;
@@ -41,15 +41,21 @@ pub async fn branches(lua: &Lua, parent: &Snapshot, branches: &[Branch]) -> Resu
     Ok(planned)
 }
 
-fn standing(found: &Found) -> Standing {
+fn standing(found: &Found) -> NodeStatus {
     match found {
-        Found::Cached(_) => Standing::Cached,
-        Found::KeptAside(_) => Standing::KeptAside,
-        Found::Needed(reason) => Standing::Needed(reason.clone()),
+        Found::Cached(_) => NodeStatus::Cached,
+        Found::KeptAside(_) => NodeStatus::KeptAside,
+        Found::Needed(reason) => NodeStatus::Needed(reason.clone()),
     }
 }
 
-fn note(domain: &Domain, name: SnapshotName, parent: Option<&Snapshot>, standing: Standing, found: Found) -> Snapshot {
+fn note(
+    domain: &Domain,
+    name: SnapshotName,
+    parent: Option<&Snapshot>,
+    standing: NodeStatus,
+    found: Found,
+) -> Snapshot {
     let context = Arc::clone(&domain.context);
     let is = standing.status().word();
     if let Some(mut plan) = context.control.plan() {

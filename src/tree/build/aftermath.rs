@@ -13,7 +13,7 @@ use crate::tree::record::node_id::NodeId;
 /// Notes the check-points below a branch that was built, and gives up what was kept for this.
 pub fn succeed(engine: &Engine, parent: &NodeId, name: &SnapshotName, mut trail: Trail) -> Result<()> {
     let directory = engine.existing(&parent.machine)?.directory.clone();
-    let (trails, failures) = (Trail::drawer(&directory), Failed::drawer(&directory));
+    let (trails, failures) = (Trail::json_dir(&directory), Failed::json_dir(&directory));
     trail.checkpoints = newest(trail.checkpoints);
     trail.journal.entries.truncate(trail.checkpoints.last().map_or(0, |last| last.operations));
     let mut files: Vec<PathBuf> = trails.take(name).iter().flat_map(Trail::files).collect();
@@ -27,7 +27,7 @@ pub fn succeed(engine: &Engine, parent: &NodeId, name: &SnapshotName, mut trail:
 /// Forgets the failed node of a branch and removes its files, as far as nothing else needs them.
 pub fn forget_failed(engine: &Engine, machine: &MachineName, name: &SnapshotName) -> Result<()> {
     let directory = engine.existing(machine)?.directory.clone();
-    if let Some(failed) = Failed::drawer(&directory).take(name) {
+    if let Some(failed) = Failed::json_dir(&directory).take(name) {
         collect(engine, machine, failed.files())?;
     }
     Ok(())
@@ -35,6 +35,6 @@ pub fn forget_failed(engine: &Engine, machine: &MachineName, name: &SnapshotName
 
 /// Forgets the failed node of a branch that is as it should be, unless another process builds in that tree.
 pub fn forgive(engine: &Engine, machine: &MachineName, name: &SnapshotName) -> Result<()> {
-    let is_failed = Failed::drawer(&engine.existing(machine)?.directory).get(name).is_some();
+    let is_failed = Failed::json_dir(&engine.existing(machine)?.directory).get(name).is_some();
     if is_failed && engine.store.claim_if_free(machine)? { forget_failed(engine, machine, name) } else { Ok(()) }
 }

@@ -11,7 +11,7 @@ use crate::tree::build::branch_spec::Wanted;
 use crate::tree::build::resume::Resume;
 use crate::tree::clone::builder::Builder;
 use crate::tree::clone::origin::{Origin, origin};
-use crate::tree::clone::running::Remains;
+use crate::tree::clone::running::BuildOutput;
 use crate::tree::graft::prune::{deleted_build, make_room, prune};
 use crate::tree::kept::checkpoint::{Checkpoint, Trail};
 use crate::tree::machine::clone_mark::Purpose;
@@ -76,9 +76,15 @@ impl Engine {
 }
 
 /// Puts what is left of a clone into the tree, as what these operations make of `parent`.
-pub fn put_in(engine: &Engine, parent: &NodeId, wanted: &Wanted, journal: Journal, remains: Remains) -> Result<NodeId> {
+pub fn put_in(
+    engine: &Engine,
+    parent: &NodeId,
+    wanted: &Wanted,
+    journal: Journal,
+    remains: BuildOutput,
+) -> Result<NodeId> {
     let Wanted { name, comment, .. } = wanted;
-    let Remains { layers, ram, checkpoints, .. } = remains;
+    let BuildOutput { layers, ram, checkpoints, .. } = remains;
     let machine = engine.existing(&parent.machine)?;
     let parent_node = machine.existing(&parent.name)?;
     let key = journal.key(&parent.key);

@@ -6,7 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::name::SnapshotPath;
 use crate::tree::build::aftermath::forget_failed;
 use crate::tree::build::branch::Build;
-use crate::tree::clone::running::Remains;
+use crate::tree::clone::running::BuildOutput;
 use crate::tree::kept::checkpoint::{Checkpoint, newest};
 use crate::tree::kept::failed::{Failed, failed_node};
 use crate::tree::machine::engine::Engine;
@@ -47,10 +47,10 @@ impl Engine {
         let document = machine.existing(&parent.name)?.snapshot.document.clone();
         let journal = build.journal();
         let Build { session, wanted, builder, .. } = build;
-        let (name, attempt, is_told) = (&wanted.name, session.attempt(), session.is_told());
-        let Remains { layers, ram, is_whole, mut checkpoints } = builder.keep(self, &machine)?;
+        let (name, attempt, is_recorded) = (&wanted.name, session.attempt(), session.is_recorded());
+        let BuildOutput { layers, ram, is_whole, mut checkpoints } = builder.keep(self, &machine)?;
         let operations = journal.entries.len();
-        if is_told && is_whole && checkpoints.last().is_none_or(|last| last.operations < operations) {
+        if is_recorded && is_whole && checkpoints.last().is_none_or(|last| last.operations < operations) {
             checkpoints.push(Checkpoint { operations, layers: layers.clone(), ram: ram.clone() });
         }
         let failed = Failed {
@@ -66,9 +66,9 @@ impl Engine {
             ram,
             checkpoints: newest(checkpoints),
         };
-        let drawer = Failed::drawer(&machine.directory);
-        let before = drawer.get(name);
-        drawer.keep(name, &failed)?;
+        let json_dir = Failed::json_dir(&machine.directory);
+        let before = json_dir.get(name);
+        json_dir.keep(name, &failed)?;
         if let Some(before) = before {
             collect(self, &parent.machine, before.files())?;
         }

@@ -13,8 +13,8 @@ use crate::tree::build::branch::put_in;
 use crate::tree::build::branch_spec::Wanted;
 use crate::tree::clone::builder::Builder;
 use crate::tree::clone::origin::{Origin, origin};
-use crate::tree::clone::ram::{Keeps, why_not_live};
-use crate::tree::clone::running::{Remains, disk_files};
+use crate::tree::clone::ram::{RamPolicy, why_not_live};
+use crate::tree::clone::running::{BuildOutput, disk_files};
 use crate::tree::files::made::NVRAM;
 use crate::tree::files::store::seal;
 use crate::tree::graft::sweep::clones;
@@ -130,7 +130,7 @@ impl Engine {
         let next = targets.into_iter().map(|target| Ok((target, self.new_file(&machine, name, "qcow2")?)));
         let next: BTreeMap<String, PathBuf> = next.collect::<Result<_>>()?;
         let (layers, ram) = match running.keeps {
-            Keeps::Whole => {
+            RamPolicy::Whole => {
                 let whole = self.new_file(&machine, name, "ram")?;
                 let mut next = Some(next);
                 let mut layers = Vec::new();
@@ -145,12 +145,12 @@ impl Engine {
                 let _ = std::fs::remove_file(&whole);
                 (layers, KeptRam { memory: Memory::Mapped(memory?), fits: running.fits.clone() })
             }
-            Keeps::Disks | Keeps::Mapped(_) | Keeps::Saved => running.leave_behind(name.as_str(), next)?,
+            RamPolicy::Disks | RamPolicy::Mapped(_) | RamPolicy::Saved => running.leave_behind(name.as_str(), next)?,
         };
         let checkpoints = running.checkpoints();
         let own = layers.iter().map(|layer| layer.file.clone()).chain(ram.files());
         let files: Vec<PathBuf> = own.chain(files(&checkpoints)).collect();
-        let remains = Remains { layers, ram, is_whole: true, checkpoints };
+        let remains = BuildOutput { layers, ram, is_whole: true, checkpoints };
         let node = put_in(self, parent, wanted, journal, remains)?;
         running.give_away(&files);
         running.disks().iter_mut().for_each(|disks| disks.checkpoints.clear());

@@ -10,7 +10,7 @@ use crate::tree::build::branch_spec::{Wanted, other_liveness};
 use crate::tree::build::found::{Found, not_from_a_script};
 use crate::tree::graft::prune::{make_room, prune};
 use crate::tree::graft::put::put;
-use crate::tree::kept::superseded::Aside;
+use crate::tree::kept::superseded::SupersededNodes;
 use crate::tree::machine::engine::Engine;
 use crate::tree::record::node::{Node, Record};
 use crate::tree::record::node_id::NodeId;
@@ -31,7 +31,7 @@ enum Place {
     /// In the tree, below another snapshot, since its parent was deleted.
     Wrong,
     /// Superseded.
-    Aside,
+    SupersededNodes,
 }
 
 /// What is known of a branch before its step has run.
@@ -72,11 +72,11 @@ impl Engine {
     /// Looks among the superseded nodes for what a step on `parent` may have made before.
     pub fn recall_superseded(&self, parent: &NodeId, wanted: &Wanted) -> Result<Vec<Candidate>> {
         let machine = self.existing(&parent.machine)?;
-        let nodes = Aside::of(&machine.directory).named(wanted.name.as_str());
+        let nodes = SupersededNodes::of(&machine.directory).named(wanted.name.as_str());
         let fits = |node: &Node| {
             node.record.as_ref().is_some_and(|record| record.fits(parent)) && node.snapshot.missing_file().is_none()
         };
-        let candidate = |node: Node| self.candidate(parent, wanted, node, Place::Aside).ok();
+        let candidate = |node: Node| self.candidate(parent, wanted, node, Place::SupersededNodes).ok();
         Ok(nodes.into_iter().filter(fits).filter_map(candidate).collect())
     }
 
@@ -118,7 +118,7 @@ impl Engine {
             build: candidate.node.build(),
         };
         if self.is_planning {
-            let is_aside = matches!(candidate.place, Place::Aside);
+            let is_aside = matches!(candidate.place, Place::SupersededNodes);
             return Ok(if is_aside { Found::KeptAside(node) } else { Found::Cached(node) });
         }
         self.put_back(parent, candidate)?;
@@ -138,11 +138,11 @@ impl Engine {
                 put(self, &machine, &node.snapshot, below, is_current)?;
                 self.look_again(&machine.name)?;
             }
-            Place::Aside => {
+            Place::SupersededNodes => {
                 let is_current = make_room(self, &machine, node.name())?;
                 put(self, &machine, &node.snapshot, below, is_current)?;
                 prune(self, &machine.name)?;
-                Aside::of(&machine.directory).forget(node);
+                SupersededNodes::of(&machine.directory).forget(node);
             }
         }
         Ok(())

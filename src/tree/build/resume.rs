@@ -8,7 +8,7 @@ use crate::tree::build::branch_spec::Wanted;
 use crate::tree::graft::layers::{DEEPEST, depth};
 use crate::tree::kept::checkpoint::{Checkpoint, Trail};
 use crate::tree::kept::failed::Failed;
-use crate::tree::kept::superseded::Aside;
+use crate::tree::kept::superseded::SupersededNodes;
 use crate::tree::machine::engine::Engine;
 use crate::tree::record::journal::Journal;
 use crate::tree::record::node::Node;
@@ -18,7 +18,7 @@ use crate::tree::record::replay::Replay;
 use crate::tree::step::session::Session;
 
 /// What a step did before, with the states on the way that are still there.
-pub struct Foothold {
+pub struct ResumePoint {
     /// Finds out, when the step is run against it, how far the step is still the same.
     pub session: Arc<Session>,
     journal: Journal,
@@ -46,7 +46,7 @@ impl Resume {
     }
 }
 
-impl Foothold {
+impl ResumePoint {
     /// Says whether the step has to be run against the session to find out how far it is the same.
     pub fn is_unknown(&self) -> bool {
         self.matched.is_none()
@@ -69,7 +69,7 @@ impl Foothold {
 
 impl Engine {
     /// Lists what a step has done on `parent` before, and from where it may go on.
-    pub fn footholds(&self, parent: &NodeId, wanted: &Wanted) -> Result<Vec<Foothold>> {
+    pub fn resume_points(&self, parent: &NodeId, wanted: &Wanted) -> Result<Vec<ResumePoint>> {
         let name = &wanted.name;
         let machine = self.existing(&parent.machine)?;
         let replays = self.replays_of(parent, name);
@@ -78,7 +78,7 @@ impl Engine {
         if self.is_planning || is_forced {
             return Ok(Vec::new());
         }
-        let mut footholds = Vec::new();
+        let mut resume_points = Vec::new();
         let mut add = |mut journal: Journal, when, mut checkpoints: Vec<Checkpoint>, of, stuck_at| {
             checkpoints.retain(|checkpoint| self.can_go_on_from(checkpoint));
             if checkpoints.is_empty() || wanted.refuses(&journal, when).is_some() {
@@ -87,13 +87,13 @@ impl Engine {
             journal.begun = Some(journal.begun(when));
             let matched = replays.iter().find_map(|replay| known(replay, &journal));
             let session = Session::replay(name.as_str(), journal.clone(), self.events.clone(), self.interrupt.clone());
-            footholds.push(Foothold { session: Arc::new(session), journal, checkpoints, of, stuck_at, matched });
+            resume_points.push(ResumePoint { session: Arc::new(session), journal, checkpoints, of, stuck_at, matched });
         };
-        if let Some(failed) = Failed::drawer(&machine.directory).get(name).filter(|it| it.parent.is(parent)) {
+        if let Some(failed) = Failed::json_dir(&machine.directory).get(name).filter(|it| it.parent.is(parent)) {
             let stuck_at = failed.attempt.filter(|_| failed.went_on).map(|attempt| attempt.operation);
             add(failed.journal, failed.when, failed.checkpoints, "failed try", stuck_at);
         }
-        let trail = Trail::drawer(&machine.directory).get(name).filter(|it| it.parent.is(parent));
+        let trail = Trail::json_dir(&machine.directory).get(name).filter(|it| it.parent.is(parent));
         if let Some(trail) = trail.clone() {
             add(trail.journal, crate::clock::now(), trail.checkpoints, "last build", None);
         }
@@ -102,7 +102,7 @@ impl Engine {
                 && node.snapshot.kind() == SnapshotKind::External
                 && node.record.as_ref().is_some_and(|record| record.fits(parent))
         };
-        let aside = Aside::of(&machine.directory).named(name.as_str());
+        let aside = SupersededNodes::of(&machine.directory).named(name.as_str());
         for node in machine.nodes.iter().chain(&aside).filter(|node| fits(node)) {
             let Ok(journal) = node.journal() else { continue };
             let is_below = |trail: &&Trail| journal.entries.starts_with(&trail.journal.entries);
@@ -112,7 +112,7 @@ impl Engine {
             let checkpoints = below.into_iter().flatten().chain([whole]).collect();
             add(journal, node.snapshot.created, checkpoints, "last build", None);
         }
-        Ok(footholds)
+        Ok(resume_points)
     }
 
     fn can_go_on_from(&self, checkpoint: &Checkpoint) -> bool {

@@ -15,7 +15,7 @@ use crate::tree::change::transaction::{remember, remembered};
 use crate::tree::files::draft::{Draft, Note};
 use crate::tree::files::store::seal;
 use crate::tree::graft::prune::{deleted_build, prune, supersede};
-use crate::tree::kept::superseded::Aside;
+use crate::tree::kept::superseded::SupersededNodes;
 use crate::tree::kept::undo_log::{Entry, Kept, Unfinished};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
@@ -190,7 +190,7 @@ fn earlier_build(machine: &Machine, name: &SnapshotName, key: &str) -> Option<St
     if machine.node(name.as_str()).is_some_and(has_key) {
         return None;
     }
-    let superseded = || Aside::of(&machine.directory).named(name.as_str()).into_iter();
+    let superseded = || SupersededNodes::of(&machine.directory).named(name.as_str()).into_iter();
     let is_whole = |node: &Node| has_key(node) && node.snapshot.missing_file().is_none();
     deleted_build(machine, name, key).or_else(|| superseded().find(is_whole).map(|node| node.build()))
 }

@@ -11,7 +11,7 @@ use crate::tree::clone::builder::Builder;
 use crate::tree::machine::engine::Engine;
 
 /// An open console and the guest behind it.
-pub struct Seat {
+pub struct GuestConsole {
     console: Box<dyn Console>,
     guest: Arc<dyn Guest>,
     interrupt: Interrupt,
@@ -21,12 +21,12 @@ pub struct Seat {
 
 impl Engine {
     /// Opens the console of a fork.
-    pub fn sit_in(&self, fork: &Builder) -> Result<Seat> {
+    pub fn sit_in(&self, fork: &Builder) -> Result<GuestConsole> {
         self.sit(fork.domain(), fork.guest(), true)
     }
 
     /// Opens the console of a machine itself, which has to run.
-    pub fn sit_at(&self, name: &MachineName) -> Result<Seat> {
+    pub fn sit_at(&self, name: &MachineName) -> Result<GuestConsole> {
         if !self.existing_now(name)?.is_active() {
             return Err(Error::failed(format!("the machine `{name}` is not running"))
                 .hint("a snapshot of it needs no running machine: `snaptree shell MACHINE/SNAPSHOT`"));
@@ -34,9 +34,9 @@ impl Engine {
         self.sit(name.as_str(), self.hypervisor.guest(name.as_str())?.into(), false)
     }
 
-    fn sit(&self, domain: &str, guest: Arc<dyn Guest>, is_fork: bool) -> Result<Seat> {
+    fn sit(&self, domain: &str, guest: Arc<dyn Guest>, is_fork: bool) -> Result<GuestConsole> {
         let console = self.hypervisor.console(domain)?;
-        Ok(Seat { console, guest, interrupt: self.interrupt.clone(), is_fork })
+        Ok(GuestConsole { console, guest, interrupt: self.interrupt.clone(), is_fork })
     }
 
     /// Waits until a fork has gone whose guest stops by itself.
@@ -46,7 +46,7 @@ impl Engine {
     }
 }
 
-impl Seat {
+impl GuestConsole {
     pub fn console(&self) -> &dyn Console {
         &*self.console
     }

@@ -15,7 +15,7 @@ use crate::tree::files::file_id::{FileId, FileSet};
 use crate::tree::files::made::Made;
 use crate::tree::graft::layers::{shorten, too_deep};
 use crate::tree::graft::put::put;
-use crate::tree::kept::undo_log::{Kept, Shelf};
+use crate::tree::kept::undo_log::{Kept, UndoLog};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 
@@ -271,7 +271,7 @@ impl Engine {
     /// deleted and could be put back gives way.
     fn free_inside(&self, machine: &Machine, name: &SnapshotName) -> Result<()> {
         let is_it = |snapshot: &Snapshot| snapshot.name == name.as_str();
-        let gives_way = Shelf::of(&machine.directory).entries().into_iter().any(|entry| match entry.kept {
+        let gives_way = UndoLog::of(&machine.directory).entries().into_iter().any(|entry| match entry.kept {
             Kept::Deleted(deleted) => !deleted.metadata_only && deleted.snapshots.iter().any(is_it),
             _ => false,
         });

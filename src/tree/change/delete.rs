@@ -6,7 +6,7 @@ use crate::name::{SnapshotName, SnapshotPath};
 use crate::tree::change::preflight;
 use crate::tree::change::transaction::{remember, remembered, to_be_changed_if};
 use crate::tree::graft::put::{mend_current, put};
-use crate::tree::kept::undo_log::{Deleted, Kept, Shelf, Unfinished};
+use crate::tree::kept::undo_log::{Deleted, Kept, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::record::node::Node;
@@ -62,7 +62,7 @@ pub fn remove(engine: &Engine, machine: &Machine, what: String, doomed: Vec<&Nod
         if let Err(error) = deleted {
             let first = doomed.len() - gone;
             doomed[first..].iter().try_for_each(|node| put_as_it_was(engine, machine, node))?;
-            Shelf::of(&machine.directory).remove(&entry)?;
+            UndoLog::of(&machine.directory).remove(&entry)?;
             return Err(error);
         }
     }

@@ -8,8 +8,8 @@ use crate::tree::change::transaction::{take_off, to_be_changed};
 use crate::tree::kept::checkpoint::Trail;
 use crate::tree::kept::failed::Failed;
 use crate::tree::kept::restores::Restored;
-use crate::tree::kept::superseded::Aside;
-use crate::tree::kept::undo_log::Shelf;
+use crate::tree::kept::superseded::SupersededNodes;
+use crate::tree::kept::undo_log::UndoLog;
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::owners::collect::{Collected, collect};
@@ -42,27 +42,27 @@ impl Engine {
     /// files that snaptree made and that nothing depends on then.
     pub fn gc(&self, name: &MachineName) -> Result<Collected> {
         let machine = to_be_changed(self, name)?;
-        let shelf = Shelf::of(&machine.directory);
+        let undo_log = UndoLog::of(&machine.directory);
         let (mut files, mut left) = (Vec::new(), Vec::new());
-        for entry in shelf.entries() {
+        for entry in undo_log.entries() {
             let (loose, holding) = take_off(self, &machine, &entry)?;
             files.extend(loose);
             left.extend(holding);
         }
-        let aside = Aside::of(&machine.directory);
+        let aside = SupersededNodes::of(&machine.directory);
         let nodes = aside.nodes();
         nodes.iter().for_each(|node| aside.forget(node));
         files.extend(nodes.iter().flat_map(|node| node.snapshot.files()).map(Path::to_path_buf));
-        let drawer = Failed::drawer(&machine.directory);
-        let failed = drawer.all();
-        failed.iter().for_each(|failed| drop(drawer.take(&failed.name)));
-        let drawer = Trail::drawer(&machine.directory);
-        let trails = drawer.all();
-        trails.iter().for_each(|trail| drop(drawer.take(&trail.name)));
+        let json_dir = Failed::json_dir(&machine.directory);
+        let failed = json_dir.all();
+        failed.iter().for_each(|failed| drop(json_dir.take(&failed.name)));
+        let json_dir = Trail::json_dir(&machine.directory);
+        let trails = json_dir.all();
+        trails.iter().for_each(|trail| drop(json_dir.take(&trail.name)));
         files.extend(failed.iter().flat_map(Failed::files).chain(trails.iter().flat_map(Trail::files)));
-        let drawer = Restored::drawer(&machine.directory);
+        let json_dir = Restored::json_dir(&machine.directory);
         let gone = |of: &Restored| machine.node(of.name.as_str()).is_none();
-        drawer.all().iter().filter(|of| gone(of)).for_each(|of| drop(drawer.take(&of.name)));
+        json_dir.all().iter().filter(|of| gone(of)).for_each(|of| drop(json_dir.take(&of.name)));
         let mut collected = collect(self, name, files)?;
         collected.left.extend(left);
         self.changed(name);
@@ -72,7 +72,7 @@ impl Engine {
     /// Removes what was given up before and could not go then, unless another process is at work in that tree.
     pub fn collect_leftovers(&self, name: &MachineName) -> Result<Collected> {
         let machine = self.existing(name)?;
-        if Shelf::of(&machine.directory).leftovers().is_empty() || !self.store.claim_if_free(name)? {
+        if UndoLog::of(&machine.directory).leftovers().is_empty() || !self.store.claim_if_free(name)? {
             return Ok(Collected::default());
         }
         collect(self, name, Vec::new())
@@ -83,9 +83,9 @@ impl Machine {
     /// Counts the changes that can be taken back, the superseded and the failed nodes, and the branches with
     /// check-points.
     fn kept(&self) -> (usize, usize, usize, usize) {
-        let (shelf, aside) = (Shelf::of(&self.directory), Aside::of(&self.directory));
-        let (failed, trails) = (Failed::drawer(&self.directory), Trail::drawer(&self.directory));
-        (shelf.entries().len(), aside.nodes().len(), failed.all().len(), trails.all().len())
+        let (undo_log, aside) = (UndoLog::of(&self.directory), SupersededNodes::of(&self.directory));
+        let (failed, trails) = (Failed::json_dir(&self.directory), Trail::json_dir(&self.directory));
+        (undo_log.entries().len(), aside.nodes().len(), failed.all().len(), trails.all().len())
     }
 }
 

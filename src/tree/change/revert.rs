@@ -18,7 +18,7 @@ use crate::tree::files::file_id::is_same_file;
 use crate::tree::files::made::Made;
 use crate::tree::graft::layers::stand_on;
 use crate::tree::kept::machine_state::{Target, Then};
-use crate::tree::kept::undo_log::{Kept, Shelf, Unfinished};
+use crate::tree::kept::undo_log::{Kept, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::owners::dependents::standing_on;
@@ -159,10 +159,10 @@ pub fn go(engine: &Engine, machine: &Machine, what: String, target: &Target, mad
     done = done.and_then(|()| leave(engine, machine, &present)).and_then(|()| enter(engine, machine, target));
     let Err(error) = done else { return remembered(engine, machine, entry) };
     if let Err(worse) = return_to(engine, machine, &present) {
-        Shelf::of(&machine.directory).finish(entry)?;
+        UndoLog::of(&machine.directory).finish(entry)?;
         return Err(Error { others: vec![worse], ..error });
     }
-    Shelf::of(&machine.directory).remove(&entry)?;
+    UndoLog::of(&machine.directory).remove(&entry)?;
     for file in &files {
         Made::of(&machine.directory).unmake(file);
     }
@@ -212,7 +212,7 @@ pub fn revert_inside(
         .and_then(|()| engine.hypervisor.redefine(name, &snapshot.document, &machine.details.document, &changes));
     let Err(error) = done else { return remembered(engine, machine, entry) };
     return_to(engine, machine, &present)?;
-    Shelf::of(&machine.directory).remove(&entry)?;
+    UndoLog::of(&machine.directory).remove(&entry)?;
     Err(error)
 }
 
@@ -251,8 +251,8 @@ fn take_inside(engine: &Engine, machine: &Machine) -> Result<Snapshot> {
 
 /// Copies files that are kept for `undo` before something is overwritten in them.
 fn move_kept_states_off(engine: &Engine, machine: &Machine, layers: &[DiskFile]) -> Result<()> {
-    let shelf = Shelf::of(&machine.directory);
-    for mut entry in shelf.entries() {
+    let undo_log = UndoLog::of(&machine.directory);
+    for mut entry in undo_log.entries() {
         let Kept::State(state) = &mut entry.kept else { continue };
         let mut has_changed = false;
         for disk in
@@ -265,7 +265,7 @@ fn move_kept_states_off(engine: &Engine, machine: &Machine, layers: &[DiskFile])
             has_changed = true;
         }
         if has_changed {
-            shelf.write(&entry)?;
+            undo_log.write(&entry)?;
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use crate::name::{MachineName, SnapshotName};
 use crate::tree::change::present::return_to;
 use crate::tree::files::file_id::is_same_file;
 use crate::tree::graft::put::put;
-use crate::tree::kept::undo_log::{Entry, Kept, Shelf, Unfinished};
+use crate::tree::kept::undo_log::{Entry, Kept, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::owners::collect::{Left, WhyLeft, collect};
@@ -27,7 +27,7 @@ pub fn to_be_changed_if<T>(
     check: impl Fn(&Machine) -> Result<T>,
 ) -> Result<(Arc<Machine>, T)> {
     let machine = engine.existing_now(name)?;
-    if !Shelf::of(&machine.directory).entries().iter().any(|entry| entry.unfinished.is_some()) {
+    if !UndoLog::of(&machine.directory).entries().iter().any(|entry| entry.unfinished.is_some()) {
         check(&machine)?;
     }
     let machine = to_be_changed(engine, name)?;
@@ -43,7 +43,7 @@ pub fn to_be_changed(engine: &Engine, name: &MachineName) -> Result<Arc<Machine>
     engine.sweep(name)?;
     let machine = engine.existing(name)?;
     let half_done: Vec<Entry> =
-        Shelf::of(&machine.directory).entries().into_iter().filter(|entry| entry.unfinished.is_some()).collect();
+        UndoLog::of(&machine.directory).entries().into_iter().filter(|entry| entry.unfinished.is_some()).collect();
     if half_done.is_empty() {
         return Ok(machine);
     }
@@ -55,11 +55,11 @@ pub fn to_be_changed(engine: &Engine, name: &MachineName) -> Result<Arc<Machine>
 
 /// Ends a change whose process was killed: it was made when the machine has its files already.
 fn settle(engine: &Engine, machine: &Machine, entry: Entry) -> Result<()> {
-    let shelf = Shelf::of(&machine.directory);
+    let undo_log = UndoLog::of(&machine.directory);
     let Some(unfinished) = entry.unfinished.clone() else { return Ok(()) };
     let state = match &entry.kept {
         Kept::State(state) => state,
-        Kept::Inside { .. } => return shelf.finish(entry),
+        Kept::Inside { .. } => return undo_log.finish(entry),
         Kept::Deleted(deleted) => {
             // Meanwhile somebody may have given a name again.
             let is_it = |snapshot: &&Snapshot| {
@@ -68,13 +68,13 @@ fn settle(engine: &Engine, machine: &Machine, entry: Entry) -> Result<()> {
             let left = deleted.snapshots.iter().filter(is_it).map(|snapshot| snapshot.name.as_str());
             take_out(engine, machine, &left.collect::<Vec<_>>())?;
             engine.events.note(format!("finished `{}` in `{}`, which was interrupted", entry.what, machine.name));
-            return shelf.finish(entry);
+            return undo_log.finish(entry);
         }
         Kept::PutBack { names, .. } => {
             // What is to be put back is still kept by the entry that was being taken back.
             take_out(engine, machine, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
             engine.events.note(is_what_it_was(machine, &entry));
-            return shelf.remove(&entry);
+            return undo_log.remove(&entry);
         }
     };
     let disks = machine.written_disks();
@@ -84,15 +84,15 @@ fn settle(engine: &Engine, machine: &Machine, entry: Entry) -> Result<()> {
         if let Some(node) = current.filter(|node| !node.snapshot.is_current) {
             put(engine, machine, &node.snapshot, node.snapshot.parent.as_deref(), true)?;
         }
-        return shelf.finish(entry);
+        return undo_log.finish(entry);
     }
     if disks != state.disks {
         // Somebody has taken the machine elsewhere since.
-        return shelf.finish(entry);
+        return undo_log.finish(entry);
     }
     return_to(engine, machine, state)?;
     engine.events.note(is_what_it_was(machine, &entry));
-    shelf.remove(&entry)?;
+    undo_log.remove(&entry)?;
     collect(engine, &machine.name, unfinished.made).map(drop)
 }
 
@@ -105,14 +105,14 @@ fn take_out(engine: &Engine, machine: &Machine, names: &[&str]) -> Result<()> {
 /// Writes down what a machine was, for `undo`, before it changes.
 pub fn remember(engine: &Engine, machine: &Machine, what: String, kept: Kept, change: Unfinished) -> Result<Entry> {
     engine.store.create_directory(&machine.directory)?;
-    Shelf::of(&machine.directory).begin(what, kept, change)
+    UndoLog::of(&machine.directory).begin(what, kept, change)
 }
 
 /// Notes that a change was made, and forgets the oldest ones.
 pub fn remembered(engine: &Engine, machine: &Machine, entry: Entry) -> Result<()> {
-    let shelf = Shelf::of(&machine.directory);
-    shelf.finish(entry)?;
-    let entries = shelf.entries();
+    let undo_log = UndoLog::of(&machine.directory);
+    undo_log.finish(entry)?;
+    let entries = undo_log.entries();
     let too_many = entries.len().saturating_sub(KEPT);
     entries.into_iter().take(too_many).try_for_each(|oldest| forget(engine, &machine.name, &oldest).map(drop))
 }
@@ -124,7 +124,7 @@ fn forget(engine: &Engine, name: &MachineName, entry: &Entry) -> Result<()> {
     collect(engine, name, files).map(drop)
 }
 
-/// Takes an entry off the shelf; returns the files that may go then, and those that an internal snapshot stays in.
+/// Takes an entry off the undo log; returns the files that may go then, and those that an internal snapshot stays in.
 pub fn take_off(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<(Vec<PathBuf>, Vec<Left>)> {
     let (mut files, mut left) = (entry.files(), Vec::new());
     match &entry.kept {
@@ -137,10 +137,10 @@ pub fn take_off(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<(Ve
         }
         Kept::State(_) | Kept::PutBack { .. } => {}
     }
-    let shelf = Shelf::of(&machine.directory);
+    let undo_log = UndoLog::of(&machine.directory);
     // Written down first, so that they are known when this process is killed.
-    shelf.set_leftovers(&shelf.leftovers().into_iter().chain(files.iter().cloned()).collect())?;
-    shelf.remove(entry)?;
+    undo_log.set_leftovers(&undo_log.leftovers().into_iter().chain(files.iter().cloned()).collect())?;
+    undo_log.remove(entry)?;
     Ok((files, left))
 }
 
@@ -174,7 +174,7 @@ fn drop_internal(engine: &Engine, machine: &Machine, snapshot: &Snapshot) -> Res
 /// Forgets what was kept of internal snapshots with a name that is to be given again: a disk holds each name once.
 pub fn free_internal_name(engine: &Engine, machine: &Machine, wanted: &SnapshotName) -> Result<()> {
     let holds = |snapshot: &Snapshot| snapshot.kind() == SnapshotKind::Internal && snapshot.name == wanted.as_str();
-    for entry in Shelf::of(&machine.directory).entries() {
+    for entry in UndoLog::of(&machine.directory).entries() {
         if matches!(&entry.kept, Kept::Deleted(deleted) if deleted.snapshots.iter().any(holds)) {
             forget(engine, &machine.name, &entry)?;
         }

@@ -11,7 +11,7 @@ use crate::tree::change::{preflight, preflight_revert};
 use crate::tree::files::file_id::FileSet;
 use crate::tree::graft::put::put;
 use crate::tree::kept::machine_state::Then;
-use crate::tree::kept::undo_log::{Deleted, Entry, Kept, Shelf, Unfinished};
+use crate::tree::kept::undo_log::{Deleted, Entry, Kept, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 
@@ -51,7 +51,7 @@ impl Engine {
                 remove(self, &machine, what, doomed, *metadata_only)?;
             }
         }
-        Shelf::of(&machine.directory).remove(&entry)?;
+        UndoLog::of(&machine.directory).remove(&entry)?;
         self.changed(name);
         Ok(entry.what)
     }
@@ -131,7 +131,7 @@ impl Machine {
     /// Returns the newest change that can be taken back, or the one with this number.
     fn undo_entry(&self, number: Option<u64>) -> Result<Entry> {
         let name = &self.name;
-        let entries = Shelf::of(&self.directory).entries();
+        let entries = UndoLog::of(&self.directory).entries();
         let chosen = match number {
             Some(number) => entries.into_iter().find(|entry| entry.number == number),
             None => entries.into_iter().next_back(),

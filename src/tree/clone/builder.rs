@@ -13,8 +13,8 @@ use crate::name::SnapshotName;
 use crate::stop::Stop;
 use crate::tree::clone::checkpointer::Checkpointer;
 use crate::tree::clone::origin::Origin;
-use crate::tree::clone::ram::{Beginning, Keeps, beginning};
-use crate::tree::clone::running::{Disks, Remains, Running};
+use crate::tree::clone::ram::{Beginning, RamPolicy, beginning};
+use crate::tree::clone::running::{BuildOutput, Disks, Running};
 use crate::tree::files::made::NVRAM;
 use crate::tree::graft::layers::{DEEPEST, depth};
 use crate::tree::kept::checkpoint::Checkpoint;
@@ -179,12 +179,12 @@ impl Builder {
     }
 
     /// Stops the guest after its step and keeps its overlays, with its RAM or after a clean shutdown.
-    pub fn freeze(mut self, engine: &Engine, machine: &Machine, live: Option<bool>) -> Result<Remains> {
+    pub fn freeze(mut self, engine: &Engine, machine: &Machine, live: Option<bool>) -> Result<BuildOutput> {
         if let Some(flattening) = self.flattening.take() {
             flattening.join().unwrap_or_else(|_| Err(Error::bug("the copy of a deep chain broke")))?;
         }
         let stop = Stop::after(SHUTDOWN_LIMIT, &engine.interrupt);
-        if matches!(self.running.keeps, Keeps::Mapped(_) | Keeps::Saved) {
+        if matches!(self.running.keeps, RamPolicy::Mapped(_) | RamPolicy::Saved) {
             // The disks alone are a state to start from, too.
             self.guest.settle(&stop)?;
             match self.running.keep_ram(engine, machine) {
@@ -203,7 +203,7 @@ impl Builder {
     }
 
     /// Stops the guest where it is and keeps its overlays as immutable layers, with its RAM where that can be.
-    pub fn keep(self, engine: &Engine, machine: &Machine) -> Result<Remains> {
+    pub fn keep(self, engine: &Engine, machine: &Machine) -> Result<BuildOutput> {
         // Without it the last seconds are missing, as after a power cut.
         let synced = self.guest.settle(&Stop::after(SYNC_LIMIT, &engine.interrupt));
         // A guest that hangs is looked at all the better by its disks.

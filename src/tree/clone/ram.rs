@@ -17,7 +17,7 @@ use crate::tree::record::ram::KeptRam;
 
 /// How a clone's own RAM is kept when it is frozen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Keeps {
+pub enum RamPolicy {
     /// It is not; the guest is shut down.
     Disks,
     /// It is not until somebody asks for it; then it is written out and mapped anew.
@@ -28,7 +28,7 @@ pub enum Keeps {
     Saved,
 }
 
-impl Keeps {
+impl RamPolicy {
     /// Lists the files that the RAM is in while the guest runs.
     pub fn files(&self) -> Vec<PathBuf> {
         match self {
@@ -56,7 +56,7 @@ pub struct Beginning {
     pub ram: Ram,
     /// What its guest goes on from; it boots without.
     pub from: Option<Frozen>,
-    pub keeps: Keeps,
+    pub keeps: RamPolicy,
     pub fits: Fingerprint,
 }
 
@@ -97,14 +97,14 @@ pub fn beginning(
     let from = usable_or_noted(engine, origin, &fits, &liveness);
     let (is_fork, may_keep) = (!purpose.keeps_states(), !matches!(liveness, Liveness::No(_)));
     let is_kept = !is_fork && live != Some(false) && may_keep;
-    let whole = if is_fork { Keeps::Whole } else { Keeps::Disks };
-    let saved = if is_kept || is_fork && may_keep { Keeps::Saved } else { Keeps::Disks };
+    let whole = if is_fork { RamPolicy::Whole } else { RamPolicy::Disks };
+    let saved = if is_kept || is_fork && may_keep { RamPolicy::Saved } else { RamPolicy::Disks };
     let new_file = || engine.store.new_file(&machine.directory, &node.slug(), "ram");
     let (ram, from, keeps) = match (from, &liveness) {
         (Some(Usable::Mapped(MappedMemory { ram, devices })), _) if is_kept => {
             let own = new_file()?;
             engine.hypervisor.copy_ram(&ram, &own)?;
-            (Ram::Shared(own.clone()), Some(Frozen::Devices(devices)), Keeps::Mapped(own))
+            (Ram::Shared(own.clone()), Some(Frozen::Devices(devices)), RamPolicy::Mapped(own))
         }
         (Some(Usable::Mapped(MappedMemory { ram, devices })), _) => {
             (Ram::Private(ram), Some(Frozen::Devices(devices)), whole)
@@ -112,7 +112,7 @@ pub fn beginning(
         (Some(Usable::Saved(image)), _) => (Ram::Default, Some(Frozen::Saved(image)), saved),
         (None, Liveness::Mapped) if is_kept => {
             let own = new_file()?;
-            (Ram::Shared(own.clone()), None, Keeps::Mapped(own))
+            (Ram::Shared(own.clone()), None, RamPolicy::Mapped(own))
         }
         (None, Liveness::Mapped) => (Ram::Anonymous, None, whole),
         (None, _) => (Ram::Default, None, saved),
@@ -169,11 +169,11 @@ fn usable(ram: &KeptRam, now: &Fingerprint, liveness: &Liveness) -> std::result:
         (Memory::External(image), _) => Usable::Saved(image.clone()),
         (Memory::Mapped(mapped), Liveness::Mapped) => Usable::Mapped(mapped.clone()),
     };
-    misfit(&ram.fits, now).map_or(Ok(usable), Err)
+    mismatch(&ram.fits, now).map_or(Ok(usable), Err)
 }
 
 /// Names what a state fits that is not so now.
-fn misfit(was: &Fingerprint, now: &Fingerprint) -> Option<String> {
+fn mismatch(was: &Fingerprint, now: &Fingerprint) -> Option<String> {
     let differs = |(name, was): (&String, &String)| {
         let now = now.get(name).map_or("none", String::as_str);
         (now != was).then(|| format!("its {name} was {was}, is now {now}"))
@@ -189,10 +189,10 @@ mod tests {
     fn what_does_not_fit_is_named() {
         let print = |facts: &[(&str, &str)]| facts.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let was: Fingerprint = print(&[("QEMU", "10.0.2"), ("memory", "1")]);
-        assert_eq!(misfit(&was, &was), None);
-        assert_eq!(misfit(&Fingerprint::new(), &was), None);
+        assert_eq!(mismatch(&was, &was), None);
+        assert_eq!(mismatch(&Fingerprint::new(), &was), None);
         let now = print(&[("QEMU", "10.1.0"), ("memory", "1"), ("more", "x")]);
-        assert_eq!(misfit(&was, &now).as_deref(), Some("its QEMU was 10.0.2, is now 10.1.0"));
-        assert_eq!(misfit(&was, &print(&[("QEMU", "10.0.2")])).as_deref(), Some("its memory was 1, is now none"));
+        assert_eq!(mismatch(&was, &now).as_deref(), Some("its QEMU was 10.0.2, is now 10.1.0"));
+        assert_eq!(mismatch(&was, &print(&[("QEMU", "10.0.2")])).as_deref(), Some("its memory was 1, is now none"));
     }
 }

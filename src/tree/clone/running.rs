@@ -9,7 +9,7 @@ use crate::hypervisor::{
     DiskFile, Fingerprint, Frozen, Hypervisor, Image, MappedMemory, Memory, SnapshotFlags, SnapshotKind,
     SnapshotRequest,
 };
-use crate::tree::clone::ram::Keeps;
+use crate::tree::clone::ram::RamPolicy;
 use crate::tree::files::store::seal;
 use crate::tree::kept::checkpoint::Checkpoint;
 use crate::tree::machine::engine::Engine;
@@ -17,7 +17,7 @@ use crate::tree::machine::seen::Machine;
 use crate::tree::record::ram::KeptRam;
 
 /// What a builder leaves behind.
-pub struct Remains {
+pub struct BuildOutput {
     pub layers: Vec<DiskFile>,
     pub ram: KeptRam,
     /// Whether all that the guest had written is in them.
@@ -29,7 +29,7 @@ pub struct Remains {
 pub struct Running {
     pub hypervisor: Arc<dyn Hypervisor>,
     pub domain: String,
-    pub keeps: Keeps,
+    pub keeps: RamPolicy,
     /// What its state fits.
     pub fits: Fingerprint,
     pub disks: Mutex<Option<Disks>>,
@@ -77,14 +77,14 @@ impl Running {
             Ok(file)
         };
         let memory = match &self.keeps {
-            Keeps::Disks | Keeps::Whole => return Ok(KeptRam::NONE),
-            Keeps::Mapped(ram) => {
+            RamPolicy::Disks | RamPolicy::Whole => return Ok(KeptRam::NONE),
+            RamPolicy::Mapped(ram) => {
                 let devices = new_file("devices")?;
                 self.hypervisor.suspend(&self.domain)?;
                 self.hypervisor.freeze(&self.domain, &Frozen::Devices(devices.clone()))?;
                 Memory::Mapped(MappedMemory { ram: ram.clone(), devices })
             }
-            Keeps::Saved => {
+            RamPolicy::Saved => {
                 let image = new_file("ram")?;
                 self.hypervisor.freeze(&self.domain, &Frozen::Saved(image.clone()))?;
                 Memory::External(image)
@@ -95,7 +95,7 @@ impl Running {
     }
 
     /// Makes the overlays of a domain that is gone layers, which stay.
-    pub fn remains(&self, ram: KeptRam, is_whole: bool) -> Result<Remains> {
+    pub fn remains(&self, ram: KeptRam, is_whole: bool) -> Result<BuildOutput> {
         let mut disks = self.disks();
         let Some(ended) = disks.as_mut() else { return Err(Error::bug("a builder ended twice")) };
         let kept = ram.files();
@@ -103,7 +103,7 @@ impl Running {
         let Disks { overlays, checkpoints, own, .. } = disks.take().unwrap_or_default();
         own.into_iter().for_each(|file| drop(std::fs::remove_file(file)));
         self.keeps.files().iter().filter(|file| !kept.contains(file)).for_each(|file| drop(std::fs::remove_file(file)));
-        Ok(Remains { layers: disk_files(overlays), ram, is_whole, checkpoints })
+        Ok(BuildOutput { layers: disk_files(overlays), ram, is_whole, checkpoints })
     }
 
     /// Lets the guest go on writing to new overlays, and keeps what it wrote to until now, with its RAM where that is
@@ -112,7 +112,7 @@ impl Running {
         let ram = KeptRam { memory: self.keeps.beside(overlays.values().next()), fits: self.fits.clone() };
         self.disks().get_or_insert_default().made.extend(ram.files());
         let layers = match (&ram.memory, &self.keeps) {
-            (Memory::Mapped(MappedMemory { ram, devices }), Keeps::Mapped(own)) => {
+            (Memory::Mapped(MappedMemory { ram, devices }), RamPolicy::Mapped(own)) => {
                 // Most of it while the guest runs, and what that wrote meanwhile when it stands still.
                 let catch_up = self.hypervisor.follow_ram(own, ram)?;
                 self.standing_still(|| {

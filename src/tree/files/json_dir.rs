@@ -11,12 +11,12 @@ use crate::error::{Because, Error, Result};
 use crate::name::SnapshotName;
 
 /// The files of one kind, each with a `T` in it.
-pub struct Drawer<T> {
+pub struct JsonDir<T> {
     directory: PathBuf,
     of: PhantomData<T>,
 }
 
-impl<T: Serialize + DeserializeOwned> Drawer<T> {
+impl<T: Serialize + DeserializeOwned> JsonDir<T> {
     pub fn of(machine_directory: &Path, kind: &str) -> Self {
         Self { directory: machine_directory.join(kind), of: PhantomData }
     }
@@ -68,25 +68,25 @@ mod tests {
     #[test]
     fn each_branch_has_a_place_of_its_own() {
         let directory = tempfile::tempdir().unwrap();
-        let drawer = Drawer::<u32>::of(directory.path(), "numbers");
-        assert_eq!(drawer.all(), Vec::<u32>::new());
+        let json_dir = JsonDir::<u32>::of(directory.path(), "numbers");
+        assert_eq!(json_dir.all(), Vec::<u32>::new());
         let [one, other] = ["a b", "a?b"].map(|name| SnapshotName::new(name).unwrap());
-        drawer.keep(&one, &1).unwrap();
-        drawer.keep(&other, &2).unwrap();
-        drawer.keep(&one, &3).unwrap();
-        assert_eq!((drawer.get(&one), drawer.get(&other)), (Some(3), Some(2)));
-        assert_eq!(drawer.take(&one), Some(3));
-        assert_eq!((drawer.take(&one), drawer.all()), (None, vec![2]));
+        json_dir.keep(&one, &1).unwrap();
+        json_dir.keep(&other, &2).unwrap();
+        json_dir.keep(&one, &3).unwrap();
+        assert_eq!((json_dir.get(&one), json_dir.get(&other)), (Some(3), Some(2)));
+        assert_eq!(json_dir.take(&one), Some(3));
+        assert_eq!((json_dir.take(&one), json_dir.all()), (None, vec![2]));
     }
 
     #[test]
     fn what_cannot_be_read_is_left_out() {
         let directory = tempfile::tempdir().unwrap();
-        let drawer = Drawer::<u32>::of(directory.path(), "numbers");
+        let json_dir = JsonDir::<u32>::of(directory.path(), "numbers");
         let name = SnapshotName::new("a").unwrap();
-        drawer.keep(&name, &1).unwrap();
+        json_dir.keep(&name, &1).unwrap();
         fs::write(directory.path().join("numbers/b.json"), "{").unwrap();
         fs::write(directory.path().join("numbers/c.part"), "2").unwrap();
-        assert_eq!(drawer.all(), [1]);
+        assert_eq!(json_dir.all(), [1]);
     }
 }

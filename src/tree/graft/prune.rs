@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::error::Result;
 use crate::name::{MachineName, SnapshotName};
 use crate::tree::graft::put::mend_current;
-use crate::tree::kept::superseded::Aside;
+use crate::tree::kept::superseded::SupersededNodes;
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::record::node::Node;
@@ -23,7 +23,7 @@ pub fn make_room(engine: &Engine, machine: &Machine, name: &str) -> Result<bool>
 pub fn supersede(engine: &Engine, machine: &Machine, node: &Node) -> Result<()> {
     let below = machine.descendants(node.name()).into_iter().filter(|node| node.record.is_some());
     if node.snapshot.missing_file().is_none() {
-        let aside = Aside::of(&machine.directory);
+        let aside = SupersededNodes::of(&machine.directory);
         return below.chain([node]).try_for_each(|node| aside.keep(node));
     }
     let below: Vec<_> = below.collect();
@@ -50,7 +50,7 @@ pub fn prune(engine: &Engine, machine: &MachineName) -> Result<()> {
         }
     }
     engine.are_gone(&machine.name, &doomed);
-    let aside = Aside::of(&machine.directory);
+    let aside = SupersededNodes::of(&machine.directory);
     doomed.iter().try_for_each(|node| aside.keep(node))?;
     for node in doomed.iter().rev() {
         engine.hypervisor.delete_snapshot_metadata(machine.name.as_str(), node.name())?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::Result;
 use crate::hypervisor::Snapshot;
 use crate::name::MachineName;
-use crate::tree::kept::undo_log::Shelf;
+use crate::tree::kept::undo_log::UndoLog;
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 
@@ -13,9 +13,9 @@ use crate::tree::machine::seen::Machine;
 /// disks, so those that it had are written down: they go once nothing stands on them.
 pub fn put(engine: &Engine, machine: &Machine, snapshot: &Snapshot, parent: Option<&str>, current: bool) -> Result<()> {
     if current {
-        let shelf = Shelf::of(&machine.directory);
+        let undo_log = UndoLog::of(&machine.directory);
         let overlays = snapshot.overlays().filter(|overlay| overlay.exists()).map(Path::to_path_buf);
-        shelf.set_leftovers(&shelf.leftovers().into_iter().chain(overlays).collect())?;
+        undo_log.set_leftovers(&undo_log.leftovers().into_iter().chain(overlays).collect())?;
     }
     engine.hypervisor.put_snapshot(machine.name.as_str(), &snapshot.document, parent, current)
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hypervisor::{DiskFile, Image};
 use crate::name::SnapshotName;
-use crate::tree::files::json_dir::Drawer;
+use crate::tree::files::json_dir::JsonDir;
 use crate::tree::record::journal::Journal;
 use crate::tree::record::node::Parent;
 use crate::tree::record::ram::KeptRam;
@@ -47,8 +47,8 @@ pub struct Trail {
 }
 
 impl Trail {
-    pub fn drawer(machine_directory: &Path) -> Drawer<Self> {
-        Drawer::of(machine_directory, "checkpoints")
+    pub fn json_dir(machine_directory: &Path) -> JsonDir<Self> {
+        JsonDir::of(machine_directory, "checkpoints")
     }
 
     pub fn files(&self) -> Vec<PathBuf> {

@@ -9,7 +9,7 @@ use crate::hypervisor::{DiskFile, Document, Image};
 use crate::name::{MachineName, SnapshotName};
 use crate::nearest::nearest;
 use crate::shell;
-use crate::tree::files::json_dir::Drawer;
+use crate::tree::files::json_dir::JsonDir;
 use crate::tree::kept::checkpoint::{Checkpoint, files};
 use crate::tree::record::journal::{Attempt, Journal};
 use crate::tree::record::node::Parent;
@@ -43,8 +43,8 @@ pub struct Failed {
 }
 
 impl Failed {
-    pub fn drawer(machine_directory: &Path) -> Drawer<Self> {
-        Drawer::of(machine_directory, "failed")
+    pub fn json_dir(machine_directory: &Path) -> JsonDir<Self> {
+        JsonDir::of(machine_directory, "failed")
     }
 
     /// Lists the files that it keeps.
@@ -61,9 +61,9 @@ impl Failed {
 
 /// Returns a failed node that has to exist.
 pub fn failed_node(machine: &MachineName, directory: &Path, name: &SnapshotName) -> Result<Failed> {
-    let drawer = Failed::drawer(directory);
-    drawer.get(name).ok_or_else(|| {
-        let all = drawer.all();
+    let json_dir = Failed::json_dir(directory);
+    json_dir.get(name).ok_or_else(|| {
+        let all = json_dir.all();
         let error = Error::failed(format!("there is no failed `{name}` in `{}`", machine));
         match nearest(name.as_str(), all.iter().map(|failed| failed.name.as_str())) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),

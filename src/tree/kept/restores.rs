@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Because, Result};
 use crate::name::SnapshotName;
-use crate::tree::files::json_dir::Drawer;
+use crate::tree::files::json_dir::JsonDir;
 use crate::tree::record::node::Node;
 
 /// Counts of one live snapshot, since it was made.
@@ -45,15 +45,15 @@ pub struct Restored {
 impl Restored {
     const KIND: &str = "restores";
 
-    pub fn drawer(machine_directory: &Path) -> Drawer<Self> {
-        Drawer::of(machine_directory, Self::KIND)
+    pub fn json_dir(machine_directory: &Path) -> JsonDir<Self> {
+        JsonDir::of(machine_directory, Self::KIND)
     }
 }
 
 /// Says what was done to the guests that went on from a snapshot.
 pub fn restores(machine_directory: &Path, node: &Node) -> Restores {
     let name = SnapshotName::existing(node.name()).ok();
-    let kept = name.and_then(|name| Restored::drawer(machine_directory).get(&name));
+    let kept = name.and_then(|name| Restored::json_dir(machine_directory).get(&name));
     kept.filter(|kept| kept.build == node.build()).map(|kept| kept.restores).unwrap_or_default()
 }
 
@@ -72,5 +72,5 @@ fn keep(machine_directory: &Path, node: &Node, count: impl FnOnce(&mut Restores)
     lock.lock().because(cannot)?;
     let mut restores = restores(machine_directory, node);
     count(&mut restores);
-    Restored::drawer(machine_directory).keep(&name, &Restored { name: name.clone(), build: node.build(), restores })
+    Restored::json_dir(machine_directory).keep(&name, &Restored { name: name.clone(), build: node.build(), restores })
 }

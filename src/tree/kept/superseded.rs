@@ -8,9 +8,9 @@ use crate::hypervisor::Snapshot;
 use crate::tree::record::node::Node;
 
 /// The superseded nodes of one machine: a file for each, beside the layers.
-pub struct Aside(PathBuf);
+pub struct SupersededNodes(PathBuf);
 
-impl Aside {
+impl SupersededNodes {
     pub fn of(machine_directory: &Path) -> Self {
         Self(machine_directory.join("aside"))
     }

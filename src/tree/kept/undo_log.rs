@@ -1,4 +1,4 @@
-//! The shelf: what a machine was before it was changed, kept for `undo`, a file for each change.
+//! The undo log: what a machine was before it was changed, kept for `undo`, a file for each change.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -63,9 +63,9 @@ pub struct Unfinished {
 }
 
 /// The entries of one machine.
-pub struct Shelf(PathBuf);
+pub struct UndoLog(PathBuf);
 
-impl Shelf {
+impl UndoLog {
     pub fn of(machine_directory: &Path) -> Self {
         Self(machine_directory.join("undo"))
     }
@@ -204,89 +204,89 @@ mod tests {
         Kept::PutBack { names: vec![name.to_string()], metadata_only: false }
     }
 
-    fn shelf() -> (tempfile::TempDir, Shelf) {
+    fn undo_log() -> (tempfile::TempDir, UndoLog) {
         let directory = tempfile::tempdir().unwrap();
-        let shelf = Shelf::of(directory.path());
-        (directory, shelf)
+        let undo_log = UndoLog::of(directory.path());
+        (directory, undo_log)
     }
 
-    fn begin(shelf: &Shelf, what: &str) -> Entry {
-        shelf.begin(what.to_string(), put_back(what), Unfinished::default()).unwrap()
+    fn begin(undo_log: &UndoLog, what: &str) -> Entry {
+        undo_log.begin(what.to_string(), put_back(what), Unfinished::default()).unwrap()
     }
 
-    fn numbers(shelf: &Shelf) -> Vec<u64> {
-        shelf.entries().iter().map(|entry| entry.number).collect()
+    fn numbers(undo_log: &UndoLog) -> Vec<u64> {
+        undo_log.entries().iter().map(|entry| entry.number).collect()
     }
 
     #[test]
     fn entries_are_numbered_and_listed_in_order() {
-        let (_directory, shelf) = shelf();
-        assert!(shelf.entries().is_empty());
+        let (_directory, undo_log) = undo_log();
+        assert!(undo_log.entries().is_empty());
         for n in 1..=12 {
-            assert_eq!(begin(&shelf, "x").number, n);
+            assert_eq!(begin(&undo_log, "x").number, n);
         }
-        assert_eq!(numbers(&shelf), (1..=12).collect::<Vec<_>>());
+        assert_eq!(numbers(&undo_log), (1..=12).collect::<Vec<_>>());
     }
 
     #[test]
     fn an_entry_is_unfinished_until_it_is_said_to_be_finished() {
-        let (_directory, shelf) = shelf();
-        let entry = begin(&shelf, "x");
-        assert!(shelf.entries()[0].unfinished.is_some());
-        shelf.finish(entry).unwrap();
-        assert!(shelf.entries()[0].unfinished.is_none());
-        assert_eq!(shelf.entries()[0].what, "x");
+        let (_directory, undo_log) = undo_log();
+        let entry = begin(&undo_log, "x");
+        assert!(undo_log.entries()[0].unfinished.is_some());
+        undo_log.finish(entry).unwrap();
+        assert!(undo_log.entries()[0].unfinished.is_none());
+        assert_eq!(undo_log.entries()[0].what, "x");
     }
 
     #[test]
     fn a_number_below_the_newest_is_not_given_again() {
-        let (_directory, shelf) = shelf();
-        let first = begin(&shelf, "a");
-        begin(&shelf, "b");
-        shelf.remove(&first).unwrap();
-        shelf.remove(&first).unwrap();
-        assert_eq!(numbers(&shelf), [2]);
-        assert_eq!(begin(&shelf, "c").number, 3);
+        let (_directory, undo_log) = undo_log();
+        let first = begin(&undo_log, "a");
+        begin(&undo_log, "b");
+        undo_log.remove(&first).unwrap();
+        undo_log.remove(&first).unwrap();
+        assert_eq!(numbers(&undo_log), [2]);
+        assert_eq!(begin(&undo_log, "c").number, 3);
     }
 
     #[test]
     fn what_cannot_be_read_is_left_alone() {
-        let (directory, shelf) = shelf();
-        begin(&shelf, "a");
+        let (directory, undo_log) = undo_log();
+        begin(&undo_log, "a");
         let damaged = directory.path().join("undo/000002.json");
         fs::write(&damaged, "{").unwrap();
-        assert_eq!(numbers(&shelf), [1]);
+        assert_eq!(numbers(&undo_log), [1]);
         assert!(damaged.exists());
     }
 
     #[test]
     fn leftovers_are_a_list_of_their_own() {
-        let (directory, shelf) = shelf();
-        shelf.set_leftovers(&BTreeSet::new()).unwrap();
+        let (directory, undo_log) = undo_log();
+        undo_log.set_leftovers(&BTreeSet::new()).unwrap();
         assert!(!directory.path().join("undo").exists(), "nothing is written about nothing");
         let files = BTreeSet::from([PathBuf::from("/vm/a")]);
-        shelf.set_leftovers(&files).unwrap();
-        assert_eq!((shelf.leftovers(), numbers(&shelf)), (files, Vec::new()));
-        shelf.set_leftovers(&BTreeSet::new()).unwrap();
-        assert_eq!(shelf.leftovers(), BTreeSet::new());
+        undo_log.set_leftovers(&files).unwrap();
+        assert_eq!((undo_log.leftovers(), numbers(&undo_log)), (files, Vec::new()));
+        undo_log.set_leftovers(&BTreeSet::new()).unwrap();
+        assert_eq!(undo_log.leftovers(), BTreeSet::new());
     }
 
     #[test]
     fn an_entry_knows_its_files_and_says_what_undo_would_do() {
-        let (_directory, shelf) = shelf();
+        let (_directory, undo_log) = undo_log();
         let deleted = |names: &[&str]| {
             let snapshots = names.iter().map(|name| snapshot(name, None)).collect();
             Kept::Deleted(Deleted { snapshots, moved: Vec::new(), metadata_only: false })
         };
-        shelf.begin("delete a, b".to_string(), deleted(&["a", "b"]), Unfinished::default()).unwrap();
-        let entry = &shelf.entries()[0];
+        undo_log.begin("delete a, b".to_string(), deleted(&["a", "b"]), Unfinished::default()).unwrap();
+        let entry = &undo_log.entries()[0];
         let files = ["/vm/a.qcow2", "/vm/a.next", "/vm/b.qcow2", "/vm/b.next"].map(PathBuf::from);
         assert_eq!(entry.files(), files);
         assert_eq!(entry.effect(), "put back `a`, `b`");
-        assert_eq!(shelf.deleted().iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(begin(&shelf, "c").effect(), "delete `c`");
+        assert_eq!(undo_log.deleted().iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(begin(&undo_log, "c").effect(), "delete `c`");
         let inside = Kept::Inside { snapshot: Box::new(snapshot("s", None)), current: Some("a".into()) };
-        let entry = shelf.begin("revert to a".to_string(), inside, Unfinished::default()).unwrap();
+        let entry = undo_log.begin("revert to a".to_string(), inside, Unfinished::default()).unwrap();
         assert_eq!(entry.effect(), "go back to the state after `a`");
     }
 }

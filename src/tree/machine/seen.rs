@@ -11,7 +11,7 @@ use crate::nearest::no_such;
 use crate::tree::files::file_id::{FileSet, is_same_file};
 use crate::tree::files::made::{Known, Made};
 use crate::tree::kept::files::kept_files;
-use crate::tree::kept::undo_log::Shelf;
+use crate::tree::kept::undo_log::UndoLog;
 use crate::tree::record::node::Node;
 
 /// A domain as it was when it was last looked at, with its tree.
@@ -113,7 +113,7 @@ impl Machine {
 
     /// Returns the snapshot of that name, or, where it was deleted, the nearest one above it that is there.
     pub fn nearest_to(&self, name: &str) -> Option<&Node> {
-        let deleted = Shelf::of(&self.directory).deleted();
+        let deleted = UndoLog::of(&self.directory).deleted();
         let mut name = Some(name);
         // Names can be given again, so that the parents of what was deleted might go in a circle.
         for _ in 0..=deleted.len() {

@@ -12,7 +12,7 @@ use crate::name::MachineName;
 use crate::tree::files::disk_usage::taken;
 use crate::tree::files::file_id::{FileId, FileSet};
 use crate::tree::files::made::{Made, Maker};
-use crate::tree::kept::undo_log::Shelf;
+use crate::tree::kept::undo_log::UndoLog;
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::owners::dependents::{Dependent, Dependents, Doubt, Scope, dependents};
@@ -82,12 +82,12 @@ pub struct Verdict {
 pub fn collect(engine: &Engine, name: &MachineName, files: Vec<PathBuf>) -> Result<Collected> {
     let _alone = engine.one_collection();
     let Some(machine) = engine.look_again(name)? else { return Ok(Collected::default()) };
-    let shelf = Shelf::of(&machine.directory);
+    let undo_log = UndoLog::of(&machine.directory);
     let mut seen = FileSet::default();
-    let mut files: Vec<PathBuf> = files.into_iter().chain(shelf.leftovers()).collect();
+    let mut files: Vec<PathBuf> = files.into_iter().chain(undo_log.leftovers()).collect();
     files.retain(|file| fs::symlink_metadata(file).is_ok() && seen.insert(file));
     if files.is_empty() {
-        shelf.set_leftovers(&BTreeSet::new())?;
+        undo_log.set_leftovers(&BTreeSet::new())?;
         return Ok(Collected::default());
     }
     let known = machine.made();
@@ -101,7 +101,7 @@ pub fn collect(engine: &Engine, name: &MachineName, files: Vec<PathBuf>) -> Resu
     let removed = remove_doomed(engine, Some(&machine), &mut verdict)?;
     let stay = verdict.left.iter().map(|(file, _)| file).chain(&verdict.needed);
     // What libvirt names is UTF-8; another path to it was only found below an image.
-    shelf.set_leftovers(&stay.filter(|file| file.to_str().is_some()).cloned().collect())?;
+    undo_log.set_leftovers(&stay.filter(|file| file.to_str().is_some()).cloned().collect())?;
     let mut collected = Collected { removed, left: verdict.left };
     collected.removed.sort();
     collected.left.sort_by(|one, other| one.0.cmp(&other.0));

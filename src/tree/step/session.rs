@@ -38,7 +38,7 @@ struct Live {
     /// The last operation, where it failed.
     attempt: Option<Attempt>,
     /// Whether all that was done to the guest is in the journal.
-    is_told: bool,
+    is_recorded: bool,
     checkpointer: Option<Checkpointer>,
     /// Whether what failed is recorded too, since there is no step that could end with it.
     is_by_hand: bool,
@@ -96,7 +96,7 @@ impl Session {
             journal: Journal::default(),
             answers: Journal::default(),
             attempt: None,
-            is_told: true,
+            is_recorded: true,
             checkpointer: None,
             is_by_hand: false,
             told: None,
@@ -240,7 +240,7 @@ impl Session {
         if left.is_zero() {
             return Err(self.overdue());
         }
-        if let Some(checkpointer) = live.checkpointer.as_mut().filter(|_| live.is_told || live.is_by_hand)
+        if let Some(checkpointer) = live.checkpointer.as_mut().filter(|_| live.is_recorded || live.is_by_hand)
             && let Err(why) = checkpointer.pass(live.journal.entries.len(), live.guest.as_ref())
         {
             self.interrupt.check()?;
@@ -261,7 +261,7 @@ impl Session {
         let outcome = carry_out(live.guest.as_ref(), &self.node, request, &mut tell, &mut heard, &stop);
         let took = started.elapsed();
         let outcome = outcome.map_err(|error| {
-            live.is_told &= request.operation.only_looks();
+            live.is_recorded &= request.operation.only_looks();
             if live.is_by_hand && !request.operation.only_looks() {
                 live.record_failure(request, &heard, took);
             }
@@ -355,10 +355,10 @@ impl Session {
     }
 
     /// Says whether the journal tells all that was done to the guest: no operation failed that could have changed it.
-    pub fn is_told(&self) -> bool {
+    pub fn is_recorded(&self) -> bool {
         match &*self.source() {
             Source::Replay { .. } | Source::Hollow => true,
-            Source::Live(live) => live.is_told,
+            Source::Live(live) => live.is_recorded,
         }
     }
 }

@@ -168,7 +168,7 @@ impl Engine {
             cpus: machine.details.cpus,
             disks: disks.collect(),
             undo: self.undo_entries(name)?,
-            failed: Failed::drawer(&machine.directory).all().iter().map(failed_view).collect(),
+            failed: Failed::json_dir(&machine.directory).all().iter().map(failed_view).collect(),
             forks: self.forks(&machine)?,
         })
     }

@@ -75,7 +75,7 @@ impl Engine {
     /// no script made.
     pub fn log(&self, path: &SnapshotPath) -> Result<Log> {
         let machine = self.existing_now(&path.machine)?;
-        let failed = Failed::drawer(&machine.directory).get(&path.snapshot);
+        let failed = Failed::json_dir(&machine.directory).get(&path.snapshot);
         let journal = match machine.node(path.snapshot.as_str()) {
             None if failed.is_some() => Journal::default(),
             _ => {

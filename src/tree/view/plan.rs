@@ -43,7 +43,7 @@ pub struct PlannedNode {
     /// Why it is stale.
     pub because: Option<String>,
     #[serde(skip)]
-    standing: Standing,
+    standing: NodeStatus,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -59,7 +59,7 @@ pub enum Status {
 
 /// What a plan has found out about a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum NodeStatus {
     Cached,
     KeptAside,
     Needed(Reason),
@@ -74,7 +74,7 @@ pub struct NotPlanned {
     pub of: String,
 }
 
-impl Standing {
+impl NodeStatus {
     pub fn status(&self) -> Status {
         match self {
             Self::Cached | Self::KeptAside => Status::Cached,
@@ -102,7 +102,7 @@ impl Status {
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for NodeStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.status().word())?;
         match (self, self.because()) {
@@ -116,7 +116,7 @@ impl fmt::Display for Standing {
 
 impl Plan {
     /// Adds a node that the script comes to; one that it comes to again stays what it was.
-    pub fn add(&mut self, connection: &str, machine: &str, name: &str, parent: Option<&str>, standing: Standing) {
+    pub fn add(&mut self, connection: &str, machine: &str, name: &str, parent: Option<&str>, standing: NodeStatus) {
         let is_it = |it: &MachinePlan| it.machine == machine && it.connection == connection;
         // Nearly always it is the last one.
         let place = self.machines.iter().rposition(is_it).unwrap_or_else(|| {
@@ -138,7 +138,7 @@ impl Plan {
             name: name.to_string(),
             parent: parent.map(str::to_string),
             status: standing.status(),
-            kept_aside: standing == Standing::KeptAside,
+            kept_aside: standing == NodeStatus::KeptAside,
             because: standing.because(),
             standing,
         });
@@ -227,12 +227,12 @@ mod tests {
     fn a_plan_is_drawn_like_its_tree() {
         let mut plan = Plan::default();
         let mut add = |name: &str, parent, standing| plan.add("fake:", "lab", name, parent, standing);
-        add("root", None, Standing::Cached);
-        add("z", Some("root"), Standing::Needed(Reason::Changed("x".into())));
-        add("below", Some("z"), Standing::Below("z".into(), "stale"));
-        add("a", Some("root"), Standing::KeptAside);
-        add("new", Some("a"), Standing::Needed(Reason::Missing));
-        add("new", Some("a"), Standing::Cached);
+        add("root", None, NodeStatus::Cached);
+        add("z", Some("root"), NodeStatus::Needed(Reason::Changed("x".into())));
+        add("below", Some("z"), NodeStatus::Below("z".into(), "stale"));
+        add("a", Some("root"), NodeStatus::KeptAside);
+        add("new", Some("a"), NodeStatus::Needed(Reason::Missing));
+        add("new", Some("a"), NodeStatus::Cached);
         plan.leave_out("start", "lab");
         plan.put_in_order();
         assert!(plan.builds);
@@ -250,7 +250,7 @@ root: cached
 not planned (start of lab)
 ";
         assert_eq!(plan.to_string(), drawn);
-        plan.add("fake:", "web", "top", Some("somebody's"), Standing::Cached);
+        plan.add("fake:", "web", "top", Some("somebody's"), NodeStatus::Cached);
         assert!(plan.to_string().ends_with("\n\nweb:\ntop: cached\nnot planned (start of lab)\n"), "{plan}");
         plan.retain(|_, node| node.status == Status::Cached);
         assert!(!plan.builds);

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::name::MachineName;
-use crate::tree::kept::undo_log::{Entry, Shelf};
+use crate::tree::kept::undo_log::{Entry, UndoLog};
 use crate::tree::machine::engine::Engine;
 
 /// One change that can be taken back. This is the schema of `snaptree undo --list --json`.
@@ -30,6 +30,6 @@ impl Engine {
             effect: entry.effect(),
             what: entry.what,
         };
-        Ok(Shelf::of(&machine.directory).entries().into_iter().map(view).collect())
+        Ok(UndoLog::of(&machine.directory).entries().into_iter().map(view).collect())
     }
 }

@@ -141,8 +141,8 @@ fn what_is_told_is_told_whole() {
             assert!(entry.example.is_some(), "{} has no example", entry.name);
         }
         for parameter in &entry.parameters {
-            let is_told = parameter.doc.ends_with('.') || parameter.name == "options" || parameter.doc.is_empty();
-            assert!(is_told && !parameter.type_.is_empty(), "{}: {}", entry.name, parameter.name);
+            let is_recorded = parameter.doc.ends_with('.') || parameter.name == "options" || parameter.doc.is_empty();
+            assert!(is_recorded && !parameter.type_.is_empty(), "{}: {}", entry.name, parameter.name);
         }
         for option in &entry.options {
             assert!(option.doc.ends_with('.'), "{}: {}: {:?}", entry.name, option.name, option.doc);

@@ -83,7 +83,7 @@ Only at the prompt:
   guest     The guest of the working fork.
   use       Gives a working fork of a snapshot, in which each line acts at once.
   back      Undoes the last operations in the working fork.
-  snapshot  Keeps the present of the working fork as a branch of its snapshot.
+  snapshot  RamPolicy the present of the working fork as a branch of its snapshot.
   revert    Starts the working fork anew from its snapshot, or from another one.
   undo      Undoes the last change of the machine's tree: a deletion or a revert.
   tree      Draws the tree of the machine in use, or of the named one.
