@@ -68,7 +68,7 @@ fn wrong_arguments_are_named_before_anything_is_started() {
             "child:forks()",
             "error: script.lua:8: snapshot:forks: how many?\nhint: snapshot:forks(8) makes a list of eight forks\n",
         ),
-        ("child:forks(0)", "error: script.lua:8: snapshot:forks: the number must be a whole number from 1 on, not 0\n"),
+        ("child:forks(0)", "error: script.lua:8: snapshot:forks: the number must be a positive whole number, not 0\n"),
         (
             "child:fork { identity = 'other' }",
             "error: script.lua:8: snapshot:fork: `identity` cannot be \"other\"\nhint: \"new\" gives it a machine id, a host name and SSH host keys of its own\n",

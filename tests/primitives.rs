@@ -102,7 +102,7 @@ fn values_of_the_wrong_type_say_what_would_be_right() {
         ("m:snapshots { from = m }", "machine:snapshots: `from` must be a snapshot or its name, not a userdata"),
         (
             "m:undo 'last'",
-            "machine:undo: the number must be a whole number from 1 on, not \"last\"\n\
+            "machine:undo: the number must be a positive whole number, not \"last\"\n\
              hint: machine:undos() lists what can be taken back, with numbers",
         ),
         ("m:find()", "bad argument #1 to `machine:find`: expected string, got nil"),

@@ -175,6 +175,16 @@ fn a_machine_is_checked_before_anything_is_created() {
         "error: script.lua:1: machine: `memory` must be a size such as \"512MiB\" or \"2GiB\", not 512\n",
     );
     refused(
+        "machine('lab', { image = require 'images.tiny' {}, cpus = 70000 })",
+        1,
+        "error: script.lua:1: machine: `cpus` must be a whole number from 1 to 65535, not 70000\n",
+    );
+    refused(
+        "require('snaptree').check_options('f', { n = 'x' }, { n = 'integer' })",
+        1,
+        "error: script.lua:1: f: `n` must be an integer, not \"x\"\n",
+    );
+    refused(
         "machine('lab', {})",
         1,
         "error: script.lua:1: machine: `image` is missing\n\

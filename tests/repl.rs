@@ -65,7 +65,7 @@ fn what_is_wrong_with_a_line_is_said_with_the_status_of_a_script_that_fails() {
         ),
         ("use(1)", "error: use: where? not an integer\nhint: use(\"MACHINE/SNAPSHOT\"), or use(a snapshot)\n"),
         ("back()", "error: no machine is in use\nhint: use(\"MACHINE/SNAPSHOT\") makes a working fork of a snapshot\n"),
-        ("back(0)", "error: back: the number of operations must be a whole number from 1 on, not 0\n"),
+        ("back(0)", "error: back: the number of operations must be a positive whole number, not 0\n"),
         (
             "undo()",
             "error: undo: of which machine?\nhint: undo(\"MACHINE\"); back() undoes operations in a working fork\n",

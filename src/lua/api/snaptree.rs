@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mlua::{Table, Value};
 
 use crate::error::Error;
-use crate::lua::value::error::kind_of;
+use crate::lua::value::error::{kind_of, with_article};
 use crate::lua::value::options::{shown, unknown};
 use crate::lua::value::show::whole;
 use crate::tree::nearest;
@@ -39,7 +39,8 @@ fn check_options(
         match types.get(&key) {
             None => return Err(unknown(&function, &key, &known).into()),
             Some(wanted) if value.type_name() != wanted && !(wanted == "number" && value.type_name() == "integer") => {
-                let message = format!("{function}: `{key}` must be a {wanted}, not {}", shown(&value));
+                let wanted = with_article(wanted);
+                let message = format!("{function}: `{key}` must be {wanted}, not {}", shown(&value));
                 return Err(Error::failed(message).into());
             }
             Some(_) => {}

@@ -82,7 +82,12 @@ fn in_lua(rust: &str) -> &str {
 
 /// Says what a value is, for an error that wants another one.
 pub fn kind_of(value: &Value) -> String {
-    match value.type_name() {
+    with_article(value.type_name())
+}
+
+/// Writes the name of a type as a sentence has it.
+pub fn with_article(name: &str) -> String {
+    match name {
         "nil" => "nil".to_string(),
         name if name.starts_with(['a', 'e', 'i', 'o']) => format!("an {name}"),
         name => format!("a {name}"),

@@ -86,7 +86,7 @@ impl Options {
         match self.value(name) {
             Value::Nil => Ok(None),
             Value::Integer(number) if number > 0 && number <= i64::from(u16::MAX) => Ok(Some(number as u32)),
-            other => Err(self.wrong(name, "a whole number from 1 on", &other)),
+            other => Err(self.wrong(name, "a whole number from 1 to 65535", &other)),
         }
     }
 
@@ -329,7 +329,7 @@ pub fn whole_number(function: &str, what: &str, value: &Value) -> Result<Option<
         Value::Nil => Ok(None),
         Value::Integer(number) if *number > 0 => Ok(Some(number.unsigned_abs())),
         other => {
-            Err(Error::failed(format!("{function}: {what} must be a whole number from 1 on, not {}", shown(other))))
+            Err(Error::failed(format!("{function}: {what} must be a positive whole number, not {}", shown(other))))
         }
     }
 }
