@@ -90,6 +90,31 @@ impl Bench<'_> {
                 self.image("base.img", "raw", &[]);
                 made("qcow2", &["-b", "base.img", "-F", "raw"])
             }
+            "qcow2 on a backing file whose format only the image's content tells" => {
+                self.image("base.img", "raw", &[]);
+                let kind = made("qcow2", &["-b", "base.img", "-F", "raw"]);
+                let mut image = std::fs::read(self.file("b.img")).unwrap();
+                let at = image.windows(4).position(|bytes| bytes == 0xe279_2acau32.to_be_bytes()).unwrap();
+                image[at..at + 4].copy_from_slice(&0x0bad_0badu32.to_be_bytes());
+                std::fs::write(self.file("b.img"), image).unwrap();
+                kind
+            }
+            "qcow2 on a backing file that the domain states (`<backingStore>`)" => {
+                let base = self.image("base.img", "raw", &[]);
+                let mut kind = made("qcow2", &["-b", "base.img", "-F", "raw"]);
+                let stated = format!(
+                    "<backingStore type='file'><format type='raw'/><source file='{}'/></backingStore><target",
+                    base.display()
+                );
+                kind.xml = kind.xml.replace("<target", &stated);
+                kind
+            }
+            "qcow2 on a backing file that the domain denies (`<backingStore/>`)" => {
+                self.image("base.img", "raw", &[]);
+                let mut kind = made("qcow2", &["-b", "base.img", "-F", "raw"]);
+                kind.xml = kind.xml.replace("<target", "<backingStore/><target");
+                kind
+            }
             "qcow2 with an external data file" => made("qcow2", &["-o", &option("data_file", "b.data", "")]),
             "qcow2 with a raw external data file" => {
                 made("qcow2", &["-o", &option("data_file", "b.data", ",data_file_raw=on")])
