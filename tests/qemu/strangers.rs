@@ -341,6 +341,28 @@ fn a_file_that_another_domain_writes_to_is_neither_frozen_nor_gone_back_to() {
 
 #[test]
 #[ignore = "needs QEMU"]
+fn a_disk_that_the_domain_starts_without_is_refused_by_name_once_its_file_is_gone() {
+    let lab = Lab::new("optional");
+    let gone = lab.store.join("gone.img");
+    let disk = format!(
+        "<disk type='file' device='disk'><driver name='qemu' type='raw'/>
+           <source file='{}' startupPolicy='optional'/><target dev='vdb' bus='virtio'/></disk>",
+        gone.display()
+    );
+    let theirs = Theirs::new(&lab, "", &disk);
+    theirs.refuses(
+        &["snapshot", &lab.machine, "s1"],
+        &format!(
+            "no snapshot can hold disk `vdb` of `{}`: its file `{}` is gone\nhint: leave it out: `--diskspec vdb,",
+            lab.machine,
+            gone.display()
+        ),
+    );
+    theirs.snapshot("s1", &["--diskspec", "vdb,snapshot=no"]);
+}
+
+#[test]
+#[ignore = "needs QEMU"]
 fn a_medium_that_makes_a_reader_wait_is_looked_at_all_the_same() {
     let lab = Lab::new("pipe");
     let pipe = lab.store.join("pipe");

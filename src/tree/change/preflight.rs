@@ -169,6 +169,10 @@ fn not_a_plain_file(disk: &Disk) -> Option<String> {
         Source::Block(device) => format!("it is the block device `{}`", device.display()),
         Source::Other(kind) => format!("it is of the type {kind}"),
         Source::File(_) | Source::None if disk.has_block_job => "a block job works on it".to_string(),
+        // The domain starts without it.
+        Source::File(file) if disk.is_optional && matches!(file.try_exists(), Ok(false)) => {
+            format!("its file `{}` is gone", file.display())
+        }
         Source::File(_) | Source::None => return disk.obstacle.clone().or(disk.is_used_otherwise().map(String::from)),
     };
     Some(why)
