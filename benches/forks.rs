@@ -1,9 +1,9 @@
-//! What a fork of a live snapshot takes, in time and in memory, beside a boot and beside what virsh can do with the same
-//! guest: a Debian of 1 GiB with a warm MariaDB.
+//! What a fork of a live snapshot takes, in time and in memory, compared with a boot and with what virsh can do with
+//! the same guest: a Debian of 1 GiB with a warm MariaDB.
 //!
-//! `cargo bench --bench forks` builds two machines of its own, for which it takes some ten minutes, and deletes them in the
-//! end. The end of each measurement is what a process in the guest says that only its memory knows, or for virsh's verbs
-//! the agent's answer.
+//! `cargo bench --bench forks` builds two machines of its own, for which it takes some ten minutes, and deletes them at
+//! the end. A measurement ends when a process in the guest prints what only its memory holds or, for virsh's verbs,
+//! when the agent answers.
 
 mod support;
 
@@ -88,14 +88,14 @@ fn json(args: &[&str]) -> serde_json::Value {
     serde_json::from_str(&run(snaptree(args))).expect("JSON")
 }
 
-/// What could be had without swapping, in bytes.
+/// What is available without swapping, in bytes.
 fn available() -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").expect("meminfo");
     let line = meminfo.lines().find(|line| line.starts_with("MemAvailable")).expect("MemAvailable");
     line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).expect("a number") * 1024
 }
 
-/// Starts a fork and waits until its process says its nonce; the end of the fork is not counted.
+/// Starts a fork and waits until its process prints its nonce; the end of the fork is not counted.
 fn answered(snapshot: &str) -> Duration {
     until(snaptree(&["-q", "exec", snapshot, "--", "sh", "-c", ASK]), NONCE)
 }
@@ -116,7 +116,7 @@ fn until(mut command: Command, line: &str) -> Duration {
 }
 
 fn reverted(vm: &str) -> Duration {
-    // Twice in one second is more than virsh's can do.
+    // virsh's cannot do it twice in one second.
     std::thread::sleep(Duration::from_millis(1100));
     let started = Instant::now();
     run(virsh(&["snapshot-revert", vm, "native"]));

@@ -1,5 +1,5 @@
 //! What `plan` and a `run` that has nothing to build cost by the number of nodes: in memory on the fake hypervisor, and
-//! on libvirt, there beside `virsh snapshot-list --tree` of the same machine and in turns with it.
+//! on libvirt, there compared with `virsh snapshot-list --tree` of the same machine and in turns with it.
 //!
 //! `cargo bench --bench nodes [-- fake|libvirt]`. PER NODE is what the nodes cost that the smallest tree does not have,
 //! GROWTH is that against the row above of the same command: 1 is linear. VIRSH is the total against virsh's.
@@ -45,7 +45,7 @@ trait Tree {
 
     fn list(&self) -> Option<Command>;
 
-    /// Puts in a copy of the first node of its kind for each of these.
+    /// Adds a copy of the first node of its kind for each of these.
     fn copy(&self, nodes: &[(usize, usize)]);
 }
 

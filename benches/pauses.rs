@@ -1,7 +1,7 @@
-//! How long a guest stands still while its state is kept, beside what virsh's own snapshot with RAM takes of the same guest.
+//! How long a guest is stopped while its state is saved, compared with virsh's own snapshot with RAM of the same guest.
 //!
-//! `cargo bench --bench pauses` builds a Debian machine of its own and deletes it in the end. The pauses are between the
-//! events of QEMU's monitor.
+//! `cargo bench --bench pauses` builds a Debian machine of its own and deletes it at the end. The pauses are between
+//! the events of QEMU's monitor.
 
 mod support;
 
@@ -46,8 +46,8 @@ fn main() {
     let ratio = |it: Duration| it.as_secs_f64() / save.as_secs_f64();
     println!("virsh snapshot-create-as --memspec: {save:.2?}, of which the guest stands still {pause:.2?}");
     println!("a builder is frozen: {freeze:.3?}, ratio {:.3}", ratio(freeze));
-    println!("a working fork takes a check-point and goes on: {checkpoint:.3?}, ratio {:.2}", ratio(checkpoint));
-    println!("a fork becomes a branch and goes on: {keep:.3?}, ratio {:.2}", ratio(keep));
+    println!("a working fork takes a checkpoint and resumes: {checkpoint:.3?}, ratio {:.2}", ratio(checkpoint));
+    println!("a fork becomes a branch and resumes: {keep:.3?}, ratio {:.2}", ratio(keep));
 }
 
 /// Builds a live branch of the live snapshot.

@@ -1,4 +1,5 @@
-//! What a person waits for at the prompt: its first line, beside `virsh list`, and a completion among many snapshots.
+//! What a person waits for at the prompt: its first line, compared with `virsh list`, and a completion among many
+//! snapshots.
 //!
 //! `cargo bench --bench prompt`. The snapshots are `virsh snapshot-create-as --redefine`d copies of one.
 
@@ -60,7 +61,7 @@ struct Prompt {
 }
 
 impl Prompt {
-    /// Waits until this is shown, and forgets all up to it.
+    /// Waits until this is shown, and forgets everything up to it.
     fn see(&mut self, text: &str) {
         let mut bytes = [0; 4096];
         while !self.seen.contains(text) {

@@ -1,6 +1,6 @@
-//! What the snapshot verbs cost against virsh's, on the same domain and in turns.
+//! What the snapshot verbs cost compared with virsh's, on the same domain and in turns.
 //!
-//! `cargo bench --bench snapshots` builds a machine of its own and deletes it in the end.
+//! `cargo bench --bench snapshots` builds a machine of its own and deletes it at the end.
 
 mod support;
 
@@ -35,7 +35,7 @@ fn main() {
         "revert to a disk snapshot, shut off",
         || timed(snaptree(&["revert", &format!("{vm}/cold"), "--yes"])),
         || {
-            // Twice in one second is more than virsh's can do.
+            // virsh's cannot do it twice in one second.
             std::thread::sleep(Duration::from_millis(1100));
             timed(virsh(&["snapshot-revert", vm, "cold"]))
         },

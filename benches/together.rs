@@ -1,6 +1,7 @@
-//! What two branches take that are built at the same time, against one of them: their steps sleep in the guest.
+//! What two branches take when they are built at the same time, compared with one of them: their steps sleep in the
+//! guest.
 //!
-//! `cargo bench --bench together` builds a machine of its own and deletes it in the end.
+//! `cargo bench --bench together` builds a machine of its own and deletes it at the end.
 
 mod support;
 

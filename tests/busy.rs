@@ -26,7 +26,7 @@ fn a_package_manager_that_holds_its_lock_is_waited_for() {
     let waits = format!("`lab/web` waits and tries again: {HELD}.\n");
     assert_eq!(ran.stderr.matches(&waits).count(), 1, "{}", ran.stderr);
     assert_eq!(ran.executed().iter().filter(|line| line.starts_with("apt-get install")).count(), 2);
-    // How often it was tried is no part of what the branch is known by.
+    // How often it was tried is not part of the branch's key.
     let again = ran.again().args(["run", "script.lua"]).any_stderr().run();
     assert_eq!(again.executed(), ran.executed());
 }

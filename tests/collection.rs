@@ -1,4 +1,4 @@
-//! Which files `gc` and `delete` remove, and what they say of those that they leave.
+//! Which files `gc` and `delete` remove, and what they say about those that they leave.
 
 // A test may end wherever something is not as it has to be.
 #![allow(clippy::unwrap_used)]
@@ -29,7 +29,7 @@ fn change(directory: &Path, change: impl FnOnce(&mut Value)) {
     fs::write(path, state.to_string()).unwrap();
 }
 
-/// Adds an image that somebody else made.
+/// Adds an image that another tool made.
 fn with_image(web: Web, file: &str, layer: Value) -> Web {
     let web = web.file(file);
     let layer: Value = serde_json::from_str(&web.here(&layer.to_string())).unwrap();
@@ -47,7 +47,7 @@ fn gc(web: &Web, stderr: &str) {
     web.run("gc web --yes").stderr(stderr).run();
 }
 
-/// Nothing but `web.sn02` goes, and the layer is left for this reason, again and again.
+/// Only `web.sn02` is removed, and the layer is left for this reason, again and again.
 #[track_caller]
 fn leaves_the_layer(web: &Web, why: &str) {
     gc(web, &format!("Removed `[DIR]/vm/web.sn02` (0 B).\nLeft `[DIR]/vm/web.sn01`: {why}.\nFreed 0 B of `web`.\n"));
@@ -79,7 +79,7 @@ fn a_domain_depends_on_a_file_by_whatever_path() {
     let domain = json!({ "document": { "disks": { "vda": "[DIR]/b.qcow2" } } });
     let web = web.again_with("domains/b", domain);
     leaves_the_layer(&web, "domain `b` depends on it");
-    // When that is gone, the file goes without another question.
+    // When that is gone, the file is removed without another question.
     let web = web.again_with("domains/b", Value::Null);
     fs::remove_file(web.test.path().join("b.qcow2")).unwrap();
     web.run("gc").stderr("Removed `[DIR]/vm/web.sn01` (0 B).\nFreed 0 B of `web`.\n").run();
@@ -205,7 +205,7 @@ fn without_their_snapshot(overlay: &str) -> Web {
 }
 
 #[test]
-fn an_overlay_that_libvirt_made_for_somebody_else_stays() {
+fn an_overlay_that_libvirt_made_for_another_tool_stays() {
     let web = without_their_snapshot("[DIR]/vm/web.virsh");
     let left = "Left `[DIR]/vm/web.virsh`: snaptree did not make it.\nFreed 0 B of `web`.\n";
     gc(&web, left);
@@ -254,7 +254,7 @@ fn layer(directory: &Path, what: &str) -> PathBuf {
 }
 
 #[test]
-fn a_machine_on_whose_layer_somebody_stands_is_not_deleted() {
+fn a_machine_whose_layer_another_domain_depends_on_is_not_deleted() {
     let (ran, directory) = machine();
     let clone = ran.path().join("b.qcow2");
     fs::write(&clone, "").unwrap();
@@ -284,7 +284,7 @@ fn a_machine_on_whose_layer_somebody_stands_is_not_deleted() {
 }
 
 #[test]
-fn what_somebody_put_into_a_machines_directory_survives_it() {
+fn what_the_user_put_into_a_machines_directory_survives_it() {
     let (ran, directory) = machine();
     fs::write(directory.join("notes.txt"), "mine").unwrap();
     fs::create_dir(directory.join("theirs")).unwrap();

@@ -324,7 +324,7 @@ fn stubs_are_written_for_editors() {
 }
 
 #[test]
-fn stubs_replace_no_file_of_somebody_else() {
+fn stubs_replace_no_foreign_file() {
     let test = Test::new().no_connect().file("types/snapshot.lua", "return 1\n");
     test.again()
         .args(["stubs", "types"])

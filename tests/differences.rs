@@ -1,4 +1,4 @@
-//! Scripts that differ in one effect: what a plan says of each, what a run then builds, and that this settles it.
+//! Scripts that differ in one effect: what a plan says about each, what a run then builds, and that this settles it.
 
 use serde_json::{Value, json};
 
@@ -29,11 +29,11 @@ struct Pair {
     after: &'static str,
     /// A file with its contents.
     file: (&'static str, &'static str, &'static str),
-    /// What happens to the tree in between; returns what nobody can know before.
+    /// What happens to the tree in between; returns what cannot be known before.
     spoil: fn(&Ran) -> String,
     /// Options of the second plan and run.
     args: &'static [&'static str],
-    /// The second plan, with `{}` for the reason, and in that `[LAYER]` for what nobody can know.
+    /// The second plan, with `{}` for the reason, and in that `[LAYER]` for what cannot be known.
     plan: &'static str,
     because: &'static str,
 }
@@ -111,7 +111,7 @@ fn check(pairs: &[Pair]) {
     }
 }
 
-/// Returns what a run says of the nodes that it builds, as a plan foretells it.
+/// Returns what a run says about the nodes that it builds, as a plan predicts it.
 fn builds(plan: &str) -> Vec<String> {
     let line = |line: &str| {
         let (name, standing) = line.trim_start_matches([' ', '|', '+', '-']).split_once(": ")?;
@@ -334,7 +334,7 @@ fn machines() {
 fn branches() {
     check(&[
         Pair {
-            what: "a step that others stand on",
+            what: "a step that others depend on",
             part: r#"guest:run "update""#,
             before: r#"guest:run "update""#,
             after: r#"guest:run "update -q""#,

@@ -212,7 +212,7 @@ fn gc_and_the_end_of_the_machine_remove_it() {
 }
 
 #[test]
-fn what_it_stands_on_stays_when_its_parent_goes() {
+fn its_backing_layers_stay_when_its_parent_goes() {
     let script = SCRIPT
         .replace(r#"root("base")"#, r#"root("base"):branch("middle", function(guest) guest:write("/m", "mid") end)"#);
     let failed =

@@ -1,4 +1,4 @@
-//! The map in DESIGN.md, held against the source: which room may use which, and that no two files need each other.
+//! The map in DESIGN.md, compared with the source: which room may use which, and that no two files need each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -135,7 +135,7 @@ fn every_room_uses_what_the_map_says_and_nothing_else() {
 }
 
 #[test]
-fn a_room_stands_only_on_rooms_above_it_in_the_map() {
+fn a_room_uses_only_rooms_above_it_in_the_map() {
     let mut seen = BTreeSet::new();
     for (room, uses) in rows() {
         let later: Vec<&String> = uses.difference(&seen).collect();

@@ -23,7 +23,7 @@ fn built() -> Ran {
 }
 
 #[test]
-fn a_fork_is_a_guest_that_goes_on_and_is_gone_when_it_is_closed() {
+fn a_fork_is_a_resumed_guest_and_is_gone_when_it_is_closed() {
     let ran = run(r#"
         do
           local fork <close> = child:fork()
@@ -114,7 +114,7 @@ fn a_fork_worth_keeping_is_a_branch_with_its_journal() {
 }
 
 #[test]
-fn a_plan_leaves_forks_out_and_goes_on() {
+fn a_plan_leaves_forks_out_and_continues() {
     let script = format!(
         r#"{HEAD}
         local fork <close> = child:fork()
@@ -184,7 +184,7 @@ fn live_says_whether_a_branch_has_its_ram() {
     let disks = "it has its RAM, and `live = false` asks for its disks alone";
     of(&ran, "live = false", "plan").status(2).any_stderr().stdout(&plan(disks)).run();
     let ran = of(&ran, "live = false", "run").stdout("false\n").any_stderr().run();
-    // Where nothing is said, what is there will do.
+    // Without a choice, any existing one will do.
     of(&ran, "", "plan").any_stderr().stdout("base: cached\n  |\n  +- child: cached\n").run();
     let aside = "base: cached\n  |\n  +- child: cached (kept aside)\n";
     of(&ran, "live = true", "plan").any_stderr().stdout(aside).run();

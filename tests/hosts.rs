@@ -127,7 +127,7 @@ fn a_closed_stream_is_no_place_for_a_file() {
 }
 
 #[test]
-fn a_question_that_nobody_can_answer_is_refused_and_waits_for_no_input() {
+fn a_question_that_cannot_be_answered_is_refused_and_waits_for_no_input() {
     let lab = lab();
     let line = "coproc sleep 60; \"$@\" <&${COPROC[0]}; code=$?; kill $COPROC_PID; exit $code";
     let refused = lab.again().args(["delete", "lab"]).in_shell(line).status(2);
@@ -210,7 +210,7 @@ fn qemu_can_pass_through_every_new_directory_of_a_store_whatever_the_umask_is() 
 }
 
 #[test]
-fn what_is_recorded_of_failures_and_undone_changes_is_for_nobody_else() {
+fn what_is_recorded_of_failures_and_undone_changes_is_for_no_other_user() {
     let script = format!("{BASE}:branch('bad', function(guest) guest:run 'false' end)");
     let answers = json!([{ "command": "false", "status": 1 }]);
     let test = Test::new().answers(answers).script(&script).args(["run", "script.lua"]).any_status().any_stderr();

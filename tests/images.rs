@@ -1,4 +1,4 @@
-//! Image files that others made: packed ones are unpacked, and what is no disk is refused by name.
+//! Image files that others made: packed ones are unpacked, and a file that is no disk is refused by name.
 
 use std::io::Write;
 
@@ -175,7 +175,7 @@ fn a_plan_unpacks_nothing() {
 }
 
 #[test]
-fn saying_the_format_that_the_content_tells_builds_nothing_anew() {
+fn saying_the_format_that_the_content_tells_rebuilds_nothing() {
     let ran = root("disk.gz", gzip(DISK.as_bytes()), "").any_stderr().run();
     let plan = |options: &str, status: i32| {
         let script = format!("machine('lab', {{ image = image.file('disk.gz', {options}) }}):root('base')");

@@ -40,7 +40,7 @@ fn input_of_the_last(lab: &Ran) -> Vec<u8> {
 #[test]
 fn exec_does_not_wait_for_input_that_the_command_does_not_read() {
     let lab = lab();
-    // The pipe is open for as long as the command runs, and nobody writes to it.
+    // The pipe is open for as long as the command runs, and nothing is written to it.
     let (reader, writer) = std::io::pipe().unwrap();
     assert_eq!(exec(&lab, &["true"], reader.into(), |_| {}), Some(0));
     drop(writer);

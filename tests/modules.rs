@@ -139,7 +139,7 @@ fn modules_that_wait_for_each_other_in_two_coroutines_are_named() {
 }
 
 #[test]
-fn a_module_that_failed_fails_for_all_who_wait_and_is_loaded_anew_for_the_next() {
+fn a_module_that_failed_fails_for_all_who_wait_and_is_loaded_again_for_the_next() {
     Test::new()
         .file("broken.lua", "LOADS = (LOADS or 0) + 1; machine.list(); error(WHY)")
         .script(

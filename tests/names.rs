@@ -1,11 +1,11 @@
-//! Names that libvirt takes: each can be used, or is refused when something new is to get it.
+//! Names that libvirt accepts: each can be used, or is refused for something new.
 
 use serde_json::{Value, json};
 
 use crate::support::web::Web;
 use crate::support::{DISK, Test};
 
-/// Names that nobody would choose, as somebody may have chosen them.
+/// Names that are unlikely, but that a user may have chosen.
 fn names() -> Vec<String> {
     let odd = ["-pre", "--force", "after ", " ", "a b & <c> 'd' \"e\"", "日本 ünï", "2", "tab\there", "x:y,z=%"];
     odd.iter().map(|name| name.to_string()).chain(["x".repeat(210), "語".repeat(82)]).collect()

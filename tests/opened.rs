@@ -1,4 +1,4 @@
-//! Recipes on machines that somebody else made: branches grow, and the machine itself stays as it is.
+//! Recipes on machines that snaptree did not create: branches grow, and the machine itself stays as it is.
 
 use std::fs::File;
 use std::time::{Duration, SystemTime};
@@ -33,7 +33,7 @@ fn domain(web: &Web) -> Value {
 }
 
 #[test]
-fn a_branch_from_somebody_elses_snapshot_is_built_once() {
+fn a_branch_from_a_foreign_snapshot_is_built_once() {
     for kind in ["internal", "external"] {
         let web = with_clean(kind);
         web.does("edit web/clean --comment untouched");
@@ -59,7 +59,7 @@ fn a_branch_from_somebody_elses_snapshot_is_built_once() {
 }
 
 #[test]
-fn a_branch_of_a_snapshot_that_was_taken_again_is_built_anew() {
+fn a_branch_of_a_snapshot_that_was_taken_again_is_rebuilt() {
     let web = with_clean("external");
     web.script(GROW).any_stdout().any_stderr().run();
     let text = web.does("info web/clean --xml").stdout.replace("\"created\":0", "\"created\":7");
@@ -152,7 +152,7 @@ fn several_branches_grow_from_an_opened_machine_and_its_snapshots() {
 }
 
 #[test]
-fn a_machine_that_somebody_else_made_is_not_deleted() {
+fn a_foreign_machine_is_not_deleted() {
     let web = Web::new();
     web.script("web:branch('new', function() end)").any_stderr().run();
     web.refuses(

@@ -1,4 +1,4 @@
-//! `snaptree plan`, and what `run` takes beside it: `--only`, `--rebuild`, `--frozen`, `--set`.
+//! `snaptree plan`, and what `run` accepts beside it: `--only`, `--rebuild`, `--frozen`, `--set`.
 
 mod control;
 mod params;
@@ -94,7 +94,7 @@ fn a_plan_of_a_tree_that_is_not_there_is_all_missing_and_makes_nothing() {
 }
 
 #[test]
-fn what_stands_on_a_stale_node_is_stale_and_no_step_of_it_is_run() {
+fn what_depends_on_a_stale_node_is_stale_and_no_step_of_it_is_run() {
     let first = run(TREE);
     let changed = TREE
         .replace("apt-get update", "apt-get update -q")
@@ -174,7 +174,7 @@ fn a_plan_as_json_has_the_documented_fields() {
 }
 
 #[test]
-fn acts_are_listed_in_their_order_and_the_script_goes_on() {
+fn acts_are_listed_in_their_order_and_the_script_continues() {
     let script = r#"
         local vm = machine("db", { image = require "images.tiny" {} })
         local root = vm:root("root", { comment = "c" })
@@ -230,7 +230,7 @@ fn acts_are_listed_in_their_order_and_the_script_goes_on() {
 }
 
 #[test]
-fn what_grows_from_a_snapshot_that_is_taken_anew_is_not_known() {
+fn what_grows_from_a_snapshot_that_is_taken_again_is_not_known() {
     let script = "
         local vm = machine('db', { image = require 'images.tiny' {} })
         vm:root('root')
@@ -252,7 +252,7 @@ fn what_grows_from_a_snapshot_that_is_taken_anew_is_not_known() {
 }
 
 #[test]
-fn several_machines_are_named_and_somebody_elses_are_planned_too() {
+fn several_machines_are_named_and_foreign_ones_are_planned_too() {
     let script = "
         local image = require 'images.tiny' {}
         machine('one', { image = image }):root('a')

@@ -1,4 +1,4 @@
-//! The snapshot primitives of the Lua API on machines that a script opens, whoever made them.
+//! The snapshot primitives of the Lua API on machines that a script opens, whether or not snaptree created them.
 
 use crate::support::{Ran, Test};
 
@@ -13,8 +13,8 @@ fn lab() -> Ran {
     Test::new().script(script).args(["run", "script.lua"]).any_stderr().run()
 }
 
-/// The same machine as one that somebody else made.
-fn somebody_elses() -> Ran {
+/// The same machine as one that snaptree did not create.
+fn foreign() -> Ran {
     let lab = lab();
     let mut state = lab.state();
     let domain = &mut state["domains"]["lab"];
@@ -201,7 +201,7 @@ fn a_name_that_libvirt_cannot_carry_is_refused() {
 #[test]
 fn machines_are_opened_listed_and_compared() {
     with_lab(
-        &somebody_elses(),
+        &foreign(),
         "
         print(m, m.name, #m.uuid, #machine.list(), machine.list()[1] == m)
         local c, other = libvirt.connect 'fake:state.json', libvirt.connect 'fake:other.json'
@@ -222,7 +222,7 @@ fn machines_are_opened_listed_and_compared() {
 #[test]
 fn snapshots_are_found_and_filtered_in_topological_order() {
     with_lab(
-        &somebody_elses(),
+        &foreign(),
         "
         local function show(options)
           local names = {}
@@ -266,7 +266,7 @@ fn snapshots_are_found_and_filtered_in_topological_order() {
 #[test]
 fn a_snapshots_fields_show_what_it_is() {
     with_lab(
-        &somebody_elses(),
+        &foreign(),
         "
         print(s, s.name, s.machine, s.parent, s.parent.parent, s.comment)
         print(math.type(s.created), s.state, s.kind, s.live, math.type(s.size), s.memory and 'live', type(s.xml))
@@ -314,7 +314,7 @@ fn branches_grow_from_a_found_snapshot_that_a_script_made() {
 #[test]
 fn a_snapshot_is_taken_and_becomes_the_current_one() {
     with_lab(
-        &somebody_elses(),
+        &foreign(),
         "
         local new = m:snapshot('new', { comment = 'by hand', atomic = true })
         print(new, new.comment, new.parent, new:is_current(), m:current() == new, #m:find 'base':children())
@@ -328,7 +328,7 @@ fn a_snapshot_is_taken_and_becomes_the_current_one() {
 #[test]
 fn a_revert_moves_the_current_snapshot_and_can_be_taken_back() {
     with_lab(
-        &somebody_elses(),
+        &foreign(),
         "
         s:revert()
         print(m:current(), #m:undos(), m:undos()[1].number, m:undos()[1].what, math.type(m:undos()[1].created))
@@ -342,7 +342,7 @@ fn a_revert_moves_the_current_snapshot_and_can_be_taken_back() {
 
 #[test]
 fn deletion_says_what_went() {
-    let lab = somebody_elses();
+    let lab = foreign();
     let left = |script: &str, printed: &str| {
         with_lab(&lab, &format!("{script}\nprint(#m:snapshots())\nm:undo()")).stdout(printed).run();
     };
@@ -352,8 +352,8 @@ fn deletion_says_what_went() {
 }
 
 #[test]
-fn a_deleted_snapshot_is_gone_for_whoever_still_holds_it() {
-    with_lab(&somebody_elses(), "s:delete()\nprint(s.name)\nprint(s.comment)")
+fn a_deleted_snapshot_is_gone_for_a_script_that_still_holds_it() {
+    with_lab(&foreign(), "s:delete()\nprint(s.name)\nprint(s.comment)")
         .status(1)
         .stdout("child\n")
         .stderr(
@@ -364,7 +364,7 @@ fn a_deleted_snapshot_is_gone_for_whoever_still_holds_it() {
 
 #[test]
 fn a_machine_is_started_stopped_and_operated() {
-    let lab = somebody_elses();
+    let lab = foreign();
     with_lab(
         &lab,
         "

@@ -1,4 +1,4 @@
-//! What a run says while it builds: whose each line is, and what a guest cannot do to it.
+//! What a run says while it builds: the branch of each line, and what a guest cannot do to it.
 
 use serde_json::json;
 
@@ -98,7 +98,7 @@ fn what_a_guest_prints_does_not_steer_the_terminal() {
 }
 
 #[test]
-fn an_operation_that_failed_is_told_also_where_the_step_goes_on() {
+fn an_operation_that_failed_is_reported_even_if_the_step_continues() {
     run("
         machine('lab', { image = require 'images.tiny' {} }):root('base'):branch('child', function(guest)
           pcall(guest.run, guest, 'give up')

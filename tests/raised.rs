@@ -1,11 +1,11 @@
-//! What a script raises: how it is told when nobody catches it, and that it comes back as it was.
+//! What a script raises: how it is reported when it is not caught, and that it comes back unchanged.
 
 use crate::support::Test;
 
 const BASE: &str = r#"local base = machine("lab", { image = require "images.tiny" {} }):root("base")"#;
 
 #[test]
-fn what_nobody_catches_tells_what_it_can() {
+fn an_uncaught_error_tells_what_it_can() {
     for (raised, told) in [
         (
             r#"{ code = 42, message = "mirror is down" }"#,
@@ -43,7 +43,7 @@ fn what_nobody_catches_tells_what_it_can() {
 }
 
 #[test]
-fn what_has_nobody_to_yield_to_is_an_error() {
+fn a_yield_without_a_resumer_is_an_error() {
     let yields =
         "local co = coroutine.wrap(function() base:branch('a', function(g) coroutine.yield('mid') end) end) co()";
     for (script, place) in [("coroutine.yield(1)", 1), (&format!("{BASE}\n{yields}"), 2)] {

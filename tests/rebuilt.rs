@@ -1,4 +1,4 @@
-//! A node that is built anew has another disk, also with the key that it had: nothing that stands on the old one counts.
+//! A rebuilt node has another disk, even with the same key: nothing that depends on the old one counts.
 
 use serde_json::{Value, json};
 
@@ -51,7 +51,7 @@ fn tamper(ran: &Ran, change: impl Fn(&mut Value)) {
 }
 
 #[test]
-fn what_stands_on_it_is_stale_in_every_run_after() {
+fn what_depends_on_it_is_stale_in_every_run_after() {
     let ran = first(SCRIPT);
     for (node, plan_after, executed) in [
         (
@@ -110,7 +110,7 @@ fn a_superseded_node_on_the_old_one_is_not_revived() {
     );
     assert_eq!(rerun(&ran, SCRIPT, &[]), ALL_BUT_BASE[1..]);
     assert_eq!(rerun(&ran, &other, &[]), ["1", "two", "three"]);
-    // Those are superseded ones on the parent that is there.
+    // Those are superseded ones on the present parent.
     assert_eq!(rerun(&ran, SCRIPT, &[]), Vec::<String>::new());
 }
 
@@ -138,7 +138,7 @@ fn a_machine_that_is_changed_back_gets_its_tree_back() {
     assert_eq!(rerun(&ran, &other, &[]), Vec::<String>::new());
     assert_eq!(rerun(&ran, &other, &["--rebuild", "base", "--only", "base"]), Vec::<String>::new());
     assert_eq!(rerun(&ran, SCRIPT, &[]), Vec::<String>::new());
-    assert_eq!(rerun(&ran, &other, &[]), ALL_BUT_BASE, "the root that was built anew is the one that came back");
+    assert_eq!(rerun(&ran, &other, &[]), ALL_BUT_BASE, "the rebuilt root is the one that came back");
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn what_stood_on_a_deleted_node_stays_and_is_put_back() {
 }
 
 #[test]
-fn records_from_before_builds_were_told_apart_count_until_something_is_built_anew() {
+fn records_from_before_builds_were_told_apart_count_until_something_is_rebuilt() {
     let ran = first(SCRIPT);
     tamper(&ran, |attributes| {
         let attributes = attributes.as_object_mut().expect("attributes");

@@ -7,7 +7,7 @@ fn refused(script: &str, status: i32, stderr: &str) {
     assert_eq!(ran.domains(), Vec::<String>::new(), "nothing is created");
 }
 
-/// What a step that fails says, below the lines about building.
+/// The error of a step that fails, below the lines about building.
 fn step_fails(step: &str, status: i32, error: &str) {
     let script = format!(
         "local vm = machine('lab', {{ image = require 'images.tiny' {{}} }})\n\
@@ -306,7 +306,7 @@ fn images_are_checked_before_they_are_used() {
     );
 }
 
-/// A run whose image is the file `disk`, and what it says after the line about building.
+/// A run whose image is the file `disk`, and its error after the line about building.
 fn image_fails(disk: &[u8], options: &str, error: &str) {
     let ran = Test::new()
         .file("disk", disk)

@@ -1,4 +1,4 @@
-//! Going on from check-points: what a changed or failed step need not do again.
+//! Resuming from checkpoints: what a changed or failed step need not do again.
 
 // A test may end wherever something is not as it has to be.
 #![allow(clippy::unwrap_used)]
@@ -17,7 +17,7 @@ const SCRIPT: &str = r#"
     end)
 "#;
 
-/// Runs a script that takes a check-point after each operation; `three` fails.
+/// Runs a script that takes a checkpoint after each operation; `three` fails.
 fn failed(script: &str) -> Ran {
     let answers = json!([{ "command": "three", "status": 1 }]);
     let test = Test::new().env("SNAPTREE_CHECKPOINT_AFTER", "0s").answers(answers);
@@ -29,7 +29,7 @@ fn built(script: &str) -> Ran {
     test.script(script).args(["run", "script.lua"]).any_stderr().run()
 }
 
-/// Runs the script where something was run before; returns what it says of going on, and what it executed.
+/// Runs the script where something was run before; returns the line about resuming, and what it executed.
 fn rerun(before: &Ran, script: &str, status: i32) -> (Option<String>, Vec<String>) {
     let known = before.executed().len();
     let ran = before.again().script(script).args(["run", "script.lua"]).status(status).any_stderr().run();
@@ -65,7 +65,7 @@ fn after_a_fix_only_what_is_missing_is_done() {
     assert_eq!(failed.executed(), ["one", "three"]);
     let fixed = SCRIPT.replace("three", "three properly");
     assert_eq!(rerun(&failed, &fixed, 0), (goes_on(2, "failed try"), words(&["three properly", "four"])));
-    // What was written before is there, and nothing tells the node from one that was built in one go.
+    // What was written before is there, and nothing distinguishes the node from one that was built in one go.
     failed.again().args(["exec", "lab/child", "--", "cat", "/etc/two"]).stdout("2").run();
     assert_eq!(key_of(&failed), key_of(&built(&fixed)));
     let log = failed.again().args(["log", "lab/child"]).any_stdout().run().stdout;
@@ -74,7 +74,7 @@ fn after_a_fix_only_what_is_missing_is_done() {
 }
 
 #[test]
-fn the_run_says_where_it_goes_on() {
+fn the_run_says_where_it_resumes() {
     let failed = failed(SCRIPT);
     failed
         .again()
@@ -104,10 +104,10 @@ fn the_edited_tail_of_a_step_that_succeeded_is_all_that_is_done() {
     let built = built(SCRIPT);
     let edited = SCRIPT.replace("four", "five");
     assert_eq!(rerun(&built, &edited, 0), (goes_on(3, "last build"), words(&["five"])));
-    // Something more at the end stands on the whole.
+    // An addition at the end resumes from the whole.
     let longer = edited.replace("end)", "guest:run \"six\" end)");
     assert_eq!(rerun(&built, &longer, 0), (goes_on(4, "last build"), words(&["six"])));
-    // Something less stands on what was there before the rest.
+    // A shorter step resumes from what was there before the rest.
     let shorter = edited.replace("guest:run \"five\"", "");
     assert_eq!(rerun(&built, &shorter, 0), (goes_on(3, "last build"), Vec::new()));
     built.again().args(["exec", "lab/child", "--", "cat", "/etc/two"]).stdout("2").run();
@@ -147,7 +147,7 @@ fn a_try_that_went_on_in_vain_is_not_gone_on_from_again() {
 
 #[test]
 fn what_a_failed_operation_may_have_changed_is_not_stood_on() {
-    // Without check-points only the state at the failure is left, and `three` was half done in it.
+    // Without checkpoints only the state at the failure is left, and `three` was half done in it.
     let slow = |test: Test| test.env("SNAPTREE_CHECKPOINT_AFTER", "1h");
     let answers = json!([{ "command": "three", "status": 1 }]);
     let failed = slow(Test::new()).answers(answers).script(SCRIPT).args(["run", "script.lua"]).status(1);
@@ -155,7 +155,7 @@ fn what_a_failed_operation_may_have_changed_is_not_stood_on() {
     let fixed = SCRIPT.replace("three", "3");
     assert_eq!(rerun(&failed, &fixed, 0), (None, words(&["one", "3", "four"])));
 
-    // A wait changes nothing, and an error of the script's own neither.
+    // A wait changes nothing, and neither does an error of the script's own.
     for (raised, fixed) in [(r#"guest:read "/nosuch""#, r#"guest:read "/etc/two""#), (r#"error("why")"#, "")] {
         let script = SCRIPT.replace(r#"guest:run "three""#, raised);
         let failed = slow(Test::new()).script(&script).args(["run", "script.lua"]).status(1).any_stderr().run();
@@ -173,7 +173,7 @@ fn what_a_failed_operation_may_have_changed_is_not_stood_on() {
 }
 
 #[test]
-fn an_error_by_recorded_answers_alone_is_looked_at_anew() {
+fn an_error_by_recorded_answers_alone_is_looked_at_again() {
     let script = SCRIPT.replace(
         r#"guest:run "three""#,
         r#"if not guest:run("three", { check = false }).ok then error("it is not there") end"#,
@@ -183,7 +183,7 @@ fn an_error_by_recorded_answers_alone_is_looked_at_anew() {
 }
 
 #[test]
-fn check_points_are_few_and_collected() {
+fn checkpoints_are_few_and_collected() {
     let many = SCRIPT.replace("guest:run \"four\"", "for n = 4, 9 do guest:run(\"echo \" .. n) end error('why')");
     let ran = Test::new().env("SNAPTREE_CHECKPOINT_AFTER", "0s").script(&many).args(["run", "script.lua"]).status(1);
     let ran = ran.any_stderr().run();
@@ -195,7 +195,7 @@ fn check_points_are_few_and_collected() {
     assert_eq!(numbers, [6, 7, 8, 9]);
 
     rerun(&ran, &many.replace("error('why')", ""), 0);
-    assert_eq!(layers(&ran), 10, "each check-point is below the node");
+    assert_eq!(layers(&ran), 10, "each checkpoint is below the node");
     let gc = ran.again().args(["gc", "lab"]).status(2);
     gc.stderr("error: this would give up the check-points of 1 branch of `lab`\nhint: give --yes to do it without being asked\n")
         .run();
@@ -208,17 +208,17 @@ fn check_points_are_few_and_collected() {
 }
 
 #[test]
-fn no_chain_gets_too_deep_for_check_points() {
+fn no_chain_gets_too_deep_for_checkpoints() {
     let many = SCRIPT.replace("guest:run \"four\"", "for n = 4, 40 do guest:run(\"echo \" .. n) end");
     let ran = built(&many);
     let info = ran.again().args(["info", "lab/child", "--json"]).any_stdout().run().stdout;
     let info: serde_json::Value = serde_json::from_str(&info).unwrap();
     assert_eq!(info["disks"][0]["chain"].as_array().unwrap().len(), 16);
-    assert_eq!(rerun(&ran, &many.replace("4, 40", "4, 41"), 0).1.len(), 27, "on the last check-point with room");
+    assert_eq!(rerun(&ran, &many.replace("4, 40", "4, 41"), 0).1.len(), 27, "from the last checkpoint with room");
 }
 
 #[test]
-fn an_interrupt_takes_the_check_points_along() {
+fn an_interrupt_takes_the_checkpoints_along() {
     let script = SCRIPT.replace("four", "sleep 60");
     let test = Test::new().env("SNAPTREE_CHECKPOINT_AFTER", "0s").script(&script).args(["run", "script.lua"]);
     let sleeps = |state: &serde_json::Value| {
@@ -241,7 +241,7 @@ fn a_step_that_goes_another_way_the_second_time_is_done_from_its_beginning() {
           guest:run "three"
         end)
     "#;
-    // The first call compares, the second goes on, the third is the one that counts.
+    // The first call compares, the second resumes, the third is the one that counts.
     let failed = failed(script);
     let fixed = script.replace("three", "3");
     assert_eq!(rerun(&failed, &fixed, 0), (goes_on(2, "failed try"), words(&["one", "two", "3"])));
@@ -258,7 +258,7 @@ fn a_wrong_time_in_the_environment_is_refused() {
 }
 
 #[test]
-fn what_is_asked_for_begins_anew_and_so_does_what_stands_on_it() {
+fn what_is_asked_for_starts_over_and_so_does_what_depends_on_it() {
     let failed = failed(SCRIPT);
     let fixed = SCRIPT.replace("three", "three properly");
     let rebuild = |ran: &Ran, script: &str, node: &str| {

@@ -1,4 +1,4 @@
-//! Scripts as files: marks, line ends, bytes, and what is no text.
+//! Scripts as files: marks, line ends, bytes, and files that are no text.
 
 use std::process::Command;
 

@@ -37,7 +37,7 @@ fn a_line_is_run_in_a_fork_and_the_leave_key_leaves() {
     assert_eq!(last, "\r\n");
     assert_eq!(shell.read_line().expect("the terminal's settings"), before);
     let after = shell.exp_eof().expect("the end of the terminal");
-    assert_eq!(after, "", "what follows the leave key reaches nobody");
+    assert_eq!(after, "", "what follows the leave key goes nowhere");
     let executed = lab.executed();
     assert_eq!(executed, ["stty -F /dev/ttyS0 rows 24 cols 80", "greet"]);
     assert_eq!(lab.domains(), ["lab"]);
@@ -127,7 +127,7 @@ fn a_machine_that_runs_is_sat_at_itself() {
     shell.exp_string("Connected to lab. The leave key is Ctrl-].\r\n").expect("the first line");
     terminal::type_in(&mut shell, "greet\r");
     let before = shell.exp_string("greet\r\nhello\r\nthere\r\n# ").expect("the answer");
-    assert_eq!(before, "", "nothing is typed in somebody else's place");
+    assert_eq!(before, "", "nothing is typed for the user");
     terminal::type_in(&mut shell, "\u{1d}");
     shell.exp_string("\r\nLeft lab.\r\nstatus 0\r\n").expect("the end");
     assert_eq!(lab.state()["domains"]["lab"]["state"], "running");

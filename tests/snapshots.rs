@@ -1,4 +1,4 @@
-//! The snapshot primitives on a domain that somebody else made, step by step on the fake hypervisor.
+//! The snapshot primitives on a domain that snaptree did not create, step by step on the fake hypervisor.
 
 mod files;
 mod inside;

@@ -1,4 +1,4 @@
-//! What happens at the same time, and what is read of the host, on the fake hypervisor.
+//! What happens at the same time, and what is read from the host, on the fake hypervisor.
 
 use serde_json::json;
 
@@ -52,7 +52,7 @@ fn nested_ones_keep_within_the_jobs() {
 }
 
 #[test]
-fn one_failure_disturbs_nobody_and_all_are_told() {
+fn one_failure_disturbs_no_other_branch_and_all_are_reported() {
     lab("
         parallel {
           function() base:branch('bad', function(guest) guest:run 'false' end) end,

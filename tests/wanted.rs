@@ -30,7 +30,7 @@ fn rerun(before: &Ran, options: &str) -> Vec<String> {
     ran.executed().split_off(known)
 }
 
-/// Says what a plan finds out about the branch.
+/// Returns what a plan says about the branch.
 fn standing(ran: &Ran, options: &str) -> String {
     let test = ran.again().script(&script(options)).args(["plan", "script.lua"]);
     let planned = test.any_status().any_stdout().run().stdout;
@@ -88,7 +88,7 @@ fn inputs_are_known_by_their_values_and_shown() {
 }
 
 #[test]
-fn a_snapshot_that_is_too_old_is_built_anew() {
+fn a_snapshot_that_is_too_old_is_rebuilt() {
     let ran = first("max_age = '7d'");
     age(&ran, 7 * DAY - 60);
     assert_eq!(standing(&ran, "max_age = '7d'"), "child: cached");
@@ -115,7 +115,7 @@ fn a_superseded_snapshot_that_is_too_old_is_not_revived() {
     assert_eq!(rerun(&ran, "inputs = { v = 1 }, max_age = '2d'"), ALL);
 }
 
-/// Runs the script so that `two` fails once, with a check-point before it.
+/// Runs the script so that `two` fails once, with a checkpoint before it.
 fn failed(options: &str) -> Ran {
     let test = Test::new().env("SNAPTREE_CHECKPOINT_AFTER", "0s");
     let failing = test.answers(json!([{ "command": "two", "status": 1 }]));
@@ -150,7 +150,7 @@ fn a_try_that_is_too_old_is_not_gone_on_from() {
     };
     assert_eq!(rerun(&old(), "max_age = '7d'"), ALL);
     assert_eq!(rerun(&old(), ""), ["two"]);
-    // What went on from it is as old as that.
+    // What was resumed from it is as old as that.
     let ran = old();
     assert_eq!(rerun(&ran, "max_age = '9d'"), ["two"]);
     let stale = "child: stale (because: it is 8 days old, its max_age is 8 days)";

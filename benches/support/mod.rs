@@ -1,6 +1,6 @@
-//! What the benchmarks have in common: commands, what they take, and a machine that goes when a benchmark ends.
+//! What the benchmarks have in common: commands, what they take, and a machine that is deleted when a benchmark ends.
 
-// Each benchmark takes a part of it.
+// Each benchmark uses a part of it.
 #![allow(dead_code)]
 
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 const SNAPTREE: &str = env!("CARGO_BIN_EXE_snaptree");
 
-/// A name for a machine on the host's libvirt. What has been made of it goes with this, however the benchmark ends.
+/// A name for a machine on the host's libvirt. The machine is deleted with this, however the benchmark ends.
 pub struct Machine {
     pub name: String,
     /// Waits in a process of its own until this one ends, and deletes the machine.
@@ -26,7 +26,7 @@ impl Machine {
         let name = format!("snaptree-bench-{}{suffix}", std::process::id());
         let mut undertaker = Command::new("sh");
         undertaker.args(["-c", "read -r _; exec \"$@\"", "sh", SNAPTREE, "delete", &name, "--yes", "--force"]);
-        // What is typed at the benchmark's terminal, such as ^C, is not for it.
+        // Keys typed at the benchmark's terminal, such as ^C, are not for it.
         let undertaker = undertaker.process_group(0).stdin(Stdio::piped()).spawn().expect("sh starts");
         Self { name, undertaker }
     }

@@ -28,9 +28,9 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 pub struct Agent<T: Transport> {
     calls: Calls<T>,
     domain: String,
-    /// What woke the guest, where it has that.
+    /// The program that woke the guest, if one did.
     waker: Mutex<Option<Waker>>,
-    /// The commands whose results are here and whose files are in the guest still: they are removed with the next one.
+    /// The commands whose results were received but whose files are still in the guest: the next command removes them.
     seen: Mutex<Vec<String>>,
 }
 
@@ -54,8 +54,9 @@ impl<T: Transport> Agent<T> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a command. Its files stay in the guest until the next one, so that its result is there still when the agent
-    /// restarts before it was asked; without `trace` they are gone at the end, with those of all before it.
+    /// Runs a command. Its files stay in the guest until the next command, so that its result is not lost if the agent
+    /// restarts before it was asked for; without `trace` they are removed at the end, with those of all commands before
+    /// it.
     fn execute(
         &self,
         command: &Command,
@@ -110,7 +111,7 @@ impl<T: Transport> Agent<T> {
             let failed = format!("cannot give `{path}` in the guest to `{owner}`");
             self.must(["chown", "--", owner, path], &failed, stop)?;
         }
-        // Last, for `chown` takes the set-user-id bit away.
+        // Last, because `chown` clears the set-user-id bit.
         if let Some(bits) = mode.mode {
             let bits = format!("{bits:o}");
             let failed = format!("cannot set the mode of `{path}` in the guest to {bits}");
@@ -124,15 +125,15 @@ impl<T: Transport> Agent<T> {
         Ok(file.read()?.0)
     }
 
-    /// Sets the clock in the agent's own way, where there is no other: it sets the hardware clock too, which QEMU keeps
-    /// right and which takes until the next second.
+    /// Sets the clock in the agent's own way, if there is no other: it also sets the hardware clock, which QEMU keeps
+    /// right, and takes until the next second.
     fn set_both_clocks(&self) -> Result<()> {
         let failed = |error| file::failure("cannot set the guest's clock", &error);
         let nanoseconds = u64::try_from(waker::time().as_nanos()).unwrap_or_default();
         self.calls.call("guest-set-time", json!({ "time": nanoseconds }), QUICK).map(drop).map_err(failed)
     }
 
-    /// Sends a shutdown, which a guest that obeys leaves unanswered.
+    /// Sends a shutdown, which an obedient guest leaves unanswered.
     fn send_shutdown(&self, mode: &str) -> Result<()> {
         let sent = self.request_shutdown(mode);
         sent.map_err(|error| file::failure(&format!("cannot {mode} the guest of `{}`", self.domain), &error))
@@ -145,7 +146,7 @@ impl<T: Transport> Agent<T> {
         }
     }
 
-    /// Repeats `attempt` until it yields something; a guest that is merely not there yet is waited for.
+    /// Repeats `attempt` until it yields something; waits for a guest that is merely not there yet.
     fn poll<R>(
         &self,
         what: &str,
@@ -263,7 +264,7 @@ impl<T: Transport> Guest for Agent<T> {
             if now != before {
                 return Ok(Some(()));
             }
-            // An agent that restarted did not hear the request. To repeat it does no harm to a guest that obeys.
+            // An agent that restarted did not receive the request. Repeating it does no harm to a guest that obeys.
             if was_away || sent.elapsed() > OBEYS_WITHIN {
                 self.request_shutdown("reboot")?;
                 (sent, was_away) = (Instant::now(), false);
@@ -286,7 +287,7 @@ impl<T: Transport> Guest for Agent<T> {
 
     fn settle(&self, stop: &Stop) -> Result<()> {
         let settle = || self.must_by(&waker::settle(), "sync", false, CANNOT_SYNC, stop);
-        // Without its trace it may be lost when the agent restarts; twice does no harm.
+        // Without its trace it may be lost when the agent restarts; running it twice does no harm.
         settle().or_else(|error| if error.kind == Kind::Failed { settle() } else { Err(error) })
     }
 
@@ -304,7 +305,7 @@ impl<T: Transport> Guest for Agent<T> {
                 *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = is_awake.then_some(waker);
                 is_awake
             }
-            // Nothing waits there, or nobody can be told: every guest of ours has an agent.
+            // No program waits there, or it cannot be reached: every guest of ours has an agent.
             Ok(None) | Err(_) => self.poll("the guest agent", stop, || match waker::wake_by_agent(&self.calls) {
                 Err(TransportError::Agent { .. }) => Ok(Some(false)),
                 is_awake => is_awake.map(Some),
@@ -332,7 +333,7 @@ impl<T: Transport> Drop for Agent<T> {
         let seen = std::mem::take(&mut *self.seen());
         if !seen.is_empty() {
             let files: Vec<String> = seen.iter().map(|id| files(id)).collect();
-            // A guest that goes away takes them along.
+            // A guest that goes away takes them with it.
             let _ = self.calls.remove(&files, PING);
         }
     }

@@ -11,14 +11,14 @@ use crate::agent::transport::{Transport, TransportError};
 use crate::error::{Error, Kind};
 use crate::stop::Stop;
 
-/// Time for an answer that only a busy guest delays.
+/// The time limit for an answer that only a busy guest delays.
 pub const PATIENT: Duration = Duration::from_secs(60);
-/// Time for an answer to a question that can be asked again.
+/// The time limit for an answer to a question that can be repeated.
 pub const QUICK: Duration = Duration::from_secs(10);
 
-/// What runs small programs of ours in the guest.
+/// The shell that runs small programs of ours in the guest.
 pub const SHELL: &str = "/bin/sh";
-/// The most input that goes along with the command itself: as much as a pipe holds.
+/// The most input that is sent with the command itself: as much as a pipe holds.
 pub const SMALL_INPUT: usize = 64 << 10;
 
 type Answer<T> = Result<T, TransportError>;
@@ -35,7 +35,7 @@ pub struct Status {
     pub is_cut: bool,
 }
 
-/// Where the bytes of a seek are counted from, as the agent numbers it; its words for it are not known to every agent.
+/// Where a seek counts from, by the agent's numbers; not every agent knows the names for them.
 #[derive(Clone, Copy)]
 pub enum Whence {
     Beginning = 0,
@@ -54,7 +54,7 @@ impl<T: Transport> Calls<T> {
         Self { transport, has_answered: AtomicBool::default() }
     }
 
-    /// Says whether the agent has answered before, so that one that is away will be back.
+    /// Says whether the agent has answered before, so that it will be back if it is away.
     pub fn has_answered(&self) -> bool {
         self.has_answered.load(Ordering::Relaxed)
     }
@@ -76,7 +76,7 @@ impl<T: Transport> Calls<T> {
         answer.get_mut("return").map(Value::take).ok_or_else(|| wrong(command, "has no `return`"))
     }
 
-    /// Asks something, once more where the agent was away that was there before.
+    /// Asks something, and asks once more if the agent was away and had answered before.
     pub fn when_there<R>(&self, stop: &Stop, what: &str, ask: impl Fn() -> Answer<R>) -> Result<Answer<R>, Error> {
         loop {
             match ask() {
@@ -86,7 +86,7 @@ impl<T: Transport> Calls<T> {
         }
     }
 
-    /// Waits until an agent that is away is back, as long as `stop` allows; `what` says what for.
+    /// Waits for an absent agent to return, as long as `stop` allows; `what` says what for.
     pub fn wait_for_agent(&self, stop: &Stop, what: &str) -> Result<(), Error> {
         const PING: Duration = Duration::from_secs(1);
         const PAUSE: Duration = Duration::from_millis(100);
@@ -115,7 +115,7 @@ impl<T: Transport> Calls<T> {
         positive(COMMAND, "pid", &self.call(COMMAND, arguments, PATIENT)?["pid"])
     }
 
-    /// Begins to remove files, each with all that its name is the beginning of, and does not wait for the end.
+    /// Starts to remove files, each with all others whose names begin with its name, and does not wait for the end.
     pub fn remove(&self, files: &[String], timeout: Duration) -> Answer<()> {
         const REMOVE: &str = r#"for files; do rm -f "$files".*; done"#;
         let words = ["-c", REMOVE, "sh"].into_iter().chain(files.iter().map(String::as_str));
@@ -175,7 +175,7 @@ impl<T: Transport> Calls<T> {
         count.ok_or_else(|| wrong(COMMAND, format!("has a `count` of more than the {} bytes sent", data.len())))
     }
 
-    /// Goes to `offset` bytes from `whence`; returns how many bytes after the beginning that is.
+    /// Seeks to `offset` bytes from `whence`; returns how many bytes after the beginning that is.
     pub fn seek(&self, handle: i64, offset: u64, whence: Whence) -> Answer<u64> {
         const COMMAND: &str = "guest-file-seek";
         let arguments = json!({ "handle": handle, "offset": offset, "whence": whence as u8 });
@@ -206,7 +206,7 @@ fn short(value: &Value) -> String {
     if short.len() == text.len() { text } else { format!("{short}...") }
 }
 
-/// What is not as the protocol has it.
+/// An answer that breaks the protocol.
 fn wrong(command: &str, what: impl std::fmt::Display) -> TransportError {
     TransportError::Other(format!("the guest agent's answer to `{command}` {what}"))
 }

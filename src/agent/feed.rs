@@ -1,4 +1,4 @@
-//! The input of a command that is running, handed to it through a pipe of the guest's file system.
+//! The input of a running command, passed to it through a named pipe in the guest.
 
 use std::sync::mpsc::TryRecvError;
 
@@ -7,17 +7,17 @@ use crate::agent::transport::{Transport, TransportError};
 use crate::error::{Error, Result};
 use crate::hypervisor::Input;
 
-/// Writes a piece, which waits for the command to read it and ends early where that reads no more. The agent itself must
+/// Writes a piece, which waits for the command to read it and ends early if that reads no more. The agent itself must
 /// not open the pipe: it would answer nothing else meanwhile.
 const GIVE: &str =
     r#"until [ -p "$0.in" ] || [ -e "$0.status" ]; do sleep 0.1; done; [ ! -p "$0.in" ] || exec cat >"$0.in""#;
 const END: &str =
     r#"until [ -p "$0.end" ] || [ -e "$0.status" ]; do sleep 0.1; done; [ ! -p "$0.end" ] || : >"$0.end""#;
 
-/// What a command has to read that was begun already.
+/// Input for a command that has already started.
 pub struct Feed<'i> {
     input: &'i Input,
-    /// What has come and was not sent.
+    /// What has arrived and was not sent yet.
     ahead: Vec<u8>,
     /// The process that writes a piece in the guest.
     giving: Option<i64>,
@@ -41,13 +41,13 @@ impl<'i> Feed<'i> {
         Ok(feed)
     }
 
-    /// Returns the whole input, where that has come already and is small enough to go along with the command.
+    /// Returns the whole input, if all of it has arrived and is small enough to be sent with the command.
     pub fn whole(&mut self) -> Option<Vec<u8>> {
         let is_whole = self.state == State::Ended && self.ahead.len() <= SMALL_INPUT;
         is_whole.then(|| std::mem::take(&mut self.ahead))
     }
 
-    /// Waits for as much as is there already, up to `enough` bytes or a little more.
+    /// Takes what has already arrived, up to `enough` bytes or a little more.
     fn take(&mut self, enough: usize) -> Result<()> {
         while self.state == State::Open && self.ahead.len() < enough {
             match self.input.try_recv() {
@@ -59,7 +59,7 @@ impl<'i> Feed<'i> {
         Ok(())
     }
 
-    /// Hands the next piece over when the command has read the one before; says whether something is under way.
+    /// Sends the next piece once the command has read the previous one; says whether something is under way.
     pub fn advance<T: Transport>(&mut self, calls: &Calls<T>, files: &str) -> Result<bool> {
         let failed =
             |error: &TransportError| Error::failed("cannot hand the input to the command in the guest").cause(error);
@@ -70,13 +70,13 @@ impl<'i> Feed<'i> {
             match calls.exec_status(pid) {
                 Ok(status) if !status.exited => return Ok(true),
                 Ok(status) if status.exit_code == Some(0) => self.giving = None,
-                // Nobody reads any more.
+                // The command does not read any more.
                 Ok(_) => {
                     self.state = State::Done;
                     return Ok(false);
                 }
                 Err(TransportError::NotConnected(_)) => return Ok(true),
-                // How much of the piece was read, the agent knew.
+                // Only the agent knew how much of the piece was read.
                 Err(error @ TransportError::Agent { .. }) => {
                     return Err(failed(&error).hint("the guest agent restarted meanwhile; run the command again"));
                 }

@@ -28,7 +28,7 @@ impl<'a, T: Transport> File<'a, T> {
         Ok(Self { calls, handle: Some(calls.open(path, mode)?) })
     }
 
-    /// Reads what is there, at most one message full; the flag says that the file ends here for now.
+    /// Reads what is there, at most one message's worth; the flag says that the file ends here for now.
     pub fn read(&self) -> Result<(Vec<u8>, bool), TransportError> {
         self.calls.read(self.handle.unwrap_or(-1), READ_CHUNK)
     }
@@ -42,20 +42,20 @@ impl<'a, T: Transport> File<'a, T> {
         Ok(())
     }
 
-    /// Goes to `place` bytes after the beginning.
+    /// Seeks to `place` bytes after the beginning.
     pub fn go_to(&self, place: u64) -> Result<(), TransportError> {
         match self.seek(place, Whence::Beginning)? {
             now if now == place => Ok(()),
-            now => Err(TransportError::Other(format!("it goes on at byte {now} instead of {place}"))),
+            now => Err(TransportError::Other(format!("its position is byte {now} instead of {place}"))),
         }
     }
 
-    /// Returns how many bytes after the beginning it goes on.
+    /// Returns the current position, in bytes after the beginning.
     fn place(&self) -> Result<u64, TransportError> {
         self.seek(0, Whence::Here)
     }
 
-    /// Goes to the end; returns how long the file is.
+    /// Seeks to the end; returns the length of the file.
     fn end(&self) -> Result<u64, TransportError> {
         self.seek(0, Whence::End)
     }
@@ -64,14 +64,14 @@ impl<'a, T: Transport> File<'a, T> {
         self.calls.seek(self.handle.unwrap_or(-1), offset, whence)
     }
 
-    /// Closes the file, which is when the last errors of writing show.
+    /// Closes the file, which is when the last write errors show.
     pub fn close(&mut self) -> Result<(), TransportError> {
         self.calls.close(self.handle.unwrap_or(-1))?;
         self.handle = None;
         Ok(())
     }
 
-    /// Lets a file go that the agent has forgotten.
+    /// Drops a file that the agent has forgotten.
     pub fn forget(mut self) {
         self.handle = None;
     }
@@ -80,13 +80,13 @@ impl<'a, T: Transport> File<'a, T> {
 impl<T: Transport> Drop for File<'_, T> {
     fn drop(&mut self) {
         if let Some(handle) = self.handle {
-            // The guest may be gone; whatever failed before this is the error to tell.
+            // The guest may be gone; the error to report is the one before this.
             let _ = self.calls.close(handle);
         }
     }
 }
 
-/// Moving the contents of one file, which goes on where the agent restarts meanwhile.
+/// The transfer of one file's contents, which continues if the agent restarts meanwhile.
 struct Transfer<'a, T: Transport> {
     calls: &'a Calls<T>,
     path: &'a str,
@@ -109,7 +109,7 @@ impl<'a, T: Transport> Transfer<'a, T> {
         format!("{} `{}` in the guest", self.doing, self.path)
     }
 
-    /// Opens the file; an agent that was there before is waited for.
+    /// Opens the file; waits for an agent that was there before.
     fn open(&self, mode: &str) -> Result<File<'a, T>> {
         let opened = self.calls.when_there(self.stop, &self.what(), || File::open(self.calls, self.path, mode))?;
         opened.map_err(|error| self.failed(&error))
@@ -125,7 +125,7 @@ impl<'a, T: Transport> Transfer<'a, T> {
         }
     }
 
-    /// Opens the file again after the agent has let it go; `find` goes to where it was.
+    /// Reopens the file after the agent has forgotten it; `find` seeks to where it was.
     fn open_again(&self, mode: &str, find: impl Fn(&File<'a, T>) -> Result<(), TransportError>) -> Result<File<'a, T>> {
         loop {
             self.check()?;
@@ -139,7 +139,7 @@ impl<'a, T: Transport> Transfer<'a, T> {
     }
 }
 
-/// Says whether an error is that of an agent that restarts, or has, and knows nothing of the files that were open.
+/// Says whether the error means that the agent is restarting, or has restarted and forgotten the open files.
 fn is_let_go(error: &TransportError) -> bool {
     match error {
         TransportError::NotConnected(_) => true,
@@ -171,13 +171,13 @@ pub fn read<T: Transport>(calls: &Calls<T>, path: &str, sink: &mut dyn Write, st
         }
     }
     if pieces > 1 {
-        // A piece that was answered twice would be there twice.
+        // A piece that was answered twice would be in the copy twice.
         match file.place() {
             Ok(place) if place != length => {
                 let error = TransportError::Other("the guest agent's answers are out of step".to_string());
                 return Err(transfer.failed(&error));
             }
-            // Not every file has places.
+            // Not every file has positions.
             Ok(_) | Err(TransportError::Agent { .. } | TransportError::NotConnected(_)) => {}
             Err(error) => return Err(transfer.failed(&error)),
         }
@@ -188,8 +188,8 @@ pub fn read<T: Transport>(calls: &Calls<T>, path: &str, sink: &mut dyn Write, st
     }
 }
 
-/// Replaces the file `path` by what `source` yields; returns its length. `set_mode` runs once the file is there and
-/// before anything is in it, so that a secret is never readable for others.
+/// Replaces the file `path` with what `source` yields; returns its length. `set_mode` runs once the file exists and
+/// before anything is in it, so that others can never read a secret.
 pub fn write<T: Transport>(
     calls: &Calls<T>,
     path: &str,
@@ -201,7 +201,7 @@ pub fn write<T: Transport>(
     let transfer = Transfer { calls, path, doing: "writing", stop };
     let mut mode = mode.clone();
     if mode.mode.is_none() && !transfer.exists()? {
-        // The agent gives its new files to everyone (0666), which no umask would.
+        // The agent lets everyone write to its new files (0666), which no umask would.
         mode.mode = Some(0o644);
     }
     let mut file = transfer.open("w")?;
@@ -231,8 +231,8 @@ pub fn write<T: Transport>(
     }
 }
 
-/// Goes to `length` bytes after the beginning of a file that was opened again. The agent keeps the end of what it has
-/// taken in its memory for a while, so that some of the bytes `before` may have to be written once more.
+/// Seeks to `length` bytes after the beginning of a reopened file. The agent buffers the end of what it has received
+/// for a while, so that some of the bytes `before` may have to be written again.
 fn restore<T: Transport>(file: &File<'_, T>, length: u64, before: &[u8]) -> Result<(), TransportError> {
     let end = file.end()?.min(length);
     let missing = usize::try_from(length - end).ok().filter(|missing| *missing <= before.len());
@@ -243,7 +243,7 @@ fn restore<T: Transport>(file: &File<'_, T>, length: u64, before: &[u8]) -> Resu
     file.write(&before[before.len() - missing..])
 }
 
-/// Turns the agent's refusal into an error: of its own sentence only the system's words at the end are news.
+/// Turns the agent's refusal into an error: only the system's message at the end of its sentence is worth repeating.
 pub fn failure(message: &str, error: &TransportError) -> Error {
     let text = error.to_string();
     match error {
@@ -256,7 +256,7 @@ pub fn failure(message: &str, error: &TransportError) -> Error {
     }
 }
 
-/// Says whether the agent is told not to do such things, which some distributions do.
+/// Says whether the agent is configured to refuse such commands, as on some distributions.
 fn is_forbidden(refusal: &str) -> bool {
     refusal.contains("has been disabled")
         || refusal.starts_with("The command ") && refusal.ends_with(" has not been found")

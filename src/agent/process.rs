@@ -19,7 +19,7 @@ const SHORT_RUN: Duration = Duration::from_millis(500);
 /// How long a command is left alone before the guest is asked whether it has ended.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(80);
-/// The same where only its files can tell.
+/// The same when only its files can tell.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
 type Output<'o> = &'o mut dyn FnMut(Stream, &[u8]);
@@ -30,19 +30,19 @@ pub struct Process<'a, T: Transport> {
     title: String,
     id: String,
     pid: i64,
-    /// Whether the agent knows of it: another agent than the one that began it does not.
+    /// Whether the agent knows it; only the agent that started it does.
     is_known: bool,
-    /// What the agent says of a wrapper that came to no good end.
+    /// What the agent says about a wrapper that ended badly.
     broken: Option<Status>,
-    /// Why the agent did not answer the last time.
+    /// Why the agent did not answer last time.
     away: Option<String>,
-    /// How long the guest took to begin the command, which tells how fast it is.
+    /// How long the guest took to start the command, which shows how fast it is.
     beginning: Duration,
     streams: [Tail<'a, T>; 2],
     feed: Option<Feed<'a>>,
 }
 
-/// One of the two output files and how far it was handed over.
+/// One of the two output files, and how much of it was passed on.
 struct Tail<'a, T: Transport> {
     stream: Stream,
     path: String,
@@ -50,12 +50,12 @@ struct Tail<'a, T: Transport> {
     offset: u64,
 }
 
-/// What the files of a command tell.
+/// What a command's files tell.
 enum Found {
     Ended(i32),
-    /// It runs, under this process id.
+    /// It is running, under this process id.
     Runs(i64),
-    /// Somebody ended it.
+    /// It was killed.
     Killed,
     Nothing,
 }
@@ -63,7 +63,7 @@ enum Found {
 /// How a command ended.
 struct End {
     status: i32,
-    /// Both streams; nothing where they are in the files.
+    /// Both streams; `None` if they are in the files.
     output: Option<[Vec<u8>; 2]>,
 }
 
@@ -118,7 +118,7 @@ impl<'a, T: Transport> Process<'a, T> {
                     process = Self { pid, is_known: true, beginning: started.elapsed(), ..process };
                     return Ok(process);
                 }
-                // Whether it has begun is not known then. If it has, it does not begin twice.
+                // Then it is unknown whether it has started. If it has, it does not start twice.
                 Err(TransportError::NotConnected(_)) if calls.has_answered() => {
                     calls.wait_for_agent(stop, &process.what())?;
                     if process.has_begun() {
@@ -130,7 +130,7 @@ impl<'a, T: Transport> Process<'a, T> {
         }
     }
 
-    /// Waits for the end, handing input and output over; kills the command when `stop` ends the wait.
+    /// Waits for the end, passing input and output on; kills the command if `stop` ends the wait.
     pub fn wait(mut self, output: Output, stop: &Stop) -> Result<Exit> {
         let started = Instant::now();
         // Each question costs an emulated guest as much as a part of the command does.
@@ -183,7 +183,7 @@ impl<'a, T: Transport> Process<'a, T> {
                 Ok(None)
             }
             Err(error @ TransportError::Gone(_)) => Err(self.lost(&error)),
-            // Another agent, or one whose answers are not to be understood. The command's own files tell.
+            // Another agent, or one whose answers make no sense. The command's own files tell.
             Err(_) => {
                 self.is_known = false;
                 self.look()
@@ -191,7 +191,7 @@ impl<'a, T: Transport> Process<'a, T> {
         }
     }
 
-    /// Takes what the agent says of the end.
+    /// Takes in what the agent says about the end.
     fn told(&mut self, mut status: Status) -> Result<Option<End>> {
         let Some(stdout) = split_header(&status.stdout, &self.id) else {
             // The wrapper was killed, or it is the second one for this command.
@@ -245,8 +245,8 @@ impl<'a, T: Transport> Process<'a, T> {
         }
     }
 
-    /// Says whether a command has begun whose beginning was not answered. If that is not to be seen, it may begin once
-    /// more: the wrapper lets the second one end at once.
+    /// Says whether a command has started whose start was not answered. If that cannot be seen, it may be started
+    /// again: the wrapper ends the second one at once.
     fn has_begun(&mut self) -> bool {
         match self.found() {
             Ok(Found::Nothing) | Err(_) => false,
@@ -258,14 +258,14 @@ impl<'a, T: Transport> Process<'a, T> {
         }
     }
 
-    /// Hands over what the files have grown by. A file that cannot be opened only means that its contents come with the
-    /// exit status.
+    /// Passes on what the files have grown by. If a file cannot be opened, its contents simply come with the exit
+    /// status.
     fn follow(&mut self, output: Output) -> Result<()> {
         for tail in &mut self.streams {
             match tail.advance(self.calls, output) {
                 Ok(()) => {}
                 Err(error @ TransportError::Gone(_)) => return Err(self.lost(&error)),
-                // It is opened anew the next time, perhaps by another agent.
+                // It is reopened next time, perhaps by another agent.
                 Err(_) => tail.let_go(),
             }
         }
@@ -282,7 +282,7 @@ impl<'a, T: Transport> Process<'a, T> {
             }
             return Ok(Exit(end.status));
         }
-        // Either the output is in the files because there is much of it, or the agent could not tell.
+        // Either the output is in the files because it is long, or the agent could not tell.
         for tail in &mut self.streams {
             let mut result = tail.advance(self.calls, output);
             if result.is_err() {
@@ -301,9 +301,9 @@ impl<'a, T: Transport> Process<'a, T> {
         Ok(Exit(end.status))
     }
 
-    /// Ends the command and everything that it started; hands over what it printed until then.
+    /// Ends the command and everything that it started; passes on what it printed until then.
     fn kill(&mut self, output: Output) {
-        // Nothing here may hide why it is killed, so errors are passed over.
+        // Errors are ignored: nothing here may hide why it is killed.
         let (one, other) = self.id.split_at(self.id.len() / 2);
         let pid = self.pid.to_string();
         if self.pid > 0 {
@@ -322,7 +322,7 @@ impl<'a, T: Transport> Process<'a, T> {
         for tail in &mut self.streams {
             tail.file = None;
         }
-        // What is left lies in a tmpfs and is small or soon gone; not worth failing a command that ran.
+        // What is left is in a tmpfs and is small or soon gone; not worth failing a command that ran.
         let _ = finish(self.calls, SHELL, &["-c", r#"rm -f "$0".*"#, &files(&self.id)]);
     }
 
@@ -357,7 +357,7 @@ impl<'a, T: Transport> Tail<'a, T> {
         Ok(())
     }
 
-    /// Lets the file go, which the agent may have done already.
+    /// Drops the file, which the agent may have closed already.
     fn let_go(&mut self) {
         if let Some(file) = self.file.take() {
             file.forget();

@@ -8,7 +8,7 @@ use crate::error::Result;
 
 /// How long a program is left alone before the guest is asked whether it has ended.
 const SMALL_PAUSE: Duration = Duration::from_millis(30);
-/// How long to wait for what was killed.
+/// How long to wait for a killed program.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs a small program of ours to its end.
@@ -18,7 +18,7 @@ pub fn finish<T: Transport>(calls: &Calls<T>, path: &str, args: &[&str]) -> Resu
     wait_for(calls, pid)
 }
 
-/// Waits for the end of a program, for as long as one may take that was killed.
+/// Waits for the end of a program, for as long as a killed one may take.
 pub fn wait_for<T: Transport>(calls: &Calls<T>, pid: i64) -> Result<Status, TransportError> {
     let started = Instant::now();
     loop {

@@ -15,7 +15,7 @@ use crate::stop::{Interrupt, Stop};
 
 pub type Answer = Result<Value, TransportError>;
 
-/// Answers commands as written down, and insists on their order.
+/// Answers commands from a script, and insists on their order.
 pub struct Script {
     answers: Mutex<VecDeque<(&'static str, Answer)>>,
     id: Wrapped,
@@ -32,7 +32,7 @@ impl Transport for Script {
         let message: Value = serde_json::from_str(text).unwrap();
         let mut answers = self.answers.lock().unwrap();
         if answers.is_empty() && text.contains("for files; do rm") {
-            // The last that an agent does, whose answer nobody reads.
+            // The last thing that an agent does; its answer is never read.
             return Err(TransportError::Gone("it is over".to_string()));
         }
         let (command, answer) = answers.pop_front().unwrap_or_else(|| panic!("unexpected: {text:.300}"));
@@ -236,7 +236,7 @@ fn a_time_limit_kills_the_command_and_removes_its_files() {
 }
 
 #[test]
-fn waiting_goes_on_until_the_agent_connects_and_ends_with_the_domain() {
+fn waiting_lasts_until_the_agent_connects_and_ends_with_the_domain() {
     let away = || ("guest-ping", Err(TransportError::NotConnected("not connected".to_string())));
     agent([away(), away(), ("guest-ping", Ok(json!({})))]).wait_until_ready(&stop()).unwrap();
     let gone = ("guest-ping", Err(TransportError::Gone("domain is not running".to_string())));

@@ -1,4 +1,4 @@
-//! Agents that restart, are away for a while, or answer what is not to be understood.
+//! Agents that restart, are away for a while, or answer nonsense.
 
 #![allow(clippy::unwrap_used)]
 
@@ -34,7 +34,7 @@ struct Restarting(Mutex<State>);
 struct State {
     /// How many messages have come.
     messages: usize,
-    /// The messages, by number, that the agent does not answer, since it restarts then. What was asked is done if true.
+    /// The messages, by number, that the agent does not answer because it restarts then; if true, it carries them out.
     restarts: BTreeMap<usize, bool>,
     /// For how many messages it is away after that.
     is_away_for: usize,
@@ -79,7 +79,7 @@ impl State {
             }
             "guest-file-open" => {
                 let (path, mode) = (arguments["path"].as_str().unwrap(), arguments["mode"].as_str().unwrap());
-                // A command's files, whose names nobody knows here.
+                // A command's files, whose names are not known here.
                 let path = path.strip_prefix("/run/snaptree-").and_then(|name| name.rsplit('.').next()).unwrap_or(path);
                 if mode == "w" {
                     self.files.insert(path.to_string(), Vec::new());
@@ -273,7 +273,7 @@ fn an_agent_that_never_was_there_is_not_waited_for() {
     assert_eq!(error, "cannot read `/f` in the guest: QEMU guest agent is not connected");
 }
 
-/// Answers one of the agent's commands with rubbish, and the others as a good agent does.
+/// Answers one of the agent's commands with nonsense, and the others as a good agent does.
 struct Rubbish {
     of: &'static str,
     answer: &'static str,
@@ -287,7 +287,7 @@ impl Transport for Rubbish {
     }
 }
 
-/// What is wrong for every command, and what the error says of it.
+/// What is wrong for every command, and what the error says about it.
 const NEVER_RIGHT: [(&str, &str); 6] = [
     ("", "is no JSON: EOF while parsing a value at line 1 column 0"),
     ("\0\u{fffd}{", "is no JSON: expected value at line 1 column 1"),

@@ -12,7 +12,7 @@ use super::waker::PORT;
 use super::{Agent, Transport, TransportError};
 use crate::hypervisor::{Command, Exit, Guest, Input, Stream};
 
-/// A guest whose agent answers as written down, and perhaps a port.
+/// A guest whose agent answers from a script, and perhaps a port.
 struct Ported {
     agent: Script,
     port: Mutex<Option<Box<dyn Port>>>,
@@ -29,7 +29,7 @@ impl Transport for Ported {
     }
 }
 
-/// Says what was written down, a piece at a time, and remembers what it was told.
+/// Sends scripted bytes, a piece at a time, and remembers what it received.
 struct Said {
     pieces: VecDeque<Vec<u8>>,
     told: Arc<Mutex<Vec<u8>>>,
@@ -136,7 +136,7 @@ fn what_the_waker_does_not_take_is_run_by_the_agent() {
     assert_eq!(run_last(&of_user, &command, &input([])).0.unwrap(), Exit(4));
     assert!(told.lock().unwrap().is_empty());
 
-    // One that an older snaptree put there takes all input at once.
+    // One installed by an older snaptree takes all input at once.
     let (old, told) = guest([pid(7), exited(4, b"ended\n", b"")], &[b"w\x01\0\0\0\x01"]);
     old.wake(&stop()).unwrap();
     told.lock().unwrap().clear();
@@ -146,7 +146,7 @@ fn what_the_waker_does_not_take_is_run_by_the_agent() {
 
 #[test]
 fn what_comes_from_the_line_and_is_no_answer_is_an_error() {
-    let unclear = "cannot run `ls` in the guest: what comes from the guest's end of the line is not to be understood";
+    let unclear = "cannot run `ls` in the guest: cannot understand what the guest's end of the line sends";
     for rubbish in [&b"?\0\0\0\0"[..], b"o\xff\xff\xff\xff", b"x\x01\0\0\0\x01", b"x\0\0\0\0", b"\0\0\0\0\0"] {
         let (guest, _) = guest([], &[b"w\x02\0\0\0\x01\x01", rubbish]);
         guest.wake(&stop()).unwrap();
@@ -204,7 +204,7 @@ mod program {
         start().0
     }
 
-    /// The same, with where the program lies.
+    /// The same, with the program's path.
     fn start() -> (Waker, PathBuf) {
         let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&terminal).unwrap();
@@ -274,7 +274,7 @@ mod program {
         assert_eq!(ran(waker, &shell("kill -9 $$")), said(137, "", ""));
         let (status, stdout, _) = ran(waker, &shell("yes | head -c 300000"));
         assert_eq!((status, stdout.len()), (0, 300_000));
-        // What is left running is not waited for, also when it prints on and on.
+        // What is left running is not waited for, even if it keeps printing.
         assert_eq!(ran(waker, &shell("sleep 1 & echo started")), said(0, "started\n", ""));
         assert_eq!(ran(waker, &shell("yes & exit 4")).0, 4);
         let parent = ran(waker, &shell("cat /proc/$PPID/comm")).1;
@@ -285,7 +285,7 @@ mod program {
     fn a_command_begins_before_its_input_has_come_and_reads_it_as_it_comes() {
         let waker = &mut waker();
         let (sender, open) = mpsc::sync_channel(4);
-        // One that does not read is not waited for, and what it left unread is not the next one's.
+        // A command that does not read is not waited for, and what it left unread is not passed to the next one.
         assert_eq!(ran_with(waker, &Command::argv(["echo", "there"]), &open).1, "there\n");
         sender.send(Ok(vec![b'x'; 1 << 20])).unwrap();
         assert_eq!(ran_with(waker, &Command::argv(["true"]), &open).0, 0);

@@ -9,25 +9,25 @@ pub trait Transport: Send + Sync {
     /// Messages stay below 4 MiB in both directions.
     fn command(&self, json: &str, timeout: Duration) -> Result<String, TransportError>;
 
-    /// Opens another port of the guest's by its name, where the domain has it and a process in the guest waits there.
+    /// Opens another port of the guest by its name, if the domain has it and a process in the guest waits there.
     fn port(&self, _name: &str) -> Result<Option<Box<dyn Port>>, TransportError> {
         Ok(None)
     }
 }
 
-/// A line of bytes to a process in a guest; whoever lets it go hangs up.
+/// A line of bytes to a process in a guest; dropping it hangs up.
 pub trait Port: Send {
-    /// Sends some of `bytes`, without waiting; returns how many, which is 0 while the line takes no more.
+    /// Sends some of `bytes`, without waiting; returns how many, which is 0 while the line accepts no more.
     fn send(&mut self, bytes: &[u8]) -> Result<usize, TransportError>;
 
-    /// Takes some of what has come, without waiting for it; 0 bytes at the end of the line.
+    /// Takes some of what has arrived, without waiting for it; 0 bytes at the end of the line.
     fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, TransportError>;
 }
 
 /// Why a message got no proper answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransportError {
-    /// The agent is not there yet, or not any more, or does not answer in time.
+    /// The agent is not there yet, is gone, or does not answer in time.
     NotConnected(String),
     /// The domain is gone or does not run.
     Gone(String),

@@ -1,5 +1,5 @@
-/* Waits in a guest's memory while that is frozen, to wake the guest when it goes on elsewhere and to run a command there at
- * once. It needs nothing of the guest but its kernel, so that it is ready in no time, also where the processor is emulated.
+/* Waits in a guest's memory while that is frozen, to wake the guest when it resumes elsewhere and to run a command there at
+ * once. It needs nothing of the guest but its kernel, so that it is ready in no time, even if the processor is emulated.
  * build.rs compiles it.
  *
  *   waker PORT           opens a port of a virtio-serial card and waits there, in a process of its own
@@ -8,15 +8,15 @@
  * Both ends of the port speak in frames: a letter, a length in four bytes (little endian), and as many bytes.
  *
  *   W  seconds (8 bytes), nanoseconds (4 bytes), seed
- *                                Wake: set the clock and let the kernel begin its random numbers anew, since another guest
- *                                may go on from the same state. Answered by
+ *                                Wake: set the clock and reseed the kernel's random numbers, since another guest may
+ *                                resume from the same state. Answered by
  *   w  2 bytes                   whether the clock was set, and 1: this program takes a command's input while it runs.
  *   R  number of words (4 bytes), directory, words, each ended by a 0
  *                                Run a command. Followed by
  *   I  bytes                     some of its input, at most 16 KiB; none at the end of it. Answered by
  *   o, e  bytes                  some of its output or of its errors, while it runs, and
  *   x  status (4 bytes)          when it has ended: as a shell has it.
- *   h                            Here I am: said before each request that is waited for.
+ *   h                            Here I am: sent before each request that is waited for.
  *   u                            Unknown: to a letter that is not understood.
  */
 
@@ -148,7 +148,7 @@ static int is_missing(long error)
     return error == -ENOENT || error == -ENOTDIR;
 }
 
-/* Becomes a program, or comes back with why not. A file that is no program is a script of the shell. There is room for one
+/* Becomes a program, or returns why not. A file that is no program is a script of the shell. There is room for one
  * more word before the others. */
 static long become(const char *file, char **words, char **environment)
 {
@@ -210,7 +210,7 @@ static void let_go(int *file)
     *file = -1;
 }
 
-/* Hands over some of what a command printed. Says how much. */
+/* Passes on some of what a command printed. Says how much. */
 static long pass_on(long port, int *from, char letter)
 {
     long got = CALL(read, *from, frame + HEADER, PIECE);
@@ -221,7 +221,7 @@ static long pass_on(long port, int *from, char letter)
     return 0;
 }
 
-/* Hands over what is left when a command has ended. What it started may go on and print; that is not waited for. */
+/* Passes on what is left when a command has ended. What it started may keep printing; that is not waited for. */
 static void pass_on_the_rest(long port, int *from, char letter)
 {
     int left = 0;
@@ -231,7 +231,7 @@ static void pass_on_the_rest(long port, int *from, char letter)
     let_go(from);
 }
 
-/* What has come of a command's input and was not handed over yet. */
+/* What has arrived of a command's input and was not passed on yet. */
 static char input[PIECE];
 
 /* Takes the next piece of a command's input. Says how much that is; nothing at the end. */
@@ -267,7 +267,7 @@ static int run(long port, char *request, char **environment)
     words[count + 1] = 0;
     if (count == 0 || CALL(pipe2, in, O_CLOEXEC, 0) || CALL(pipe2, out, O_CLOEXEC, 0) || CALL(pipe2, err, O_CLOEXEC, 0))
         return say_status(port, CANNOT_RUN);
-    /* A command that does not read must not keep its output from being handed over. */
+    /* A command that does not read must not keep its output from being passed on. */
     CALL(fcntl, in[1], F_SETFL, O_WRONLY | O_NONBLOCK);
 
     CALL4(rt_sigprocmask, SIG_BLOCK, &mask, 0, sizeof mask);
@@ -322,7 +322,7 @@ static int run(long port, char *request, char **environment)
     return say_status(port, status & 0x7f ? 128 + (status & 0x7f) : status >> 8 & 0xff);
 }
 
-/* Answers one request. Says whether all of it came; nobody may have had one. */
+/* Answers one request. Says whether all of it arrived; there may have been none. */
 static int answer(long port, char **environment)
 {
     char header[HEADER];
@@ -379,7 +379,7 @@ static void __attribute__((noreturn)) wait_at(const char *name, char **environme
         CALL(dup2, nothing, file, 0);
     if (nothing > STDERR)
         CALL(close, nothing, 0, 0);
-    /* Writing waits until somebody is at the other end; reading does not. It fails when the port is gone. */
+    /* Writing waits until the other end is open; reading does not. It fails when the port is gone. */
     while (say(port, 'h', 0)) {
         if (answer(port, environment))
             continue;

@@ -1,4 +1,4 @@
-//! Waking a guest that goes on from a frozen state.
+//! Waking a guest that resumes from a frozen state.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::TryRecvError;
@@ -17,11 +17,11 @@ use crate::stop::Stop;
 pub const PORT: &str = "org.snaptree.waker.0";
 /// The program itself, from `waker.c`; empty where there is none.
 pub const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/waker"));
-/// Where it lies in the guest: in its memory, and so in nobody's disk.
+/// Its path in the guest: in memory, and so on no disk.
 const FILE: &str = "/run/snaptree-waker";
-/// Syncs the disks, puts the program there, and lets it wait at its port, where the domain has that. A guest that has no
-/// room for it is woken by `date`. What the wrapper of commands runs is in the guest's memory then as well, and not read
-/// from the disk by everyone who goes on.
+/// Syncs the disks, installs the program, and lets it wait at its port if the domain has one. A guest without room for
+/// it is woken by `date`. The programs that the wrapper of commands runs are then in the guest's memory too, so that
+/// resumed guests need not read them from the disk.
 const SETTLE: &str = r#"
 sync || exit
 head -c 1 </dev/null
@@ -35,11 +35,11 @@ const WAKE: &str = r#"/run/snaptree-waker "$1" "$2" 2>/dev/null || date -u -s "@
 const HEADER: usize = 5;
 /// The most that a frame carries, in both directions; a request is longer.
 const PIECE: usize = 16 << 10;
-/// How long to wait when nothing has come: a little longer each time.
+/// How long to wait when nothing has arrived: a little longer each time.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Returns what prepares a guest for being frozen.
+/// Returns the command that prepares a guest for being frozen.
 pub fn settle() -> Command {
     match PROGRAM {
         [] => Command::argv(["sync"]),
@@ -47,18 +47,18 @@ pub fn settle() -> Command {
     }
 }
 
-/// Wakes a guest in which nothing waits at the port; says whether it could.
+/// Wakes a guest in which no program waits at the port; says whether that worked.
 pub fn wake_by_agent<T: Transport>(calls: &Calls<T>) -> Result<bool, TransportError> {
     let arguments = ["-c", WAKE, "sh", &time().as_secs().to_string(), &seed()];
     finish(calls, "/bin/sh", &arguments).map(|status| status.exit_code == Some(0))
 }
 
-/// Returns how long the epoch was ago.
+/// Returns the time since the epoch.
 pub fn time() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Makes what a guest's random numbers begin with.
+/// Makes a seed for a guest's random numbers.
 fn seed() -> String {
     let half = || uuid::Uuid::new_v4().simple().to_string();
     half() + &half()
@@ -67,12 +67,12 @@ fn seed() -> String {
 /// The program that waits in a guest, at the other end of its port.
 pub struct Waker {
     port: Box<dyn Port>,
-    /// What the line took no more of yet.
+    /// What the line has not accepted yet.
     to_send: VecDeque<u8>,
-    /// What has come of the next frame.
+    /// What has arrived of the next frame.
     received: Vec<u8>,
     pause: Duration,
-    /// Whether it takes a command's input while that runs; the ones of older snaptrees do not.
+    /// Whether it takes a command's input while that runs; those of older snaptrees do not.
     pub takes_input: bool,
 }
 
@@ -95,19 +95,19 @@ impl Waker {
                     self.takes_input = answer.get(1) == Some(&1);
                     return Ok(answer.first() == Some(&1));
                 }
-                // One that an older snaptree put there.
+                // One installed by an older snaptree.
                 Some((b'u', _)) => return Ok(false),
                 _ => {}
             }
         }
     }
 
-    /// Says whether a command can be run here: what another user prints goes into files that belong to them.
+    /// Says whether a command can be run here: the output of another user goes into files that belong to that user.
     pub fn takes(&self, command: &Command) -> bool {
         self.takes_input && command.user.is_none()
     }
 
-    /// Runs a command, handing its input and output over as they come. Where `stop` ends the wait, it is left alone.
+    /// Runs a command, passing its input and output on as they arrive. If `stop` ends the wait, it is left alone.
     pub fn run(
         &mut self,
         command: &Command,
@@ -136,7 +136,7 @@ impl Waker {
         }
     }
 
-    /// Makes frames of what has come of an input; says whether it has ended.
+    /// Makes frames of the input that has arrived; says whether it has ended.
     fn take_input(&mut self, input: &Input) -> Result<bool> {
         match input.try_recv() {
             Ok(bytes) => {
@@ -151,7 +151,7 @@ impl Waker {
         }
     }
 
-    /// Sends as much as the line takes. Where it has ended, that shows when all that came is read.
+    /// Sends as much as the line accepts. If it has ended, that shows once everything that arrived has been read.
     fn send(&mut self) -> Result<(), TransportError> {
         while !self.to_send.is_empty() {
             match self.port.send(self.to_send.make_contiguous()) {
@@ -166,7 +166,7 @@ impl Waker {
         Ok(())
     }
 
-    /// Sends what is to be sent and waits a moment for the next frame: its letter and what it carries.
+    /// Sends what is pending and waits a moment for the next frame: its letter and what it carries.
     fn receive(&mut self) -> Result<Option<(u8, Vec<u8>)>, TransportError> {
         let mut buffer = [0; PIECE];
         self.send()?;
@@ -203,7 +203,7 @@ impl Waker {
 }
 
 fn garbled() -> TransportError {
-    TransportError::Other("what comes from the guest's end of the line is not to be understood".to_string())
+    TransportError::Other("cannot understand what the guest's end of the line sends".to_string())
 }
 
 fn request(command: &Command) -> Vec<u8> {

@@ -4,16 +4,16 @@ use crate::agent::calls::SHELL;
 use crate::hypervisor::{Command, CommandLine};
 
 const WRAPPER: &str = include_str!("wrapper.sh");
-/// What the wrapper says first when the command has ended, before its id; the beginning of its output follows.
+/// What the wrapper prints first when the command has ended, before its id; the beginning of its output follows.
 const ENDED: &str = "ended";
-/// The most output, in bytes, that is whole in that beginning; the wrapper has the same number.
+/// The most output, in bytes, that this beginning holds in full; the wrapper has the same number.
 pub const MOST_INLINE: usize = 500_000;
 
 /// The names of a command and of those before it.
 pub struct Names<'n> {
-    /// What its files in the guest are named by, which is unique.
+    /// The unique name of its files in the guest.
     pub id: &'n str,
-    /// The commands whose results are here, so that their files may go.
+    /// The commands whose results were received, so that their files can be removed.
     pub seen: &'n [String],
 }
 
@@ -28,7 +28,7 @@ pub fn arguments(command: &Command, names: &Names<'_>, stdin: &str) -> Vec<Strin
     args
 }
 
-/// Returns what is run for a command: a program and its arguments.
+/// Returns the program and the arguments that are run for a command.
 pub fn words(command: &Command) -> Vec<String> {
     let mut words = Vec::new();
     if !command.env.is_empty() {
@@ -42,23 +42,23 @@ pub fn words(command: &Command) -> Vec<String> {
     words
 }
 
-/// The wrapper without what is for its readers: the guest takes it letter by letter, and its agent logs it.
+/// The wrapper without its comments: the guest takes it letter by letter, and its agent logs it.
 fn wrapper() -> String {
     let lines = WRAPPER.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));
     lines.fold(String::new(), |text, line| text + line + "\n")
 }
 
-/// Returns what the wrapper prints after its own line; nothing where it came to no good end.
+/// Returns what the wrapper prints after its own line; `None` if it ended badly.
 pub fn split_header<'o>(stdout: &'o [u8], id: &str) -> Option<&'o [u8]> {
     stdout.strip_prefix(format!("{ENDED} {id}\n").as_bytes())
 }
 
-/// Returns what the names of a command's files in the guest begin with.
+/// Returns the common prefix of a command's files in the guest.
 pub fn files(id: &str) -> String {
     format!("/run/snaptree-{id}")
 }
 
-/// The command as errors name it: its first line, and not too much of that.
+/// The command as errors name it: its first line, shortened.
 pub fn title(line: &CommandLine) -> String {
     const LONGEST: usize = 60;
     let text = match line {

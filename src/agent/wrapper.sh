@@ -1,15 +1,15 @@
 # Runs one command for snaptree: sh wrapper ID SEEN DIRECTORY USER STDIN COMMAND ARGUMENT...
-# Output goes into files, which the host can read while the command runs, and so does the exit status, since the agent may
-# be another one by then. At the end the beginnings of the output are printed, after a line that says so: in most cases the
-# host needs no more. The files of the commands SEEN, which it has the results of, are removed. Other programs and processes
-# are asked for as little as can be, since each takes an emulated guest longer than most commands do.
+# Output goes into files, which the host can read while the command runs, and so does the exit status, since the agent
+# may be another one by then. At the end it prints the beginnings of the output, after a line that says so: in most
+# cases the host needs no more. It removes the files of the commands SEEN, whose results the host has. It starts as few
+# other programs and processes as it can, since each takes an emulated guest longer than most commands do.
 id=$1 seen=$2 cwd=$3 user=$4 stdin=$5
 files=/run/snaptree-$id
 shift 5
 most=500000
 : "${HOME:=/root}" "${PATH:=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}"
 export HOME PATH
-# The host begins a command once more when it got no answer to the first time; one of the two is enough.
+# The host starts a command once more if it got no answer the first time; one of the two is enough.
 set -C
 { umask && echo $$; } >"$files.pid" && read -r mask <"$files.pid" || exit 126
 set +C
@@ -30,12 +30,12 @@ else
         chown -- "$user" "$files.out" "$files.err" 2>/dev/null
         set -- su -s /bin/sh -c 'exec "$0" "$@"' -- "$user" "$@"
     fi
-    # By exec, or a program named like one of the shell's own commands would not be the program.
+    # By exec, or a program with the name of a shell built-in would not be run.
     case $stdin in
     file) (exec "$@") <"$files.in" >>"$files.out" 2>>"$files.err" ;;
     pipe)
         mkfifo -m 600 "$files.in" "$files.end" || exit 126
-        # Keeps the pipe open between the pieces that come, until somebody opens the other one.
+        # Keeps the pipe open between the pieces that come, until the other one is opened.
         { : <"$files.end"; } >"$files.in" 2>/dev/null &
         (exec "$@") <"$files.in" >>"$files.out" 2>>"$files.err"
         ;;
@@ -44,7 +44,7 @@ else
     status=$?
 fi
 echo $status >"$files.status"
-# Where the agent is gone, nobody hears what follows.
+# If the agent is gone, what follows has no reader.
 trap '' PIPE
 echo "ended $id"
 [ ! -s "$files.out" ] || head -c $((most + 1)) "$files.out"
@@ -57,6 +57,6 @@ clean() {
     done
     exec rm -f "$@"
 }
-# Beside the answer, which nobody needs to wait for this with.
+# In the background, since the answer need not wait for this.
 [ -z "$seen" ] || clean </dev/null >/dev/null 2>&1 &
 exit $status

@@ -2,7 +2,7 @@
 //!
 //! `fake:` keeps its state in the connection; `fake:PATH` keeps it in the JSON file `PATH`, which several processes may
 //! use at once. Nothing ever boots: commands are answered from the state's `answers` or from `$SNAPTREE_FAKE_ANSWERS`,
-//! and succeed without output where neither has an answer. What ran and what was started is in the state for tests to
+//! and succeed without output if neither has an answer. The state records what ran and what was started, for tests to
 //! look at.
 //!
 //! A guest's files are in the layer of its disk, the ones below `/mnt/TARGET` in that disk's, and the ones below `/run`

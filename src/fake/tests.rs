@@ -121,7 +121,7 @@ fn a_defined_domain_is_found_with_its_disk_and_metadata() {
 }
 
 #[test]
-fn a_name_keeps_its_uuid_and_its_snapshots_when_it_is_defined_anew() {
+fn a_name_keeps_its_uuid_and_its_snapshots_when_it_is_redefined() {
     let fake = with_machine();
     graft(&*fake, "a", None).unwrap();
     fake.define(&DomainSpec { memory: 2 << 30, ..spec("m", "u") }).unwrap();

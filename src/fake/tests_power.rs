@@ -81,7 +81,7 @@ fn the_ram_lasts_as_long_as_a_run() {
 }
 
 #[test]
-fn a_saved_domain_goes_on_where_it_was() {
+fn a_saved_domain_resumes_where_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let ram = directory.path().join("ram");
     let fake = running();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::live::{Frozen, Ram};
 
 /// The full description of a domain, or of a snapshot with the domain in it, in the adapter's own language (libvirt's
-/// XML), opaque to everyone else. Where a domain is wanted, a snapshot's document stands for the domain as it was.
+/// XML), opaque to all other code. In the place of a domain's document, a snapshot's stands for the domain as it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document(pub String);
 
@@ -38,7 +38,7 @@ impl fmt::Display for Version {
 pub struct Metadata {
     /// Short facts, readable in the XML.
     pub attributes: BTreeMap<String, String>,
-    /// One readable line per operation, for whoever looks with virsh.
+    /// One readable line per operation, for virsh users.
     pub lines: Vec<String>,
     /// Everything else; stored compressed.
     pub payload: Vec<u8>,
@@ -86,26 +86,26 @@ pub struct Domain {
     pub is_persistent: bool,
 }
 
-/// A domain that exists, with all that is known of it.
+/// A domain that exists, with everything that is known about it.
 #[derive(Clone, Debug)]
 pub struct DomainDetails {
     pub domain: Domain,
-    /// As it will be when it is started the next time.
+    /// As it will be at its next start.
     pub document: Document,
     /// In bytes, as it runs.
     pub memory: u64,
     pub cpus: u32,
-    /// As it runs; as it will be started where it is shut off.
+    /// As it runs, or as it will start if it is shut off.
     pub disks: Vec<Disk>,
-    /// As it will be started the next time.
+    /// As they will be at its next start.
     pub next_disks: Vec<Disk>,
     /// The drivers of host directories that the guest mounts, such as `9p` or `virtiofs`.
     pub filesystems: Vec<String>,
     /// Whether it has devices of the host (`<hostdev>`).
     pub has_host_devices: bool,
-    /// The format of the file with the firmware's variables, when it starts by UEFI.
+    /// The format of the file with the firmware's variables, if it boots by UEFI.
     pub nvram: Option<String>,
-    /// Whether its RAM was put to disk by `virDomainManagedSave`.
+    /// Whether `virDomainManagedSave` has saved its RAM to disk.
     pub has_managed_save: bool,
     /// What snaptree remembers in it.
     pub metadata: Option<Metadata>,
@@ -124,15 +124,15 @@ pub struct Disk {
     pub is_read_only: bool,
     /// Other domains may write to it at the same time (`<shareable/>`).
     pub is_shareable: bool,
-    /// What is written to it is discarded when the guest stops (`<transient/>`).
+    /// Its writes are discarded when the guest stops (`<transient/>`).
     pub is_transient: bool,
     /// What keeps an overlay from taking its place, as in "it is encrypted".
     pub obstacle: Option<String>,
-    /// What `snapshot='...'` says of it, where it is there: `no`, `internal`, `external` or `manual`.
+    /// Its attribute `snapshot='...'`, if it has one: `no`, `internal`, `external` or `manual`.
     pub snapshot: Option<String>,
-    /// Whether a block job works on it (`virDomainGetBlockJobInfo`).
+    /// Whether a block job is running on it (`virDomainGetBlockJobInfo`).
     pub has_block_job: bool,
-    /// Whether the domain starts without its file, should that be gone (`startupPolicy`).
+    /// Whether the domain starts without its file if that is missing (`startupPolicy`).
     pub is_optional: bool,
 }
 
@@ -149,7 +149,7 @@ pub enum Source {
     },
     /// Over the network, by this protocol.
     Network(String),
-    /// Anything else, by libvirt's word.
+    /// Anything else, by libvirt's name for it.
     Other(String),
     /// An empty drive.
     #[default]
@@ -168,13 +168,13 @@ impl Disk {
         self.file().map(|file| Image::new(file, &self.format))
     }
 
-    /// Returns its file, where it has one.
+    /// Returns its file, if it has one.
     pub fn with_file(&self) -> Option<DiskFile> {
         let file = self.file()?.to_path_buf();
         Some(DiskFile { target: self.target.clone(), file, format: self.format.clone() })
     }
 
-    /// Returns its file where that is gone and the domain does not start without it.
+    /// Returns its file if that is missing and the domain does not start without it.
     pub fn lost_file(&self) -> Option<&Path> {
         self.file().filter(|file| !self.is_optional && !file.exists())
     }
@@ -184,18 +184,18 @@ impl Disk {
         matches!(self.device.as_str(), "disk" | "lun") && !self.is_read_only && self.source != Source::None
     }
 
-    /// Says whether a snapshot holds it when nothing else is asked for.
+    /// Says whether a snapshot includes it by default.
     pub fn takes_part(&self) -> bool {
         self.is_written() && self.snapshot.as_deref() != Some("no") && self.left_out().is_none()
     }
 
-    /// Says why a snapshot leaves out a disk that a guest writes to, unless that is what its domain asks for.
+    /// Says why a snapshot leaves out a disk that a guest writes to, unless its domain asks for that.
     pub fn left_out(&self) -> Option<&'static str> {
         let by_hand = (self.snapshot.as_deref() == Some("manual")).then_some("its snapshots are taken by hand");
         self.is_used_otherwise().or(by_hand).filter(|_| self.is_written())
     }
 
-    /// Says why what is on it is not this guest's alone, or not to stay.
+    /// Says why its content is not this guest's alone, or not permanent.
     pub fn is_used_otherwise(&self) -> Option<&'static str> {
         match (self.is_shareable, self.is_transient) {
             (true, _) => Some("other domains may write to it (`<shareable/>`)"),
@@ -205,7 +205,7 @@ impl Disk {
     }
 }
 
-/// The file that a disk has, or is to have.
+/// The file of a disk, now or in the future.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskFile {
     pub target: String,
@@ -214,13 +214,13 @@ pub struct DiskFile {
     pub format: String,
 }
 
-/// What becomes of the disks in a document.
+/// How the disks in a document change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiskChanges {
-    /// These have other files, and are what the document says otherwise. One that the document does not have belongs to a
-    /// running guest alone.
+    /// These disks get other files, and otherwise stay as the document says. A disk that the document does not have
+    /// exists only in a running guest.
     pub files: Vec<DiskFile>,
-    /// The targets of those that have what they have now, whatever the document says.
+    /// The targets of the disks that keep what they have now, whatever the document says.
     pub as_now: Vec<String>,
 }
 
@@ -242,7 +242,7 @@ impl DiskFile {
     }
 }
 
-/// A disk image and its format, which whoever uses it says. It is never told by the content: a guest writes that.
+/// A disk image and its format, which the caller states. It is never guessed from the content: a guest can write that.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Image {
     pub file: PathBuf,
@@ -261,12 +261,12 @@ impl Image {
     }
 }
 
-/// How a domain is to be started.
+/// How to start a domain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Start {
     /// Its processors wait for `resume`.
     pub paused: bool,
-    /// The firmware's variables are made anew from their template.
+    /// The firmware's variables are reset from their template.
     pub reset_nvram: bool,
 }
 
@@ -330,10 +330,10 @@ pub struct CloneSpec {
     pub document: Document,
     /// The file for each disk target that gets one of its own, such as `vda`.
     pub disks: BTreeMap<String, PathBuf>,
-    /// The file for the variables of its firmware, which is made when it has some; see [`CloneSpec::own_files`].
+    /// The file for its firmware's variables, created if it has any; see [`CloneSpec::own_files`].
     pub nvram: PathBuf,
     pub ram: Ram,
-    /// The state that its guest goes on from; it boots without one.
+    /// The state that its guest resumes from; without one it boots.
     pub from: Option<Frozen>,
     /// Whether its processors wait for `resume`.
     pub paused: bool,
@@ -341,19 +341,19 @@ pub struct CloneSpec {
 }
 
 impl CloneSpec {
-    /// Lists the files besides disks and RAM that a clone with this `nvram` may make: its firmware's variables, and what
-    /// its guest's kernel leaves when it crashes. They go with the clone.
+    /// Lists the files besides disks and RAM that a clone with this `nvram` may create: its firmware's variables, and
+    /// what its guest's kernel leaves when it crashes. They are deleted with the clone.
     pub fn own_files(nvram: &Path) -> [PathBuf; 2] {
         [nvram.to_path_buf(), nvram.with_extension("pstore")]
     }
 }
 
-/// What came of saving a guest's RAM.
+/// The outcome of saving a guest's RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Saved {
     /// It is in the file, and the domain has stopped.
     Written,
-    /// The guest stands still since it was saved before, so its RAM is what it was then.
+    /// The guest has not run since it was last saved, so its RAM is what it was then.
     AsBefore,
 }
 

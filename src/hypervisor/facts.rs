@@ -10,7 +10,7 @@ pub trait Facts: Send + Sync {
     /// Returns the connection URI, as `virsh uri` prints it.
     fn uri(&self) -> String;
 
-    /// Opens a connection anew that was lost; one that is alive is left alone (`virConnectIsAlive`).
+    /// Reopens a connection that was lost; one that is alive is left alone (`virConnectIsAlive`).
     fn revive(&self) -> Result<()> {
         Ok(())
     }
@@ -21,10 +21,10 @@ pub trait Facts: Send + Sync {
     /// Says whether guest code runs under KVM here, and if not, why.
     fn accelerator(&self) -> Result<Accelerator>;
 
-    /// Says that no guest ever boots here, so images need not exist.
+    /// Says whether guests never boot here, so that images need not exist.
     fn is_simulated(&self) -> bool;
 
-    /// Says how soon a QEMU that has ended is reaped; nothing where there is none.
+    /// Says how soon a QEMU that has ended is reaped; `None` without any QEMU.
     fn reaping(&self) -> Option<Reaping> {
         None
     }
@@ -32,6 +32,6 @@ pub trait Facts: Send + Sync {
     /// Names the program that runs guests, with its version.
     fn emulator(&self) -> Result<String>;
 
-    /// Lists the domains of the other connections to this host that can be seen without starting anything.
+    /// Lists the domains of other connections to this host, as far as they can be seen without starting anything.
     fn neighbours(&self) -> Neighbours;
 }

@@ -19,16 +19,16 @@ pub enum CommandLine {
     Argv(Vec<String>),
 }
 
-/// A command to be run in a guest.
+/// A command to run in a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     pub line: CommandLine,
-    /// All of its input, where that is known before it begins.
+    /// All of its input, if that is known before it starts.
     pub stdin: Vec<u8>,
-    /// Added to the environment that the guest gives it.
+    /// Added to the environment that it has in the guest.
     pub env: BTreeMap<String, String>,
     pub cwd: Option<String>,
-    /// The user it runs as; root (whoever the guest agent is) without one.
+    /// The user it runs as; without one, the guest agent's user, which is root.
     pub user: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl Command {
     }
 }
 
-/// What a command reads while it runs: pieces of any size as they come, and the end when the sender is dropped.
+/// A command's input while it runs: pieces of any size as they arrive; it ends when the sender is dropped.
 pub type Input = Receiver<Result<Vec<u8>>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub enum Stream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit(pub i32);
 
-/// Permissions and owner for a written file; what is missing is left as the guest makes it.
+/// Permissions and owner for a written file; the guest's defaults apply to what is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileMode {
     /// Such as 0o644.
@@ -64,12 +64,12 @@ pub struct FileMode {
     pub owner: Option<String>,
 }
 
-/// What systemd says of a unit.
+/// What systemd says about a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnitState {
     Active,
     Failed,
-    /// Anything on the way to the two: `inactive`, `activating`, ...
+    /// Any other state: `inactive`, `activating`, ...
     Other(String),
 }
 
@@ -78,17 +78,17 @@ pub trait Guest: Send + Sync {
     /// Waits until the guest answers.
     fn wait_until_ready(&self, stop: &Stop) -> Result<()>;
 
-    /// Waits until the system has started what it starts at boot, such as a database. A system that cannot tell is
-    /// taken to be ready, and one that never gets done is not waited for long.
+    /// Waits until the system has started what it starts at boot, such as a database. A system that cannot report this
+    /// counts as ready; one that never finishes is not waited for long.
     fn wait_until_booted(&self, stop: &Stop) -> Result<()>;
 
-    /// Runs a command, handing its output over while it runs. A status other than 0 is not an error here.
-    /// When `stop` ends it, the command is killed in the guest.
+    /// Runs a command and passes its output on while it runs. A status other than 0 is not an error here. If `stop`
+    /// ends it, the command is killed in the guest.
     fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit>;
 
-    /// Runs the last command of a clone that ends with it, handing `input` to it as that comes: the command begins at once,
-    /// and what it does not read is not waited for. It may be quicker than any other, and what it leaves running, or what
-    /// `stop` has ended the wait for, goes with the clone.
+    /// Runs the last command of a clone that ends with it, passing `input` on as it arrives: the command starts at
+    /// once, and input that it does not read is not waited for. This may be faster than any other way to run one; what
+    /// the command leaves running, or what `stop` ended the wait for, ends with the clone.
     fn run_last(
         &self,
         command: &Command,
@@ -100,7 +100,7 @@ pub trait Guest: Send + Sync {
     /// Reads a whole file of any size into `sink`; returns its length in bytes.
     fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64>;
 
-    /// Replaces a file by what `source` yields; returns its length in bytes.
+    /// Replaces a file with what `source` yields; returns its length in bytes.
     fn write(&self, path: &str, source: &mut dyn Read, mode: &FileMode, stop: &Stop) -> Result<u64>;
 
     /// Says whether `path` exists.
@@ -121,8 +121,7 @@ pub trait Guest: Send + Sync {
     /// Writes what the guest holds in memory to its disks.
     fn sync(&self, stop: &Stop) -> Result<()>;
 
-    /// Does what a guest needs before it is frozen: writes what it holds in memory to its disks, and prepares it to be
-    /// woken.
+    /// Prepares a guest for being frozen: writes what it holds in memory to its disks, and sets it up to be woken.
     fn settle(&self, stop: &Stop) -> Result<()> {
         self.sync(stop)
     }
@@ -130,8 +129,8 @@ pub trait Guest: Send + Sync {
     /// Reads the guest's clock, in seconds since the epoch.
     fn time(&self, stop: &Stop) -> Result<f64>;
 
-    /// Tells a guest that goes on from a frozen state what time it is, and lets its kernel make other random numbers than
-    /// the next guest's that goes on from there.
+    /// Tells a guest resumed from a frozen state the time, and makes its kernel's random numbers differ from those of
+    /// any other guest resumed from that state.
     fn wake(&self, stop: &Stop) -> Result<()>;
 
     /// Describes the guest's operating system: `id`, `name`, `version`, `kernel`, `machine`, ... as it reports them.

@@ -1,4 +1,4 @@
-//! Calls that lead into a guest.
+//! Calls that reach into a guest.
 
 use super::console::Console;
 use super::guest::Guest;
@@ -9,10 +9,10 @@ pub trait Guests: Send + Sync {
     /// Opens the system inside a running domain; does not wait for it to answer.
     fn guest(&self, domain: &str) -> Result<Box<dyn Guest>>;
 
-    /// Opens the console of a running domain (`virDomainOpenConsole`), which one session has at a time.
+    /// Opens the console of a running domain (`virDomainOpenConsole`), which one session can hold at a time.
     fn console(&self, domain: &str) -> Result<Box<dyn Console>>;
 
-    /// Lets a port of 127.0.0.1 lead to a TCP port of the guest, for as long as the domain is there (`hostfwd_add`).
+    /// Forwards a port on 127.0.0.1 to a TCP port in the guest, for as long as the domain exists (`hostfwd_add`).
     /// Returns the host's port.
     fn forward(&self, name: &str, guest_port: u16) -> Result<u16>;
 
@@ -20,6 +20,6 @@ pub trait Guests: Send + Sync {
     fn screenshot(&self, name: &str) -> Result<(String, Vec<u8>)>;
 
     /// Says how much of the host's memory a running domain does not share with others, in bytes: what its QEMU has
-    /// written to, apart from files. Nothing is known of another host's.
+    /// written to, apart from files. This is unknown for a domain on another host.
     fn own_memory(&self, name: &str) -> Result<Option<u64>>;
 }

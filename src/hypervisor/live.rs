@@ -1,4 +1,4 @@
-//! Guests whose state is kept while they run, and that go on from it elsewhere.
+//! Guests whose state is saved while they run, and that resume from it elsewhere.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,11 +11,11 @@ use crate::error::Result;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Liveness {
-    /// In a file that the guest has its RAM in from its start, so that nothing is copied.
+    /// In a file that the guest's RAM is mapped to from the start, so that nothing is copied.
     Mapped,
-    /// In a file that libvirt writes it to (`virDomainSaveFlags`), since it cannot be mapped because of this.
+    /// In a file that libvirt writes it to (`virDomainSaveFlags`), since it cannot be mapped for this reason.
     Saved(String),
-    /// Not at all, because of this.
+    /// Not at all, for this reason.
     No(String),
 }
 
@@ -25,18 +25,18 @@ pub enum Ram {
     /// Where libvirt puts it.
     #[default]
     Default,
-    /// In no file, and so that it fits a guest that has it in one.
+    /// In no file, but in a way that fits a guest whose RAM is in one.
     Anonymous,
-    /// In this file, which is made when it is not there. Other clones may go on from it once this one is frozen.
+    /// In this file, which is created if missing. Other clones may resume from it once this one is frozen.
     Shared(PathBuf),
     /// In this file, which stays as it is: what the guest writes is its own (copy-on-write).
     Private(PathBuf),
 }
 
-/// The state of a guest that was stopped in the middle of what it did.
+/// The state of a guest that was stopped in the middle of its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frozen {
-    /// The file with the state of its devices; its RAM is in the file that it has mapped.
+    /// The file with the state of its devices; its RAM is in the file that it is mapped to.
     Devices(PathBuf),
     /// The file with the state of its devices and its RAM.
     Whole(PathBuf),
@@ -44,9 +44,9 @@ pub enum Frozen {
     Saved(PathBuf),
 }
 
-/// Makes a copy of a guest's RAM the same again, while the guest stands still.
+/// Brings a copy of a guest's RAM up to date while the guest is stopped.
 pub type CatchUp = Box<dyn Fn() -> Result<()> + Send + Sync>;
 
-/// What a frozen state fits, by name, such as the version of QEMU: two guests with equal ones can go on from each
-/// other's states.
+/// What a frozen state depends on, by name, such as the version of QEMU: two guests with equal fingerprints can resume
+/// from each other's states.
 pub type Fingerprint = BTreeMap<String, String>;

@@ -1,7 +1,7 @@
-//! The port to whatever runs domains: traits and plain data, named in libvirt's terms.
+//! The port to the hypervisor: traits and plain data, named in libvirt's terms.
 //!
-//! Two adapters stand behind it: `libvirt` and `fake`. [`Hypervisor`] is one trait for each
-//! subject, and operating the system inside a domain ([`Guest`]) is a trait of its own.
+//! Two adapters implement it: `libvirt` and `fake`. [`Hypervisor`] is one trait for each subject, and operating the
+//! system inside a domain ([`Guest`]) is a trait of its own.
 
 mod clones;
 mod console;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default)]
 pub struct Neighbours {
     pub domains: Vec<Neighbour>,
-    /// The connections that are there and could not be asked: the URI, and why.
+    /// The connections that exist but could not be asked: the URI, and the reason.
     pub silent: Vec<(String, String)>,
 }
 

@@ -1,12 +1,13 @@
-//! Whether somebody asks soon how QEMU ended.
+//! Whether a QEMU that has ended is reaped soon.
 
 use serde::Serialize;
 
-/// How soon a QEMU that has ended is reaped. Until then libvirt takes it for running, and stopping a guest waits.
+/// How soon a QEMU that has ended is reaped. Until then libvirt believes that it still runs, and stopping a guest
+/// waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reaping {
     pub is: Promptness,
-    /// Who reaps, and why it is nothing better.
+    /// Which process reaps, and why it is no better.
     pub because: String,
     pub hint: Option<String>,
 }

@@ -10,9 +10,9 @@ use super::domain::{DiskFile, Document, Image, Metadata};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SnapshotKind {
-    /// Inside the qcow2 file that the guest goes on writing to.
+    /// Inside the qcow2 file that the guest keeps writing to.
     Internal,
-    /// In the file itself, which the guest leaves for an overlay.
+    /// In the file itself; the guest continues on an overlay.
     External,
 }
 
@@ -34,7 +34,7 @@ pub enum Memory {
     /// In the first disk's qcow2 file.
     Internal,
     External(PathBuf),
-    /// In files that libvirt knows nothing of: for it the snapshot is one of the disks alone.
+    /// In files that libvirt does not know about: to libvirt the snapshot has disks only.
     Mapped(MappedMemory),
 }
 
@@ -49,16 +49,16 @@ pub struct MappedMemory {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotDisk {
     pub target: String,
-    /// How the snapshot holds it; not at all when it was left out.
+    /// How the snapshot holds it; `None` if it was left out.
     pub kind: Option<SnapshotKind>,
-    /// Whether a guest writes to it, so that its content has to be known to go back to the snapshot.
+    /// Whether a guest writes to it, so that a revert to the snapshot needs its content.
     pub is_written: bool,
-    /// The file that the disk had when the snapshot was taken: the layer of an external one, and the file that holds
-    /// an internal one. Nothing when it is no file.
+    /// The file that the disk had when the snapshot was taken: the layer of an external one, and the file that holds an
+    /// internal one. `None` if it is not a file.
     pub file: Option<PathBuf>,
     /// The format of that file.
     pub format: String,
-    /// The file that the domain went on writing to after an external snapshot.
+    /// The file that the domain writes to after an external snapshot.
     pub overlay: Option<PathBuf>,
     /// What keeps an overlay from taking its place, as in "it is encrypted".
     #[serde(default)]
@@ -66,7 +66,7 @@ pub struct SnapshotDisk {
     /// Whether the domain had it only while it ran, and does not start with it.
     #[serde(default)]
     pub is_running_only: bool,
-    /// Whether the domain starts without its file, should that be gone.
+    /// Whether the domain starts without its file if that is missing.
     #[serde(default)]
     pub is_optional: bool,
 }
@@ -119,7 +119,7 @@ impl Snapshot {
         self.members().filter_map(layer).collect()
     }
 
-    /// Lists the overlays that the domain went on writing to.
+    /// Lists the overlays that the domain writes to afterwards.
     pub fn overlays(&self) -> impl Iterator<Item = &Path> {
         self.disks.iter().filter_map(|disk| disk.overlay.as_deref())
     }
@@ -136,7 +136,7 @@ impl Snapshot {
         layers.chain(self.overlays()).chain(self.memory_files())
     }
 
-    /// Says which of the files that hold the snapshot is gone.
+    /// Says which of the snapshot's files is missing.
     pub fn missing_file(&self) -> Option<String> {
         if let Some(layer) = self.layers().into_iter().find(|layer| !layer.file.exists()) {
             return Some(format!("its layer `{}` is missing", layer.file.display()));
@@ -163,18 +163,18 @@ impl Snapshot {
     }
 }
 
-/// One disk of a snapshot that is to be put into a tree.
+/// One disk of a snapshot that is to be added to a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskState {
     /// The target in the guest, such as `vda`.
     pub target: String,
     /// The file that holds the state.
     pub layer: PathBuf,
-    /// The file that the domain goes on writing to; it need not exist.
+    /// The file that the domain writes to from then on; it need not exist.
     pub overlay: PathBuf,
 }
 
-/// A snapshot to be put into a tree.
+/// A snapshot to be added to a tree.
 #[derive(Clone, Debug)]
 pub struct SnapshotSpec {
     pub name: String,
@@ -196,15 +196,14 @@ pub struct SnapshotRequest {
     pub name: String,
     pub comment: String,
     pub kind: SnapshotKind,
-    /// The target of each disk that takes part, with the overlay when the snapshot is external. All other disks are
-    /// left out.
+    /// The target of each disk to include, with the overlay if the snapshot is external. All other disks are left out.
     pub disks: Vec<(String, Option<PathBuf>)>,
-    /// The file for the RAM of a running guest. An internal snapshot of one holds the RAM without it.
+    /// The file for the RAM of a running guest; an internal snapshot holds the RAM without one.
     pub memory: Option<PathBuf>,
     pub flags: SnapshotFlags,
 }
 
-/// The flags of `virDomainSnapshotCreateXML` that are the caller's choice.
+/// The flags of `virDomainSnapshotCreateXML` that the caller chooses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotFlags {
     /// `DISK_ONLY`: the RAM of a running guest is left out.
@@ -228,8 +227,8 @@ pub struct RevertFlags {
     pub running: bool,
     /// `PAUSED`: the guest is paused afterwards, whatever the snapshot says.
     pub paused: bool,
-    /// `FORCE`: also where the running QEMU does not fit.
+    /// `FORCE`: also if the running QEMU does not fit.
     pub force: bool,
-    /// `RESET_NVRAM`: the firmware's variables are made anew from their template.
+    /// `RESET_NVRAM`: the firmware's variables are reset from their template.
     pub reset_nvram: bool,
 }

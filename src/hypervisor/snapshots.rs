@@ -14,7 +14,7 @@ pub trait Snapshots: Send + Sync {
         Ok(self.snapshots(domain)?.into_iter().map(|snapshot| snapshot.name).collect())
     }
 
-    /// Reads a snapshot's document that somebody wrote.
+    /// Reads a handwritten document of a snapshot.
     fn read_snapshot(&self, document: &Document) -> Result<Snapshot>;
 
     /// Returns a snapshot's document with another comment.
@@ -23,20 +23,20 @@ pub trait Snapshots: Send + Sync {
     /// Takes a snapshot (`virDomainSnapshotCreateXML`).
     fn create_snapshot(&self, domain: &str, request: &SnapshotRequest) -> Result<()>;
 
-    /// Goes back to an internal snapshot (`virDomainRevertToSnapshot`).
+    /// Reverts to an internal snapshot (`virDomainRevertToSnapshot`).
     fn revert_internal(&self, domain: &str, snapshot: &str, flags: RevertFlags) -> Result<()>;
 
-    /// Removes an internal snapshot and what it holds (`virDomainSnapshotDelete`); its children move to its parent.
+    /// Deletes an internal snapshot with its content (`virDomainSnapshotDelete`); its children move to its parent.
     fn delete_internal(&self, domain: &str, snapshot: &str) -> Result<()>;
 
-    /// Puts a snapshot that was read before into a domain's tree again, or replaces it there, below `parent` and
+    /// Puts a snapshot that was read before back into a domain's tree, or replaces it there, below `parent` and
     /// otherwise as its document says (`virDomainSnapshotCreateXML` with `VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE`).
     ///
-    /// `current` makes it the current one. The overlays that it names are the files that the domain's disks have then:
-    /// libvirt's own revert removes the overlays of the current snapshot, whoever stands on them.
+    /// `current` makes it the current one. It then names the files that the domain's disks have as its overlays:
+    /// libvirt's own revert removes the overlays of the current snapshot, whatever depends on them.
     fn put_snapshot(&self, domain: &str, document: &Document, parent: Option<&str>, current: bool) -> Result<()>;
 
-    /// Puts a snapshot into a domain's tree by metadata alone, replacing one of the same name
+    /// Puts a snapshot into a domain's tree as metadata only, replacing one of the same name
     /// (`virDomainSnapshotCreateXML` with `VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE`).
     fn redefine_snapshot(&self, domain: &str, spec: &SnapshotSpec) -> Result<()>;
 

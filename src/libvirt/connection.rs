@@ -24,8 +24,8 @@ pub struct Connected {
     pub note: Option<String>,
 }
 
-/// Connects to `uri`, where `embed` means libvirt's in-process driver; without one to what libvirt's own settings
-/// name, else to the daemon that a libvirt user would get, else to the in-process driver.
+/// Connects to `uri`, where `embed` means libvirt's in-process driver. Without one it connects to what libvirt's own
+/// settings name, else to the daemon that a libvirt user would get, else to the in-process driver.
 pub fn connect(uri: Option<&str>, paths: &Paths) -> Result<Connected> {
     let connected = |hypervisor, note| Connected { hypervisor, note };
     if let Some(uri) = uri.map(str::to_string).or_else(|| configured_uri(&paths.libvirt_settings)) {
@@ -33,7 +33,7 @@ pub fn connect(uri: Option<&str>, paths: &Paths) -> Result<Connected> {
         return open(&uri, paths).map(|hypervisor| connected(hypervisor, None));
     }
     let daemon = daemon();
-    // libvirt reads where to log to at its first call, which may turn out to be the one of a driver that logs much.
+    // libvirt decides where to log at its first call, which may turn out to be that of a driver that logs much.
     let prepared = if daemon.answers { Ok(()) } else { embed::prepare(&paths.embed) };
     if daemon.answers || daemon.may_start {
         match open(daemon.uri, paths) {
@@ -79,7 +79,7 @@ fn explain(uri: &str, error: &VirtError) -> Error {
     error
 }
 
-/// Runs libvirt's event loop on a thread of its own, which the drivers expect to find when a connection is opened.
+/// Runs libvirt's event loop on its own thread, which the drivers expect to find when a connection is opened.
 fn start_event_loop() -> Result<(), VirtError> {
     static STARTED: OnceLock<Result<(), VirtError>> = OnceLock::new();
     let start = || {
@@ -116,7 +116,7 @@ fn uri_default(settings: &str) -> Option<String> {
 struct Daemon {
     uri: &'static str,
     answers: bool,
-    /// It would be started by the first one who connects.
+    /// The first connection would start it.
     may_start: bool,
 }
 
@@ -133,7 +133,7 @@ fn daemon() -> Daemon {
     Daemon { uri: "qemu:///session", answers: runtime.as_deref().is_some_and(answers), may_start: installed }
 }
 
-/// Returns the host in a URI that leads to another one.
+/// Returns the host in a URI that points to another one.
 fn remote_host(uri: &str) -> Option<&str> {
     let (_, rest) = uri.split_once("://")?;
     let authority = rest.split(['/', '?']).next()?;

@@ -10,7 +10,7 @@ use crate::paths::{self, for_libvirt, is_root};
 /// The directory below the root for the sockets of our ports.
 pub const SOCKETS: &str = "agent";
 const PREFIX: &str = "qemu:///embed?root=";
-/// A socket's path ends at 107 bytes, and libvirt puts some 55 below the root.
+/// A socket's path is limited to 107 bytes, and libvirt puts some 55 below the root.
 const LONGEST_ROOT: usize = 50;
 
 /// Returns the URI of the driver with this root.
@@ -46,7 +46,7 @@ pub fn socket(root: &Path, uuid: &str, port: usize) -> PathBuf {
     root.join(SOCKETS).join(format!("{}{port}", uuid.get(..8).unwrap_or(uuid)))
 }
 
-/// Makes the root ready. Has to happen before the first call of libvirt, for the sake of its log.
+/// Prepares the root. It must be called before the first call of libvirt, because of libvirt's log.
 pub fn prepare(root: &Path) -> Result<()> {
     let length = root.as_os_str().len();
     if length > LONGEST_ROOT {

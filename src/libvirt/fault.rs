@@ -4,7 +4,7 @@ use virt::error::{Error as VirtError, ErrorNumber};
 
 use crate::error::Error;
 
-/// Makes the error that `message` failed for libvirt's reason, with a hint where there is an obvious one.
+/// Makes the error that `message` failed for libvirt's reason, with a hint if there is an obvious one.
 pub fn failed(message: impl Into<String>, error: &VirtError) -> Error {
     let text = cause(error);
     let explained = Error::failed(message).cause(text);
@@ -14,7 +14,7 @@ pub fn failed(message: impl Into<String>, error: &VirtError) -> Error {
     }
 }
 
-/// Returns what libvirt says, without the name of its error code in front.
+/// Returns libvirt's message, without the name of its error code in front.
 pub fn cause(error: &VirtError) -> &str {
     const CODES: [&str; 4] =
         ["internal error: ", "operation failed: ", "Requested operation is not valid: ", "unsupported configuration: "];
@@ -26,7 +26,7 @@ pub fn code(error: &VirtError) -> ErrorNumber {
     error.code().unwrap_or(ErrorNumber::InternalError)
 }
 
-/// Says that there is no domain of that name, or none any more.
+/// Says whether there is no domain of that name, or no longer one.
 pub fn is_missing_domain(error: &VirtError) -> bool {
     code(error) == ErrorNumber::NoDomain
 }
@@ -45,9 +45,7 @@ fn hint(code: ErrorNumber, text: &str) -> Option<&'static str> {
     } else if has("firmware that is compatible") {
         Some("UEFI firmware is a package of its own: Debian's and Ubuntu's is `ovmf`")
     } else if has("active console session") {
-        Some(
-            "somebody sits at it, with `virsh console` or `snaptree shell`; `virsh console NAME --force` takes it away",
-        )
+        Some("it is open in `virsh console` or `snaptree shell`; `virsh console NAME --force` takes it over")
     } else if has("guest agent is not") {
         Some("the guest has to run the QEMU guest agent, on a channel `org.qemu.guest_agent.0`")
     } else if has("must include the memory state") {

@@ -29,27 +29,27 @@ pub fn log_to(file: &Path) {
 
 /// Maps a file into memory, to be read.
 pub fn map(file: &File) -> io::Result<Mmap> {
-    // SAFETY: it is a file of the store, which nobody cuts shorter. What is in it is looked at while the guest that writes
-    // to it stands still, and each page of a copy before it is written anew.
+    // SAFETY: it is a file of the store, which is never cut shorter. Its content is read while the guest that writes to
+    // it is stopped, and each page of a copy before it is rewritten.
     unsafe { Mmap::map(file) }
 }
 
 /// Writes a domain's RAM into a file and stops it (`virDomainSaveFlags`).
 pub fn save(domain: &Domain, file: &str) -> Result<(), VirtError> {
     let file = CString::new(file)?;
-    // SAFETY: the domain is borrowed and the path ends with a NUL for as long as the call lasts; no other XML is given,
-    // which a null pointer says.
+    // SAFETY: the domain is borrowed and the path ends with a NUL for as long as the call lasts; a null pointer means
+    // that no other XML is given.
     checked(unsafe { sys::virDomainSaveFlags(domain.as_ptr(), file.as_ptr(), ptr::null(), 0) }).map(|_| ())
 }
 
-/// Starts to copy into a disk what it stands on (`virDomainBlockPull`).
+/// Starts to copy a disk's backing layers into it (`virDomainBlockPull`).
 pub fn block_pull(domain: &Domain, disk: &str) -> Result<(), VirtError> {
     let disk = CString::new(disk)?;
     // SAFETY: the domain is borrowed and the disk's name ends with a NUL for as long as the call lasts.
     checked(unsafe { sys::virDomainBlockPull(domain.as_ptr(), disk.as_ptr(), 0, 0) }).map(|_| ())
 }
 
-/// Says whether a job works on a disk (`virDomainGetBlockJobInfo`).
+/// Says whether a job is running on a disk (`virDomainGetBlockJobInfo`).
 pub fn has_block_job(domain: &Domain, disk: &str) -> Result<bool, VirtError> {
     let disk = CString::new(disk)?;
     let mut info = sys::virDomainBlockJobInfo { type_: 0, bandwidth: 0, cur: 0, end: 0 };
@@ -59,7 +59,7 @@ pub fn has_block_job(domain: &Domain, disk: &str) -> Result<bool, VirtError> {
     Ok(checked(found)? > 0)
 }
 
-/// Ends the job that works on a disk, and waits until it has ended (`virDomainBlockJobAbort`).
+/// Ends the job on a disk, and waits until it has ended (`virDomainBlockJobAbort`).
 pub fn abort_block_job(domain: &Domain, disk: &str) -> Result<(), VirtError> {
     let disk = CString::new(disk)?;
     // SAFETY: the domain is borrowed and the disk's name ends with a NUL for as long as the call lasts.

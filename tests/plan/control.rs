@@ -33,7 +33,7 @@ fn a_plan_takes_only_too() {
 }
 
 #[test]
-fn a_script_goes_on_with_what_is_left_alone() {
+fn a_script_continues_with_what_is_left_alone() {
     Test::new()
         .script(
             r#"
@@ -199,7 +199,7 @@ fn a_loop_is_a_matrix() {
 }
 
 #[test]
-fn a_root_that_is_asked_for_is_built_with_all_that_stands_on_it() {
+fn a_root_that_is_asked_for_is_built_with_all_that_depends_on_it() {
     let first = run(TREE);
     let rebuilt = first.again().args(["run", "script.lua", "--rebuild", "lab/base"]).any_stderr().run();
     let lines: Vec<&str> = rebuilt.stderr.lines().filter(|line| line.contains("building, because")).collect();
@@ -215,7 +215,7 @@ fn a_root_that_is_asked_for_is_built_with_all_that_stands_on_it() {
 }
 
 #[test]
-fn a_run_goes_on_when_only_the_plan_of_it_fails() {
+fn a_run_continues_when_only_its_plan_fails() {
     let script = r#"
         local vm = machine("lab", { image = require "images.tiny" {} })
         vm:root("base"):branch("child", function(guest) guest:run "true" end)

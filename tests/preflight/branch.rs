@@ -80,7 +80,7 @@ fn a_root_does_not_take_the_place_of_another_snapshot() {
 }
 
 #[test]
-fn a_branch_does_not_take_the_place_of_somebody_elses_snapshot() {
+fn a_branch_does_not_take_the_place_of_a_foreign_snapshot() {
     Web::new()
         .snapshot("sn01", json!({ "disks": { "vda": "internal" } }))
         .with("domains/web/snapshots/new", json!({ "parent": "sn01", "disks": { "vda": "internal" } }))

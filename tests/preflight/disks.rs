@@ -159,7 +159,7 @@ fn an_overlay_goes_where_a_file_can_be_made() {
 }
 
 #[test]
-fn an_overlay_that_somebody_chose_is_there_or_not_as_it_should_be() {
+fn an_overlay_that_the_user_chose_is_there_or_not_as_it_should_be() {
     Web::new()
         .file("vm/there.qcow2")
         .refuses(

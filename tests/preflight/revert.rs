@@ -1,10 +1,10 @@
-//! Snapshots that a machine cannot go back to, and deletions of what is not there.
+//! Snapshots that a machine cannot revert to, and deletions of what is not there.
 
 use serde_json::{Value, json};
 
 use crate::support::web::Web;
 
-/// An external snapshot of a machine that goes on in `web.qcow2`.
+/// An external snapshot of a machine that continues in `web.qcow2`.
 fn external(layer: &str) -> Value {
     json!({
         "disks": { "vda": { "overlay": "[DIR]/vm/web.qcow2" } },
@@ -116,7 +116,7 @@ fn the_overlay_of_a_revert_goes_where_a_file_can_be_made() {
 }
 
 #[test]
-fn ram_inside_a_file_that_others_stand_on_is_not_gone_back_to() {
+fn ram_inside_a_file_that_others_depend_on_is_not_reverted_to() {
     let live = json!({ "state": "running", "memory": "internal", "disks": { "vda": "internal" } });
     let error = "`web` cannot go back to `live`: snapshot `newest` stands on the file that holds it, which libvirt \
                  would overwrite\n\

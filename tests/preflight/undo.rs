@@ -1,4 +1,4 @@
-//! What cannot be taken back.
+//! What cannot be undone.
 
 use serde_json::json;
 
@@ -30,7 +30,7 @@ fn a_deleted_snapshot_does_not_come_back_over_another_one() {
 }
 
 #[test]
-fn a_deleted_snapshot_whose_files_somebody_removed_does_not_come_back() {
+fn a_deleted_snapshot_whose_files_were_removed_does_not_come_back() {
     let web = Web::new().file("vm/web.base").snapshot(
         "clean",
         json!({
@@ -44,7 +44,7 @@ fn a_deleted_snapshot_whose_files_somebody_removed_does_not_come_back() {
 }
 
 #[test]
-fn what_somebody_removed_cannot_be_gone_back_to() {
+fn what_was_removed_cannot_be_reverted_to() {
     let web = Web::running();
     web.does("snapshot web sn01 --disk-only");
     web.does("revert web/sn01 --yes");
@@ -66,7 +66,7 @@ fn a_managed_save_has_to_be_used_before_an_undo() {
 }
 
 #[test]
-fn a_guest_inside_a_file_that_others_stand_on_now_is_not_gone_back_to() {
+fn a_guest_inside_a_file_that_others_depend_on_now_is_not_reverted_to() {
     let web = Web::running();
     web.does("snapshot web live --internal");
     web.does("revert web/live --yes");

@@ -36,11 +36,11 @@ fn a_tree_is_built_reused_changed_and_deleted() {
     assert_eq!(lab.virsh(&["snapshot-current", &lab.machine, "--name"]).trim(), "base");
     lab.assert_no_clone_is_left();
 
-    // Each node has what its own steps and its ancestors' did, and nothing of its sibling.
+    // Each node has what its own steps and its ancestors' did, and nothing from its sibling.
     lab.exec("left", &["cat", "/root/marker"]).stdout("child\nleft\n").run();
     lab.exec("right", &["cat", "/root/marker"]).stdout("child\nright\n").run();
 
-    // Nothing is started by a second run.
+    // A second run starts nothing.
     let before = lab.virsh(&["dumpxml", &lab.machine]);
     let files = lab.files();
     let second = lab.script(TREE).any_stderr().run();
@@ -62,16 +62,16 @@ fn a_tree_is_built_reused_changed_and_deleted() {
     lab.exec("left", &["cat", "/root/marker"]).stdout("child\nchanged\n").run();
     assert_eq!(lab.virsh_tree(), DRAWN);
 
-    // What was superseded is revived, not built again.
+    // A superseded node is revived, not built again.
     let fourth = lab.script(TREE).any_stderr().run();
     assert_eq!(about_nodes(&fourth.stderr), ["base: cached.", "child: cached.", "left: cached.", "right: cached."]);
     lab.exec("left", &["cat", "/root/marker"]).stdout("child\nleft\n").run();
 
-    // virsh can go to a node that snaptree made.
+    // virsh can revert to a node that snaptree made.
     lab.virsh(&["snapshot-revert", &lab.machine, "right"]);
     assert_eq!(lab.virsh(&["snapshot-current", &lab.machine, "--name"]).trim(), "right");
 
-    // A layer stays as long as another one stands on it, also when its snapshot is deleted behind our back.
+    // A layer stays as long as another one depends on it, even if its snapshot is deleted behind our back.
     lab.virsh(&["snapshot-delete", &lab.machine, "child", "--metadata"]);
     lab.exec("left", &["cat", "/root/marker"]).stdout("child\nleft\n").run();
     assert_eq!(lab.virsh_tree(), "base\n  |\n  +- left\n  +- right\n");
@@ -205,7 +205,7 @@ fn names_with_signs_and_japanese_letters_work() {
 
 #[test]
 #[ignore = "needs QEMU"]
-fn a_domain_that_somebody_else_made_is_left_alone() {
+fn a_foreign_domain_is_left_alone() {
     let lab = Lab::new("foreign");
     let xml = lab.store.join("foreign.xml");
     let domain = format!(

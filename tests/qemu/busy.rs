@@ -70,7 +70,7 @@ fn exec_begins_at_once_and_streams_its_input() {
         let (output, _pipe) = finish(child, |_| {});
         assert_eq!(output, (Some(0), b"began\n".to_vec()), "{options:?}");
 
-        // The second half comes when the first was read.
+        // The second half comes after the first was read.
         let child = begin(&lab, options, &["sh", "-c", "read -r first; echo \"$first\"; cat; exit 7"]);
         let (output, _pipe) = finish(child, |child| {
             let mut first = [0; 6];
@@ -91,7 +91,7 @@ fn exec_begins_at_once_and_streams_its_input() {
     lab.assert_no_clone_is_left();
 }
 
-/// Feeds a command and waits for its end; returns its exit code and output, and its input where that is open still.
+/// Feeds a command and waits for its end; returns its exit code and output, and its input if that is still open.
 fn finish(
     mut child: Child,
     feed: impl FnOnce(&mut Child),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::foreign::{Foreign, between};
 use super::lab::Lab;
 
-/// SeaBIOS starts from flash as well as from ROM, so that a guest without UEFI has a file for variables.
+/// SeaBIOS starts from flash as well as from ROM, so a guest without UEFI can have a file for variables.
 const FIRMWARE: &str = "/usr/share/seabios/bios-256k.bin";
 
 /// Gives the domain ports, a log, files and ids of its own, as people write them by hand.
@@ -91,7 +91,7 @@ fn forks_and_branches_run_beside_an_original_that_holds_ports_and_files() {
     assert_eq!(lab.virsh(&["dumpxml", "--inactive", &foreign.name]), before);
     assert_eq!(std::fs::read(foreign.directory.join("theirs.fd")).unwrap(), vec![b'o'; 64 << 10]);
 
-    // What was built beside it is entered with its own ports and files.
+    // A guest built beside it is entered with its own ports and files.
     foreign.snaptree(&["revert", &foreign.path("new"), "--yes"]);
     let xml = lab.virsh(&["dumpxml", "--inactive", &foreign.name]);
     for kept in ["theirs.fd", "serial.log", "channel.sock", "4711", FIRMWARE] {

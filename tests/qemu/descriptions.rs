@@ -5,8 +5,8 @@
 
 use super::lab::Lab;
 
-/// What stands outside of `<devices>`, and what stands inside; the disk's file is `[DISK]`. Each is one domain, so what is
-/// together here goes together.
+/// Elements outside `<devices>`, and elements inside; the disk's file is `[DISK]`. Each row is one domain, so its
+/// elements work together.
 const DESCRIPTIONS: [(&str, &str); 9] = [
     (
         "<title>a title</title><description>of what it is for</description>
@@ -106,8 +106,8 @@ const DESCRIPTIONS: [(&str, &str); 9] = [
     ),
 ];
 
-/// The description of the definition line by line, sorted, for libvirt orders some elements anew whenever it reads them;
-/// what a snapshot is meant to change, the file and the format of disks that it holds, left out.
+/// The definition's description line by line, sorted, because libvirt reorders some elements whenever it reads them;
+/// without what a snapshot is meant to change, the file and the format of disks that it holds.
 fn lines(lab: &Lab) -> Vec<String> {
     let xml = lab.virsh(&["dumpxml", "--inactive", "--security-info", &lab.machine]);
     let store = lab.store.display().to_string();
@@ -148,7 +148,7 @@ fn no_element_of_a_description_changes() {
         let xml = if inside.contains("<boot order") { xml.replace("<bootmenu enable='no'/>", "") } else { xml };
         let file = lab.store.join("domain.xml");
         std::fs::write(&file, xml).unwrap();
-        // Twice, since libvirt orders controllers anew when it reads its own description.
+        // Twice, since libvirt reorders controllers when it reads its own description.
         lab.virsh(&["define", file.to_str().unwrap()]);
         std::fs::write(&file, lab.virsh(&["dumpxml", "--inactive", "--security-info", &lab.machine])).unwrap();
         lab.virsh(&["define", file.to_str().unwrap()]);

@@ -49,7 +49,7 @@ fn what_is_left_of_a_failed_step_can_be_shown_and_entered() {
 
 #[test]
 #[ignore = "needs QEMU"]
-fn after_a_fix_the_guest_goes_on_from_the_last_check_point() {
+fn after_a_fix_the_guest_resumes_from_the_last_checkpoint() {
     let lab = Lab::new("resume");
     let script = r#"
         local base = machine(MACHINE, { image = tiny {}, memory = "256MiB" }):root("base")

@@ -1,5 +1,5 @@
-//! Which files of domains that somebody else made survive `gc`, by whatever path something depends on them. No domain
-//! is ever started here.
+//! Which files of domains that snaptree did not create survive `gc`, by whatever path something depends on them. No
+//! domain is ever started here.
 
 // A test may end wherever something is not as it has to be.
 #![allow(clippy::unwrap_used)]

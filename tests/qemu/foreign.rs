@@ -1,4 +1,4 @@
-//! A domain that somebody else made, with virsh and qemu-img alone.
+//! A domain that snaptree did not create, made with virsh and qemu-img alone.
 
 // A test may end wherever something is not as it has to be.
 #![allow(clippy::unwrap_used)]
@@ -116,7 +116,7 @@ pub fn qemu_img(args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Lists an image and what it stands on.
+/// Lists an image and its backing files.
 pub fn chain(image: &Path) -> Vec<PathBuf> {
     let json = qemu_img(&["info", "-U", "--backing-chain", "--output=json", image.to_str().unwrap()]);
     let images: serde_json::Value = serde_json::from_str(&json).unwrap();

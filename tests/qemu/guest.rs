@@ -113,7 +113,7 @@ fn waits_end_when_what_they_wait_for_is_there() {
 
 #[test]
 #[ignore = "needs QEMU"]
-fn a_reboot_keeps_the_disk_and_starts_the_system_anew() {
+fn a_reboot_keeps_the_disk_and_restarts_the_system() {
     let lab = Lab::new("reboot");
     let printed = step(
         &lab,

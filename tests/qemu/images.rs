@@ -182,7 +182,7 @@ fn a_disk_that_is_said_to_be_raw_stays_what_it_is_with_a_header_of_qcow2_on_it()
     assert!(bytes == fs::read(stranger.path("plain.qcow2")).unwrap(), "the header was followed");
 }
 
-/// What a run on the fake hypervisor says of an image; nothing may be left of it.
+/// What a run on the fake hypervisor says about an image; nothing may be left of it.
 fn refusal(stranger: &Stranger, name: &str) -> String {
     let file = stranger.path(name);
     let ran = Test::new()

@@ -1,4 +1,4 @@
-//! Runs that are killed at random moments: what is in the tree is complete, and the next run goes on from there.
+//! Runs that are killed at random moments: the tree holds only complete nodes, and the next run continues from there.
 
 // A test may end wherever something is not as it has to be.
 #![allow(clippy::unwrap_used)]
@@ -29,7 +29,7 @@ fn script(round: usize) -> String {
     )
 }
 
-/// The snapshots that virsh shows, each of which has its layer and what that stands on.
+/// The snapshots that virsh shows, each of which has its layer and the layer's backing files.
 #[track_caller]
 fn complete_nodes(lab: &Lab) -> BTreeSet<String> {
     if !lab.domains().contains(&lab.machine) {
@@ -48,7 +48,7 @@ fn complete_nodes(lab: &Lab) -> BTreeSet<String> {
     names
 }
 
-/// The keys of the nodes, by which a round's own are told.
+/// The keys of the nodes, which identify those of a round.
 fn keys(lab: &Lab) -> BTreeSet<(String, String)> {
     if !lab.domains().contains(&lab.machine) {
         return BTreeSet::new();

@@ -49,7 +49,7 @@ fn resumed(ran: &Ran, node: &str) -> bool {
 
 #[test]
 #[ignore = "needs QEMU"]
-fn guests_go_on_in_branches_in_forks_and_in_the_machine_itself() {
+fn guests_resume_in_branches_in_forks_and_in_the_machine_itself() {
     let lab = Lab::new("live");
     let ran = script(&lab, "").run();
     assert_eq!((resumed(&ran, "one"), resumed(&ran, "two")), (false, true));
@@ -80,7 +80,7 @@ fn guests_go_on_in_branches_in_forks_and_in_the_machine_itself() {
     lab.assert_no_clone_is_left();
     assert_eq!(digests(&lab), before);
 
-    // No guest believes to be the one that was frozen: each makes random numbers of its own, at once.
+    // No guest believes it is the one that was frozen: each makes random numbers of its own, at once.
     let random = ["cat", "/proc/sys/kernel/random/uuid"];
     let mut numbers: Vec<String> =
         (0..2).map(|_| lab.exec("one", &random).any_stdout().any_stderr().run().stdout).collect();
@@ -100,7 +100,7 @@ fn guests_go_on_in_branches_in_forks_and_in_the_machine_itself() {
     let resumed = "Resumed:        5 (clock set 5, generation id renewed 5, identity renewed 2)\n";
     assert!(info.contains(resumed), "{info}");
 
-    // The machine itself, by our revert: the guest goes on, and the RAM in the file stays as it is.
+    // The machine itself, by our revert: the guest resumes, and the RAM in the file stays as it is.
     let path = format!("{}/two", lab.machine);
     lab.snaptree(&["revert", &path, "--yes"]).any_stderr().run();
     let look = "local guest = machine.open(MACHINE):guest() print(guest:read '/dev/shm/second')
@@ -145,7 +145,7 @@ fn the_command_of_a_fork_is_run_by_what_waited_in_its_memory() {
     let ran = script(&lab, deaf).run();
     assert!(resumed(&ran, "deaf") && resumed(&ran, "deeper"));
     let parent = "cat /proc/$PPID/comm";
-    // Of a guest that booted, of one that was woken itself, and of one in which nothing waits.
+    // Of a guest that booted, of one that was woken itself, and of one in which no program waits.
     for (snapshot, expected) in [("one", "snaptree-waker"), ("deeper", "snaptree-waker"), ("deaf", "sh")] {
         let before = now();
         let said = lab.exec(snapshot, &["sh", "-c", &format!("{parent}; date +%s")]).any_stdout().any_stderr().run();

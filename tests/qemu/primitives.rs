@@ -1,4 +1,4 @@
-//! Snapshots of a domain that somebody else made: taken, listed, reverted, deleted, undone, grown from.
+//! Snapshots of a domain that snaptree did not create: taken, listed, reverted, deleted, undone, grown from.
 
 // A test may end wherever something is not as it has to be.
 #![allow(clippy::unwrap_used)]
@@ -6,7 +6,7 @@
 use super::foreign::{Foreign, chain};
 use super::lab::Lab;
 
-/// A process that counts in its own memory and says so; the nonce is in its environment only.
+/// A process that counts in its own memory and prints the count; the nonce is in its environment only.
 const COUNTER: &str = "NONCE=n-4711 setsid sh -c 'i=0; while :; do i=$((i+1)); echo $$ $NONCE $i > /run/counter; usleep 100000; done' \
      > /dev/null 2>&1 < /dev/null & sleep 1";
 
@@ -108,7 +108,7 @@ fn a_revert_brings_back_files_and_processes_and_undo_brings_back_what_was_left()
     foreign.snaptree(&["undo", name]);
     assert_eq!(foreign.sh("cat /root/marker; ls /run/left 2>&1 | grep -c 'No such'"), "before\n1\n");
 
-    // virsh goes to the same snapshot natively.
+    // virsh reverts to the same snapshot natively.
     lab.virsh(&["snapshot-revert", name, "warm"]);
     assert_eq!(foreign.sh("cat /root/marker"), "before\n");
     assert_eq!(counter(&foreign).0, process);
@@ -222,7 +222,7 @@ fn a_tree_made_by_virsh_opens_with_internal_and_external_ones_mixed() {
     assert_eq!(list, "inside\ndeep\n");
     assert_eq!(foreign.snaptree(&["list", name, "--disk-only", "--name"]), "outside\n");
 
-    // The file that holds `inside` is a layer now: libvirt would overwrite what `outside` stands on.
+    // The file that holds `inside` is a layer now: libvirt would overwrite what `outside` depends on.
     let before = foreign.everything();
     lab.snaptree(&["revert", &foreign.path("inside"), "--yes"])
         .status(1)

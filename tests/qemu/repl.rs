@@ -21,7 +21,7 @@ impl Prompt {
         self.0.exp_string(text).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
-    /// Types a line, and waits for what comes of it and for the prompt after it.
+    /// Types a line, and waits for its result and for the prompt after it.
     #[track_caller]
     fn line(&mut self, line: &str, seen: &str, place: &str) {
         terminal::type_in(&mut self.0, &format!("{line}\r"));
@@ -64,7 +64,7 @@ fn a_session_explores_fails_goes_back_keeps_and_becomes_a_script() {
     prompt.line("write('/root/kept', 'データ\\n')", "", "base+1> ");
     prompt.line("run 'echo in memory > /dev/shm/memory'", "", "base+2> ");
 
-    // Fail, and go back: disk and memory are what they were.
+    // Fail, and revert: disk and memory are what they were.
     prompt.line("run 'rm /root/kept /dev/shm/memory; false'", "failed with exit status 1", "base+3> ");
     prompt.line("back()", "resumed in", "base+2> ");
     prompt.line("run 'cat /root/kept /dev/shm/memory'", "\r\nin memory\r\n", "base+3> ");

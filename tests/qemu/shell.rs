@@ -61,8 +61,8 @@ fn a_guest_that_powers_off_ends_the_shell() {
     shell.exp_string(&format!("Connected to {}. The leave key is Ctrl-].\r\n", lab.machine)).unwrap();
     let taken = format!(
         "error: cannot open the console of `{}`: Active console session exists for this domain\n\
-         hint: somebody sits at it, with `virsh console` or `snaptree shell`; `virsh console NAME --force` takes it \
-         away\nstatus 1\n",
+         hint: it is open in `virsh console` or `snaptree shell`; `virsh console NAME --force` takes it over\n\
+         status 1\n",
         lab.machine
     );
     assert_eq!(open(&lab.machine).exp_eof().unwrap().replace('\r', ""), taken);

@@ -232,7 +232,7 @@ fn a_chain_is_never_guessed_from_what_a_guest_wrote() {
     let lab = Lab::new("guessed");
     let theirs = Theirs::new(&lab, "", "");
     let path = |name: &str| theirs.directory.join(name).display().to_string();
-    // A raw disk on which a guest wrote the header of an image that stands on a file of the host.
+    // A raw disk on which a guest wrote the header of an image backed by a file of the host.
     qemu_img(&["create", "-q", "-f", "raw", &path("secret"), "1M"]);
     qemu_img(&["create", "-q", "-f", "qcow2", "-b", &path("secret"), "-F", "raw", &path("base")]);
     qemu_img(&["create", "-q", "-f", "qcow2", "-b", &path("base"), "-F", "raw", &path("top"), "8M"]);

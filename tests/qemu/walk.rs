@@ -14,7 +14,7 @@ const SEED: u64 = 20_261_123;
 /// The most snapshots that are left to be booted at the end.
 const MOST: usize = 12;
 
-/// What a state is known by.
+/// What identifies a state.
 #[derive(Clone, Debug, PartialEq)]
 struct State {
     marker: u32,

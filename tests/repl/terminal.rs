@@ -28,7 +28,7 @@ fn see(session: &mut PtySession, text: &str) -> String {
 }
 
 #[test]
-fn somebody_types_sees_output_as_it_comes_and_goes_back() {
+fn a_user_types_sees_output_as_it_comes_and_goes_back() {
     let lab = lab();
     let mut session = sit(&lab, "");
     see(&mut session, "snaptree> ");
@@ -121,7 +121,7 @@ fn a_paste_of_ten_thousand_lines_is_one_line_of_input() {
 }
 
 #[test]
-fn colours_are_left_out_when_nobody_wants_them() {
+fn colours_are_left_out_when_they_are_not_wanted() {
     let lab = lab();
     for (variable, has_colours) in [("unset NO_COLOR", true), ("true", false)] {
         let mut session = terminal::open(&lab.again(), &format!("{variable}; export TERM=xterm; $SNAPTREE repl"));

@@ -1,4 +1,4 @@
-//! Which files stay, and when the others go.
+//! Which files stay, and when the others are removed.
 
 use std::collections::BTreeSet;
 
@@ -70,7 +70,7 @@ fn a_deleted_snapshot_gives_its_ram_up_once_it_is_forgotten() {
     web.does("delete web/sn01 --children --yes");
     assert_eq!(files(&web, "vm"), ["web.qcow2", "web.sn01", "web.sn01.ram", "web.sn02", "web.sn02.ram"]);
     forget_all(&web);
-    assert_eq!(files(&web, "vm"), ["web.qcow2", "web.sn01", "web.sn02"], "what the machine stands on stays");
+    assert_eq!(files(&web, "vm"), ["web.qcow2", "web.sn01", "web.sn02"], "the machine's backing layers stay");
 }
 
 #[test]

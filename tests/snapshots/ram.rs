@@ -19,7 +19,7 @@ fn script(web: &Web, script: &str) -> Ran {
     web.script(&format!("{helpers}\n{script}")).any_stdout().any_stderr().run()
 }
 
-/// Takes a snapshot with these options, goes back to it and undoes that twice: RAM and disk change together each time.
+/// Takes a snapshot with these options, reverts to it and undoes that twice: RAM and disk change together each time.
 fn assert_ram_comes_back(options: &str) {
     let lines = format!(
         "

@@ -1,4 +1,4 @@
-//! A session as somebody has it who knows virsh.
+//! A session as a virsh user would have it.
 
 use serde_json::json;
 

@@ -10,7 +10,7 @@
 //! assert_eq!(second.executed(), Vec::<String>::new());
 //! ```
 //!
-//! What is not said is expected to be empty: stdout, stderr, and status 0. In expected text and scripts, a first line
+//! What is not stated is expected to be empty: stdout, stderr, and status 0. In expected text and scripts, a first line
 //! that is empty is dropped with the indentation that all lines have in common.
 
 // Which of its methods are called changes with the tests.

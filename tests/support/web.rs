@@ -1,4 +1,4 @@
-//! A domain `web` that somebody else made, as a test writes it by hand in the fake hypervisor's own form.
+//! A domain `web` that snaptree did not create, as a test writes it by hand in the fake hypervisor's own form.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use crate::fake::record::disk::DiskRecord;
 use crate::fake::record::state::{DomainRecord, Files, InternalSnapshot, Member, SnapshotRecord, State};
 use crate::hypervisor::{DomainState, Memory, SnapshotKind, SnapshotRequest, Source, Version};
 
-/// Since then libvirt takes internal snapshots of running guests that start by UEFI.
+/// Since this version libvirt takes internal snapshots of running guests that boot by UEFI.
 const INTERNAL_UEFI: Version = Version::new(10, 9, 0);
 
 /// One disk that takes part.
@@ -70,7 +70,7 @@ impl State {
         Ok(())
     }
 
-    /// Puts an overlay on a layer; one that is there already keeps what it holds.
+    /// Puts an overlay on a layer; an existing one keeps its content.
     fn stack(&mut self, overlay: &Path, backing: &Path, reuse: bool) -> std::io::Result<()> {
         if !reuse {
             return self.add_layer(overlay, Some(backing), Files::new());
@@ -80,7 +80,7 @@ impl State {
         Ok(())
     }
 
-    /// Says which disks take part, or in libvirt's words why there cannot be such a snapshot.
+    /// Says which disks take part, or in libvirt's words why such a snapshot is impossible.
     fn plan(&self, record: &DomainRecord, request: &SnapshotRequest) -> Result<Vec<Part>, String> {
         let is_active = record.is_active();
         check_flags(record, request)?;

@@ -69,7 +69,7 @@ impl State {
         now: &HypervisorDocument,
         disks: &DiskChanges,
     ) -> Result<()> {
-        let failed = |cause: String| Error::failed(format!("cannot define domain `{name}` anew")).cause(cause);
+        let failed = |cause: String| Error::failed(format!("cannot redefine domain `{name}`")).cause(cause);
         let record = self.record_mut(name)?;
         if !record.persistent {
             return Err(failed("domain is transient".to_string()));

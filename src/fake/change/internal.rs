@@ -1,4 +1,4 @@
-//! Going back to internal snapshots, and removing them.
+//! Reverting to internal snapshots, and deleting them.
 
 use std::path::PathBuf;
 
@@ -49,7 +49,7 @@ impl State {
         if !snapshot.is_internal() {
             return Err(failed("deletion of external disk snapshots not supported".to_string()));
         }
-        // Like QEMU, nobody minds an image that has lost the snapshot already.
+        // Like QEMU, this ignores an image that has already lost the snapshot.
         for place in internal_places(&snapshot) {
             if let Some(layer) = self.layers.get_mut(&place) {
                 layer.snapshots.remove(name);
@@ -72,7 +72,7 @@ impl State {
     }
 }
 
-/// Says in libvirt's words why a domain cannot go back.
+/// Says in libvirt's words why a domain cannot revert.
 fn check_revert(
     record: &DomainRecord,
     name: &str,

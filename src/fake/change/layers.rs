@@ -8,8 +8,8 @@ use crate::fake::record::state::{DomainRecord, FileRecord, Files, Layer, Neighbo
 use crate::hypervisor::{Neighbour, Neighbours, SnapshotKind};
 
 impl State {
-    /// Makes an overlay, and an empty file in its place where there is a directory for it: whoever counts and removes
-    /// layers looks at the real files.
+    /// Makes an overlay, and an empty file in its place if its directory exists: code that counts and removes layers
+    /// looks at the real files.
     pub fn create_overlay(&mut self, overlay: &Path, backing: &Path) -> Result<()> {
         let failed = || format!("cannot create the overlay `{}` on `{}`", overlay.display(), backing.display());
         if overlay == backing {
@@ -21,7 +21,7 @@ impl State {
         self.add_layer(overlay, Some(backing), Files::new()).because(failed)
     }
 
-    /// Copies what a guest sees on `from` into a layer that stands alone. An image that nothing was written to is
+    /// Copies what a guest sees on `from` into a layer without a backing file. An image that was never written to is
     /// unknown here, and its copy is empty.
     pub fn copy_image(&mut self, from: &Path, to: &Path) -> Result<()> {
         let failed = || format!("cannot create `{}`", to.display());
@@ -32,7 +32,7 @@ impl State {
         self.add_layer(to, None, files).because(failed)
     }
 
-    /// Copies what a guest saw when an internal snapshot was taken into a layer that stands alone.
+    /// Copies what a guest saw when an internal snapshot was taken into a layer without a backing file.
     pub fn copy_internal(&mut self, image: &Path, snapshot: &str, to: &Path) -> Result<()> {
         let failed = || format!("cannot copy the snapshot `{snapshot}` of `{}` to `{}`", image.display(), to.display());
         if let Some(lost) = self.lost_layer(image) {
@@ -47,7 +47,7 @@ impl State {
         self.add_layer(to, None, files).because(failed)
     }
 
-    /// Copies what an image that no guest uses stands on into it.
+    /// Copies the backing images of an unused image into it.
     pub fn flatten(&mut self, image: &Path) -> Result<()> {
         let failed = || Error::failed(format!("cannot make `{}` stand alone", image.display()));
         if self.user_of(image, None).is_some() {
@@ -56,8 +56,8 @@ impl State {
         self.stand_alone(image).map_err(|cause| failed().cause(cause))
     }
 
-    /// Copies what a disk stands on into its layer. What internal snapshots hold of the layers below is lost, as QEMU
-    /// loses it.
+    /// Copies a disk's backing layers into its own layer. What internal snapshots hold of the layers below is lost, as
+    /// in QEMU.
     pub fn stand_alone(&mut self, disk: &Path) -> Result<(), String> {
         if let Some(lost) = self.lost_layer(disk) {
             return Err(format!("`{}` is gone", lost.display()));
@@ -79,7 +79,7 @@ impl State {
         Ok(())
     }
 
-    /// Returns the layer at `path`, which nothing was known of if nothing was written to it.
+    /// Returns the layer at `path`, which is unknown until something is written to it.
     pub fn layer_mut(&mut self, path: &Path) -> &mut Layer {
         let unknown = || Layer { has_file: path.exists(), ..Layer::default() };
         self.layers.entry(path.to_path_buf()).or_insert_with(unknown)
@@ -106,7 +106,7 @@ impl State {
         chain.into_iter().rev().flatten().map(|(path, file)| (path.clone(), file.clone())).collect()
     }
 
-    /// Finds a layer below `disk` whose real file somebody has removed.
+    /// Finds a layer below `disk` whose real file was removed.
     pub fn lost_layer(&self, disk: &Path) -> Option<&Path> {
         self.chain(disk).find(|(path, layer)| layer.has_file && !path.exists()).map(|(path, _)| path)
     }
@@ -126,12 +126,12 @@ impl State {
         })
     }
 
-    /// Lists the files that `disk` stands on.
+    /// Lists the backing files of `disk`.
     pub fn backing_chain(&self, disk: &Path) -> Vec<PathBuf> {
         self.chain(disk).filter_map(|(_, layer)| layer.backing.clone()).collect()
     }
 
-    /// Lists the file right below an image, by whatever path the image is named.
+    /// Lists the file directly below an image, whatever path names the image.
     pub fn depends_on(&self, image: &Path) -> Result<Vec<PathBuf>> {
         let real = |path: &Path| std::fs::canonicalize(path).ok();
         let is_it =

@@ -1,4 +1,4 @@
-//! Clones, and guests that are frozen and go on elsewhere.
+//! Clones, and guests that are frozen and resumed elsewhere.
 
 use std::path::Path;
 
@@ -72,7 +72,7 @@ impl State {
         Ok(())
     }
 
-    /// Returns the RAM that a guest goes on with.
+    /// Returns the RAM that a guest resumes with.
     pub fn ram_in(&self, frozen: &Frozen) -> Result<Ram, String> {
         let file = frozen.file();
         let memory = self.memories.get(file).filter(|memory| !memory.has_file || file.exists());
@@ -113,7 +113,7 @@ impl State {
     }
 }
 
-/// Makes the file that a guest has its RAM in, where there is a directory for it.
+/// Makes the file for a guest's RAM, if its directory exists.
 pub fn make_ram(file: &Path) -> std::io::Result<()> {
     if file.exists() || !file.parent().is_some_and(Path::is_dir) {
         return Ok(());

@@ -20,7 +20,7 @@ impl State {
         Ok(())
     }
 
-    /// Keeps a guest's RAM under the path of a file, and a small real one where there is a directory for it.
+    /// Keeps a guest's RAM under the path of a file, with a small real file if its directory exists.
     pub fn write_memory(&mut self, file: &Path, document: Document, ram: Ram) -> std::io::Result<()> {
         let has_file = file.parent().is_some_and(Path::is_dir);
         if has_file {
@@ -30,7 +30,7 @@ impl State {
         Ok(())
     }
 
-    /// Starts the domain whose RAM a file holds: a persistent one for this run only, any other one anew.
+    /// Starts the domain whose RAM is in a file: a persistent one for this run only, any other one as a new domain.
     pub fn restore(&mut self, file: &Path, disks: &DiskChanges, paused: bool) -> Result<()> {
         let failed =
             |cause: String| Error::failed(format!("cannot restore a domain from `{}`", file.display())).cause(cause);
@@ -64,7 +64,7 @@ impl State {
     }
 }
 
-/// Says in libvirt's words what keeps a guest's RAM from being saved.
+/// Says in libvirt's words why a guest's RAM cannot be saved.
 pub fn check_migratable(document: &Document) -> Result<(), String> {
     if document.host_devices {
         return Err("domain has assigned non-USB host devices".to_string());

@@ -29,7 +29,7 @@ impl State {
         Ok(())
     }
 
-    /// Presses the power button. The guest obeys at once, unless its processors stand still.
+    /// Presses the power button. The guest obeys at once, unless its processors are stopped.
     pub fn shutdown(&mut self, name: &str) -> Result<()> {
         let record = self.active(name, || format!("cannot shut domain `{name}` down"))?;
         if record.state == DomainState::Running {
@@ -62,7 +62,7 @@ impl State {
     }
 
     pub fn pull(&mut self, name: &str, target: &str) -> Result<()> {
-        let failed = || format!("cannot pull what disk `{target}` of domain `{name}` stands on");
+        let failed = || format!("cannot pull the backing layers of disk `{target}` of domain `{name}`");
         let record = self.active(name, failed)?;
         let disk = record.now().disks.get(target);
         let disk = disk.ok_or_else(|| Error::failed(failed()).cause(format!("no disk named '{target}'")))?;

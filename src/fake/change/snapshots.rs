@@ -148,7 +148,7 @@ fn check_parent(
     Ok(())
 }
 
-/// libvirt's word for what was taken of a running guest without its RAM.
+/// libvirt's word for a snapshot of a running guest without its RAM.
 pub const DISK_SNAPSHOT: &str = "disk-snapshot";
 
 impl SnapshotRecord {
@@ -190,7 +190,7 @@ fn disks(snapshot: &SnapshotRecord) -> Vec<SnapshotDisk> {
         is_running_only: false,
         is_optional: disk.device != "disk",
     });
-    // A document that asks for a snapshot need not have the domain in it.
+    // A document that requests a snapshot need not have the domain in it.
     let unknown = snapshot.disks.iter().filter(|(target, _)| !snapshot.document.disks.contains_key(*target));
     let unknown = unknown.map(|(target, member)| SnapshotDisk {
         target: target.clone(),

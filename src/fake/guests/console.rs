@@ -12,7 +12,7 @@ const PROMPT: &[u8] = b"# ";
 const CTRL_C: u8 = 0x03;
 const BACKSPACES: [u8; 2] = [0x08, 0x7f];
 
-/// What is typed is echoed and runs at the line's end; Ctrl-C ends it; `exit` and `poweroff` stop the guest.
+/// Typed text is echoed and runs at the line's end; Ctrl-C ends it; `exit` and `poweroff` stop the guest.
 pub struct FakeConsole(Arc<Shared>);
 
 struct Shared {
@@ -26,7 +26,7 @@ struct Screen {
     /// What was printed and not read yet.
     output: Vec<u8>,
     line: Vec<u8>,
-    /// What ends the line that runs now.
+    /// What ends the running line.
     running: Option<Interrupt>,
     /// What was typed meanwhile.
     ahead: Vec<u8>,

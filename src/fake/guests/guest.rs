@@ -14,7 +14,7 @@ use crate::fake::record::store::Store;
 use crate::hypervisor::{Command, Exit, FileMode, Guest, Input, Stream, UnitState};
 use crate::stop::Stop;
 
-/// Every guest's clock stands still, so that outputs can be compared.
+/// Every guest's clock is stopped, so that outputs can be compared.
 const TIME: f64 = 1_700_000_000.0;
 
 pub struct FakeGuest {

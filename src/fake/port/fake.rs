@@ -13,12 +13,12 @@ use crate::hypervisor::{Accelerator, Facts, Hypervisor, Neighbours, Version};
 /// What the URIs begin with.
 pub const SCHEME: &str = "fake:";
 
-/// Names a JSON file with a list of answers, which go before the ones in the state.
+/// Names a JSON file with a list of answers, which take precedence over those in the state.
 const ANSWERS_VARIABLE: &str = "SNAPTREE_FAKE_ANSWERS";
 
 /// Connects to `fake:` or `fake:PATH`. Each connection to `fake:` begins with an empty state.
 ///
-/// Fails when `PATH` is no file that this could have written, or cannot be written.
+/// Fails if `PATH` is not a file that this could have written, or cannot be written.
 pub fn connect(uri: &str) -> Result<Arc<dyn Hypervisor>> {
     let path = uri
         .strip_prefix(SCHEME)

@@ -1,4 +1,4 @@
-//! Calls that lead into a guest.
+//! Calls that reach into a guest.
 
 use crate::error::{Error, Result};
 use crate::fake::change::power;

@@ -21,7 +21,7 @@ pub struct Scripted {
     pub stdout: String,
     pub stderr: String,
     pub delay_ms: u64,
-    /// It is the answer to so many of the commands, the first ones; to all of them without it.
+    /// How many of the commands it answers, from the first one on; all of them if this is not set.
     pub times: Option<usize>,
 }
 
@@ -137,7 +137,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     text.ends_with(tail)
 }
 
-/// Says whether a command ends without having read its input; one that nothing is known of reads all of it.
+/// Says whether a command ends without having read its input; an unknown one reads all of it.
 pub fn ignores_input(command: &Command) -> bool {
     match plain_words(command).as_deref() {
         Some(["cat", rest @ ..]) => !rest.is_empty(),
@@ -146,7 +146,7 @@ pub fn ignores_input(command: &Command) -> bool {
     }
 }
 
-/// Splits a command into words where that takes no shell.
+/// Splits a command into words if that needs no shell.
 pub fn plain_words(command: &Command) -> Option<Vec<&str>> {
     match &command.line {
         CommandLine::Argv(words) => Some(words.iter().map(String::as_str).collect()),

@@ -1,4 +1,4 @@
-//! A domain's disk, as short in JSON as it can be: its file's path, unless there is more to say.
+//! A domain's disk, as short in JSON as possible: its file's path, unless there is more to say.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ pub struct DiskRecord {
     /// How it is encrypted.
     pub encryption: Option<String>,
     pub snapshot: Option<String>,
-    /// Whether a block job works on it.
+    /// Whether a block job is running on it.
     pub block_job: bool,
 }
 
@@ -110,7 +110,7 @@ impl DiskRecord {
         matches!(self.device.as_str(), "disk" | "lun") && !self.read_only && self.source != Source::None
     }
 
-    /// What libvirt's adapter says of an encrypted disk.
+    /// What libvirt's adapter says about an encrypted disk.
     pub fn obstacle(&self) -> Option<String> {
         let encryption = self.encryption.as_ref()?;
         Some(format!("it is encrypted ({encryption}), and its overlay would not be"))

@@ -80,7 +80,7 @@ impl Document {
             disks: BTreeMap::from([("vda".to_string(), DiskRecord::new(&spec.disk))]),
             filesystems: Vec::new(),
             host_devices: false,
-            // libvirt's own choice where the domain does not say.
+            // libvirt's own choice if the domain does not say.
             nvram: (spec.firmware == Firmware::Uefi).then(|| "raw".to_string()),
             metadata: None,
         };
@@ -123,14 +123,14 @@ impl Document {
         self.disks.iter().map(|(target, disk)| disk.describe(target)).collect()
     }
 
-    /// Gives a disk another file; says in libvirt's words why that cannot be.
+    /// Gives a disk another file; says in libvirt's words why that is impossible.
     pub fn replace_disk(&mut self, target: &str, file: &Path, format: &str) -> Result<(), String> {
         let disk = self.disks.get_mut(target).ok_or_else(|| format!("no disk named '{target}'"))?;
         disk.replace(file, format);
         Ok(())
     }
 
-    /// Changes the disks of a domain, of which `now` is the document now.
+    /// Changes the disks of a domain whose present document is `now`.
     pub fn change_disks(&mut self, changes: &DiskChanges, now: Option<&Self>) {
         for target in &changes.as_now {
             let now = now.and_then(|now| now.disks.get(target));
@@ -139,7 +139,7 @@ impl Document {
             }
         }
         for DiskFile { target, file, format } in &changes.files {
-            // One that is missing belongs to a running guest alone.
+            // One that is missing exists only in a running guest.
             let _ = self.replace_disk(target, file, format);
         }
     }

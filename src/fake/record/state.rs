@@ -35,7 +35,7 @@ pub struct State {
     pub executed: Vec<Executed>,
     /// The name of every domain that was started, in order.
     pub started: Vec<String>,
-    /// The name of every domain whose guest went on from a frozen state, in order.
+    /// The name of every domain whose guest was resumed from a frozen state, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resumed: Vec<String>,
 }
@@ -60,12 +60,12 @@ pub struct DomainRecord {
     pub state: DomainState,
     #[serde(default = "yes")]
     pub persistent: bool,
-    /// As it will be when it is started the next time.
+    /// As it will be at its next start.
     pub document: Document,
-    /// As it runs, where that is something else.
+    /// As it runs, if that differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<Document>,
-    /// What is in the RAM of a guest that runs or was put to disk by a managed save.
+    /// The RAM of a guest that runs or was saved to disk by a managed save.
     #[serde(default, skip_serializing_if = "Ram::is_empty")]
     pub ram: Ram,
     #[serde(default, skip_serializing_if = "is_false")]
@@ -87,7 +87,7 @@ pub struct SnapshotRecord {
     pub memory: Memory,
     /// The disks that it holds, by target.
     pub disks: BTreeMap<String, Member>,
-    /// The domain as it was; in a hand-written file, the domain as it is where nothing is said.
+    /// The domain as it was; in a hand-written file without one, the domain as it is.
     pub document: Document,
 }
 
@@ -120,7 +120,7 @@ pub struct Layer {
     /// Whether its header cannot be read.
     #[serde(skip_serializing_if = "is_false")]
     pub damaged: bool,
-    /// Whether a real file stands for the layer: then the layer is lost with it.
+    /// Whether the layer has a real file: then it is lost with that file.
     pub has_file: bool,
     pub files: Files,
     /// What internal snapshots hold, by name.
@@ -148,7 +148,7 @@ pub struct Ram(pub Files);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemoryFile {
-    /// Whether a real file stands for it: then the RAM is lost with it.
+    /// Whether it has a real file: then the RAM is lost with that file.
     #[serde(default)]
     pub has_file: bool,
     pub document: Document,
@@ -201,7 +201,7 @@ pub struct Executed {
 }
 
 impl State {
-    /// Fills in what a hand-written file may leave out because it is said elsewhere.
+    /// Fills in what a hand-written file may leave out because it is stated elsewhere.
     pub fn complete(&mut self) {
         for (name, record) in &mut self.domains {
             record.document.complete(name, &uuid_for(name));

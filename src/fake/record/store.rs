@@ -22,7 +22,7 @@ impl Store {
     pub fn in_file(path: &Path) -> Result<Self> {
         let path = std::path::absolute(path).because(|| cannot_use(path))?;
         let store = Store::File(path.clone());
-        // Whoever named the file should hear at once that it will not do.
+        // A file that cannot be used is reported at once.
         let checked = if path.exists() { store.look(|_| Ok(())) } else { store.change(|_| Ok(())) };
         checked.map_err(|mut error| {
             error.kind = Kind::Unavailable;
@@ -42,7 +42,7 @@ impl Store {
         }
     }
 
-    /// Changes the state, all of it or, when `change` fails, nothing.
+    /// Changes the state: all of it or, if `change` fails, nothing.
     pub fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
         match self {
             Store::Memory(state) => {
@@ -92,7 +92,7 @@ fn read(path: &Path) -> Result<State> {
     };
     let mut state: State = serde_json::from_str(&text)
         .because(|| format!("cannot read the fake hypervisor's state in `{}`", path.display()))
-        .map_err(|error| error.hint("mend the file, or delete it to begin anew"))?;
+        .map_err(|error| error.hint("fix the file, or delete it to start over"))?;
     state.complete();
     Ok(state)
 }

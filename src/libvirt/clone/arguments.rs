@@ -126,12 +126,12 @@ pub const RULES: &[Rule] = &[
     Rule { what: "`<qemu:arg>`: all others", treatment: Kept, place: PLACE, apply: keep },
 ];
 
-/// What is to be done with an option.
+/// What to do with an option.
 enum Change {
     None,
     Value(String),
     Drop,
-    /// The same for an option that has no value.
+    /// The same for an option without a value.
     DropFlag,
     Refuse,
 }
@@ -167,16 +167,16 @@ fn each(line: &mut Element, change: impl Fn(&str, &str) -> Change) -> Verdict {
     refusal.map_or(Verdict::Stays, Verdict::Refused)
 }
 
-/// What stands after an option: `word,key=value,...`, or JSON.
+/// What follows an option: `word,key=value,...`, or JSON.
 struct Settings {
     pairs: Vec<(String, String)>,
     json: Option<Value>,
-    /// Whether the first word has its key left out.
+    /// Whether the key of the first word is left out.
     is_implied: bool,
 }
 
 impl Settings {
-    /// Reads it; the first word has no key but `implied`.
+    /// Reads it; if the first word has no key, its key is `implied`.
     fn read(text: &str, implied: &'static str) -> Self {
         if let Some(json) = text.starts_with('{').then(|| serde_json::from_str::<Value>(text).ok()).flatten() {
             let mut pairs = Vec::new();
@@ -187,7 +187,7 @@ impl Settings {
         let mut characters = text.chars().peekable();
         while let Some(character) = characters.next() {
             match (character, words.last_mut()) {
-                // A comma inside of a value is doubled.
+                // A comma inside a value is doubled.
                 (',', Some(word)) if characters.peek() == Some(&',') => {
                     characters.next();
                     word.push(',');
@@ -214,7 +214,7 @@ impl Settings {
         matches!(self.get(key), "on" | "true" | "yes")
     }
 
-    /// Takes settings out; says what is left, where there were some.
+    /// Takes settings out; returns what is left, if any were there.
     fn drop(&mut self, keys: &[&str]) -> Option<String> {
         let is_one = |name: &str| keys.contains(&name.split('.').next().unwrap_or(name));
         if !self.pairs.iter().any(|(name, _)| is_one(name)) {
@@ -239,7 +239,7 @@ impl Settings {
     }
 }
 
-/// Names what is inside of something by both names, as `-blockdev file.filename=x` does.
+/// Names nested values by both names, as `-blockdev file.filename=x` does.
 fn flatten(prefix: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
     let name = |key: &str| if prefix.is_empty() { key.to_string() } else { format!("{prefix}.{key}") };
     match value {
@@ -252,7 +252,7 @@ fn flatten(prefix: &str, value: &Value, pairs: &mut Vec<(String, String)>) {
     }
 }
 
-/// Gives a character device no other end.
+/// Gives a character device no other end on the host.
 fn disconnect(option: &str, value: &str) -> Change {
     match option {
         "serial" | "parallel" | "debugcon" => {
@@ -298,13 +298,13 @@ fn is_written_drive(value: &str) -> bool {
     has_file && !is_kept && settings.get("media") != "cdrom"
 }
 
-/// Says whether a setting leads to something on the host or beyond.
+/// Says whether a setting points to something on the host or beyond.
 fn is_place(key: &str) -> bool {
     let last = key.rsplit('.').next().unwrap_or(key);
     matches!(last, "filename" | "path" | "host" | "device" | "volume" | "pool")
 }
 
-/// A node that stands on another node by name writes where that one does.
+/// A node that refers to another node by name writes where that one does.
 fn is_written_node(value: &str) -> bool {
     let settings = Settings::read(value, "driver");
     !settings.is_on("read-only") && settings.pairs.iter().any(|(key, _)| is_place(key))

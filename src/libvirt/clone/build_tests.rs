@@ -1,4 +1,4 @@
-//! What a clone has of a domain that runs.
+//! What a clone takes over from a running domain.
 #![allow(clippy::unwrap_used)]
 
 use super::*;

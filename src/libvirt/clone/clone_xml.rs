@@ -1,5 +1,5 @@
-//! The rules for making a clone's description: what is made anew, left out, kept or refused, since only one domain can have
-//! it. docs/clones.md shows the same table.
+//! The rules for making a clone's description: what is replaced, left out, kept or refused, since only one domain can
+//! have it. docs/clones.md shows the same table.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ pub fn build_clone(clone: &CloneSpec, domain_type: DomainType, exists: fn(&Path)
     disk_xml::replace_disks(&mut domain, &clone.disks.iter().map(overlay).collect::<Vec<_>>())?;
     let is_of_clone = |disk: &&mut Element| target(disk).is_some_and(|target| clone.disks.contains_key(target));
     for source in disk_xml::disks_of(&mut domain).filter(is_of_clone).filter_map(|disk| disk.find_mut("source")) {
-        // Who may open the original's files is said there, and not of files that are made for the clone.
+        // It says who may open the original's files, not those that are made for the clone.
         source.remove(&["seclabel"]);
     }
     metadata_xml::put(&mut domain, &clone.metadata)?;
@@ -36,7 +36,7 @@ pub fn build_clone(clone: &CloneSpec, domain_type: DomainType, exists: fn(&Path)
     Ok(domain)
 }
 
-/// Applies the rules to a domain's description; fails with the cause where no clone can be made.
+/// Applies the rules to a domain's description; fails with the cause if it cannot be cloned.
 pub fn apply(domain: &mut Element, identity: &Identity) -> Result<(), String> {
     for rule in rules() {
         match rule.place {
@@ -54,7 +54,7 @@ pub fn apply(domain: &mut Element, identity: &Identity) -> Result<(), String> {
     Ok(())
 }
 
-/// Says what keeps a domain from being cloned.
+/// Says why a domain cannot be cloned.
 pub fn obstacle(domain: &Element) -> Option<String> {
     let mut domain = domain.clone();
     domain_xml::clean(&mut domain);
@@ -63,7 +63,7 @@ pub fn obstacle(domain: &Element) -> Option<String> {
 
 /// Makes the descriptions of a domain and of all its clones the same.
 pub fn normalize(domain: &mut Element) {
-    // One that cannot be cloned is only like itself.
+    // A domain that cannot be cloned is only like itself.
     let _ = apply(domain, &Identity::none());
 }
 
@@ -162,7 +162,7 @@ const DOMAIN: &[Rule] = &[
 fn identify(domain: &mut Element, identity: &Identity) -> Verdict {
     domain.put(Element::new("name").text(identity.name));
     domain.put(Element::new("uuid").text(identity.uuid));
-    // Without this one the guest sees the uuid.
+    // Without it the guest sees the uuid.
     domain.remove(&["hwuuid"]);
     if let Some(generation) = domain.find_mut("genid") {
         generation.text = identity.uuid.to_string();
@@ -180,7 +180,7 @@ fn sysinfo(sysinfo: &mut Element, identity: &Identity) -> Verdict {
                 _ => false,
             };
             if is_id {
-                // libvirt takes no other uuid here than the domain's.
+                // libvirt accepts no other uuid here than the domain's.
                 entry.text = identity.uuid.to_string();
             }
         }
@@ -199,8 +199,8 @@ fn writable_firmware(os: &mut Element, _: &Identity) -> Verdict {
     }
 }
 
-/// Gives the clone a file for the variables of its firmware, which libvirt makes at its start as a copy of the
-/// original's, or of their template where the original was never started.
+/// Gives the clone a file for its firmware's variables, which libvirt makes at its start as a copy of the original's,
+/// or of their template if the original was never started.
 fn nvram(os: &mut Element, identity: &Identity) -> Verdict {
     let chooses = os.get("firmware") == Some("efi");
     let is_stateless = os.find("loader").is_some_and(|loader| loader.get("stateless") == Some("yes"));
@@ -217,7 +217,7 @@ fn nvram(os: &mut Element, identity: &Identity) -> Verdict {
             Some(format) if format != "raw" => nvram.set("templateFormat", format),
             _ => nvram.attributes.retain(|(key, _)| key != "templateFormat"),
         }
-        // Where libvirt chooses the firmware, it takes no template but that one's own.
+        // If libvirt chooses the firmware, it accepts no template but that firmware's own.
         os.attributes.retain(|(key, _)| key != "firmware");
         os.remove(&["firmware"]);
     } else if chooses && nvram.get("template").is_none() {

@@ -17,7 +17,7 @@ fn identity(exists: fn(&Path) -> bool) -> Identity<'static> {
     Identity { name: "clone", uuid: UUID, nvram: Path::new("/s/clone.nvram"), exists }
 }
 
-/// Puts what a sample shows into a domain: devices, or elements beside them.
+/// Puts a sample into a domain: devices, or elements beside them.
 fn domain(rule: &Rule, sample: &str) -> Element {
     let elements = Element::parse_all(sample).unwrap();
     let mut domain = Element::new("domain").child(Element::new("name").text("m")).child(Element::new("uuid").text("u"));
@@ -28,7 +28,7 @@ fn domain(rule: &Rule, sample: &str) -> Element {
     domain
 }
 
-/// What a clone of it has in its place, by all rules together.
+/// What a clone of it has instead, by all rules together.
 fn cloned(rule: &Rule, sample: &str) -> Result<String, String> {
     let mut domain = domain(rule, sample);
     apply(&mut domain, &identity(there))?;
@@ -44,7 +44,7 @@ fn printed(sample: &str) -> String {
     Element::parse_all(sample).unwrap().iter().map(Element::to_string).collect()
 }
 
-/// A row of the table, what a domain has, and what its clone has or why there is none.
+/// A row of the table, what a domain has, and what its clone has or why it cannot be cloned.
 type Sample = (&'static str, &'static str, std::result::Result<&'static str, &'static str>);
 
 /// The row changes nothing.

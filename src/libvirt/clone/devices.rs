@@ -5,9 +5,9 @@ use crate::libvirt::clone::rule::Treatment::{Kept, LeftOut, MadeAnew, Refused};
 use crate::libvirt::clone::rule::{Identity, Rule, Verdict, goes, keep};
 use crate::libvirt::xml::element::Element;
 
-/// Devices whose host's side is a character device that the guest does not see.
+/// Devices whose host side is a character device that the guest does not see.
 const PORTS: &[&str] = &["serial", "parallel", "console", "channel", "redirdev", "smartcard"];
-/// Kinds of character devices that are something of the host's, which one domain can have.
+/// Kinds of character devices that are something of the host's, which only one domain can have.
 const OF_THE_HOST: [&str; 7] = ["tcp", "udp", "unix", "file", "pipe", "dev", "nmdm"];
 
 pub const RULES: &[Rule] = &[
@@ -15,7 +15,7 @@ pub const RULES: &[Rule] = &[
         what: "`<disk>` that the snapshot holds",
         treatment: MadeAnew,
         place: Devices(&["disk"]),
-        // The tree has overlays for those, which replace what is here.
+        // The tree has overlays for these, which replace what is here.
         apply: keep,
     },
     Rule {
@@ -219,7 +219,8 @@ pub const RULES: &[Rule] = &[
         place: Devices(&["tpm"]),
         apply: |tpm, _| {
             if let Some(backend) = tpm.find_mut("backend").filter(|backend| backend.get("type") == Some("emulator")) {
-                // libvirt then has the state in a directory of the domain's uuid, and removes it with the domain.
+                // libvirt then keeps the state in a directory named by the domain's uuid, and removes it with the
+                // domain.
                 backend.attributes.retain(|(key, _)| key != "persistent_state");
                 backend.remove(&["source"]);
             }
@@ -282,13 +283,13 @@ pub const RULES: &[Rule] = &[
     },
 ];
 
-/// Names the shared memory of a clone. What it is called is known without its description, which goes with its domain.
+/// Names the shared memory of a clone. The name is known without its description, which is deleted with its domain.
 fn shared_memory(clone: &str, original: &str) -> String {
     let short = |text: &str| blake3::hash(text.as_bytes()).to_hex()[..8].to_string();
     format!("{}{}", shared_memory_prefix(clone), short(original))
 }
 
-/// Returns what the names of all shared memory of a clone begin with.
+/// Returns the common prefix of the names of a clone's shared memory.
 pub fn shared_memory_prefix(clone: &str) -> String {
     format!("snaptree-{}-", &blake3::hash(clone.as_bytes()).to_hex()[..16])
 }
@@ -297,7 +298,7 @@ fn is_of_the_host(port: &Element) -> bool {
     port.get("type").is_some_and(|kind| OF_THE_HOST.contains(&kind))
 }
 
-/// Gives a port another end on the host's side.
+/// Gives a port another end on the host.
 fn reconnect(port: &mut Element, kind: &str) {
     port.set("type", kind);
     port.remove(&["source", "protocol"]);
@@ -345,7 +346,7 @@ fn exclusive_link(card: &mut Element, _: &Identity) -> Verdict {
 }
 
 fn card_on_a_network(card: &mut Element, _: &Identity) -> Verdict {
-    // Behind user networking nobody sees the address, and a guest finds its card unchanged.
+    // Behind user networking the address is not visible, and a guest finds its card unchanged.
     if card.get("type") != Some("user") {
         card.remove(&["mac", "target"]);
     }
@@ -371,7 +372,7 @@ fn screen(graphics: &mut Element, _: &Identity) -> Verdict {
         listen.attributes.retain(|(key, _)| key != "socket");
     }
     let needs_port = graphics.all("listen").all(|listen| !matches!(listen.get("type"), Some("socket" | "none")));
-    // SPICE without a port serves nobody, which stays so.
+    // SPICE without a port accepts no clients, and that stays so.
     let has_port = ["port", "tlsPort", "autoport"].iter().any(|key| graphics.get(key).is_some_and(|it| it != "no"));
     if needs_port && (has_port || graphics.get("type") != Some("spice")) {
         graphics.attributes.retain(|(key, _)| !matches!(key.as_str(), "port" | "tlsPort"));

@@ -1,4 +1,4 @@
-//! What becomes of a domain's XML in a clone of it: one table of rules.
+//! How a clone's XML differs from its original's: one table of rules.
 
 pub mod arguments;
 pub mod clone_xml;

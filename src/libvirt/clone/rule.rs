@@ -1,21 +1,21 @@
-//! What a rule for clones is.
+//! A rule for clones.
 
 use std::path::Path;
 
 use crate::libvirt::xml::element::Element;
 
-/// What a clone is to be called, and where it may put its own files.
+/// A clone's name, and where it may put its own files.
 pub struct Identity<'a> {
     pub name: &'a str,
     pub uuid: &'a str,
-    /// The file for its firmware's variables; its pstore has another ending.
+    /// The file for its firmware's variables; its pstore's has another suffix.
     pub nvram: &'a Path,
-    /// Whether a file of the host is there, as far as this user can see.
+    /// Whether a file exists on the host, as far as this user can see.
     pub exists: fn(&Path) -> bool,
 }
 
 impl Identity<'static> {
-    /// Nobody's, to see what a clone would be like.
+    /// No domain's, to see what a clone would be like.
     pub fn none() -> Self {
         Self { name: "", uuid: "", nvram: Path::new(""), exists: |_| false }
     }
@@ -27,7 +27,7 @@ pub enum Treatment {
     MadeAnew,
     LeftOut,
     Kept,
-    /// There is no such clone.
+    /// Such a domain cannot be cloned.
     Refused,
 }
 
@@ -36,9 +36,9 @@ pub enum Treatment {
 pub enum Verdict {
     /// The element stays, perhaps with changes.
     Stays,
-    /// The element goes.
+    /// The element is removed.
     Goes,
-    /// No clone can be made, because of this.
+    /// The domain cannot be cloned, because of this.
     Refused(String),
 }
 

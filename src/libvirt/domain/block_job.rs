@@ -15,9 +15,9 @@ const POLL: Duration = Duration::from_millis(50);
 /// How often libvirt is asked again about a job that has ended, since it learns of the end a moment later.
 const PATIENCE: usize = 40;
 
-/// Copies what a disk stands on into the disk's own file.
+/// Copies a disk's backing layers into the disk's own file.
 pub fn pull(domain: &VirtDomain, name: &str, target: &str, stop: &Stop) -> Result<()> {
-    let message = || format!("cannot copy what the disk `{target}` of `{name}` stands on into it");
+    let message = || format!("cannot copy the backing layers of the disk `{target}` of `{name}` into it");
     let failed = |error: VirtError| fault::failed(message(), &error);
     if stands_alone(domain, name, target)? {
         return Ok(());
@@ -25,13 +25,13 @@ pub fn pull(domain: &VirtDomain, name: &str, target: &str, stop: &Stop) -> Resul
     raw::block_pull(domain, target).map_err(failed)?;
     while raw::has_block_job(domain, target).map_err(failed)? {
         if let Err(stopped) = stop.check(|| format!("the copy into the disk `{target}` of `{name}`")) {
-            // It may have come to its end meanwhile, and what stopped us is the news.
+            // It may have ended meanwhile, but what stopped us is the error to report.
             let _ = raw::abort_block_job(domain, target);
             return Err(stopped);
         }
         stop.sleep(POLL);
     }
-    // A job that failed is gone just like one that is done.
+    // A job that failed is gone just like one that succeeded.
     for _ in 0..PATIENCE {
         if stands_alone(domain, name, target)? {
             return Ok(());

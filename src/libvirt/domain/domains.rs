@@ -47,12 +47,12 @@ fn state(domain: &VirtDomain) -> Result<DomainState, VirtError> {
         Enum::Known(VirtState::Shutoff) => DomainState::Shutoff,
         Enum::Known(VirtState::Crashed) => DomainState::Crashed,
         Enum::Known(VirtState::PMSuspended) => DomainState::Pmsuspended,
-        // What cannot be told is taken for running: nobody then touches its files.
+        // An unknown state counts as running, so that its files are left alone.
         Enum::Known(VirtState::Running | VirtState::NoState) | Enum::Unknown(_) => DomainState::Running,
     })
 }
 
-/// Reads all of a domain; nothing when it has gone meanwhile.
+/// Reads everything about a domain; `None` if it is gone meanwhile.
 pub fn details(virt: &VirtDomain, name: &str) -> Result<Option<DomainDetails>> {
     let failed = |error| fault::failed(format!("cannot read the domain `{name}`"), &error);
     let ask = || Ok((describe(virt)?, virt.xml_desc(INACTIVE)?, virt.has_managed_save(0)));
@@ -91,19 +91,19 @@ pub fn details(virt: &VirtDomain, name: &str) -> Result<Option<DomainDetails>> {
         filesystems: domain_facts::filesystems(&element),
         has_host_devices: domain_facts::has_host_devices(&element),
         nvram: domain_facts::nvram(&element),
-        // A transient domain has none, and libvirt refuses to be asked.
+        // A transient domain has none, and libvirt refuses the question.
         has_managed_save: managed_save.unwrap_or(false),
         metadata: metadata_xml::read(&element)?,
         document,
     }))
 }
 
-/// Returns the description, of this run while it runs.
+/// Returns the description; of a running domain, the one of this run.
 pub fn live_document(domain: &VirtDomain, name: &str) -> Result<Document> {
     document(domain, name, sys::VIR_DOMAIN_XML_SECURE)
 }
 
-/// Returns the description that a domain will have when it is started the next time.
+/// Returns the description that a domain will have at its next start.
 pub fn next_document(domain: &VirtDomain, name: &str) -> Result<Document> {
     document(domain, name, INACTIVE)
 }

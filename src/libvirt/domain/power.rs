@@ -30,7 +30,7 @@ pub fn attach(domain: &VirtDomain, name: &str, document: &Document, disk: &DiskF
     domain_xml::clean(&mut described);
     let mut element = disk_xml::find_disk(&described, target).cloned().ok_or_else(|| disk_xml::no_disk(target))?;
     disk_xml::give_file(&mut element, disk)?;
-    // What the domain starts with now may be plugged in there.
+    // What the domain now starts with may be plugged in at that address.
     element.remove(&["address"]);
     let attached = domain.attach_device_flags(&element.to_string(), sys::VIR_DOMAIN_AFFECT_LIVE);
     attached.map(drop).map_err(|error| fault::failed(format!("cannot attach disk `{target}` to `{name}`"), &error))
@@ -46,12 +46,12 @@ pub fn suspend(domain: &VirtDomain, name: &str) -> Result<()> {
     domain.suspend().map_err(|error| fault::failed(format!("cannot suspend the domain `{name}`"), &error))
 }
 
-/// Lets the processors go on.
+/// Resumes the processors.
 pub fn resume(domain: &VirtDomain, name: &str) -> Result<()> {
     domain.resume().map_err(|error| fault::failed(format!("cannot resume the domain `{name}`"), &error))
 }
 
-/// Stops a domain at once. One that is not running, or no more, is no error.
+/// Stops a domain at once. It is no error if it is not running or already gone.
 pub fn destroy(domain: &VirtDomain, name: &str) -> Result<()> {
     match domain.destroy() {
         Err(error) if !matches!(fault::code(&error), ErrorNumber::NoDomain | ErrorNumber::OperationInvalid) => {
@@ -82,12 +82,12 @@ pub fn restore(connect: &Connect, file: &Path, disks: &DiskChanges, paused: bool
             let name = domain.text_of("name").unwrap_or_default();
             domain_xml::parse(&domains::next_document(&now, name)?)?
         }
-        // It was transient, and is started anew.
+        // It was transient, and is created again.
         _ => Element::default(),
     };
     disk_xml::change_disks(&mut domain, disks, &now)?;
     if live_xml::forget(&mut domain) {
-        // The file may be gone, and what was saved fits RAM of that name wherever it is.
+        // The file may be gone, and the saved state fits RAM of that name wherever it is.
         live_xml::place(&mut domain, &Ram::Anonymous, false);
     }
     let flags = if paused { sys::VIR_DOMAIN_SAVE_PAUSED } else { sys::VIR_DOMAIN_SAVE_RUNNING };
@@ -102,7 +102,7 @@ pub fn screenshot(connect: &Connect, domain: &VirtDomain, name: &str) -> Result<
     match receive(&stream) {
         Ok(picture) => stream.finish().map(|()| (kind, picture)).map_err(failed),
         Err(error) => {
-            // What failed is told by the first error.
+            // The first error says what failed.
             let _ = stream.abort();
             Err(failed(error))
         }
@@ -116,13 +116,13 @@ fn receive(stream: &Stream) -> Result<Vec<u8>, VirtError> {
         match usize::try_from(stream.recv(&mut buffer)?) {
             Ok(0) => return Ok(received),
             Ok(length) => received.extend_from_slice(&buffer[..length]),
-            // Only a stream that does not block says that it has nothing yet.
+            // Only a non-blocking stream reports that it has nothing yet.
             Err(_) => return Err(VirtError::last_error()),
         }
     }
 }
 
-/// Puts together the flags that are wanted.
+/// Combines the flags that are wanted.
 pub fn flags<const N: usize>(flags: [(bool, u32); N]) -> u32 {
     flags.into_iter().filter(|(is_wanted, _)| *is_wanted).fold(0, |all, (_, flag)| all | flag)
 }

@@ -1,6 +1,6 @@
-//! Backing chains that a description states (`<backingStore>`), held against those that the images' headers tell.
+//! Backing chains that a description states (`<backingStore>`), compared with those in the images' headers.
 //!
-//! QEMU is started with the chain that is stated, and all else here goes by the headers: where they differ, an overlay
+//! QEMU is started with the stated chain, while everything else here goes by the headers: if they differ, an overlay
 //! would show something else than the domain does.
 
 use std::fs;
@@ -11,10 +11,10 @@ use crate::hypervisor::Image;
 use crate::libvirt::image::qcow2;
 use crate::libvirt::xml::element::Element;
 
-/// What stands in a description below an image.
+/// What a description states below an image.
 enum Stated {
     Image(Image),
-    /// Nothing, for sure.
+    /// Nothing, explicitly.
     End,
     /// Something that is not compared.
     Other,
@@ -42,7 +42,7 @@ pub fn difference(disk: &Element) -> Option<String> {
                 None => return Some(differs(above, named(&image), told)),
             },
         }
-        // Without it the rest is told by the headers.
+        // Without it, the headers determine the rest.
         stated = stated.find("backingStore")?;
     }
     None

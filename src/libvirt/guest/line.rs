@@ -11,23 +11,23 @@ use virt::sys;
 
 use crate::libvirt::embed;
 
-/// What a stream that does not block returns instead of waiting.
+/// What a non-blocking stream returns instead of waiting.
 const WOULD_BLOCK: isize = -2;
 
-/// What came of a try to move bytes.
+/// The outcome of an attempt to move bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moved {
     Bytes(usize),
     NothingYet,
-    /// The line is closed, from whichever side.
+    /// Either side has closed the line.
     Ended,
 }
 
 /// A stream on a connection of its own.
 ///
-/// It does not block: the in-process driver holds the stream's lock while it waits in a read, so that nobody could write.
-/// Its end is looked for before each write, and it is let go at the first sign of that: the daemon of libvirt 11.3 crashes
-/// when something is written to the stream of a guest that has stopped.
+/// It does not block: the in-process driver holds the stream's lock while it waits in a read, which would block every
+/// write. Its end is looked for before each write, and it is dropped at the first sign of that: the daemon of libvirt
+/// 11.3 crashes when something is written to the stream of a guest that has stopped.
 pub struct Line {
     /// `None` once it is closed.
     open: Option<Open>,
@@ -35,7 +35,7 @@ pub struct Line {
     ahead: VecDeque<u8>,
 }
 
-/// What is let go together, in this order.
+/// What is dropped together, in this order.
 struct Open {
     stream: Stream,
     domain: Domain,
@@ -60,7 +60,7 @@ impl Line {
     }
 
     pub fn receive(&mut self, buffer: &mut [u8]) -> Result<Moved, VirtError> {
-        // Reading from memory does not fail. The last of it may have come with the end.
+        // Reading from memory does not fail. The last of it may have arrived with the end.
         match self.ahead.read(buffer).unwrap_or_default() {
             0 => self.moved(|stream, _| stream.recv(buffer)),
             length => Ok(Moved::Bytes(length)),
@@ -90,7 +90,7 @@ impl Line {
             Ok(WOULD_BLOCK) => return Ok(Moved::NothingYet),
             Ok(length @ 1..) => return Ok(Moved::Bytes(length.unsigned_abs())),
             Ok(_) => None,
-            // A guest that stops takes its devices along.
+            // A guest that stops takes its devices with it.
             Err(error) => open.domain.is_active().unwrap_or(false).then_some(error),
         };
         self.close();
@@ -98,8 +98,8 @@ impl Line {
     }
 
     pub fn close(&mut self) {
-        // A daemon does not answer when it has ended the stream itself, and would be waited for. It finds out by the
-        // end of the connection.
+        // A daemon that has ended the stream itself does not answer, and this would wait for it. It notices when the
+        // connection ends.
         if let Some(Open { stream, is_in_process: true, .. }) = self.open.take() {
             let _ = stream.abort();
         }

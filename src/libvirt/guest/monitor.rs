@@ -8,17 +8,17 @@ use virt::domain::Domain as VirtDomain;
 use crate::error::{Error, Kind, Result};
 use crate::libvirt::fault;
 
-/// The flag of libvirt's call for a line as a person would type it.
+/// libvirt's flag for a line as a person would type it.
 const HUMAN: u32 = 1;
 const POLL: Duration = Duration::from_millis(1);
-/// No bound, where QEMU has 128 MiB/s unless told.
+/// No limit; QEMU's default is 128 MiB/s.
 const BANDWIDTH: u64 = 1 << 40;
 /// Without it QEMU writes the RAM too, or waits for it.
 const IGNORE_SHARED: &str = "x-ignore-shared";
-/// With it QEMU waits between stopping the guest and writing what is left of its state.
+/// With it QEMU waits between stopping the guest and writing the rest of its state.
 const PAUSE: &str = "pause-before-switchover";
 
-/// Carries out a QMP command and gives what it returns.
+/// Executes a QMP command and returns its result.
 pub fn execute(domain: &VirtDomain, command: &str, arguments: &Value) -> Result<Value> {
     let failed = || format!("QEMU's monitor refuses `{command}`");
     let request = json!({ "execute": command, "arguments": arguments }).to_string();
@@ -30,7 +30,7 @@ pub fn execute(domain: &VirtDomain, command: &str, arguments: &Value) -> Result<
     }
 }
 
-/// Carries out a command of the human monitor and gives what it prints, which is nothing when all went well.
+/// Executes a command of the human monitor and returns its output, which is empty on success.
 pub fn human(domain: &VirtDomain, line: &str) -> Result<String> {
     let failed = |error| fault::failed("QEMU's monitor takes no command", &error);
     domain.qemu_monitor_command(line, HUMAN).map(|answer| answer.trim().to_string()).map_err(failed)
@@ -43,13 +43,13 @@ pub fn is_waited_at(domain: &VirtDomain, device: &str) -> Result<bool> {
     Ok(devices.any(|found| found["label"] == device && found["frontend-open"] == true))
 }
 
-/// Writes a guest's state into a file (`migrate`), without the RAM that it has in a file where `leaves_ram`.
+/// Writes a guest's state into a file (`migrate`), without RAM that is in a file if `leaves_ram`.
 pub fn write_state(domain: &VirtDomain, file: &str, leaves_ram: bool, limit: Duration) -> Result<()> {
     migrate(domain, "migrate", file, leaves_ram, limit)?;
     wait_until_ready(domain)
 }
 
-/// A state is whole a moment before QEMU is ready to go on.
+/// A state is complete a moment before QEMU is ready to resume.
 fn wait_until_ready(domain: &VirtDomain) -> Result<()> {
     while execute(domain, "query-status", &json!({}))?["status"] == "finish-migrate" {
         std::thread::sleep(POLL);
@@ -57,8 +57,8 @@ fn wait_until_ready(domain: &VirtDomain) -> Result<()> {
     Ok(())
 }
 
-/// Writes the whole state of a running guest into a file, most of it while the guest runs on. `meanwhile` is done when it
-/// stands still, before the rest is written (`pause-before-switchover`).
+/// Writes the whole state of a running guest into a file, most of it while the guest keeps running. `meanwhile` runs
+/// once it is stopped, before the rest is written (`pause-before-switchover`).
 pub fn write_running_state(
     domain: &VirtDomain,
     file: &str,
@@ -67,7 +67,7 @@ pub fn write_running_state(
 ) -> Result<()> {
     capability(domain, PAUSE, true)?;
     let written = write_in_two_parts(domain, file, limit, meanwhile);
-    // Whoever writes a state after this does not wait for anything in between.
+    // A later write of a state must not wait for anything in between.
     written.and(capability(domain, PAUSE, false))
 }
 
@@ -77,16 +77,16 @@ fn write_in_two_parts(
     limit: Duration,
     meanwhile: &mut dyn FnMut() -> Result<()>,
 ) -> Result<()> {
-    /// How long the guest may stand still for the rest of its RAM, in milliseconds.
+    /// How long the guest may be stopped for the rest of its RAM, in milliseconds.
     const DOWNTIME: u64 = 5;
-    /// After this long a guest that writes faster than its RAM can be saved stands still for as long as it takes.
+    /// After this long, a guest that writes faster than its RAM can be saved is stopped for as long as it takes.
     const PATIENCE: Duration = Duration::from_secs(10);
     const ANY_DOWNTIME: u64 = 2_000_000;
     let parameters = json!({ "max-bandwidth": BANDWIDTH, "downtime-limit": DOWNTIME });
     execute(domain, "migrate-set-parameters", &parameters)?;
     execute(domain, "migrate", &to_file(file))?;
-    // At the first close of a file that was cut to nothing, as QEMU does when it opens it, ext4 finds places for all of its
-    // blocks. This close comes before there are many, and QEMU's own finds the guest waiting for it.
+    // ext4 allocates all blocks of a truncated file when it is first closed, and QEMU truncates the file when it opens
+    // it. This close comes before there are many blocks; at QEMU's own, the guest would be waiting.
     drop(std::fs::File::open(file));
     let started = Instant::now();
     let mut is_patient = true;
@@ -107,7 +107,7 @@ fn write_in_two_parts(
     wait_until_ready(domain)
 }
 
-/// Lets a guest that waits for it have the state in a file (`migrate-incoming`).
+/// Loads the state in a file into a guest that waits for it (`migrate-incoming`).
 pub fn read_state(domain: &VirtDomain, file: &str, leaves_ram: bool, limit: Duration) -> Result<()> {
     migrate(domain, "migrate-incoming", file, leaves_ram, limit)
 }
@@ -122,13 +122,13 @@ fn migrate(domain: &VirtDomain, command: &str, file: &str, leaves_ram: bool, lim
     execute(domain, command, &to_file(file))?;
     wait_for(domain, "completed", limit, || Ok(()))?;
     if leaves_ram {
-        // What libvirt does later with this guest is to have all of it.
+        // What libvirt does later with this guest must include all of it.
         capability(domain, IGNORE_SHARED, false)?;
     }
     Ok(())
 }
 
-/// Names a file for a guest's state. In a URI a part of its path could be taken for an offset.
+/// Names a file for a guest's state. In a URI, part of its path could be taken for an offset.
 fn to_file(file: &str) -> Value {
     let address = json!({ "transport": "file", "filename": file, "offset": 0 });
     json!({ "channels": [{ "channel-type": "main", "addr": address }] })
@@ -139,7 +139,7 @@ fn capability(domain: &VirtDomain, name: &str, state: bool) -> Result<()> {
     execute(domain, "migrate-set-capabilities", &json!({ "capabilities": [capability] })).map(drop)
 }
 
-/// Waits until the move of a guest's state has come to where it `wanted`; `look` is called now and then.
+/// Waits until the move of a guest's state has reached the status `wanted`; `look` is called now and then.
 fn wait_for(domain: &VirtDomain, wanted: &str, limit: Duration, mut look: impl FnMut() -> Result<()>) -> Result<()> {
     let started = Instant::now();
     loop {

@@ -37,10 +37,10 @@ impl StreamConsole {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Repeats a call that moves bytes until it moved some; 0 when the line has ended.
+    /// Repeats a call that moves bytes until it has moved some; returns 0 when the line has ended.
     fn moved(&self, mut call: impl FnMut(&mut Line) -> Result<Moved, VirtError>) -> Result<usize> {
         loop {
-            // Others have their turn while this one waits.
+            // Others get their turn while this one waits.
             let moved = call(&mut self.line());
             match moved.map_err(|error| fault::failed(format!("lost the console of `{}`", self.name), &error))? {
                 Moved::Bytes(length) => return Ok(length),

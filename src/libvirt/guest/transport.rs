@@ -1,4 +1,4 @@
-//! What is said to a guest, through libvirt: its agent's messages, and the bytes of another port.
+//! What is sent to a guest through libvirt: its agent's messages, and the bytes of another port.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub struct Channel {
 
 struct Open {
     domain: Domain,
-    // After the domain, which has to be let go first.
+    // After the domain, which has to be dropped first.
     connect: Connect,
 }
 
@@ -34,7 +34,7 @@ impl Channel {
         Ok(Self { uri: uri.to_string(), name: domain.to_string(), open })
     }
 
-    /// Returns the domain, on a new connection where the one before was lost.
+    /// Returns the domain, on a new connection if the previous one was lost.
     fn domain(&self) -> Result<Domain, VirtError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if !open.connect.is_alive().unwrap_or(false) {

@@ -1,8 +1,8 @@
 //! Proof that guest code runs under KVM.
 //!
-//! That `/dev/kvm` opens proves nothing: where the host is itself virtualised, KVM may do no more than emulate one
-//! instruction after the other, a thousand times slower than a processor and too slow for any firmware. So ten million
-//! turns of a loop, which take a processor some 20 ms, get two seconds to end QEMU with a status of their choice.
+//! That `/dev/kvm` opens proves nothing: if the host is itself virtualised, KVM may merely emulate one instruction
+//! after the other, a thousand times slower than a processor and too slow for any firmware. So a loop of ten million
+//! iterations, which takes a processor some 20 ms, gets two seconds to end QEMU with a status of its choice.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 const SIGN: u8 = 0x2a;
 const TURNS: u32 = 10_000_000;
 
-/// The answer as it is remembered: for this boot and this emulator.
+/// The answer as it is cached: for this boot and this emulator.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Answer {
     boot_id: String,
@@ -30,7 +30,7 @@ struct Answer {
     accelerator: Accelerator,
 }
 
-/// How a try ended.
+/// How an attempt ended.
 #[derive(Debug, PartialEq, Eq)]
 enum Trial {
     Executed,
@@ -38,7 +38,7 @@ enum Trial {
     Refused(String),
 }
 
-/// Says whether guest code runs under KVM with `emulator`; the answer is kept in `cache`.
+/// Says whether guest code runs under KVM with `emulator`; the answer is stored in `cache`.
 pub fn accelerator(emulator: &str, cache: &Path) -> Result<Accelerator> {
     match fs::File::options().read(true).write(true).open(DEVICE) {
         Ok(_) => {}
@@ -54,7 +54,7 @@ pub fn accelerator(emulator: &str, cache: &Path) -> Result<Accelerator> {
     if let Some(known) = known.filter(|known| known.boot_id == boot_id && known.emulator == emulator) {
         return Ok(known.accelerator);
     }
-    // A guest gets the host's processor, which some hosts have and cannot pass on.
+    // A guest gets the host's processor, which not every host can pass on.
     let trial = match attempt(emulator, &["-accel", "kvm"])? {
         Trial::Executed => attempt(emulator, &["-accel", "kvm", "-cpu", "host"])?,
         trial => trial,
@@ -64,7 +64,7 @@ pub fn accelerator(emulator: &str, cache: &Path) -> Result<Accelerator> {
         Trial::Refused(cause) => slow(&format!("QEMU does not run with KVM here ({cause})")),
         Trial::Hung => slow(&format!("KVM does not execute guest code here (no answer within {} s)", LIMIT.as_secs())),
     };
-    // On a machine so busy that software emulation is late too, the next run had better ask again.
+    // If the machine is so busy that software emulation is late too, the next run should ask again.
     if accelerator == Accelerator::Kvm || attempt(emulator, &["-accel", "tcg"])? == Trial::Executed {
         let answer = Answer { boot_id, emulator: emulator.to_string(), accelerator: accelerator.clone() };
         remember(&file, &answer);
@@ -72,7 +72,7 @@ pub fn accelerator(emulator: &str, cache: &Path) -> Result<Accelerator> {
     Ok(accelerator)
 }
 
-/// Names the present run of the host's kernel.
+/// Identifies the current boot of the host's kernel.
 pub fn boot_id() -> String {
     fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_string()
 }
@@ -81,9 +81,9 @@ fn slow(reason: &str) -> Accelerator {
     Accelerator::Tcg(format!("{reason}: using TCG, which is slower"))
 }
 
-/// Keeps an answer in a file of the cache.
+/// Stores an answer in a file of the cache.
 pub fn remember(file: &Path, answer: &impl Serialize) {
-    // A cache that cannot be written costs two seconds in each run and no more.
+    // A cache that cannot be written only costs two seconds in each run.
     let Some(directory) = file.parent() else { return };
     if let Ok(text) = serde_json::to_vec_pretty(answer) {
         let _ = crate::paths::make_passable(directory);
@@ -157,7 +157,7 @@ fn watch(mut child: Child) -> Result<Trial> {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    // Killed or gone meanwhile, which is the same here.
+    // Killed or already gone, which is the same here.
     let _ = child.kill();
     let _ = child.wait();
     Ok(Trial::Hung)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::libvirt::clone::devices;
 
-/// Lists the directories of logs of the in-process driver.
+/// Lists the log directories of the in-process driver.
 pub fn logs_in(logs: &Path) -> Vec<PathBuf> {
     ["qemu", "swtpm"].map(|program| logs.join(program)).to_vec()
 }
@@ -13,20 +13,20 @@ pub fn logs_of_system() -> Vec<PathBuf> {
     ["/var/log/libvirt/qemu", "/var/log/swtpm/libvirt/qemu"].map(PathBuf::from).to_vec()
 }
 
-/// Removes what the programs of a domain printed into a directory of logs. Another host's or another user's log cannot be
+/// Removes the logs of a domain's programs from a directory of logs. Another host's or another user's log cannot be
 /// removed, and need not be.
 pub fn remove_logs(directory: &Path, name: &str) {
     remove_files(directory, |file| is_log_of(name, file));
 }
 
-/// Removes the memory that a transient domain could share, which QEMU makes and does not remove.
+/// Removes the memory that a transient domain could share, which QEMU creates and does not remove.
 pub fn remove_shared_memory(name: &str) {
     let prefix = devices::shared_memory_prefix(name);
     remove_files(Path::new("/dev/shm"), |file| file.starts_with(&prefix));
 }
 
-/// Says by its name whether a log is of a domain: of its QEMU, or of a program for one of its devices, which libvirt names
-/// as in `NAME-swtpm.log` and `NAME-fs0-virtiofsd.log`.
+/// Says by its name whether a log belongs to a domain: to its QEMU, or to a program for one of its devices, which
+/// libvirt names as in `NAME-swtpm.log` and `NAME-fs0-virtiofsd.log`.
 fn is_log_of(domain: &str, file: &str) -> bool {
     let rest = file.strip_prefix(domain).and_then(|rest| rest.strip_suffix(".log"));
     let programs = ["-swtpm", "-virtiofsd", "-vhost-user-gpu"];

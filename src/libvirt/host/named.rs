@@ -1,4 +1,4 @@
-//! The files that a description names, wherever in it.
+//! The files named anywhere in a description.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,8 @@ use virt::connect::Connect;
 
 use crate::libvirt::xml::element::Element;
 
-/// Lists every absolute path among the attributes and texts of an element and all below it, also inside of an argument
-/// of QEMU's such as `memory-backend-file,mem-path=/a,size=1`.
+/// Lists every absolute path among the attributes and texts of an element and all below it, also inside an argument of
+/// QEMU's such as `memory-backend-file,mem-path=/a,size=1`.
 pub fn files(element: &Element) -> Vec<PathBuf> {
     let mut files = Vec::new();
     collect(element, &mut files);
@@ -38,7 +38,7 @@ pub fn volumes(element: &Element) -> Vec<(String, String)> {
     volumes
 }
 
-/// Returns the file of a volume, also where its pool is not active; nothing when there is none.
+/// Returns the file of a volume, even if its pool is not active; nothing when there is none.
 pub fn file_of(connect: &Connect, pool: &str, volume: &str) -> Option<PathBuf> {
     let pool = connect.lookup_storage_pool_by_name(pool).ok()?;
     let path = pool.lookup_storage_vol_by_name(volume).and_then(|volume| volume.path());

@@ -1,8 +1,8 @@
 //! The domains of the other connections to this host.
 //!
-//! Each driver writes its domains and their snapshots to files, which are read here: so no daemon is started, none has to
-//! answer, and an embedded driver that another process runs is no obstacle. Only where the system's files are somebody
-//! else's to read is its daemon asked.
+//! Each driver writes its domains and their snapshots to files, which are read here: this starts no daemon, needs no
+//! answer from one, and works while another process runs an embedded driver. The system's daemon is asked only if its
+//! files belong to a user who does not let us read them.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -23,18 +23,18 @@ use crate::libvirt::xml::element::Element;
 use crate::paths::is_root;
 
 const SYSTEM: &str = "qemu:///system";
-/// A daemon that hangs is not waited for any longer.
+/// The longest wait for a daemon that hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where a driver keeps what it knows.
+/// Where a driver keeps its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Driver {
     uri: String,
-    /// The descriptions of domains as they start the next time.
+    /// The descriptions of domains at their next start.
     defined: PathBuf,
     /// Those of the domains that run.
     running: PathBuf,
-    /// A directory for each domain with snapshots, and for each with check-points.
+    /// A directory for each domain with snapshots, and for each with checkpoints.
     snapshots: [PathBuf; 2],
     pools: PathBuf,
 }
@@ -44,7 +44,7 @@ impl Driver {
         Self::at(SYSTEM, "/etc/libvirt", "/run/libvirt/qemu", "/var/lib/libvirt/qemu")
     }
 
-    /// The system's drivers of other kinds of guests.
+    /// The system's drivers for other kinds of guests.
     fn others_of_system() -> [Self; 2] {
         [("lxc:///system", "lxc"), ("xen:///system", "libxl")].map(|(uri, name)| {
             let directory = |base: &str| Path::new(base).join("libvirt").join(name);
@@ -55,7 +55,7 @@ impl Driver {
         })
     }
 
-    /// The driver of a user's session, with what it knows of running domains in this directory.
+    /// The driver of a user's session, with its data on running domains in this directory.
     fn session(of: &str, config: &Path, runtime: &Path) -> Self {
         let config = config.join("libvirt");
         Self::at(of, &config, runtime.join("libvirt/qemu/run"), config.join("qemu/lib"))
@@ -76,7 +76,7 @@ impl Driver {
         }
     }
 
-    /// Says whether it is the one that a connection uses. To root libvirt gives the system's driver as the session's.
+    /// Says whether it is the one that a connection uses. For root, libvirt uses the system's driver as the session's.
     fn is_of(&self, uri: &str, own_session: &[Self], is_root: bool) -> bool {
         let is_session = uri.ends_with("/session");
         match embed::root_of(uri) {
@@ -92,7 +92,7 @@ impl Driver {
         }
     }
 
-    /// Lists its domains with the files that they name. What another user does not show is not seen.
+    /// Lists its domains with the files that they name. What another user hides is not seen.
     fn domains(&self) -> std::io::Result<Vec<Neighbour>> {
         let pools: Vec<(String, PathBuf)> =
             documents(&self.pools)?.iter().filter_map(|(_, pool)| target(pool)).collect();
@@ -119,7 +119,7 @@ impl Driver {
     }
 }
 
-/// Looks at all that a user of this host can see, apart from the connection with this URI.
+/// Looks at everything that a user of this host can see, apart from the connection with this URI.
 pub fn look(uri: &str, embed: &Path) -> Neighbours {
     let (own_session, mut drivers) = (own_sessions(), vec![Driver::system()]);
     drivers.extend(Driver::others_of_system());
@@ -140,7 +140,7 @@ pub fn look(uri: &str, embed: &Path) -> Neighbours {
         match driver.domains() {
             Ok(domains) => neighbours.domains.extend(domains),
             Err(_) if driver.uri == SYSTEM => ask_system(&mut neighbours),
-            // Another user's: nothing of it is for us to see.
+            // Another user's: not for us to see.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
             Err(error) => neighbours.silent.push((driver.uri.clone(), error.to_string())),
         }
@@ -178,7 +178,7 @@ fn homes() -> Vec<(u32, PathBuf)> {
     users.lines().filter_map(home).collect()
 }
 
-/// Reads the number and the home of a user off a line of `/etc/passwd`; nothing of the system's own users.
+/// Reads a user's number and home from a line of `/etc/passwd`; skips the system's own users.
 fn home(line: &str) -> Option<(u32, PathBuf)> {
     const FIRST: u32 = 1000;
     const NOBODY: u32 = 65534;
@@ -188,7 +188,7 @@ fn home(line: &str) -> Option<(u32, PathBuf)> {
     (number == 0 || (number >= FIRST && number != NOBODY)).then(|| (number, home.into()))
 }
 
-/// Asks the system's daemon, where one answers, for what its files do not tell us.
+/// Asks the system's daemon, if one answers, for what its files do not tell us.
 fn ask_system(neighbours: &mut Neighbours) {
     let sockets = ["virtqemud-sock-ro", "libvirt-sock-ro"];
     if !sockets.iter().any(|socket| UnixStream::connect(Path::new("/run/libvirt").join(socket)).is_ok()) {
@@ -196,7 +196,7 @@ fn ask_system(neighbours: &mut Neighbours) {
     }
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        // Nobody listens any more when it took too long.
+        // The receiver is gone if it took too long.
         let _ = sender.send(asked().map_err(|error| error.message().to_string()));
     });
     match receiver.recv_timeout(PATIENCE) {

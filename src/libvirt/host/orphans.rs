@@ -1,7 +1,7 @@
 //! Orphans: processes whose parent has gone, such as QEMU, which libvirt starts as a daemon.
 //!
-//! Until an orphan's new parent has asked how it ended, it is a zombie, which libvirt takes for a process that still runs.
-//! That parent is PID 1, which may take its time, or never ask; so where libvirt runs in this process, it is this process.
+//! Until an orphan's new parent has reaped it, it is a zombie, which libvirt takes for a process that still runs. That
+//! parent is PID 1, which may reap late or never; so if libvirt runs in this process, this process is the parent.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -10,10 +10,10 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, set_child_subreaper, w
 use signal_hook::consts::SIGCHLD;
 use signal_hook::iterator::Signals;
 
-/// Adopts what becomes an orphan below this process from now on, and reaps it.
+/// Adopts processes that are orphaned below this one from now on, and reaps them.
 pub fn adopt() {
     static ADOPTS: OnceLock<()> = OnceLock::new();
-    // Where it cannot be done, guests are stopped as slowly as without.
+    // If this fails, guests are stopped as slowly as without it.
     ADOPTS.get_or_init(|| {
         let Ok(mut signals) = Signals::new([SIGCHLD]) else { return };
         if set_child_subreaper(Some(getpid())).is_ok() {
@@ -27,7 +27,7 @@ fn reap() {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(Pid::from_raw) {
         if Process::read(pid).is_some_and(|process| process.is_adopted_zombie(here)) {
-            // Whoever else asked first has reaped it as well.
+            // If another part of the process asked first, that has reaped it as well.
             let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         }
     }
@@ -38,7 +38,7 @@ fn reap() {
 pub struct Process {
     pub pid: i32,
     pub parent: i32,
-    /// 0 where the session's leader is in no PID namespace of ours, as below `docker exec`.
+    /// 0 if the session's leader is in no PID namespace of ours, as below `docker exec`.
     session: i32,
     pub is_zombie: bool,
 }
@@ -49,7 +49,7 @@ impl Process {
     }
 
     fn parse(stat: &str) -> Option<Self> {
-        // The name may have anything in it, and ends with the last parenthesis.
+        // The name may contain anything, and ends at the last parenthesis.
         let ((pid, _), (_, rest)) = (stat.split_once(' ')?, stat.rsplit_once(')')?);
         let mut fields = rest.split_whitespace();
         let state = fields.next()?;
@@ -63,7 +63,7 @@ impl Process {
         })
     }
 
-    /// Says whether it has ended as a child that this process did not start, so that nothing else here waits for it. A
+    /// Says whether it has ended as a child that this process did not start, so that no other code here waits for it. A
     /// child that was started here is in this process's session, or leads one of its own.
     fn is_adopted_zombie(self, here: Self) -> bool {
         self.is_zombie && self.parent == here.pid && self.session != here.session && self.session != self.pid
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_zombie_that_nobody_here_waits_for_is_reaped() {
+    fn only_a_zombie_that_is_not_waited_for_here_is_reaped() {
         let process = |stat: &str| Process::parse(&format!("{stat} 0 -1 0")).unwrap();
         let here = process("10 (snaptree) S 1 10 5");
         let is_reaped = |stat: &str| process(stat).is_adopted_zombie(here);

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 const KIBIBYTE: u64 = 1024;
 
-/// Says how much memory the QEMU of a domain has to itself, in bytes; nothing where no such process is on this host.
+/// Says how much memory a domain's QEMU has to itself, in bytes; nothing if no such process is on this host.
 pub fn own_memory(domain: &str) -> Option<u64> {
     let status = fs::read_to_string(find(domain)?.join("status")).ok()?;
     Some(["RssAnon:", "VmPTE:"].iter().filter_map(|name| kibibytes(&status, name)).sum::<u64>() * KIBIBYTE)
 }
 
-/// Finds a domain's QEMU by the name that libvirt starts it with; where it keeps the process id differs with the
+/// Finds a domain's QEMU by the name that libvirt starts it with; where libvirt keeps the process id depends on the
 /// connection.
 fn find(domain: &str) -> Option<PathBuf> {
     let processes = fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path());

@@ -1,7 +1,7 @@
-//! Who reaps the QEMU of a daemon's guests, and how soon.
+//! Which process reaps the QEMU of a daemon's guests, and how soon.
 //!
-//! It is the process that the daemon's orphans get as their parent: PID 1, or one nearer that asked for them. That one
-//! cannot be told from outside, but a daemon that went into the background is an orphan itself.
+//! It is the new parent of the daemon's orphans: PID 1, or a nearer process that asked for them. It cannot be
+//! identified from outside, but a daemon that went into the background is an orphan itself.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -14,27 +14,27 @@ use crate::hypervisor::{Promptness, Reaping};
 use crate::libvirt::host::orphans::Process;
 
 const DAEMONS: [&str; 2] = ["libvirtd", "virtqemud"];
-/// Longer than any reaper takes that works.
+/// Longer than any working reaper takes.
 const LIMIT: Duration = Duration::from_secs(5);
 const PROMPT: Duration = Duration::from_millis(500);
 const HINT: &str = "start the daemon below a process that reaps at once: `tini -s -- libvirtd`; containers have options such \
                     as `docker run --init`";
 
-/// How an orphan fared.
+/// What happened to an orphan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fate {
     /// Its new parent.
     parent: i32,
-    /// How long it was a zombie; nothing when it still is one.
+    /// How long it was a zombie; `None` if it still is one.
     reaped_after: Option<Duration>,
 }
 
-/// Says how what this process's own libvirt starts is reaped.
+/// Says how the guests that this process's own libvirt starts are reaped.
 pub fn here() -> Reaping {
     Reaping { is: Promptness::Prompt, because: "snaptree reaps the guests that it starts".to_string(), hint: None }
 }
 
-/// Says how what the daemon starts is reaped: root's, or this user's.
+/// Says how what a daemon starts is reaped: root's daemon, or this user's.
 pub fn of_daemon(is_roots: bool) -> Reaping {
     let user = if is_roots { 0 } else { getuid().as_raw() };
     let daemon = daemon(user);
@@ -45,7 +45,7 @@ pub fn of_daemon(is_roots: bool) -> Reaping {
     judge(daemon, try_out(), &|pid| name(pid).unwrap_or_else(|| "?".to_string()))
 }
 
-/// Finds a user's daemon and the parent that it has.
+/// Finds a user's daemon and its parent.
 fn daemon(user: u32) -> Option<(&'static str, i32)> {
     let processes = fs::read_dir("/proc").ok()?.flatten();
     let found = processes.filter(|entry| entry.metadata().is_ok_and(|process| process.uid() == user));

@@ -1,4 +1,4 @@
-//! Copies of images, each opened with the chain that is told below it.
+//! Copies of images, each opened with exactly the chain stated below it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -21,7 +21,7 @@ pub fn copy(from: &Image, to: &Path) -> Result<()> {
     qemu_img::restrict(to, &failed)
 }
 
-/// Describes an image with all below it, so that QEMU opens no other file than those, and none by a guess.
+/// Describes an image with everything below it, so that QEMU opens only those files, and guesses nothing.
 fn described(image: &Image) -> Result<String> {
     let mut chain = qcow2::backing_chain(image)?;
     chain.insert(0, image.clone());
@@ -40,7 +40,7 @@ fn described(image: &Image) -> Result<String> {
     Ok(format!("json:{below}"))
 }
 
-/// Copies the disk as an internal snapshot holds it into a qcow2 file of its own, for its owner only; also while a guest
+/// Copies a disk's state in an internal snapshot into a qcow2 file of its own, for its owner only; also while a guest
 /// uses the image.
 pub fn copy_internal(image: &Path, snapshot: &str, to: &Path) -> Result<()> {
     let failed = || format!("cannot copy the snapshot `{snapshot}` out of the image `{}`", image.display());
@@ -57,9 +57,9 @@ fn internal(snapshot: &str) -> String {
     format!("snapshot.name={}", snapshot.replace(',', ",,"))
 }
 
-/// Copies what an image stands on into it.
+/// Copies an image's backing images into it.
 pub fn flatten(image: &Path) -> Result<()> {
-    let failed = || format!("cannot copy what the image `{}` stands on into it", image.display());
+    let failed = || format!("cannot copy the backing images of `{}` into it", image.display());
     let image = std::path::absolute(image).because(failed)?;
     let image = described(&Image::qcow2(image))?;
     let arguments = ["rebase", "-q", "-b", "", &image].map(OsStr::new);

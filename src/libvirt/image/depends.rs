@@ -1,7 +1,7 @@
-//! What an image depends on, told by its own content.
+//! What an image depends on, according to its own content.
 //!
-//! Nobody says the format of a file that lies somewhere, and one that is taken for an image too much only keeps a file
-//! that could have gone. So this is for deciding what must stay, never for opening a disk.
+//! The format of a stray file is unknown, and mistaking a file for an image only keeps one that could have been
+//! deleted. So this is for deciding what must stay, never for opening a disk.
 
 use std::ffi::OsStr;
 use std::fs::{File, FileType, OpenOptions};
@@ -19,14 +19,15 @@ const VMDK: &[u8] = b"KDMV";
 const QED: &[u8] = b"QED\0";
 const VMDK_TEXT: &[u8] = b"# Disk DescriptorFile";
 const SECTOR: u64 = 512;
-/// The most that is read of a name or a descriptor; none that works is longer.
+/// The most that is read of a name or a descriptor; no working one is longer.
 const LONGEST: u64 = 1 << 20;
 /// The longest name of a backing file that QEMU takes.
 const LONGEST_NAME: u64 = 1023;
 const QED_HAS_BACKING_FILE: u64 = 1;
 
-/// Lists the files that an image depends on directly: backing file, data file and extents. A relative name counts from
-/// the directory in which the image was named and from the one in which it is. What is no image depends on nothing.
+/// Lists the files that an image directly depends on: backing file, data file and extents. A relative name counts from
+/// the directory in which the image was named and from the one in which it is. A file that is not an image depends on
+/// nothing.
 pub fn depends_on(file: &Path) -> Result<Vec<PathBuf>> {
     let cannot = || format!("cannot read the image `{}`", file.display());
     let names = match open(file).because(cannot)? {

@@ -1,6 +1,6 @@
 //! An empty qcow2 image on another one.
 //!
-//! Every clone begins with one, and starting `qemu-img` for it is a tenth of the time that a fork has.
+//! Every clone begins with one, and starting `qemu-img` for it would take a tenth of the time that a fork may take.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -15,7 +15,7 @@ use crate::libvirt::image::qemu_img;
 
 const CLUSTER_BITS: u32 = 16;
 const CLUSTER: u64 = 1 << CLUSTER_BITS;
-/// What one entry of the first table of clusters is for.
+/// What one entry of the first table of clusters covers.
 const OF_AN_ENTRY: u64 = CLUSTER / 8 * CLUSTER;
 /// The header, the table of reference counts and a block of these are in a cluster each; the first table follows.
 const COUNTS_TABLE: u64 = CLUSTER;
@@ -34,7 +34,7 @@ pub fn create(overlay: &Path, backing: &Image) -> Result<()> {
     let unreadable = |cause| Error::failed(failed()).cause(format!("`{}`", file.display())).cause(cause);
     let size = size(&file, format).map_err(unreadable)?;
     if file.as_os_str().len() > LONGEST_NAME {
-        let why = format!("the path of what it stands on has more than {LONGEST_NAME} bytes");
+        let why = format!("the path of its backing file has more than {LONGEST_NAME} bytes");
         return Err(Error::failed(failed()).cause(why).hint("a shorter path to the store may help"));
     }
     match size {
@@ -45,14 +45,14 @@ pub fn create(overlay: &Path, backing: &Image) -> Result<()> {
     Ok(())
 }
 
-/// Gives an overlay to the owner of the file whose place it takes: libvirt does not where the domain's security labels are
-/// not to be changed.
+/// Gives an overlay to the owner of the file that it replaces: libvirt does not if the domain's security labels are not
+/// to be changed.
 pub fn give_owner(overlay: &Path, file: &Path) {
-    // Only root can, and everybody else's QEMU runs as its user.
+    // Only root can, and any other user's QEMU runs as that user.
     let _ = fs::metadata(file).and_then(|owner| chown(overlay, Some(owner.uid()), Some(owner.gid())));
 }
 
-/// Returns the size that a guest sees of an image; nothing where the format is one that only QEMU reads.
+/// Returns the size that a guest sees of an image; nothing if only QEMU reads its format.
 fn size(image: &Path, format: &str) -> io::Result<Option<u64>> {
     let mut file = File::open(image)?;
     let mut head = Vec::new();
@@ -119,7 +119,7 @@ mod tests {
     use crate::libvirt::image::qcow2::backing_chain;
 
     #[test]
-    fn an_overlay_stands_on_its_image_and_is_as_large() {
+    fn an_overlay_is_backed_by_its_image_and_is_as_large() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::write(path("raw:1"), [7; 700]).unwrap();

@@ -1,7 +1,7 @@
 //! The backing chain of a disk image, read from the headers of its qcow2 files.
 //!
-//! It is asked for so often that starting `qemu-img` each time would be felt; what is not told by plain headers and
-//! paths is left to it.
+//! It is read so often that starting `qemu-img` each time would be noticeable; only what plain headers and paths do not
+//! tell is left to `qemu-img`.
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -24,14 +24,14 @@ pub const BACKING_FORMAT: u32 = 0xe279_2aca;
 /// The kind of the extension with the name of the data file.
 const DATA_FILE: u32 = 0x4441_5441;
 
-/// What an image says of its backing image.
+/// What an image says about its backing image.
 #[derive(Debug, PartialEq, Eq)]
 enum Backing {
     None,
     Image(Image),
-    /// A file of which it does not tell the format.
+    /// A file whose format it does not state.
     Untold(PathBuf),
-    /// Something that is not for us to tell.
+    /// Something that we cannot tell.
     Unclear,
 }
 
@@ -46,7 +46,7 @@ pub fn backing_chain(image: &Image) -> Result<Vec<Image>> {
         let top = chain.last().unwrap_or(image);
         let (id, backing) = look(top).map_err(|error| unreadable(top, error))?;
         if seen.contains(&id) {
-            return Err(failed().cause(format!("`{}` stands on itself", top.file.display())));
+            return Err(failed().cause(format!("`{}` is in its own backing chain", top.file.display())));
         }
         seen.push(id);
         match backing {
@@ -76,7 +76,7 @@ pub fn data_file(image: &Image) -> Result<Option<PathBuf>> {
     Ok(data_file_name(&head).map(|name| directory_of(&image.file).join(OsStr::from_bytes(name))))
 }
 
-/// Returns what makes the file of an image unique, and its backing image.
+/// Returns what identifies the file of an image, and its backing image.
 fn look(image: &Image) -> io::Result<((u64, u64), Backing)> {
     let (id, head) = head(&image.file)?;
     let backing = match image.format.as_str() {
@@ -88,7 +88,8 @@ fn look(image: &Image) -> io::Result<((u64, u64), Backing)> {
     Ok((id, backing))
 }
 
-/// Returns where the name of the backing file is, and its length: zeros without one. Nothing when the header is damaged.
+/// Returns the position of the backing file's name, and its length: zeros without one. Nothing if the header is
+/// damaged.
 pub fn backing_name(head: &[u8]) -> Option<(u64, u64)> {
     let is_whole = match u32_at(head, 4)? {
         1 => head.len() >= 48,
@@ -105,8 +106,8 @@ pub fn data_file_name(head: &[u8]) -> Option<&[u8]> {
     extension(head, if end == 0 { head.len() } else { end }, DATA_FILE)
 }
 
-/// Chooses the format of a backing file that nobody tells, as libvirt does: what its content looks like, if that cannot
-/// lead to any other file. Nothing where it could.
+/// Chooses the format of a backing file whose format is not stated, as libvirt does: the one that its content looks
+/// like, if that cannot lead to any other file. Nothing if it could.
 fn harmless_format(file: &Path) -> io::Result<Option<&'static str>> {
     /// Where they are, and what other images begin with: VMDK, QED, VDI, VHD, VHDX, LUKS, Parallels, Bochs.
     const OTHERS: [(usize, &[u8]); 11] = [
@@ -133,7 +134,7 @@ fn harmless_format(file: &Path) -> io::Result<Option<&'static str>> {
 
 fn head(file: &Path) -> io::Result<((u64, u64), Vec<u8>)> {
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
-    // A pipe would wait for somebody at its other end.
+    // A pipe would wait for its other end to be opened.
     let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(file)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() && !metadata.file_type().is_block_device() {
@@ -200,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes the header of an image of version 3 on this backing file, of which it tells the format.
+    /// Writes the header of an image of version 3 on this backing file, whose format it states.
     fn image(backing: &str, format: Option<&str>) -> Vec<u8> {
         let mut head = vec![0; 104];
         head[..4].copy_from_slice(MAGIC);
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_names_what_an_image_stands_on() {
+    fn a_header_names_the_backing_file_of_an_image() {
         assert_eq!(read(&image("", None)), Some(Backing::None));
         assert_eq!(read(&image("a b.qcow2", Some("qcow2"))), Some(Backing::Image(Image::qcow2("/d/a b.qcow2"))));
         assert_eq!(read(&image("../c", Some("raw"))), Some(Backing::Image(Image::new("/d/../c", "raw"))));
@@ -266,7 +267,7 @@ mod tests {
         fs::create_dir(path("sub")).unwrap();
         fs::write(path("sub/top"), image("../middle", Some("qcow2"))).unwrap();
         fs::write(path("middle"), image(path("raw").to_str().unwrap(), Some("raw"))).unwrap();
-        // A guest may write anything to a raw disk, also what looks like an image on somebody else's file.
+        // A guest may write anything to a raw disk, even what looks like an image on another user's file.
         fs::write(path("raw"), image("/etc/passwd", Some("raw"))).unwrap();
         let raw = Image::new(path("raw"), "raw");
         let chain = |name: &str| backing_chain(&Image::qcow2(path(name))).unwrap();
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_format_that_nobody_tells_is_taken_only_where_no_other_file_can_be_meant() {
+    fn an_unstated_format_is_taken_only_if_no_other_file_can_be_meant() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::write(path("top"), image("below", None)).unwrap();
@@ -320,6 +321,6 @@ mod tests {
         fs::write(path("a"), image("b", Some("qcow2"))).unwrap();
         fs::write(path("b"), image("./././a", Some("qcow2"))).unwrap();
         let error = backing_chain(&Image::qcow2(path("a"))).unwrap_err();
-        assert_eq!(error.causes, [format!("`{}` stands on itself", shown("./././a"))]);
+        assert_eq!(error.causes, [format!("`{}` is in its own backing chain", shown("./././a"))]);
     }
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::Image;
 
-/// What to do about a chain that cannot be read.
+/// What to do about an unreadable chain.
 pub const SEE_CHAIN: &str =
     "`qemu-img info --backing-chain` shows it, `qemu-img rebase -u` gives an image another backing file";
 
@@ -61,7 +61,7 @@ pub fn backing_chain(image: &Image) -> Result<Vec<Image>> {
     Ok(chain.into_iter().skip(1).map(|info| Image::new(info.filename, info.format)).collect())
 }
 
-/// Fails when somebody writes to an image.
+/// Fails if an image is being written to.
 pub fn unused(image: &Path) -> Result<()> {
     let failed = || format!("cannot change the image `{}`", image.display());
     let image = std::path::absolute(image).because(failed)?;

@@ -15,10 +15,10 @@ use rustix::io::Errno;
 use crate::error::{Because, Error, Result};
 use crate::libvirt::raw;
 
-/// What is written anew where something in it differs.
+/// The unit that is rewritten if anything in it differs.
 const PAGE: usize = 4 << 10;
 
-/// Copies a file: it shares blocks with its copy where the file system can do that, and keeps its holes where not.
+/// Copies a file, sharing blocks with its copy if the file system can do that, and keeping its holes otherwise.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     let failed = || format!("cannot copy `{}`", from.display());
     let mut copy = Command::new("cp");
@@ -28,16 +28,16 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    // What was copied so far is of no use.
+    // An incomplete copy is of no use.
     let _ = std::fs::remove_file(to);
     Err(Error::failed(failed()).cause(String::from_utf8_lossy(&output.stderr).trim()))
 }
 
-/// A copy of a file that somebody goes on writing to.
+/// A copy of a file that is still being written to.
 pub struct Following {
     original: File,
     copy: File,
-    /// What is in the two, where they share no blocks. It is at hand before it is asked for, since a guest stands still then.
+    /// The content of both, if they share no blocks. It is loaded before it is needed, since a guest is stopped then.
     mapped: Option<[Mmap; 2]>,
     names: [PathBuf; 2],
 }
@@ -54,7 +54,7 @@ impl Following {
         Ok(Self { original, copy, mapped, names: [from, to].map(Path::to_path_buf) })
     }
 
-    /// Makes the copy the same again while nobody writes to the original; it may have fewer holes then, but not more.
+    /// Brings the copy up to date while nothing writes to the original; it may have fewer holes then, but not more.
     pub fn catch_up(&self) -> Result<()> {
         let [original, copy] = &self.names;
         let failed = || format!("cannot make `{}` the same as `{}`", copy.display(), original.display());
@@ -84,19 +84,19 @@ impl Following {
     }
 }
 
-/// Maps two files into memory, with what the first one has data of.
+/// Maps two files into memory, and loads the ranges in which the first one has data.
 fn map(original: &File, copy: &File) -> io::Result<[Mmap; 2]> {
     let mapped = [raw::map(original)?, raw::map(copy)?];
     for data in data(original, 0..mapped[0].len())? {
         for mapped in &mapped {
-            // Where the kernel cannot do that, it is read when it is asked for.
+            // If the kernel cannot do that, they are read on access.
             let _ = mapped.advise_range(Advice::PopulateRead, data.start, data.len());
         }
     }
     Ok(mapped)
 }
 
-/// Finds the parts of a range of a file that are no holes.
+/// Finds the parts of a range of a file that are not holes.
 fn data(file: &File, range: Range<usize>) -> io::Result<Vec<Range<usize>>> {
     let mut found = Vec::new();
     let mut at = range.start;

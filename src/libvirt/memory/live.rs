@@ -1,4 +1,4 @@
-//! Guests that have their RAM in a file: freezing one, and going on from what was frozen.
+//! Guests whose RAM is in a file: freezing one, and resuming from a frozen state.
 
 use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
@@ -33,7 +33,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Reads the connection's capabilities; nothing when libvirt leaves users as they are.
+    /// Reads the connection's capabilities; nothing if libvirt does not change users.
     pub fn of(capabilities: &Element) -> Option<Self> {
         let models = capabilities.find("host")?.all("secmodel");
         let dac = models.into_iter().find(|model| model.text_of("model") == Some("dac"))?;
@@ -42,7 +42,7 @@ impl Owner {
     }
 }
 
-/// Makes a file, empty or with holes as large as `size`, that QEMU may write to and nobody else may read.
+/// Makes a file, empty or with holes as large as `size`, that QEMU may write to and no other user may read.
 fn make(file: &Path, size: u64, owner: Option<Owner>) -> Result<()> {
     let failed = || format!("cannot make `{}`", file.display());
     let made = File::options().create(true).truncate(false).write(true).mode(0o600).open(file).because(failed)?;
@@ -51,7 +51,7 @@ fn make(file: &Path, size: u64, owner: Option<Owner>) -> Result<()> {
     give(file, owner).because(failed)
 }
 
-/// Gives a file to QEMU. Who has no right to do that has a libvirt that runs QEMU as the same user.
+/// Gives a file to QEMU. If we may not do that, libvirt runs QEMU as our own user.
 fn give(file: &Path, owner: Option<Owner>) -> std::io::Result<()> {
     let given = owner.map_or(Ok(()), |owner| chown(file, Some(owner.user), Some(owner.group)));
     given.or_else(|error| if error.kind() == ErrorKind::PermissionDenied { Ok(()) } else { Err(error) })
@@ -63,7 +63,7 @@ pub fn copy_ram(from: &Path, to: &Path, owner: Option<Owner>) -> Result<()> {
     keep_for_qemu(to, owner)
 }
 
-/// Copies the file in which a running guest has its RAM; the copy can catch up with it when the guest stands still.
+/// Copies the file that holds a running guest's RAM; the copy can catch up with it once the guest is stopped.
 pub fn follow_ram(from: &Path, to: &Path, owner: Option<Owner>) -> Result<Following> {
     let following = Following::start(from, to)?;
     keep_for_qemu(to, owner)?;
@@ -75,7 +75,7 @@ fn keep_for_qemu(file: &Path, owner: Option<Owner>) -> Result<()> {
     fs::set_permissions(file, Permissions::from_mode(0o600)).and_then(|()| give(file, owner)).because(failed)
 }
 
-/// Starts a transient domain, whose guest goes on from a state where one is given.
+/// Starts a transient domain, whose guest resumes from a state if one is given.
 pub fn start(
     connect: &Connect,
     name: &str,
@@ -103,20 +103,20 @@ pub fn start(
     let started = create(&domain, sys::VIR_DOMAIN_START_PAUSED)?;
     let wake = || {
         let limit = if leaves_ram { DEVICES_LIMIT } else { WHOLE_LIMIT };
-        // Behind user networking no switch has to hear where the guest is now. But with no round at all QEMU 10 crashes when
-        // the guest is reset: it has freed the timer then that virtio-net stops.
+        // Behind user networking no switch has to learn where the guest is now. But without any round QEMU 10 crashes
+        // when the guest is reset: it has then freed the timer that virtio-net stops.
         monitor::execute(&started, "migrate-set-parameters", &json!({ "announce-rounds": 1 }))?;
         monitor::read_state(&started, &power::path(file)?, leaves_ram, limit)?;
         if paused { Ok(()) } else { power::resume(&started, name) }
     };
     wake().map_err(|error: Error| {
-        // A guest that never went on has nothing to lose, and the first error is the news.
+        // A guest that never resumed has nothing to lose, and the first error is the one to report.
         let _ = started.destroy();
-        Error::failed(format!("the guest of `{name}` cannot go on from `{}`", file.display())).caused_by(error)
+        Error::failed(format!("the guest of `{name}` cannot resume from `{}`", file.display())).caused_by(error)
     })
 }
 
-/// Writes the state of a guest whose processors stand still into a file.
+/// Writes the state of a guest whose processors are stopped into a file.
 pub fn freeze(domain: &VirtDomain, name: &str, state: &Frozen, owner: Option<Owner>) -> Result<()> {
     let (file, leaves_ram) = match state {
         Frozen::Saved(file) => {
@@ -134,7 +134,7 @@ pub fn freeze(domain: &VirtDomain, name: &str, state: &Frozen, owner: Option<Own
         .map_err(|error| Error::failed(format!("the guest of `{name}` cannot be frozen")).caused_by(error))
 }
 
-/// Writes the whole state of a running guest into a file, and does something while it stands still for the rest.
+/// Writes the whole state of a running guest into a file, and does something while it is stopped for the rest.
 pub fn freeze_running(
     domain: &VirtDomain,
     name: &str,
@@ -147,13 +147,14 @@ pub fn freeze_running(
         .map_err(|error| Error::failed(format!("the guest of `{name}` cannot be frozen")).caused_by(error))
 }
 
-/// Lets a port of 127.0.0.1 lead to a port of the guest.
+/// Forwards a port on 127.0.0.1 to a port of the guest.
 pub fn forward(domain: &VirtDomain, name: &str, guest_port: u16) -> Result<u16> {
     const TRIES: usize = 10;
     let failed = || format!("cannot forward a port to port {guest_port} of `{name}`");
     let mut refusal = String::new();
     for _ in 0..TRIES {
-        // The system knows a free port. Somebody else may take it before QEMU does, so there is more than one try.
+        // The system knows a free port. Another program may take it before QEMU does, so there is more than one
+        // attempt.
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
         let port = free.because(failed)?.port();
         refusal = monitor::human(domain, &format!("hostfwd_add tcp:127.0.0.1:{port}-:{guest_port}"))

@@ -1,7 +1,7 @@
-//! Proof that guests can have their RAM in a file and go on from what was frozen of them.
+//! Proof that guests can have their RAM in a file and resume from their frozen state.
 //!
-//! libvirt may refuse arguments for QEMU, a security driver may forbid the file, and QEMU may lack what it takes. So a
-//! domain without a system is frozen, and another one goes on from its state.
+//! libvirt may refuse arguments for QEMU, a security driver may forbid the file, and QEMU may lack a feature. So a
+//! domain without a system is frozen, and another one is resumed from its state.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::libvirt::memory::live::{self, Owner};
 use crate::libvirt::xml::domain_xml::DomainType;
 use crate::libvirt::xml::element::Element;
 
-/// What an answer is remembered for.
+/// What an answer is cached for.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     pub boot_id: String,
@@ -35,8 +35,8 @@ struct Answer {
     liveness: Liveness,
 }
 
-/// Says how guests can have their RAM kept in `directory`; the answer is kept in `cache`. `forget` is called with the names
-/// of domains that are gone for good.
+/// Says how guests can have their RAM kept in `directory`; the answer is stored in `cache`. `forget` is called with the
+/// names of domains that are gone for good.
 pub fn liveness(
     connect: &Connect,
     question: Question,
@@ -62,7 +62,7 @@ pub fn liveness(
     Ok(answer.liveness)
 }
 
-/// Freezes a domain and lets another one go on from that.
+/// Freezes a domain and resumes another one from that.
 fn attempt(
     connect: &Connect,
     question: &Question,
@@ -72,7 +72,7 @@ fn attempt(
 ) -> Result<()> {
     let cannot = || format!("cannot make files in `{}`", question.directory.display());
     crate::paths::make_passable(&question.directory).because(cannot)?;
-    // The lock ends with its process, so what is found now is of one that was killed.
+    // The lock ends with its process, so whatever is found now was left by one that was killed.
     let turn = File::open(&question.directory).because(cannot)?;
     turn.lock().because(cannot)?;
     let names = names(&question.directory);
@@ -98,12 +98,12 @@ fn attempt(
     let tried = tried.and_then(|()| begin(second, Ram::Private(ram), Some(&state)));
     let tried = tried.and_then(|domain| power::destroy(&domain, second));
     names.iter().for_each(|name| forget(name));
-    // What stays behind says nothing about the question.
+    // Leftovers say nothing about the question.
     clear(&directory);
     tried
 }
 
-/// Removes the files of a trial, and its directory unless somebody else has put something there.
+/// Removes the files of a trial, and its directory unless there is something else in it.
 fn clear(directory: &Path) {
     FILES.iter().for_each(|name| drop(fs::remove_file(directory.join(name))));
     let _ = fs::remove_dir(directory);
@@ -112,7 +112,7 @@ fn clear(directory: &Path) {
 /// The RAM and the state of the devices.
 const FILES: [&str; 2] = ["ram", "devices"];
 
-/// Names the domains of a trial in a directory; the next one there knows by these what is left of one that was killed.
+/// Names the domains of a trial in a directory; by these names the next trial there finds what a killed one left.
 pub fn names(directory: &Path) -> [String; 2] {
     let digest = blake3::hash(directory.as_os_str().as_encoded_bytes()).to_hex();
     ["a", "b"].map(|which| format!("snaptree-trial-{}-{which}", &digest[..12]))

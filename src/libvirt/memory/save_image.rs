@@ -24,13 +24,13 @@ use crate::libvirt::xml::{disk_xml, domain_facts, domain_xml, live_xml, metadata
 const MAGIC: &[u8] = b"LibvirtQemudSave";
 const NUMBERS: usize = 19;
 const HEADER: usize = MAGIC.len() + 4 * NUMBERS;
-/// Which numbers say how long the XML and the notes are together, and where the notes begin.
+/// Which numbers hold the combined length of the XML and the notes, and where the notes begin.
 const LENGTH: usize = 1;
 const NOTES: usize = 4;
 /// The most that is read of what claims to be XML.
 const LARGEST: usize = 64 << 20;
 
-/// Starts a transient domain whose guest was saved as another one's.
+/// Starts a transient domain from a guest that was saved under another domain.
 pub fn restore_as(connect: &Connect, image: &Path, domain: &Element, paused: bool) -> Result<()> {
     let name = domain.text_of("name").unwrap_or_default();
     let disks: Vec<PathBuf> =
@@ -41,15 +41,15 @@ pub fn restore_as(connect: &Connect, image: &Path, domain: &Element, paused: boo
         let failed = |error| fault::failed("libvirt cannot restore it", &error);
         connect.restore_domain_flags(&power::path(&copy)?, None, flags).map_err(failed)
     });
-    // libvirt has read it; and whoever cannot use it needs no copy of it.
+    // libvirt has read it, or cannot use it: the copy is not needed either way.
     let _ = std::fs::remove_file(&copy);
     restored.map_err(|error| {
-        Error::failed(format!("the guest of `{name}` cannot go on from `{}`", image.display())).caused_by(error)
+        Error::failed(format!("the guest of `{name}` cannot resume from `{}`", image.display())).caused_by(error)
     })
 }
 
-/// Names the copy of an image for a clone as the clone itself, beside the disk of its own, so that it is debris when this
-/// process is killed. The clone's other disks are somebody else's.
+/// Names a clone's copy of an image after the clone, beside the clone's own disk, so that it counts as debris if this
+/// process is killed. The clone's other disks do not belong to it.
 fn place_of_copy(clone: &str, disks: &[PathBuf], image: &Path) -> PathBuf {
     let id = clone.rsplit('.').next().unwrap_or(clone);
     let owner = id.rsplit('-').nth(1).unwrap_or(id);
@@ -57,7 +57,7 @@ fn place_of_copy(clone: &str, disks: &[PathBuf], image: &Path) -> PathBuf {
     disks.iter().find(is_own).map_or(image, |disk| disk).with_file_name(format!("{id}.restore"))
 }
 
-/// Makes an image, which may be sealed, the one of another domain.
+/// Rewrites an image, which may be sealed, for another domain.
 pub fn rename(image: &Path, domain: &Element) -> Result<()> {
     rewrite(image, domain, false)
 }
@@ -81,7 +81,7 @@ fn rewrite(image: &Path, domain: &Element, is_clone: bool) -> Result<()> {
     file.set_permissions(sealed).because(failed)
 }
 
-/// Removes what belongs to one run of a domain, but for the name that its RAM has in what was saved of it.
+/// Removes what belongs to one run of a domain, except the name of its RAM in the saved state.
 fn clean_saved(domain: &mut Element) {
     let was_placed = live_xml::forget(domain);
     domain_xml::clean(domain);
@@ -90,8 +90,8 @@ fn clean_saved(domain: &mut Element) {
     }
 }
 
-/// Gives the domain in the data another name, uuid, disks and metadata; the data stay as long as they are, since the
-/// guest's state comes after them.
+/// Gives the domain in the data another name, uuid, disks and metadata; the data keep their length, since the guest's
+/// state comes after them.
 fn with_domain(header: &mut [u8], data: &[u8], domain: &Element, is_clone: bool) -> Result<Vec<u8>> {
     let end = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
     let notes = match number(header, NOTES) {
@@ -108,7 +108,7 @@ fn with_domain(header: &mut [u8], data: &[u8], domain: &Element, is_clone: bool)
         let identity = Identity { name: own("name"), uuid: own("uuid"), nvram: &nvram, exists: Path::exists };
         clone_xml::apply(&mut saved, &identity).map_err(Error::failed)?;
     } else if let (Some(os), Some(nvram)) = (saved.find_mut("os"), domain.find("os").and_then(|os| os.find("nvram"))) {
-        // It is of another domain, which may be gone.
+        // It belongs to another domain, which may be gone.
         os.put(nvram.clone());
     }
     domain_xml::identify(&mut saved, own("name"), own("uuid"));
@@ -130,7 +130,7 @@ fn with_domain(header: &mut [u8], data: &[u8], domain: &Element, is_clone: bool)
     Ok(renamed)
 }
 
-/// Returns the file that a clone has for the variables of its firmware, or would have beside its pstore.
+/// Returns the file for the variables of a clone's firmware, or where it would be beside the clone's pstore.
 fn own_nvram(domain: &Element) -> PathBuf {
     let nvram = domain.find("os").and_then(|os| os.text_of("nvram"));
     let pstore = || domain.find("devices")?.find("pstore")?.text_of("path");
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_lies_beside_the_clones_own_disk_and_takes_nobodys_name() {
+    fn a_copy_lies_beside_the_clones_own_disk_and_takes_no_other_name() {
         let disks = ["/iso/debian.iso", "/m/s-0123456789ab-3.qcow2"].map(PathBuf::from);
         let place = |disks: &[PathBuf]| place_of_copy("my.web.fork-0123456789ab-7", disks, Path::new("/vm/web.s1.ram"));
         assert_eq!(place(&disks), Path::new("/m/fork-0123456789ab-7.restore"));

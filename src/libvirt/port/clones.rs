@@ -48,7 +48,7 @@ impl Clones for Libvirt {
     fn fingerprint(&self, document: &Document) -> Result<Fingerprint> {
         let mut domain = domain_xml::parse(document)?;
         domain_xml::adapt(&mut domain, self.domain_type()?);
-        // The guest is one of a clone's, which may have fewer devices than the original.
+        // The guest is a clone's, which may have fewer devices than the original.
         clone_xml::normalize(&mut domain);
         let mut fingerprint = live_xml::fingerprint(&domain);
         let emulator = domain.find("devices").and_then(|devices| devices.text_of("emulator"));
@@ -66,7 +66,7 @@ impl Clones for Libvirt {
     }
 
     fn obstacle_in(&self, extra_xml: &str) -> Result<Option<String>> {
-        // What is malformed is refused when the machine is defined.
+        // Malformed devices are refused when the machine is defined.
         let devices = Element::parse_all(extra_xml).unwrap_or_default();
         Ok(clone_xml::obstacle(&Element::new("domain").child(Element::new("devices").children(devices))))
     }
@@ -76,7 +76,7 @@ impl Clones for Libvirt {
         if let Some(root) = embed::root_of(&self.uri) {
             domain_xml::place_ports(&mut domain, |port| embed::socket(&root, &clone.uuid, port))?;
         }
-        // Where nothing of QEMU's own may be in a domain, the RAM is left to libvirt.
+        // If nothing of QEMU's own may be in a domain, the RAM is left to libvirt.
         if clone.ram != Ram::Default {
             live_xml::ask_less(&mut domain);
         }

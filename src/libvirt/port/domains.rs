@@ -92,7 +92,7 @@ impl Domains for Libvirt {
     }
 
     fn destroy(&self, name: &str) -> Result<()> {
-        // The log of a domain that ended by itself may tell why, and stays.
+        // The log of a domain that ended by itself may tell why, so it stays.
         if let Some(domain) = self.find(name)? {
             power::destroy(&domain, name)?;
             self.remove_log(name);

@@ -1,4 +1,4 @@
-//! A connection to libvirt, and what it knows of itself and of its host.
+//! A connection to libvirt, and what it knows about itself and its host.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -20,9 +20,9 @@ pub(super) const DEFAULT_EMULATOR: &str = "qemu-system-x86_64";
 
 /// A connection to libvirt.
 pub struct Libvirt {
-    /// Opened anew when it was lost.
+    /// Reopened if it was lost.
     connect: Mutex<Connect>,
-    /// As it was asked for; the guests' own connections use it too.
+    /// As it was requested; the guests' own connections use it too.
     pub(super) uri: String,
     pub(super) cache: PathBuf,
     /// The root of the in-process driver.
@@ -77,7 +77,7 @@ impl Libvirt {
         })
     }
 
-    /// What libvirt says of itself and the host.
+    /// What libvirt reports about itself and the host.
     fn capabilities(&self) -> Option<&Element> {
         let read = || self.connect().capabilities().ok().and_then(|xml| Element::parse(&xml).ok());
         self.capabilities.get_or_init(read).as_ref()
@@ -105,8 +105,8 @@ impl Libvirt {
         emulator.unwrap_or(DEFAULT_EMULATOR).to_string()
     }
 
-    /// Removes what QEMU and the programs beside it printed for a transient domain: libvirt starts logs for each name and
-    /// removes none.
+    /// Removes the output of QEMU and of the programs beside it for a transient domain: libvirt starts logs for each
+    /// name and removes none.
     pub(super) fn remove_log(&self, name: &str) {
         let directories = match embed::root_of(&self.uri) {
             Some(root) => left_behind::logs_in(&root.join("log")),
@@ -128,7 +128,7 @@ impl Facts for Libvirt {
         }
         let lost = || Error::unavailable(format!("the connection to `{}` was lost", self.uri));
         let anew = Connect::open(Some(&self.uri)).map_err(|error| {
-            lost().cause(error.message()).hint("start the libvirt daemon again; the next line tries to connect anew")
+            lost().cause(error.message()).hint("start the libvirt daemon again; the next line reconnects")
         })?;
         *self.connect.lock().unwrap_or_else(PoisonError::into_inner) = anew;
         Ok(())

@@ -230,7 +230,7 @@ fn a_domain_is_started_paused_saved_and_shut_down() {
 }
 
 #[test]
-fn a_domain_is_defined_anew_after_a_snapshot() {
+fn a_domain_is_redefined_from_a_snapshot() {
     let hypervisor = connected();
     let spec = spec("redefined", "9a05b3da-7e40-4b12-b27a-c24db19ca4dc");
     hypervisor.define(&spec).unwrap();

@@ -9,7 +9,8 @@ use crate::libvirt::clone::devices::shared_memory_prefix;
 use crate::libvirt::domain::domains;
 use crate::libvirt::xml::domain_xml;
 
-/// A domain that somebody else made, and a clone of it that has not begun. What they leave on the host goes at the end.
+/// A domain that another tool created, and a clone of it that has not started. What they leave on the host is removed
+/// at the end.
 struct Pair {
     vm: Vm,
     clone: CloneSpec,
@@ -205,10 +206,10 @@ fn a_clone_runs_beside_an_original_with_everything_that_only_one_can_have() {
 
 #[test]
 #[ignore = "needs QEMU"]
-fn a_clone_goes_on_from_ram_that_its_original_was_saved_with() {
+fn a_clone_resumes_from_ram_that_its_original_was_saved_with() {
     let mut pair = Pair::new(|vm, domain| {
         make_exclusive(vm, domain);
-        // QEMU saves nobody who shares memory.
+        // QEMU saves no guest that shares memory.
         domain.find_mut("devices").unwrap().remove(&["shmem"]);
     });
     let libvirt = &pair.vm.libvirt;

@@ -279,7 +279,7 @@ fn internal_snapshots_of_a_running_domain_hold_its_ram() {
 fn internal_snapshots_of_a_domain_that_is_shut_off_bring_its_disk_back() {
     let vm = Vm::new();
     fill(&vm.file("disk"), 1);
-    // Only the name for a running guest is held to be an identifier of QEMU's.
+    // Only the name for a running guest has to be an identifier of QEMU's.
     let name = "off, <a> & 'b'";
     let taken = vm.take(name, SnapshotKind::Internal, false, atomic()).unwrap();
     assert_eq!((taken.memory, taken.state.as_str()), (Memory::No, "shutoff"));
@@ -298,7 +298,7 @@ fn internal_snapshots_of_a_domain_that_is_shut_off_bring_its_disk_back() {
 
 #[test]
 #[ignore = "needs QEMU"]
-fn external_snapshots_leave_the_file_and_go_on_in_an_overlay() {
+fn external_snapshots_leave_the_file_and_continue_in_an_overlay() {
     let vm = Vm::new();
     let off = vm.take("off", SnapshotKind::External, false, atomic()).unwrap();
     assert_eq!((off.state.as_str(), off.memory, mode(&vm.file("off"))), ("shutoff", Memory::No, 0o600));
@@ -355,7 +355,7 @@ fn what_libvirt_refuses_is_explained() {
 
 #[test]
 #[ignore = "needs QEMU"]
-fn a_domain_is_defined_anew_on_an_overlay_and_keeps_what_is_remembered() {
+fn a_domain_is_redefined_on_an_overlay_and_keeps_what_is_remembered() {
     let vm = Vm::started();
     let before = vm.take("s", SnapshotKind::External, true, atomic()).unwrap();
     vm.libvirt.destroy(&vm.name).unwrap();
@@ -377,7 +377,7 @@ fn a_domain_is_defined_anew_on_an_overlay_and_keeps_what_is_remembered() {
 
 #[test]
 #[ignore = "needs QEMU"]
-fn saved_ram_goes_on_with_other_disks() {
+fn saved_ram_resumes_with_other_disks() {
     let vm = Vm::started();
     let file = vm.directory.join("saved");
     vm.libvirt.save(&vm.name, &file).unwrap();

@@ -1,7 +1,8 @@
 //! Internal snapshots whose names QEMU would take for the id of another one.
 //!
-//! QEMU looks for a name among the ids of an image first, which are numbers, and knows no other way to go back to a
-//! snapshot with RAM. So the other snapshot gets another id, which no name is: QEMU's lists show it, and nothing uses it.
+//! QEMU first looks for a name among the ids of an image, which are numbers, and offers no other way to revert to a
+//! snapshot with RAM. So the other snapshot gets another id, one that is not a name: QEMU's lists show it, and nothing
+//! uses it.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -12,11 +13,11 @@ use crate::error::{Because, Error, Result};
 use crate::libvirt::image::qcow2::{MAGIC, u32_at, u64_at};
 use crate::libvirt::image::qemu_img;
 
-/// Where the header tells the number of snapshots, and where their list begins.
+/// Where the header has the number of snapshots, and where their list begins.
 const COUNT: usize = 60;
 const LIST: usize = 64;
 const HEADER: usize = 72;
-/// The part of an entry that all have; it tells the lengths of what follows.
+/// The part that every entry has; it holds the lengths of what follows.
 const ENTRY: usize = 40;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ struct Entry {
     id_at: u64,
 }
 
-/// Says whether QEMU would go back to another snapshot of the image than to the one of this name.
+/// Says whether QEMU would revert to another snapshot of the image than the one of this name.
 pub fn is_misread(image: &Path, name: &str) -> Result<bool> {
     match File::open(image).and_then(|file| entries(&file)) {
         Ok(entries) => Ok(entries.iter().any(|entry| is_in_the_way(entry, name))),
@@ -45,7 +46,7 @@ pub fn count(image: &Path, name: &str) -> Result<usize> {
     }
 }
 
-/// Gives the snapshot whose id is this name another id. Nobody may use the image.
+/// Gives the snapshot whose id is this name another id. The image must not be in use.
 pub fn give_way(image: &Path, name: &str) -> Result<()> {
     qemu_img::unused(image)?;
     let cannot = || cannot(image);
@@ -67,7 +68,7 @@ fn is_in_the_way(entry: &Entry, name: &str) -> bool {
     entry.id == name.as_bytes() && entry.name != name.as_bytes()
 }
 
-/// Returns an id of the same length that no snapshot has for an id or a name.
+/// Returns an id of the same length that no snapshot has as an id or a name.
 fn free_id(entries: &[Entry], id: &[u8]) -> Option<Vec<u8>> {
     let candidates = (b'a'..=b'z').chain(b'A'..=b'Z').map(|letter| [&[letter], &id[1..]].concat());
     candidates.into_iter().find(|new| entries.iter().all(|entry| entry.id != *new && entry.name != *new))

@@ -34,7 +34,7 @@ pub fn list(domain: &VirtDomain, name: &str) -> Result<Vec<Snapshot>> {
                 snapshot.is_current = current.as_ref() == Some(&snapshot.name);
                 snapshots.push(snapshot);
             }
-            // Somebody deleted it meanwhile.
+            // It was deleted meanwhile.
             Err(error) if fault::code(&error) == ErrorNumber::NoDomainSnapshot => {}
             Err(error) => return Err(failed(error)),
         }
@@ -56,9 +56,9 @@ fn current(domain: &VirtDomain) -> Result<Option<String>, VirtError> {
     }
 }
 
-/// Puts a snapshot that was read before into the tree, or in the place of the one of its name.
+/// Puts a snapshot that was read before into the tree, or in the place of the one with its name.
 ///
-/// libvirt leaves the current snapshot the current one when it is replaced, also without the flag.
+/// libvirt leaves the current snapshot current when it is replaced, even without the flag.
 pub fn put(domain: &VirtDomain, name: &str, document: &Document, parent: Option<&str>, current: bool) -> Result<()> {
     let mut xml = snapshot_xml::reparent(document, parent)?;
     if current {
@@ -77,8 +77,8 @@ pub fn put_new(domain: &VirtDomain, name: &str, spec: &SnapshotSpec) -> Result<(
         domain.uuid_string().map_err(|error| fault::failed(format!("cannot read the domain `{name}`"), &error))?;
     let snapshot = snapshot_xml::build(spec, name, &uuid)?;
     if let (Memory::External(image), Some(domain)) = (&spec.memory, snapshot.find("domain")) {
-        // It was saved by a clone, and libvirt restores it for no other domain. What is remembered of the snapshot is
-        // in the tree, and may be more than there is room for.
+        // A clone saved it, and libvirt restores it for no other domain. snaptree's record of the snapshot is in the
+        // tree, and may be larger than the room that there is.
         let mut domain = domain.clone();
         domain.remove(&["metadata"]);
         save_image::rename(image, &domain)?;
@@ -97,7 +97,7 @@ fn redefine(domain: &VirtDomain, name: &str, snapshot: &str, xml: &str, current:
     }
 }
 
-/// Goes back to an internal snapshot.
+/// Reverts to an internal snapshot.
 pub fn revert(domain: &VirtDomain, name: &str, snapshot: &str, flags_wanted: RevertFlags) -> Result<()> {
     let failed = |error| fault::failed(format!("cannot revert `{name}` to the snapshot `{snapshot}`"), &error);
     let RevertFlags { running, paused, force, reset_nvram } = flags_wanted;
@@ -116,16 +116,16 @@ pub fn revert(domain: &VirtDomain, name: &str, snapshot: &str, flags_wanted: Rev
         }
     }
     if !misread.is_empty() {
-        // libvirt would stop it too, to start QEMU anew.
+        // libvirt would stop it too, to start a new QEMU.
         power::destroy(domain, name)?;
         misread.iter().try_for_each(|image| internal::give_way(image, snapshot))?;
     }
     found.revert(flags).map_err(failed)
 }
 
-/// Deletes an internal snapshot with what it holds.
+/// Deletes an internal snapshot with its content.
 pub fn delete_internal(domain: &VirtDomain, name: &str, snapshot: &str) -> Result<()> {
-    // libvirt makes the name of a job of it, which QEMU does not take from everybody.
+    // libvirt turns it into the name of a job, and QEMU accepts only some names for those.
     let is_taken = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     if snapshot.chars().all(is_taken) || !domain.is_active().unwrap_or(false) {
         return delete(domain, name, snapshot, 0);

@@ -17,7 +17,7 @@ use crate::libvirt::image::overlay;
 use crate::libvirt::xml::element::{Element, from_libvirt};
 use crate::libvirt::xml::{disk_xml, domain_facts, domain_xml, snapshot_xml};
 
-/// Takes a snapshot. `validate` lets libvirt hold our XML against its schema.
+/// Takes a snapshot. With `validate`, libvirt checks our XML against its schema.
 pub fn create(
     connect: &Connect,
     domain: &VirtDomain,
@@ -56,7 +56,7 @@ pub fn create(
             request.disks.iter().filter_map(|(target, overlay)| Some((target, overlay.as_deref()?)))
         {
             restrict(overlay);
-            // The overlay of a running domain is QEMU's already.
+            // The overlay of a running domain already belongs to QEMU.
             let file = disks.iter().find(|disk| disk.target == *target && !is_active).and_then(Disk::file);
             file.into_iter().for_each(|file| overlay::give_owner(overlay, file));
         }
@@ -64,7 +64,7 @@ pub fn create(
     settings.map_or(Ok(()), |settings| keep_settings(connect, domain, name, &settings, request))
 }
 
-/// Lets the disks have the settings again that they had before a snapshot: libvirt takes over some of them alone.
+/// Restores the settings that the disks had before a snapshot: libvirt carries over only some of them.
 fn keep_settings(
     connect: &Connect,
     domain: &VirtDomain,
@@ -84,7 +84,7 @@ fn keep_settings(
         if let (Some(old), Some(file)) = (disk_xml::find_disk(before, target), file) {
             let mut kept = old.clone();
             disk_xml::give_file(&mut kept, file)?;
-            // What libvirt knows of the chain belongs to the new file.
+            // libvirt's record of the chain belongs to the new file.
             kept.children.extend(disk.find("backingStore").cloned());
             *disk = kept;
         }
@@ -102,7 +102,7 @@ fn keep_settings(
 struct Made(Vec<PathBuf>);
 
 impl Made {
-    /// Makes all overlays of a domain that is shut off when one has a comma in its path: libvirt writes it twice there,
+    /// Makes all overlays of a domain that is shut off if one has a comma in its path: libvirt doubles the comma there,
     /// and so makes another file than the one that it names.
     fn for_commas(request: &SnapshotRequest, domain: &Element) -> Result<Self> {
         let mut made = Self::default();
@@ -136,7 +136,7 @@ impl Drop for Made {
     }
 }
 
-/// Takes an overlay from everybody's eyes: libvirt leaves the ones of a domain that is shut off readable.
+/// Hides an overlay from other users: libvirt leaves those of a domain that is shut off readable.
 fn restrict(overlay: &Path) {
     let is_open = fs::metadata(overlay).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0);
     if is_open {

@@ -8,7 +8,7 @@ use crate::libvirt::xml::domain_facts::{devices_mut, target};
 use crate::libvirt::xml::element::Element;
 use crate::paths::for_libvirt;
 
-/// Says whether a disk of a running domain stands on no other file.
+/// Says whether a disk of a running domain has no backing file.
 pub fn stands_alone(domain: &Element, wanted: &str) -> Result<bool> {
     match find_disk(domain, wanted) {
         Some(disk) => Ok(disk.find("backingStore").is_some_and(|backing| backing.children.is_empty())),
@@ -21,7 +21,7 @@ pub fn qcow2(target: &str, file: &Path) -> DiskFile {
     DiskFile { target: target.to_string(), file: file.to_path_buf(), format: "qcow2".to_string() }
 }
 
-/// Lets each of the disks named by target have another file.
+/// Gives other files to the disks named by target.
 pub fn replace_disks(domain: &mut Element, files: &[DiskFile]) -> Result<()> {
     let mut missing: Vec<&DiskFile> = files.iter().collect();
     for disk in disks_of(domain) {
@@ -34,7 +34,7 @@ pub fn replace_disks(domain: &mut Element, files: &[DiskFile]) -> Result<()> {
     }
 }
 
-/// Changes the disks of a domain, of which `now` is the description now.
+/// Changes the disks of a domain whose present description is `now`.
 pub fn change_disks(domain: &mut Element, changes: &DiskChanges, now: &Element) -> Result<()> {
     for disk in disks_of(domain) {
         let Some(target) = target(disk) else { continue };
@@ -49,7 +49,7 @@ pub fn change_disks(domain: &mut Element, changes: &DiskChanges, now: &Element) 
     Ok(())
 }
 
-/// Lets a disk have another file, with all the settings that are not about the one before.
+/// Gives a disk another file, and keeps all settings that are not about the one before.
 pub fn give_file(disk: &mut Element, DiskFile { file, format, .. }: &DiskFile) -> Result<()> {
     let (file, old) = (for_libvirt(file)?, disk.find("source"));
     let has_it = disk.get("type").unwrap_or("file") == "file" && old.and_then(|old| old.get("file")) == Some(file);
@@ -75,7 +75,7 @@ pub fn give_file(disk: &mut Element, DiskFile { file, format, .. }: &DiskFile) -
     Ok(())
 }
 
-/// Lets a disk have what another one has.
+/// Gives a disk the content of another one.
 fn take_content(disk: &mut Element, other: &Element) {
     const CONTENT: [&str; 6] = ["driver", "auth", "source", "backingStore", "mirror", "encryption"];
     disk.set("type", other.get("type").unwrap_or("file"));

@@ -1,4 +1,4 @@
-//! What a domain's XML says of the domain.
+//! What a domain's XML says about the domain.
 
 use crate::hypervisor::{Disk, Source};
 use crate::libvirt::xml::element::Element;
@@ -6,7 +6,7 @@ use crate::libvirt::xml::element::Element;
 /// Returns the RAM in bytes.
 pub fn memory(domain: &Element) -> u64 {
     let Some(memory) = domain.find("memory") else { return 0 };
-    // libvirt writes no other unit, whatever it was told.
+    // libvirt writes no other unit, whichever it was given.
     memory.text.trim().parse::<u64>().unwrap_or_default() * 1024
 }
 
@@ -46,7 +46,7 @@ pub fn disk_elements(domain: &Element) -> impl Iterator<Item = &Element> {
     devices(domain).filter(|device| device.name == "disk")
 }
 
-/// Says what keeps an overlay from taking the disk's place.
+/// Says why an overlay cannot take the disk's place.
 fn obstacle(disk: &Element) -> Option<String> {
     let source = disk.find("source");
     let of_source = |name: &str| source.and_then(|source| source.find(name));
@@ -69,7 +69,7 @@ fn source(disk: &Element) -> Source {
     }
 }
 
-/// Lists the drivers of the host's directories that the guest mounts.
+/// Lists the drivers of host directories that the guest mounts.
 pub fn filesystems(domain: &Element) -> Vec<String> {
     let driver = |filesystem: &Element| match filesystem.find("driver").and_then(|driver| driver.get("type")) {
         // libvirt's names for how QEMU itself serves it.
@@ -79,7 +79,7 @@ pub fn filesystems(domain: &Element) -> Vec<String> {
     devices(domain).filter(|device| device.name == "filesystem").map(driver).collect()
 }
 
-/// Returns the device that the guest has for the first console, which libvirt opens when none is named.
+/// Returns the guest's device for the first console, which libvirt opens if none is named.
 pub fn console_device(domain: &Element) -> Option<String> {
     let console = devices(domain).find(|device| device.name == "console");
     let Some(console) = console else {
@@ -94,7 +94,7 @@ pub fn console_device(domain: &Element) -> Option<String> {
     }
 }
 
-/// Returns what QEMU calls the host's end of a port, by the name that the guest knows the port by, while the domain runs.
+/// Returns QEMU's name for the host's end of a port, given the guest's name for the port, while the domain runs.
 pub fn port_device(domain: &Element, name: &str) -> Option<String> {
     let port = devices(domain).find(|device| device.name == "channel" && is_port(device, name))?;
     Some(format!("char{}", port.find("alias")?.get("name")?))

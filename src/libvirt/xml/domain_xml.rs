@@ -17,10 +17,10 @@ use crate::paths::for_libvirt;
 /// The longest path of a socket, in bytes.
 const LONGEST_SOCKET: usize = 107;
 
-/// The port that the guest agent waits at.
+/// The port of the guest agent.
 const AGENT: &str = "org.qemu.guest_agent.0";
 
-/// What runs the domains of a connection, as `<domain type='...'>` says it.
+/// What runs the domains of a connection, as in `<domain type='...'>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DomainType {
     Kvm,
@@ -38,7 +38,7 @@ impl DomainType {
         }
     }
 
-    /// The processor that gives guests the most.
+    /// The processor that offers guests the most.
     fn best_cpu(self) -> Option<Element> {
         let cpu = Element::new("cpu");
         match self {
@@ -58,7 +58,7 @@ pub fn build(spec: &DomainSpec, domain_type: DomainType) -> Result<Element> {
         .child(text("name", &spec.name))
         .child(text("uuid", &spec.uuid));
     if domain_type != DomainType::Test {
-        // It tells a guest's kernel that it goes on elsewhere, so that it makes other random numbers there.
+        // It tells a resumed guest's kernel that it runs elsewhere, so that it makes other random numbers there.
         domain.children.push(text("genid", &spec.uuid));
     }
     if !spec.description.is_empty() {
@@ -80,7 +80,7 @@ pub fn build(spec: &DomainSpec, domain_type: DomainType) -> Result<Element> {
     });
     domain.children.extend([text("on_poweroff", "destroy"), text("on_reboot", "restart"), devices(spec)?]);
     if is_long_for_sockets(&spec.name) {
-        // The store, in which the disk is in a directory of the machine's: the shortest path that is ours.
+        // The store, below which the disk is in a directory of the machine's: the shortest path that is ours.
         let store = spec.disk.ancestors().nth(3).unwrap_or(&spec.disk);
         let id = spec.uuid.get(..8).unwrap_or(&spec.uuid);
         place_ports(&mut domain, |number| store.join(format!("run/{id}-{number}")))?;
@@ -124,7 +124,7 @@ fn devices(spec: &DomainSpec) -> Result<Element> {
     let port =
         |name: &str| of_type("channel", "unix").child(Element::new("target").with("type", "virtio").with("name", name));
     let random = Element::new("backend").with("model", "random").text("/dev/urandom");
-    // QEMU has an event descriptor for each queue of all 31 ports that it would have, and every start waits for them.
+    // QEMU would have an event descriptor for each queue of all 31 ports, and every start would wait for them.
     let is_serial = |device: &Element| device.name == "controller" && device.get("type") == Some("virtio-serial");
     let ports = of_type("controller", "virtio-serial").with("index", "0").with("ports", "8");
     let ports = (!extra.iter().any(is_serial)).then_some(ports);
@@ -155,22 +155,22 @@ fn interface(spec: &DomainSpec) -> Option<Element> {
     )
 }
 
-/// Derives the card's address from the domain's uuid, so that defining a machine anew keeps it.
+/// Derives the card's address from the domain's uuid, so that redefining a machine keeps it.
 fn mac_address(uuid: &str) -> String {
     let digest = blake3::hash(uuid.as_bytes());
     let bytes = digest.as_bytes();
     format!("52:54:00:{:02x}:{:02x}:{:02x}", bytes[0], bytes[1], bytes[2])
 }
 
-/// Tells a guest that it is another one than before, where its domain has a device for that.
+/// Tells a guest that it is another one than before, if its domain has a device for that.
 pub fn set_generation_id(domain: &mut Element, id: &str) {
     if let Some(generation) = domain.find_mut("genid") {
         generation.text = id.to_string();
     }
 }
 
-/// Builds the `<domain>` that gives a domain, of which `current` is the description now, the state of `document` and
-/// these files.
+/// Builds the `<domain>` that gives a domain, whose present description is `current`, the state of `document` and these
+/// files.
 pub fn build_redefinition(document: &Document, current: &Element, disks: &DiskChanges) -> Result<Element> {
     let mut domain = described(document, &["inactiveDomain", "domain"])?;
     if domain.get("id").is_some() {
@@ -179,7 +179,7 @@ pub fn build_redefinition(document: &Document, current: &Element, disks: &DiskCh
     }
     let own = |name: &str| current.text_of(name).unwrap_or_default();
     identify(&mut domain, own("name"), own("uuid"));
-    // They say what the domain is to people and to other tools, and are no part of what it was.
+    // They describe the domain to people and to other tools, and are no part of its earlier state.
     let labels = ["title", "description", "metadata"];
     domain.remove(&labels);
     let after_names = domain.children.iter().position(|child| child.name == "uuid").map_or(0, |uuid| uuid + 1);
@@ -225,7 +225,7 @@ pub fn clean(domain: &mut Element) {
     let is_running = domain.get("id").is_some();
     domain.attributes.retain(|(key, _)| key != "id");
     if is_running && let Some(resource) = domain.find_mut("resource") {
-        // Where libvirt puts those that name none.
+        // Where libvirt puts domains that name none.
         resource.children.retain(|part| part.name != "partition" || part.text.trim() != "/machine");
         if resource.children.is_empty() {
             domain.remove(&["resource"]);
@@ -234,7 +234,7 @@ pub fn clean(domain: &mut Element) {
     live_xml::forget(domain);
     domain.children.retain(|child| child.name != "seclabel" || child.get("type") != Some("dynamic"));
     for device in devices_mut(domain) {
-        // Those that begin so are the user's own choice.
+        // Names with this prefix are the user's own choice.
         device
             .children
             .retain(|child| child.name != "alias" || child.get("name").is_some_and(|name| name.starts_with("ua-")));
@@ -269,8 +269,8 @@ pub fn clean(domain: &mut Element) {
     }
 }
 
-/// Says whether a socket is where libvirt puts those of a run, in a directory named after its number and the domain, or
-/// where [`place_ports`] does. Another place is the user's choice.
+/// Says whether a socket is where libvirt puts those of a run, in a directory named by the run's number and the domain,
+/// or where [`place_ports`] puts them. Any other place is the user's choice.
 fn is_of_one_run(source: &Element) -> bool {
     let Some(path) = source.get("path") else { return true };
     let directory = Path::new(path).parent().and_then(|directory| directory.file_name()?.to_str()).unwrap_or_default();
@@ -281,7 +281,7 @@ fn is_of_one_run(source: &Element) -> bool {
     source.get("mode") == Some("bind") && (is_numbered(directory) || directory == embed::SOCKETS)
 }
 
-/// Gives each port that the host talks to the guest through a socket of a path that is shorter than libvirt's own choice.
+/// Gives each port through which the host talks to the guest a socket whose path is shorter than libvirt's own choice.
 pub fn place_ports(domain: &mut Element, socket: impl Fn(usize) -> PathBuf) -> Result<()> {
     let is_ours = |device: &Element| device.name == "channel" && [AGENT, PORT].iter().any(|name| is_port(device, name));
     for (number, channel) in devices_mut(domain).filter(|device| is_ours(device)).enumerate() {
@@ -297,7 +297,7 @@ pub fn place_ports(domain: &mut Element, socket: impl Fn(usize) -> PathBuf) -> R
     Ok(())
 }
 
-/// Lets the domain run under another accelerator than the one it was made for.
+/// Makes the domain run under another accelerator than the one it was made for.
 pub fn adapt(domain: &mut Element, domain_type: DomainType) {
     domain.set("type", domain_type.word());
     let mode = domain.find("cpu").and_then(|cpu| cpu.get("mode")).map(str::to_string);

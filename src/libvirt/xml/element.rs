@@ -86,7 +86,7 @@ impl Element {
         }
     }
 
-    /// Says whether another element says the same, in whichever order.
+    /// Says whether another element has the same content, in any order.
     pub fn is_like(&self, other: &Self) -> bool {
         let mut attributes = [&self.attributes, &other.attributes].map(|attributes| attributes.clone());
         attributes.iter_mut().for_each(|attributes| attributes.sort());
@@ -107,7 +107,7 @@ impl Element {
         }
     }
 
-    /// Reads any number of elements that stand side by side.
+    /// Reads any number of sibling elements.
     pub fn parse_all(fragment: &str) -> Result<Vec<Self>, String> {
         let mut reader = Reader::from_str(fragment);
         let mut open = vec![Element::default()];
@@ -188,7 +188,7 @@ impl std::fmt::Display for Element {
     }
 }
 
-/// Takes a document as libvirt writes it: carriage returns stand for themselves, where XML's readers see line feeds.
+/// Takes a document as libvirt writes it: with literal carriage returns, which XML parsers read as line feeds.
 pub fn from_libvirt(text: &str) -> Document {
     Document(text.replace('\r', "&#13;"))
 }
@@ -197,7 +197,7 @@ fn element(start: &BytesStart) -> Result<Element, String> {
     let mut element = Element::new(start.name().as_ref());
     for attribute in start.attributes() {
         let attribute = attribute.map_err(|error| error.to_string())?;
-        // As libvirt writes them, tabs and line feeds stand for themselves.
+        // libvirt writes tabs and line feeds literally.
         let value = unescape(&attribute.value).map_err(|error| error.to_string())?;
         element.set(attribute.key.as_ref(), value);
     }
@@ -211,7 +211,7 @@ fn escape(text: &str, in_attribute: bool, out: &mut String) {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '\'' if in_attribute => out.push_str("&apos;"),
-            // A parser turns these into spaces or line feeds when they stand for themselves.
+            // A parser turns literal ones into spaces or line feeds.
             '\r' => out.push_str("&#13;"),
             '\n' if in_attribute => out.push_str("&#10;"),
             '\t' if in_attribute => out.push_str("&#9;"),
@@ -221,7 +221,7 @@ fn escape(text: &str, in_attribute: bool, out: &mut String) {
     }
 }
 
-/// Says whether XML 1.0 has any way to carry a character.
+/// Says whether XML 1.0 has any way to represent a character.
 pub fn is_carried(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }

@@ -1,4 +1,4 @@
-//! What a domain's XML says of a guest that has its RAM in a file, and what such a guest's state fits.
+//! What a domain's XML says about a guest whose RAM is in a file, and what such a guest's state fits.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ const COMMAND_LINE: &str = "qemu:commandline";
 /// The name of the object that is the RAM, which is in the guest's state too.
 const OBJECT: &str = "snaptree.ram";
 
-/// Lets a domain have its RAM elsewhere, and wait for a state to go on from where it `waits`.
+/// Puts a domain's RAM elsewhere and, if it `waits`, makes it wait for a state to resume from.
 pub fn place(domain: &mut Element, ram: &Ram, waits: bool) {
     let size = domain_facts::memory(domain);
     let in_file = |file: &Path, is_shared: bool| {
@@ -51,8 +51,8 @@ pub fn place(domain: &mut Element, ram: &Ram, waits: bool) {
     }
 }
 
-/// Keeps libvirt from asking QEMU for each of the processor's hundreds of features, one after the other, which is half of
-/// the time that a start takes; it learns of them in two questions instead, as it did of older versions of QEMU.
+/// Keeps libvirt from asking QEMU for each of the processor's hundreds of features, one after the other, which is half
+/// of the time that a start takes; libvirt then asks two questions instead, as it does with older versions of QEMU.
 pub fn ask_less(domain: &mut Element) {
     const CAPABILITIES: &str = "qemu:capabilities";
     if domain.find(CAPABILITIES).is_none() {
@@ -64,7 +64,7 @@ pub fn ask_less(domain: &mut Element) {
 
 const WAITING: [&str; 2] = ["-incoming", "defer"];
 
-/// Takes back what [`place`] did, and leaves the user's own arguments alone. Says whether there was something.
+/// Reverses [`place`], and leaves the user's own arguments alone. Says whether there was anything to reverse.
 pub fn forget(domain: &mut Element) -> bool {
     let Some(line) = domain.find_mut(COMMAND_LINE) else { return false };
     let before = line.children.len();
@@ -93,7 +93,7 @@ pub fn forget(domain: &mut Element) -> bool {
     is_changed
 }
 
-/// Says what keeps a domain's guest from being stopped and going on elsewhere.
+/// Says why a domain's guest cannot be stopped and resumed elsewhere.
 pub fn obstacle_to_save(domain: &Element) -> Option<&'static str> {
     let has = |name: &str| devices(domain).any(|device| device.name == name);
     if has("hostdev") {
@@ -109,7 +109,7 @@ pub fn obstacle_to_save(domain: &Element) -> Option<&'static str> {
     devices(domain).any(is_met).then_some("its network card would meet another one with its address")
 }
 
-/// Says what keeps a domain from having its RAM in a file of ours.
+/// Says why a domain cannot have its RAM in a file of ours.
 pub fn obstacle_to_map(domain: &Element) -> Option<&'static str> {
     let cpu_has = |name: &str| domain.find("cpu").is_some_and(|cpu| cpu.find(name).is_some());
     if cpu_has("numa") {
@@ -148,7 +148,7 @@ pub fn fingerprint(domain: &Element) -> Fingerprint {
 /// A digest of the devices as the guest sees them: what they are and where they are plugged in.
 fn device_digest(domain: &Element) -> String {
     const SHOWN: usize = 12;
-    /// Parts of a device that are the host's side of it.
+    /// The parts of a device that are its host side.
     const OF_THE_HOST: [&str; 8] =
         ["source", "backingStore", "mirror", "alias", "backend", "seclabel", "protocol", "listen"];
     let mut list = Vec::new();

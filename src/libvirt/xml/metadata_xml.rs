@@ -42,7 +42,7 @@ pub fn build(metadata: &Metadata) -> Result<Element> {
 pub fn read(domain: &Element) -> Result<Option<Metadata>> {
     let Some(node) = domain.find("metadata").and_then(|metadata| metadata.find(NODE)) else { return Ok(None) };
     let attributes = node.attributes.iter().filter(|(key, _)| !key.starts_with("xmlns"));
-    // One node whose payload cannot be read is no reason to show none of its tree: whoever reads it is told.
+    // One unreadable payload is no reason to hide the whole tree: whatever decodes this one reports the error.
     let unpacked = |payload: &Element| match payload.get("encoding") {
         Some(ENCODING) => unpack(&payload.text).ok(),
         _ => None,
@@ -56,13 +56,13 @@ pub fn read(domain: &Element) -> Result<Option<Metadata>> {
     }))
 }
 
-/// Puts the metadata into a `<domain>` in the place of what it has of ours, and leaves that of others alone.
+/// Puts the metadata into a `<domain>`, replacing what it has of ours, and leaves that of others alone.
 pub fn put(domain: &mut Element, metadata: &Metadata) -> Result<()> {
     put_node(domain, build(metadata)?);
     Ok(())
 }
 
-/// Lets a `<domain>` have of ours what `other` has, which may be nothing, and leaves that of others alone.
+/// Replaces our metadata in a `<domain>` with that of `other`, which may be none, and leaves that of others alone.
 pub fn adopt(domain: &mut Element, other: &Element) {
     if let Some(node) = other.find("metadata").and_then(|metadata| metadata.find(NODE)) {
         put_node(domain, node.clone());

@@ -11,8 +11,8 @@ use crate::libvirt::xml::element::Element;
 use crate::libvirt::xml::{disk_xml, domain_facts, domain_xml, metadata_xml};
 use crate::paths::for_libvirt;
 
-/// Where the metadata names the files of a guest that had its RAM in one, and the layer that it was running on: a
-/// snapshot that somebody else takes later may inherit them, and does not have that layer.
+/// Where the metadata names the files of a guest whose RAM was in one, and the layer that it was running on: a snapshot
+/// that another tool takes later may inherit them, and does not have that layer.
 const RAM: &str = "live.ram";
 const DEVICES: &str = "live.devices";
 const LAYER: &str = "live.layer";
@@ -54,7 +54,7 @@ pub fn build(spec: &SnapshotSpec, name: &str, uuid: &str) -> Result<Element> {
         .child(domain))
 }
 
-/// Builds the `<domainsnapshot>` that asks for a snapshot of `domain`, whose description it is as it runs.
+/// Builds the `<domainsnapshot>` that requests a snapshot of `domain`, which is the domain's description as it runs.
 pub fn build_request(request: &SnapshotRequest, domain: &Element) -> Result<Element> {
     let has = |target: &str| targets(domain).any(|other| other == target);
     if let Some((missing, _)) = request.disks.iter().find(|(target, _)| !has(target)) {
@@ -64,7 +64,7 @@ pub fn build_request(request: &SnapshotRequest, domain: &Element) -> Result<Elem
     let memory = Element::new("memory");
     let memory = match (&request.memory, request.kind) {
         (Some(file), _) => memory.with("snapshot", "external").with("file", for_libvirt(file)?),
-        // Of a domain that is shut off there is none, and libvirt refuses to be asked for it.
+        // A domain that is shut off has no RAM, and libvirt refuses a request for it.
         (None, SnapshotKind::Internal) if is_active && !request.flags.disk_only => memory.with("snapshot", "internal"),
         (None, _) => memory.with("snapshot", "no"),
     };
@@ -89,7 +89,7 @@ pub fn reparent(document: &Document, parent: Option<&str>) -> Result<Element> {
     Ok(snapshot)
 }
 
-/// Names the files that a domain's disks have as the overlays of an external snapshot, except for its own layers.
+/// Names the present files of a domain's disks as the overlays of an external snapshot, except for its own layers.
 pub fn replace_overlays(snapshot: &mut Element, present: &[Disk]) {
     let layers = snapshot.find("domain").map(domain_facts::disks).unwrap_or_default();
     let states = snapshot.find_mut("disks").into_iter().flat_map(|disks| disks.children.iter_mut());
@@ -112,7 +112,7 @@ pub fn comment(document: &Document, comment: &str) -> Result<Element> {
     Ok(snapshot)
 }
 
-/// Lists the images in which an internal snapshot is: its disks, and the variables of its firmware.
+/// Lists the images that hold an internal snapshot: its disks, and its firmware's variables.
 pub fn images(document: &Document) -> Result<Vec<PathBuf>> {
     let snapshot = read(document)?;
     let nvram = domain_xml::parse(document).ok().and_then(|domain| {
@@ -131,7 +131,7 @@ fn parent_element(name: &str) -> Element {
     Element::new("parent").child(Element::new("name").text(name))
 }
 
-/// Lists every disk of the domain, for libvirt would snapshot one that is not listed.
+/// Lists every disk of the domain, because libvirt would snapshot an unlisted one.
 fn list_disks(domain: &Element, state: impl Fn(Element) -> Result<Element>) -> Result<Element> {
     let states = targets(domain).map(|target| state(Element::new("disk").with("name", target)));
     Ok(Element::new("disks").children(states.collect::<Result<Vec<_>>>()?))
@@ -210,7 +210,7 @@ fn memory(snapshot: &Element) -> Memory {
     }
 }
 
-/// Lists the disks that a document names which asks for a snapshot, and so has no domain in it.
+/// Lists the disks named in a document that requests a snapshot, and so has no domain in it.
 fn wanted_disks(states: &Element) -> Result<Vec<SnapshotDisk>> {
     states.all("disk").filter(|state| kind(state) == Some(SnapshotKind::External)).try_for_each(is_plain_overlay)?;
     let describe = |state: &Element| {
@@ -230,7 +230,7 @@ fn wanted_disks(states: &Element) -> Result<Vec<SnapshotDisk>> {
     Ok(states.all("disk").filter_map(describe).collect())
 }
 
-/// Refuses an overlay that is asked for as anything else than a qcow2 file.
+/// Refuses a requested overlay that is not a qcow2 file.
 fn is_plain_overlay(state: &Element) -> Result<()> {
     let format = state.find("driver").and_then(|driver| driver.get("type")).unwrap_or("qcow2");
     let kind = state.get("type").unwrap_or("file");
