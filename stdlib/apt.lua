@@ -4,21 +4,21 @@
 ---   local apt = require "apt"
 ---   sn01:branch("web", function(guest) apt.install(guest, { "nginx" }) end)
 ---
---- While another process in the guest holds a lock of apt's or dpkg's, `update` and `install` wait, and say so, until
+--- If another process in the guest holds a lock of apt or dpkg, `update` and `install` wait for it, and say so, until
 --- their time limit.
 ---
---- What not: no repositories and no keys; write the files under /etc/apt with `guest:write`, then `apt.update`.
+--- Not included: repositories and keys. Write the files under /etc/apt with `guest:write`, then call `apt.update`.
 
 local check_options = require("snaptree").check_options
 
 local M, H = {}, {}
 
---- Fetches the lists of packages.
+--- Fetches the package lists.
 --- Options: `timeout` (string, "10m").
 function M.update(guest, options)
   options = options or {}
   check_options("apt.update", options, { timeout = "string" })
-  -- Without this, apt-get calls an update that could reach no mirror a success.
+  -- Without this, apt-get reports success even if it could reach no mirror.
   guest:run({ "apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any" }, {
     env = H.env,
     retry_on = H.busy,
@@ -26,8 +26,8 @@ function M.update(guest, options)
   })
 end
 
---- Installs `packages` (a name or a list of names; `name=version` asks for a version), without those that they only
---- recommend. Fetches the lists of packages when the guest has none.
+--- Installs `packages` (a name or a list of names; `name=version` asks for a version), without the packages that they
+--- only recommend. Fetches the package lists if the guest has none.
 --- Options: `recommends` (boolean, false); `timeout` (string, "30m").
 function M.install(guest, packages, options)
   options = options or {}
@@ -39,20 +39,20 @@ function M.install(guest, packages, options)
   if not options.recommends then
     table.insert(argv, "--no-install-recommends")
   end
-  -- A step that fails leaves no snapshot, so that nothing is gained by syncing after every file.
+  -- A failed step leaves no snapshot, so syncing after every file gains nothing.
   table.move({ "-o", "Dpkg::Options::=--force-unsafe-io", "-o", "Dpkg::Use-Pty=0", "--" }, 1, 5, #argv + 1, argv)
   table.move(packages, 1, #packages, #argv + 1, argv)
   guest:run(argv, { env = H.env, retry_on = H.busy, timeout = options.timeout or "30m" })
 end
 
---- Fetches the lists of packages when the guest has none.
+--- Fetches the package lists if the guest has none.
 function M.ensure_lists(guest)
   if not guest:run("ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1", { check = false }).ok then
     M.update(guest)
   end
 end
 
---- Returns the version of `package` that an installation would give, or nil when the lists do not have it.
+--- Returns the version of `package` that would be installed, or nil if the lists do not contain it.
 function M.candidate(guest, package)
   M.ensure_lists(guest)
   local policy = guest:run({ "apt-cache", "policy", package }, { env = H.env }).stdout
@@ -62,8 +62,8 @@ end
 
 -- Helpers -----------------------------------------------------------------------------------------------------------
 
--- What apt and dpkg say, in all their versions, of a lock that another process holds: unattended-upgrades or apt-daily
--- after the first boot, in most cases. Their own option to wait is not in all of them, and not for the lists' lock.
+-- The messages of apt and dpkg, in all versions, about a lock that another process holds, usually unattended-upgrades
+-- or apt-daily after the first boot. Not all versions have an option to wait, and none has it for the lists' lock.
 H.busy = { "Could not get lock ", "locked by another process" }
 
 H.env = { DEBIAN_FRONTEND = "noninteractive", LC_ALL = "C.UTF-8" }

@@ -4,7 +4,7 @@
 ---   local postgresql = require "postgresql"
 ---   sn01:branch("postgresql", function(guest) postgresql.install(guest) end)
 ---
---- What not: no roles, passwords or settings; the guest's user `postgres` is the superuser, over the socket.
+--- Not included: roles, passwords and settings. The guest's user `postgres` is the superuser, over the socket.
 
 local apt = require "apt"
 local check_options = require("snaptree").check_options
@@ -13,8 +13,8 @@ local M, H = {}, {}
 
 --- Installs the server and returns when it answers a query.
 --- Options:
----   version   (string)           the major version, such as "15"; the suite's own without it
----   packages  (list of strings)  packages to install besides, such as { "postgresql-15-postgis-3" }
+---   version   (string)           the major version, such as "15"; by default the suite's own
+---   packages  (list of strings)  additional packages, such as { "postgresql-15-postgis-3" }
 function M.install(guest, options)
   options = options or {}
   check_options("postgresql.install", options, { version = "string", packages = "table" })
@@ -34,7 +34,7 @@ function M.install(guest, options)
   M.version(guest)
 end
 
---- Returns the running server's version, such as "15.14 (Debian 15.14-0+deb12u1)", as it answers itself.
+--- Returns the version that the running server reports, such as "15.14 (Debian 15.14-0+deb12u1)".
 function M.version(guest)
   local answer = guest:run(H.query("show server_version"), { timeout = "2m" })
   return (answer.stdout:gsub("%s+$", ""))
@@ -42,7 +42,7 @@ end
 
 -- Helpers -----------------------------------------------------------------------------------------------------------
 
--- The directory is one that the user postgres can enter, or psql complains.
+-- The working directory must be accessible to the user postgres, or psql complains.
 function H.query(sql)
   return ("cd / && su postgres -c 'psql -X -t -A -c \"%s\"'"):format(sql)
 end

@@ -68,7 +68,7 @@ fn what_nothing_depends_on_goes_and_there_is_nothing_to_give_up_then() {
     let web = deleted(Web::new());
     gc(&web, "Removed `[DIR]/vm/web.sn01` (0 B).\nRemoved `[DIR]/vm/web.sn02` (0 B).\nFreed 0 B of `web`.\n");
     assert!(!is_there(&web, "vm/web.sn01") && is_there(&web, "vm/web.qcow2"));
-    gc(&web, "There is nothing to give up.\n");
+    gc(&web, "There is nothing to delete.\n");
 }
 
 #[test]

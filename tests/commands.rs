@@ -89,7 +89,7 @@ fn delete_wants_yes_and_then_leaves_nothing() {
         .stderr(
             "
             error: this would delete machine `lab` with its 2 snapshots and their layers
-            hint: give --yes to do it without being asked
+            hint: pass --yes to skip the confirmation
             ",
         )
         .run();
@@ -166,12 +166,12 @@ fn what_a_machine_or_a_snapshot_has_no_use_for_is_refused() {
     misused(
         "delete lab/sn01 --force",
         "error: `lab/sn01` names a snapshot, and --force is for a machine\n\
-         hint: leave --force out: `snaptree undo` takes the deletion of a snapshot back",
+         hint: omit --force: `snaptree undo` can restore a deleted snapshot",
     );
     misused(
         "info lab/sn01 --xml --inactive",
         "error: `lab/sn01` is a snapshot, and --inactive is for a machine\n\
-         hint: leave --inactive out: a snapshot has one description",
+         hint: omit --inactive: a snapshot has only one description",
     );
     misused(
         "current lab/sn01",
@@ -331,8 +331,8 @@ fn stubs_replace_no_foreign_file() {
         .status(1)
         .stderr(
             "
-            error: `types/snapshot.lua` is not of `snaptree stubs`
-            hint: give another directory, or move the file
+            error: `types/snapshot.lua` was not written by `snaptree stubs`
+            hint: choose another directory, or move the file
             ",
         )
         .run();

@@ -81,7 +81,7 @@ fn a_failed_step_is_kept_outside_of_the_tree_and_shown() {
     assert_eq!(
         said,
         r#"child: 3: failed after [TIME].
-child: failed; the tree is as it was.
+child: failed; the tree is unchanged.
 child: `snaptree log lab/child` shows what it did, `snaptree shell --failed lab/child` looks around.
 error: script.lua:5: "make" failed with exit status 2 in `child`
   | compiling
@@ -200,8 +200,7 @@ fn a_branch_says_itself_what_is_kept() {
 fn gc_and_the_end_of_the_machine_remove_it() {
     let failed = failed();
     let gc = failed.again().args(["gc", "lab"]).status(2);
-    gc.stderr("error: this would give up 1 failed branch of `lab`\nhint: give --yes to do it without being asked\n")
-        .run();
+    gc.stderr("error: this would delete 1 failed branch of `lab`\nhint: pass --yes to skip the confirmation\n").run();
     let freed = failed.again().args(["gc", "lab", "--yes"]).any_stderr().run();
     assert!(freed.stderr.starts_with("Removed `[DIR]/store/") && freed.stderr.contains("\nFreed "), "{}", freed.stderr);
     nothing_is_left(&failed);

@@ -214,7 +214,7 @@ fn doctor_says_what_the_host_can_do() {
             "saved",
             "saved: libvirt writes the RAM to a file, and reads it for each fork\n                because SNAPTREE_LIVE is `saved`",
         ),
-        ("no", "no: snapshots hold disks alone, and forks boot\n                because SNAPTREE_LIVE is `no`"),
+        ("no", "no: snapshots contain only disks, and forks boot\n                because SNAPTREE_LIVE is `no`"),
     ] {
         let ran = Test::new().args(["doctor"]).env("SNAPTREE_LIVE", forced).any_stdout().run();
         let expected = format!(

@@ -134,7 +134,7 @@ fn a_question_that_cannot_be_answered_is_refused_and_waits_for_no_input() {
     refused
         .stderr(
             "error: this would delete machine `lab` with its 1 snapshots and their layers\n\
-             hint: give --yes to do it without being asked\n",
+             hint: pass --yes to skip the confirmation\n",
         )
         .run();
     assert_eq!(lab.domains(), ["lab"]);
@@ -244,7 +244,7 @@ fn a_history_that_is_of_no_use_is_told_once_and_the_prompt_works() {
     fs::write(lab.path().join("garbage"), b"\xff\xfe\0\n").expect("a file");
     let told = |deed: &str, file: &str, cause: &str| {
         format!(
-            "Cannot {deed} the history `{file}`: {cause}. What you type is not remembered; SNAPTREE_HISTORY names another \
+            "Cannot {deed} the history `{file}`: {cause}. What you type is not saved; set SNAPTREE_HISTORY to another \
              file.\r\n"
         )
     };

@@ -28,7 +28,7 @@ fn cached(ran: &Ran) -> Vec<String> {
 #[track_caller]
 fn refused(name: &str, content: impl AsRef<[u8]>, options: &str, error: &str) {
     let ran = root(name, content, options).status(1).any_stderr().run();
-    let said = ran.stderr.split_once("the tree is as it was.\n").expect("the root failed").1;
+    let said = ran.stderr.split_once("the tree is unchanged.\n").expect("the root failed").1;
     assert_eq!(said, format!("error: script.lua:1: {error}"));
     assert_eq!(ran.domains(), Vec::<String>::new(), "nothing is defined");
     assert_eq!(cached(&ran), Vec::<String>::new(), "nothing is kept");

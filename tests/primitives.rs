@@ -103,7 +103,7 @@ fn values_of_the_wrong_type_say_what_would_be_right() {
         (
             "m:undo 'last'",
             "machine:undo: the number must be a positive whole number, not \"last\"\n\
-             hint: machine:undos() lists what can be taken back, with numbers",
+             hint: machine:undos() lists what can be undone, with numbers",
         ),
         ("m:find()", "bad argument #1 to `machine:find`: expected string, got nil"),
         ("m:screenshot {}", "bad argument #1 to `machine:screenshot`: expected string, got table"),

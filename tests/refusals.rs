@@ -22,7 +22,7 @@ fn step_fails(step: &str, status: i32, error: &str) {
         Test::new().answers(answers).script(&script).args(["run", "script.lua"]).status(status).any_stderr().run();
     const LOOK: &str =
         "child: `snaptree log lab/child` shows what it did, `snaptree shell --failed lab/child` looks around.\n";
-    let (_, said) = ran.stderr.split_once("child: failed; the tree is as it was.\n").expect(&ran.stderr);
+    let (_, said) = ran.stderr.split_once("child: failed; the tree is unchanged.\n").expect(&ran.stderr);
     assert_eq!(said, format!("{LOOK}{error}"));
     assert_eq!(ran.domains(), ["lab"], "the builder is gone");
     ran.again().args(["tree", "lab"]).stdout("base (current)\n").run();
@@ -292,7 +292,7 @@ fn images_are_checked_before_they_are_used() {
         "image.url('http://127.0.0.1:1/x.qcow2')",
         1,
         "error: script.lua:1: image.url: `http://127.0.0.1:1/x.qcow2` needs a checksum\n\
-         hint: image.url(url, { sha256 = \"...\" }); whoever publishes the image publishes it\n",
+         hint: use image.url(url, { sha256 = \"...\" }); the image's publisher lists the checksum\n",
     );
     refused(
         "require 'images.debian' { suite = 'bokworm' }",
@@ -315,7 +315,7 @@ fn image_fails(disk: &[u8], options: &str, error: &str) {
         .status(1)
         .any_stderr()
         .run();
-    let before = "base: building, because it does not exist yet.\nbase: failed; the tree is as it was.\n";
+    let before = "base: building, because it does not exist yet.\nbase: failed; the tree is unchanged.\n";
     assert_eq!(ran.stderr, format!("{before}{error}"));
     assert_eq!(ran.domains(), Vec::<String>::new(), "nothing is created");
 }

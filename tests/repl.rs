@@ -183,7 +183,7 @@ fn what_no_journal_has_cannot_be_saved_and_that_is_said() {
         .any_stdout()
         .stderr(
             "error: operation 2 of `web` cannot be written down: a journal keeps only the digest of what went into the \
-             guest\nhint: what went in at this prompt is known, and what its script did: `snaptree repl SCRIPT`\n",
+             guest\nhint: only what was written at this prompt, or by its script, is known: `snaptree repl SCRIPT`\n",
         )
         .run();
     assert!(!lab.path().join("out.lua").exists());

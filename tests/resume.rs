@@ -197,10 +197,12 @@ fn checkpoints_are_few_and_collected() {
     rerun(&ran, &many.replace("error('why')", ""), 0);
     assert_eq!(layers(&ran), 10, "each checkpoint is below the node");
     let gc = ran.again().args(["gc", "lab"]).status(2);
-    gc.stderr("error: this would give up the check-points of 1 branch of `lab`\nhint: give --yes to do it without being asked\n")
-        .run();
+    gc.stderr(
+        "error: this would delete the check-points of 1 branch of `lab`\nhint: pass --yes to skip the confirmation\n",
+    )
+    .run();
     ran.again().args(["gc", "lab", "--yes"]).any_stderr().run();
-    ran.again().args(["gc", "lab"]).stderr("There is nothing to give up.\n").run();
+    ran.again().args(["gc", "lab"]).stderr("There is nothing to delete.\n").run();
     ran.again().args(["exec", "lab/child", "--", "cat", "/etc/two"]).stdout("2").run();
     ran.again().args(["delete", "lab/child", "--yes"]).any_stderr().run();
     ran.again().args(["gc", "lab", "--yes"]).any_stderr().run();

@@ -113,7 +113,7 @@ fn a_machine_that_runs_is_sat_at_itself() {
         .args(["shell", "lab"])
         .status(2)
         .stderr(
-            "error: `snaptree shell` needs a terminal: the standard input is none\n\
+            "error: `snaptree shell` needs a terminal: the standard input is not one\n\
              hint: `snaptree exec MACHINE/SNAPSHOT -- CMD...` runs a command without one\n",
         )
         .run();
@@ -185,12 +185,12 @@ fn what_cannot_be_sat_at_is_refused() {
     refused("$SNAPTREE shell lab/bse", "error: there is no snapshot `bse` in `lab`\nhint: did you mean `base`?\n");
     refused(
         "$SNAPTREE shell lab/base </dev/null",
-        "error: `snaptree shell` needs a terminal: the standard input is none\n\
+        "error: `snaptree shell` needs a terminal: the standard input is not one\n\
          hint: `snaptree exec MACHINE/SNAPSHOT -- CMD...` runs a command without one\n",
     );
     refused(
         "$SNAPTREE shell lab/base | cat",
-        "error: `snaptree shell` needs a terminal: the standard output is none\n\
+        "error: `snaptree shell` needs a terminal: the standard output is not one\n\
          hint: `snaptree exec MACHINE/SNAPSHOT -- CMD...` runs a command without one\n",
     );
     refused(

@@ -81,7 +81,9 @@ fn parallel_says_what_it_takes() {
         .run();
     lab("base:branch('child', function(guest) parallel { function() guest:run 'x' end } end)")
         .status(1)
-        .stderr_contains("parallel cannot be used inside a step: a step is known by the order of its operations\n")
+        .stderr_contains(
+            "parallel cannot be used inside a step: snaptree identifies a step by the order of its operations\n",
+        )
         .run();
 }
 
@@ -138,11 +140,11 @@ const STAMPED: &str = "
 
 const WARNINGS: [&str; 3] = [
     "warning: operation 1 of web: run \"echo 1732331999\" differs from the last run in what looks like a time stamp or a \
-     random value: `web` would be built anew every time\n",
+     random value: `web` would be rebuilt every time\n",
     "hint: what the guest makes itself, such as $(date) in a command, is the same operation in every run; so is what comes \
      from `param`\n",
     "warning: operation 2 of conf: write /etc/conf, 23 bytes (7b143cc0) differs from the last run in what looks like a \
-     time stamp or a random value: `conf` would be built anew every time\n",
+     time stamp or a random value: `conf` would be rebuilt every time\n",
 ];
 
 #[test]

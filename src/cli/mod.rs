@@ -35,7 +35,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    // Work, looking, snapshots, the cache.
+    // Builds and guests, looking, snapshots, the host.
     Run(run::Run),
     Plan(plan::Plan),
     Repl(repl::Repl),
@@ -77,19 +77,19 @@ pub fn main() -> i32 {
     if matches!(cli.command, Command::Plan(_)) {
         ui.keep_stdout_for_the_result();
     }
-    // Nobody else may write to what is made, also where the umask is none, as some daemons have it.
+    // Other users must not write to new files, even if the umask is 0, as in some daemons.
     let asked = umask(Mode::WOTH);
     umask(asked | Mode::WOTH);
-    // Where $TMPDIR is gone, files of a moment lie elsewhere. It can be chosen once.
+    // If $TMPDIR is gone, temporary files go elsewhere. The directory can be set only once.
     let _ = tempfile::env::override_temp_dir(&paths::temporary());
     let done = signals::begin().and_then(|()| dispatch(&cli, &ui));
     ui.leave();
     end(done, &ui)
 }
 
-/// Says how it ended, and returns the exit code.
+/// Prints the error, if any, and returns the exit code.
 fn end(done: Result<i32>, ui: &Ui) -> i32 {
-    /// What a shell makes of SIGPIPE.
+    /// The exit code of a shell for SIGPIPE.
     const READER_GONE: i32 = 141;
     let error = match (done, ui.loss()) {
         (Err(_), Some(Loss::Reader)) => return READER_GONE,

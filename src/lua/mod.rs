@@ -1,8 +1,8 @@
 //! Scripts: the one place that knows Lua.
 //!
-//! A script runs as one coroutine on one Lua state. What waits (for a guest, for libvirt) is an asynchronous
-//! function here and a blocking call of the engine on a thread of its own, so that several branches can be built at
-//! the same time.
+//! A script runs as one coroutine on one Lua state. Whatever waits (for a guest, for libvirt) is an asynchronous
+//! function here that runs a blocking call of the engine on a thread of its own, so that several branches can be built
+//! at the same time.
 
 mod api;
 mod handle;

@@ -1,4 +1,4 @@
-//! A script run to its end, or planned.
+//! Runs a script to its end, or plans it.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use crate::lua::state::{Program, Settings, State};
 use crate::name::MachineName;
 use crate::tree::Events;
 
-/// How a script ended that did not fail.
+/// How a script ended if it did not fail.
 pub struct Ended {
     /// The machines that it declared.
     pub machines: Vec<MachineName>,
-    /// What `os.exit` said, where the script called it.
+    /// The code of `os.exit`, if the script called it.
     pub exit_code: Option<i32>,
 }
 
 /// Runs a script to its end.
 ///
-/// `planned` is what a plan of it has told, which orders other than parameters need.
+/// `planned` is the result of a plan of it, which orders other than parameters need.
 pub fn run_script(settings: Settings, program: &Program, planned: Option<&Planned>) -> Result<Ended> {
     let context =
         settings.context(Control::running(settings.orders, planned), settings.door.clone().map(after_failure))?;
@@ -35,7 +35,7 @@ pub fn run_script(settings: Settings, program: &Program, planned: Option<&Planne
     }
 }
 
-/// Finds out what a run of a script would build, and changes nothing; `events` gets what the script prints.
+/// Finds out what a run of a script would build, without changing anything; what the script prints goes to `events`.
 pub fn plan_script(settings: Settings, program: &Program, events: &Events) -> Result<Planned> {
     let control = Arc::new(Control::planning(settings.orders));
     let engine = Arc::new(settings.engine.planning(events.clone()));

@@ -1,4 +1,4 @@
-//! Lua states: what a script is run with, the state that it runs in, and how it is run to its end.
+//! Lua states: the settings of a run, the state that a script runs in, and how it is run to its end.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -23,17 +23,17 @@ use crate::lua::value::error::from_lua;
 use crate::lua::value::source::read_script;
 use crate::tree::Engine;
 
-/// What a script is run with.
+/// The settings of a run.
 pub struct Settings<'a> {
     pub engine: Arc<Engine>,
     pub connect: Connector,
     /// Where images are cached.
     pub cache: &'a Path,
-    /// The most builders at the same time.
+    /// The maximum number of builders at the same time.
     pub jobs: usize,
-    /// Whether what is left of a step that failed is kept, where the branch does not say.
+    /// Whether a failed step is kept, if its branch does not say.
     pub keep_failed: bool,
-    /// Opens a prompt on a step that failed, where one is wanted.
+    /// Opens a prompt on a failed step, if one is wanted.
     pub door: Option<Door>,
     /// The user's own modules.
     pub stdlib: &'a Path,
@@ -47,7 +47,7 @@ pub struct Script<'a> {
     pub arguments: &'a [OsString],
 }
 
-/// A script that was read: it may come through a pipe, which gives it once.
+/// A script that was already read, because a pipe can be read only once.
 pub struct Program<'a> {
     pub script: Script<'a>,
     pub text: Vec<u8>,
@@ -60,7 +60,7 @@ impl<'a> Script<'a> {
 }
 
 impl Settings<'_> {
-    /// Makes the context of a run; `then` lets somebody look into a step that failed.
+    /// Makes the context of a run; `then` lets the user inspect a failed step.
     pub fn context(&self, control: Control, then: Option<AfterFailure>) -> Result<Arc<Context>> {
         let images = Arc::new(ImageCache::open(self.cache));
         let on_failure = OnFailure { keep: self.keep_failed, then };
@@ -68,7 +68,7 @@ impl Settings<'_> {
         Ok(Arc::new(Context::new(engine, images, self.jobs, Arc::new(control), on_failure)))
     }
 
-    /// Says where modules are looked for.
+    /// Says where `require` looks for modules.
     pub fn modules(&self, script: Option<Script>) -> Modules {
         let beside = script.and_then(|script| script.file.parent()).filter(|parent| !parent.as_os_str().is_empty());
         Modules {
@@ -78,9 +78,9 @@ impl Settings<'_> {
     }
 }
 
-/// A Lua state, and what lets it wait.
+/// A Lua state, and the runtime that lets it wait.
 pub struct State {
-    // It waits for what is under way, so it goes before what that works with.
+    // Dropping it waits for running calls, so it is dropped before what those use.
     pub runtime: tokio::runtime::Runtime,
     pub lua: Lua,
     context: Arc<Context>,
@@ -127,7 +127,7 @@ impl State {
             }
         });
         if context.exit_code().is_some() {
-            // What is under way ends as after an interrupt.
+            // Running calls end as after an interrupt.
             interrupt.raise();
         }
         drop_abandoned(lua);
@@ -141,7 +141,7 @@ impl State {
     }
 }
 
-/// Makes Lua's strings of a script's arguments.
+/// Makes Lua strings of a script's arguments.
 pub fn strings(lua: &Lua, arguments: &[OsString]) -> mlua::Result<Vec<Value>> {
     arguments.iter().map(|argument| lua.create_string(argument.as_bytes()).map(Value::String)).collect()
 }
@@ -156,7 +156,7 @@ fn set_arguments(lua: &Lua, script: &Path, arguments: &[OsString]) -> mlua::Resu
 pub fn state(context: &Arc<Context>, connections: Arc<Connections>, modules: Modules) -> mlua::Result<Lua> {
     let lua = Lua::new();
     if let Some(free) = memory_of_host() {
-        // A script without an end is to fail, and not the guests beside it.
+        // A script that allocates without end should fail itself, not the guests beside it.
         lua.set_memory_limit(usize::try_from(free / 2).unwrap_or(usize::MAX))?;
     }
     lua.set_app_data(Arc::clone(context));

@@ -8,5 +8,5 @@ pub static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/stdlib");
 /// Where the stubs are among the embedded modules.
 pub const META: &str = "meta";
 
-/// Where the code that ships with snaptree says it is from.
+/// The chunk-name prefix of the code that ships with snaptree.
 pub const STDLIB: &str = "[stdlib]";

@@ -1,4 +1,4 @@
-//! What unit tests of this room have in common.
+//! Helpers that the unit tests of this room share.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use crate::ui::Ui;
 
 const HISTORY: usize = 10_000;
 
-/// Reads lines, has them carried out, and prints what comes of them, until somebody leaves.
+/// Reads lines, has them run, and prints their results, until the user leaves.
 pub fn type_lines(asker: &Asker, ui: &Ui, history: &Path) -> Result<()> {
     let cannot = || "cannot set the terminal up".to_string();
     let config = Config::builder().completion_type(CompletionType::List).max_history_size(HISTORY);
@@ -32,7 +32,7 @@ pub fn type_lines(asker: &Asker, ui: &Ui, history: &Path) -> Result<()> {
                     continue;
                 }
                 let _ = editor.add_history_entry(&line);
-                // At once, for a session can end in many ways.
+                // At once, because a session can end in many ways.
                 history.save(&mut editor, ui);
                 if carry_out(asker, ui, &line)? {
                     return Ok(());
@@ -57,7 +57,7 @@ enum Read {
 }
 
 fn read_line(editor: &mut Editor<LuaHelper, FileHistory>, ui: &Ui, prompt: &str) -> Result<Read> {
-    // What is said meanwhile goes above the line, but on a terminal that cannot move its cursor.
+    // Messages go above the line meanwhile, unless the terminal cannot move its cursor.
     let printer = editor.create_external_printer().ok();
     let typing = printer.map(|mut printer| ui.begin_typing(move |text| drop(printer.print(text))));
     let read = editor.readline(prompt);
@@ -70,7 +70,7 @@ fn read_line(editor: &mut Editor<LuaHelper, FileHistory>, ui: &Ui, prompt: &str)
     }
 }
 
-/// Carries out a line; what fails is told, and the next line can follow. Says whether it was the last one.
+/// Runs a line and prints its error, if it fails; returns whether it was the last one.
 fn carry_out(asker: &Asker, ui: &Ui, line: &str) -> Result<bool> {
     match asker.line(line) {
         Ok(answer) => {

@@ -1,4 +1,4 @@
-//! What the line editor knows of Lua: when a line is whole, what could follow, and its colours.
+//! What the line editor knows of Lua: whether a line is complete, what could follow, and its colours.
 
 use std::borrow::Cow;
 
@@ -43,7 +43,7 @@ impl Hinter for LuaHelper {
     type Hint = String;
 
     fn hint(&self, line: &str, at: usize, context: &Context) -> Option<String> {
-        // What was typed before is the better guess, where it is one.
+        // A line typed earlier is the better guess, if one matches.
         self.history.hint(line, at, context).or_else(|| self.asker.hint(line, at))
     }
 }
@@ -59,7 +59,7 @@ impl Highlighter for LuaHelper {
             end = token.at.end;
             let word = &line[token.at];
             match colour(token.kind) {
-                // A colour ends with its line, so that each line can be drawn alone.
+                // A colour ends with its line, so that each line can be drawn by itself.
                 Some(colour) => {
                     let lines: Vec<String> =
                         word.split('\n').map(|line| format!("\x1b[{colour}m{line}\x1b[0m")).collect();

@@ -1,4 +1,4 @@
-//! The lines of earlier sessions, in a file. Where that cannot be read or written, the prompt works without.
+//! The lines of earlier sessions, in a file. If it cannot be read or written, the prompt works without it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::paths;
 use crate::ui::Ui;
 
 pub struct History {
-    /// `None` once it is of no use.
+    /// `None` once it turned out to be unusable.
     file: Option<PathBuf>,
 }
 
@@ -21,12 +21,12 @@ impl History {
         let mut history = Self { file: Some(file.to_path_buf()) };
         match fs::metadata(file) {
             Ok(found) if found.is_file() => {
-                // What is no history may be something else that matters, and is left alone.
+                // A file that is not a history may be something that matters, so it is left alone.
                 let loaded = editor.load_history(file);
                 history.keep_if(loaded, "read", ui);
             }
             Ok(found) if found.is_dir() => history.give_up("read", "it is a directory", ui),
-            // Whoever names a device, such as /dev/null, wants none.
+            // A device, such as /dev/null, means that no history is wanted.
             Ok(_) => history.file = None,
             Err(_) => {
                 let made = file.parent().map_or(Ok(()), paths::make_private);
@@ -36,7 +36,7 @@ impl History {
         history
     }
 
-    /// Writes what was typed since the last time.
+    /// Writes what was typed since the last save.
     pub fn save(&mut self, editor: &mut Editor<impl Helper, FileHistory>, ui: &Ui) {
         if let Some(file) = &self.file {
             let saved = editor.append_history(file);
@@ -54,12 +54,12 @@ impl History {
         }
     }
 
-    /// Says once that lines are not remembered.
+    /// Warns once that lines are not saved.
     fn give_up(&mut self, deed: &str, cause: &str, ui: &Ui) {
         if let Some(file) = self.file.take() {
             let cause = crate::error::said(cause);
             ui.status(&format!(
-                "Cannot {deed} the history `{}`: {cause}. What you type is not remembered; SNAPTREE_HISTORY names another file.",
+                "Cannot {deed} the history `{}`: {cause}. What you type is not saved; set SNAPTREE_HISTORY to another file.",
                 file.display()
             ));
         }

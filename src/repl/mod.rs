@@ -1,4 +1,4 @@
-//! Where lines come from: somebody who types at a terminal, or a pipe. They are carried out elsewhere.
+//! The sources of lines: a user at a terminal, or a pipe. `lua` runs them.
 
 mod editor;
 mod helper;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::lua::{Asker, Asks, conversation};
 use crate::ui::Ui;
 
-/// Starts to read lines that somebody types; they are remembered in the file `history`.
+/// Starts to read typed lines; they are saved in the file `history`.
 pub fn open(ui: &Ui, history: &Path) -> Asks {
     let (asker, asks) = conversation();
     let (ui, history) = (ui.clone(), history.to_path_buf());
@@ -30,17 +30,17 @@ pub fn read(ui: &Ui) -> (Asks, Lines) {
     lines(move |asker| piped::read_lines(asker, &ui))
 }
 
-/// Starts to carry out one line and to print what comes of it.
+/// Starts to run one line and print its result.
 pub fn evaluate(ui: &Ui, line: &str) -> (Asks, Lines) {
     let (ui, line) = (ui.clone(), line.to_string());
     lines(move |asker| piped::carry_out(asker, &ui, &line).map(|_| ()))
 }
 
-/// Lines that are on their way.
+/// Lines that are being read.
 pub struct Lines(JoinHandle<Result<()>>);
 
 impl Lines {
-    /// Waits until the last one was carried out, or one failed.
+    /// Waits until the last one has run, or one has failed.
     pub fn end(self) -> Result<()> {
         self.0.join().unwrap_or_else(|_| Err(Error::bug("the reader of lines broke")))
     }

@@ -1,4 +1,4 @@
-//! Lines that nobody types: no prompt, and the first failure ends them.
+//! Lines from a pipe: no prompt is shown, and the first failure ends them.
 
 use std::io::{BufRead, ErrorKind};
 
@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::lua::{Asker, UTF8_MARK, is_whole};
 use crate::ui::Ui;
 
-/// Carries out what comes through the standard input, as soon as it is whole.
+/// Runs lines of standard input, each as soon as it is complete.
 pub fn read_lines(asker: &Asker, ui: &Ui) -> Result<()> {
     let mut pending = String::new();
     for (n, line) in std::io::stdin().lock().lines().enumerate() {
@@ -14,7 +14,7 @@ pub fn read_lines(asker: &Asker, ui: &Ui) -> Result<()> {
         let line = if n == 0 { line.trim_start_matches(UTF8_MARK) } else { &line };
         let is_first = pending.is_empty();
         pending.push_str(line);
-        // A first line for the kernel is none of Lua.
+        // A first line with `#!` is not Lua.
         if is_first && line.trim().is_empty() || n == 0 && line.starts_with("#!") {
             pending.clear();
         } else if is_whole(&pending) {
@@ -36,7 +36,7 @@ fn cannot_read(lines: usize, cause: &std::io::Error) -> Error {
     }
 }
 
-/// Carries out a line and prints what came of it; says whether it was the last one.
+/// Runs a line and prints its result; returns whether it was the last one.
 pub fn carry_out(asker: &Asker, ui: &Ui, line: &str) -> Result<bool> {
     let answer = asker.line(line)?;
     answer.text.map_or(Ok(()), |text| ui.text(&text))?;

@@ -1,4 +1,4 @@
-//! Output of a command that somebody runs by hand: shown as it comes, but for what would steer the terminal.
+//! Output of a command run at the prompt: shown as it comes, without bytes that would control the terminal.
 
 use std::io::{self, Write};
 
@@ -6,9 +6,9 @@ use crate::hypervisor::Stream;
 
 #[derive(Default)]
 pub struct ByHand {
-    /// The beginning of a letter whose other bytes are still to come.
+    /// The first bytes of a character whose other bytes have not arrived yet.
     rest: Vec<u8>,
-    /// Whether what was shown last did not end its line.
+    /// Whether the last shown output did not end its line.
     is_in_line: bool,
 }
 
@@ -26,14 +26,14 @@ impl ByHand {
         out.write_all(text.as_bytes()).and_then(|()| out.flush())
     }
 
-    /// Ends the line that output was left in.
+    /// Ends the line, if output left it unfinished.
     pub fn end_line(&mut self) {
         if std::mem::take(&mut self.is_in_line) {
             let _ = writeln!(io::stdout());
         }
     }
 
-    /// Makes text of bytes, as far as they are whole letters.
+    /// Makes text from bytes, as far as they are complete characters.
     fn tamed(&mut self, bytes: &[u8]) -> String {
         self.rest.extend_from_slice(bytes);
         let whole = match std::str::from_utf8(&self.rest) {

@@ -1,9 +1,9 @@
-//! One machine or one snapshot in full, a fact on each line, as `virsh snapshot-info` prints them.
+//! One machine or snapshot in full, one fact per line, as `virsh snapshot-info` prints them.
 
 use super::words::{or_dash, size, time, yes_or_no};
 use crate::tree::{Checkup, DiskInfo, FileInfo, MachineInfo, Only, Restores, SnapshotDiskInfo, SnapshotInfo};
 
-/// Where the values begin.
+/// The column where the values begin.
 const COLUMN: usize = 16;
 
 /// Lines of facts.
@@ -11,7 +11,7 @@ const COLUMN: usize = 16;
 struct Facts(String);
 
 impl Facts {
-    /// Adds a fact; the second and further lines of its value stand below the first.
+    /// Adds a fact; further lines of its value go below the first one.
     fn add(&mut self, name: &str, value: impl AsRef<str>) {
         let mut lines = value.as_ref().lines();
         let first = lines.next().unwrap_or("-");
@@ -28,7 +28,7 @@ impl Facts {
         self.0.push('\n');
     }
 
-    /// Adds a backing chain: how deep each file is, its size and its path.
+    /// Adds a backing chain: the depth, size and path of each file.
     fn chain(&mut self, chain: &[FileInfo]) {
         let sizes: Vec<String> =
             chain.iter().map(|file| file.size.map_or_else(|| "missing".to_string(), size)).collect();
@@ -40,7 +40,7 @@ impl Facts {
     }
 }
 
-/// Writes what was found out about the host.
+/// Writes the results of a check of the host.
 pub fn checkup(checkup: &Checkup) -> String {
     let mut facts = Facts::default();
     let mut add = |name: &str, is: &str, because: Option<&str>| {
@@ -54,7 +54,7 @@ pub fn checkup(checkup: &Checkup) -> String {
     let live = match checkup.live.is {
         "mapped" => "mapped: RAM is in a file that guests map, and is never copied to make a fork",
         "saved" => "saved: libvirt writes the RAM to a file, and reads it for each fork",
-        _ => "no: snapshots hold disks alone, and forks boot",
+        _ => "no: snapshots contain only disks, and forks boot",
     };
     add("Live snapshots", live, checkup.live.because.as_deref());
     if let Some(reaping) = &checkup.reaping {
@@ -73,7 +73,7 @@ pub fn machine(info: &MachineInfo) -> String {
     facts.add("UUID", &machine.uuid);
     facts.add("State", &machine.state);
     facts.add("Persistent", yes_or_no(machine.persistent));
-    facts.add("Made by", if machine.ours { "snaptree" } else { "somebody else" });
+    facts.add("Made by", if machine.ours { "snaptree" } else { "another tool" });
     facts.add("CPUs", info.cpus.to_string());
     facts.add("Memory", size(info.memory));
     facts.add("Snapshots", machine.snapshots.to_string());
@@ -249,7 +249,7 @@ Name:           db
 UUID:           0b2f
 State:          running
 Persistent:     yes
-Made by:        somebody else
+Made by:        another tool
 CPUs:           2
 Memory:         1.0 GiB
 Snapshots:      3

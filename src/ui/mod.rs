@@ -1,4 +1,4 @@
-//! What a person sees: the one consumer of the engine's events, and the only printer.
+//! Everything that the user sees: the only consumer of the engine's events, and the only printer.
 
 mod by_hand;
 mod facts;
@@ -29,19 +29,19 @@ use progress::Progress;
 use terminal::Settings;
 pub use terminal::{End, LeaveKey, Terminal};
 
-/// The terminal, or what stands in its place: results on stdout, all else on stderr.
+/// The terminal, or its replacement: results go to stdout, everything else to stderr.
 #[derive(Clone)]
 pub struct Ui {
     progress: Arc<Mutex<Progress>>,
     outlets: Outlets,
-    /// The terminal as it was before the line that somebody is typing.
+    /// The terminal's settings from before the line that the user is typing.
     before_typing: Arc<Mutex<Option<Settings>>>,
     quiet: bool,
     verbose: bool,
 }
 
 impl Ui {
-    /// Makes one that ends the run by `interrupt` when nobody reads any more what it prints.
+    /// Makes one that ends the run through `interrupt` if the reader of its output goes away.
     pub fn new(quiet: bool, verbose: bool, interrupt: Interrupt) -> Self {
         Self::with(quiet, verbose, Outlets::new(interrupt))
     }
@@ -52,7 +52,7 @@ impl Ui {
         Self { progress, outlets, before_typing: Arc::default(), quiet, verbose }
     }
 
-    /// Returns what a signal raises, and output that is lost.
+    /// Returns the interrupt that a signal or lost output raises.
     pub fn interrupt(&self) -> Interrupt {
         self.outlets.interrupt().clone()
     }
@@ -62,32 +62,32 @@ impl Ui {
         self.outlets.loss()
     }
 
-    /// Keeps progress off a stderr that belongs to a guest's command, unless a person is looking at it.
+    /// Keeps progress off a stderr that belongs to a guest's command, unless it is a terminal.
     pub fn leave_stderr_to_the_command(&mut self) {
         if !io::stderr().is_terminal() && !self.verbose {
             *self = Self::with(true, false, self.outlets.clone());
         }
     }
 
-    /// Puts what a script prints to stderr, since stdout is for what the command has to say.
+    /// Sends what a script prints to stderr, since stdout is for the command's result.
     pub fn keep_stdout_for_the_result(&mut self) {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).keep_stdout_for_the_result();
     }
 
-    /// Returns the place where the engine sends its events.
+    /// Returns the sink for the engine's events.
     pub fn events(&self) -> Events {
         let progress = Arc::clone(&self.progress);
         Events::new(move |event| progress.lock().unwrap_or_else(PoisonError::into_inner).show(event))
     }
 
-    /// Lets lines be printed with `above` for as long as the returned value lives, since somebody types on the last one.
+    /// Prints lines with `above` while the returned value lives, since the user is typing on the last line.
     pub fn begin_typing(&self, above: impl FnMut(String) + Send + 'static) -> Typing {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).begin_typing(Box::new(above));
         *self.before_typing() = Settings::now();
         Typing(self.clone())
     }
 
-    /// Leaves the terminal as it was before a line that somebody is typing still, when the process ends.
+    /// Restores the terminal's settings if the process ends while the user is typing a line.
     pub fn leave(&self) {
         if let Some(before) = self.before_typing().take() {
             before.restore();
@@ -98,28 +98,28 @@ impl Ui {
         self.before_typing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says whether the terminal is to have colours (<https://no-color.org>).
+    /// Says whether the terminal should have colours (<https://no-color.org>).
     pub fn has_colours(&self) -> bool {
         let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         io::stdout().is_terminal() && !is_unwanted && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
-    /// Prints `error: ...` with all that the error knows.
+    /// Prints `error: ...` with all causes and hints.
     pub fn error(&self, error: &Error) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.clear();
-        // It may have a guest's output in it.
+        // It may contain a guest's output.
         format!("error: {error}").lines().for_each(|line| progress.line(&words::tame(line)));
     }
 
-    /// Prints a line about what was done, unless asked to be quiet.
+    /// Prints a line about what was done, except in quiet mode.
     pub fn status(&self, line: &str) {
         if !self.quiet {
             self.line(&words::tame(line));
         }
     }
 
-    /// Says what a collection removed, and what it left and why.
+    /// Prints what a collection removed, what it left, and why.
     pub fn collected(&self, machine: &MachineName, collected: &Collected) {
         for (file, bytes) in &collected.removed {
             self.status(&words::tame(&format!("Removed `{}` ({}).", file.display(), words::size(*bytes))));
@@ -130,7 +130,7 @@ impl Ui {
         self.status(&format!("Freed {} of `{machine}`.", words::size(collected.freed())));
     }
 
-    /// Says whether somebody can type and see.
+    /// Says whether input and output are both a terminal.
     pub fn is_terminal(&self) -> bool {
         Terminal::is_there()
     }
@@ -144,7 +144,7 @@ impl Ui {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).line(line);
     }
 
-    /// Asks a question that is answered with yes or no; nothing when nobody is there to answer.
+    /// Asks a yes-or-no question; returns `None` without a terminal.
     pub fn ask(&self, question: &str) -> Result<Option<bool>> {
         if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             return Ok(None);
@@ -160,9 +160,9 @@ impl Ui {
         Ok(read.is_ok().then(|| matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")))
     }
 
-    /// Begins to read the standard input, beside what else is done; nothing from a terminal.
+    /// Starts to read the standard input in the background, unless it is a terminal.
     pub fn read_stdin(&self) -> Input {
-        // It is read only a little ahead: how much there is of it nobody knows.
+        // It is read only a little ahead, since it may be of any size.
         const PIECES_AHEAD: usize = 4;
         let (sender, receiver) = mpsc::sync_channel(PIECES_AHEAD);
         if !io::stdin().is_terminal() {
@@ -176,7 +176,7 @@ impl Ui {
                         Err(cause) => Err(Error::failed("cannot read the standard input").cause(cause)),
                     };
                     let has_failed = piece.is_err();
-                    // Nobody waits for it when the command has ended.
+                    // The receiver is gone if the command has ended.
                     if sender.send(piece).is_err() || has_failed {
                         return;
                     }
@@ -186,7 +186,7 @@ impl Ui {
         receiver
     }
 
-    /// Hands a guest command's output over as it is.
+    /// Passes on a guest command's output as it is.
     pub fn pass_through(&self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         let written = match stream {
             Stream::Stdout => write_all(&mut io::stdout().lock(), bytes),
@@ -249,7 +249,7 @@ impl Ui {
         self.print(&words::tame(&facts::snapshot(info)))
     }
 
-    /// Prints what made a snapshot, all of its output in verbose mode.
+    /// Prints the log of a snapshot, in verbose mode with all of the output.
     pub fn log(&self, log: &Log) -> Result<()> {
         self.print(&record::text(log, self.verbose))
     }
@@ -266,7 +266,7 @@ impl Ui {
         self.print(&table::images(images))
     }
 
-    /// Writes a result to the standard output. A reader who has had enough of it is no failure.
+    /// Writes a result to the standard output. It is not a failure if the reader stops early.
     fn print(&self, text: &str) -> Result<()> {
         let written = write_all(&mut io::stdout().lock(), text.as_bytes());
         self.outlets.note(Stream::Stdout, &written);
@@ -277,7 +277,7 @@ impl Ui {
     }
 }
 
-/// Somebody is typing.
+/// The user is typing while this lives.
 pub struct Typing(Ui);
 
 impl Drop for Typing {

@@ -1,4 +1,4 @@
-//! The standard output and error, and what becomes of a run when nobody reads them any more.
+//! The standard output and error, and what happens to a run when their readers are gone.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ pub enum Loss {
     Stdout(Error),
 }
 
-/// Notes how writing went. The first loss ends the run as a signal would, so that everything is cleaned up.
+/// Records failed writes. The first loss ends the run as a signal would, so that everything is cleaned up.
 #[derive(Clone, Default)]
 pub struct Outlets {
     interrupt: Interrupt,
@@ -41,7 +41,7 @@ impl Outlets {
         let loss = match (cause.kind(), stream) {
             (io::ErrorKind::BrokenPipe, _) => Loss::Reader,
             (_, Stream::Stdout) => Loss::Stdout(cannot_write(cause)),
-            // There is no place left to say so, and results may still arrive.
+            // It cannot be reported anywhere, and results may still arrive.
             (_, Stream::Stderr) => return,
         };
         self.loss.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(loss);
@@ -53,7 +53,7 @@ pub fn cannot_write(cause: &io::Error) -> Error {
     Error::failed("cannot write to the standard output").cause(cause)
 }
 
-/// Writes all of it at once.
+/// Writes all bytes and flushes.
 pub fn write_all(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     out.write_all(bytes)?;
     out.flush()

@@ -1,4 +1,4 @@
-//! Progress on stderr: lines, and on a terminal a bar for each thing under way.
+//! Progress on stderr: lines, and on a terminal a bar for each running build.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -20,19 +20,19 @@ pub struct Progress {
     is_stdout_kept: bool,
     bars: Option<MultiProgress>,
     outlets: Outlets,
-    /// The machines that the script declared or has come to.
+    /// The machines that the script has declared or used.
     machines: Vec<String>,
-    /// Whether anything was said of a node.
+    /// Whether any line about a node was printed.
     has_told: bool,
-    /// Whether there was a warning of an operation that chance is in.
+    /// Whether a warning about a random operation was printed.
     has_warned: bool,
-    /// The bar of each node or image under way, by its full name.
+    /// The bar of each node or image that is being built, by its full name.
     under_way: HashMap<String, ProgressBar>,
-    /// Output of each guest that has no line end yet.
+    /// Each guest's output that has no line end yet.
     partial: HashMap<String, Vec<u8>>,
     /// Output that is shown as it comes.
     stream: ByHand,
-    /// Prints above the line that somebody is typing, while somebody is.
+    /// Prints above the line that the user is typing, if any.
     above: Option<Above>,
 }
 
@@ -42,7 +42,7 @@ pub type Above = Box<dyn FnMut(String) + Send>;
 impl Progress {
     pub fn new(quiet: bool, verbose: bool, bars: bool, outlets: Outlets) -> Self {
         let bars = bars.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        // A terminal that cannot move its cursor gets lines.
+        // A terminal that cannot move its cursor gets only lines.
         let bars = bars.filter(|bars| !bars.is_hidden());
         Self {
             quiet,
@@ -69,7 +69,7 @@ impl Progress {
         self.beside_bars(Stream::Stderr, line);
     }
 
-    /// Prints a line while no bar is drawn.
+    /// Prints a line while the bars are hidden.
     fn beside_bars(&mut self, stream: Stream, line: &str) {
         self.stream.end_line();
         let print = || match stream {
@@ -87,7 +87,7 @@ impl Progress {
         self.outlets.note(stream, &printed);
     }
 
-    /// Somebody begins to type, where lines have to be printed with `above` and no bar can be.
+    /// The user begins to type: lines are printed with `above`, and no bars are drawn.
     pub fn begin_typing(&mut self, above: Above) {
         self.stream.end_line();
         self.above = Some(above);
@@ -105,7 +105,7 @@ impl Progress {
         }
     }
 
-    /// Removes the bars of what was left unfinished.
+    /// Removes the bars of unfinished builds.
     pub fn clear(&mut self) {
         self.under_way.drain().for_each(|(_, bar)| bar.finish_and_clear());
     }
@@ -171,19 +171,19 @@ impl Progress {
             }
             Event::NodeFailed { subject } => {
                 self.end(&subject.to_string());
-                self.tell(&subject, "failed; the tree is as it was.");
+                self.tell(&subject, "failed; the tree is unchanged.");
             }
             Event::FailureKept { subject } => self.tell_of_failure(&subject),
         }
     }
 
-    /// Warns of an operation that differs as if by chance; the first time, with what helps.
+    /// Warns of an operation that seems to contain a random value; the first time, with a hint.
     fn warn_of_chance(&mut self, subject: &Subject, number: usize, operation: &str) {
         let label = self.label(subject);
         let operation = one_line(operation);
         self.status(format!(
             "warning: operation {number} of {label}: {operation} differs from the last run in what looks like \
-             a time stamp or a random value: `{label}` would be built anew every time"
+             a time stamp or a random value: `{label}` would be rebuilt every time"
         ));
         if !std::mem::replace(&mut self.has_warned, true) {
             self.status(
@@ -194,7 +194,7 @@ impl Progress {
         }
     }
 
-    /// Shows an operation that begins, in its bar where there is one.
+    /// Shows a starting operation, in its bar if there is one.
     fn begin_operation(&mut self, subject: &Subject, number: usize, operation: &str) {
         let what = format!("{number}: {}", one_line(operation));
         self.begin_step(subject, &what);
@@ -203,7 +203,7 @@ impl Progress {
         }
     }
 
-    /// Says how to look into a failed branch.
+    /// Says how to inspect a failed branch.
     fn tell_of_failure(&mut self, subject: &Subject) {
         let path = shell::last(subject);
         self.tell(
@@ -212,7 +212,7 @@ impl Progress {
         );
     }
 
-    /// Takes note of a machine. From the second one on nodes are called by their full names.
+    /// Adds a machine. From the second one on, lines use the full names of nodes.
     fn meet(&mut self, machine: &str) {
         if self.machines.iter().any(|known| known == machine) {
             return;
@@ -226,7 +226,7 @@ impl Progress {
         }
     }
 
-    /// Says something of a node, or of a machine itself.
+    /// Prints a line about a node, or about a machine itself.
     fn tell(&mut self, subject: &Subject, what: &str) {
         let label = self.label(subject);
         self.has_told = true;
@@ -241,7 +241,7 @@ impl Progress {
         }
     }
 
-    /// Says whether a bar shows what is done. A machine's own guest has none, for nothing tells when it is left alone.
+    /// Says whether a bar shows the work. A machine's own guest has none, since no event says when its work ends.
     fn has_bar(&self, subject: &Subject) -> bool {
         self.bars.is_some() && subject.node.is_some()
     }
@@ -255,7 +255,7 @@ impl Progress {
 
     fn end_operation(&mut self, subject: &Subject, number: usize, operation: &str, how: &str) {
         self.flush(subject);
-        // Without a bar the operation was told when it began.
+        // Without a bar, the operation was printed when it began.
         let what = if self.has_bar(subject) { format!("{}: ", one_line(operation)) } else { String::new() };
         self.tell(subject, &format!("{number}: {what}{how}."));
     }
@@ -310,7 +310,7 @@ impl Progress {
         }
     }
 
-    /// Shows a line of a guest's output, of one that was written over and over the last state.
+    /// Shows a line of a guest's output; if it was overwritten several times, its last state.
     fn heard(&mut self, subject: &Subject, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let line = line.trim_end();
@@ -318,9 +318,9 @@ impl Progress {
         self.said(&subject.to_string(), &label, line.rsplit('\r').next().unwrap_or(line));
     }
 
-    /// Shows a line of output: all of them when asked for, else the last one in the bar.
+    /// Shows a line of output: printed in verbose mode, otherwise in the bar.
     fn said(&mut self, name: &str, label: &str, line: &str) {
-        // What a guest prints must not steer the terminal.
+        // A guest's output must not control the terminal.
         let line = tame(line);
         if self.verbose {
             self.status(format!("{label} | {line}"));

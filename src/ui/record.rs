@@ -1,15 +1,15 @@
-//! What made a snapshot, as text.
+//! The log of a snapshot as text.
 
 use std::time::Duration;
 
 use super::words::{one_line, seconds, size, tame, time};
 use crate::tree::{FailedLog, Log, LoggedOperation, Outcome};
 
-/// The most lines of a command's output that are shown unasked.
+/// The maximum number of lines shown of a command's output, unless all is asked for.
 const LINES: usize = 20;
 
-/// Writes the inputs and the operations, what came of each indented below it; all of it when asked for. What is left
-/// of a step that failed comes after them.
+/// Writes the inputs and the operations, each with its result indented below it, in full if `all` is set. The log of a
+/// failed step comes after them.
 pub fn text(log: &Log, all: bool) -> String {
     let input = |(name, value)| one_line(&format!("input {name:?}: {value}"));
     let mut lines: Vec<String> = log.inputs.iter().map(input).collect();
@@ -76,7 +76,7 @@ fn output(mark: &str, bytes: &[u8], all: bool, lines: &mut Vec<String>) {
 mod tests {
     use super::*;
 
-    /// Makes a log as the engine would hand it over; what holds its bytes is the engine's own.
+    /// Makes a log as the engine would, from JSON, since the type of its bytes is private to the engine.
     fn log(outcomes: serde_json::Value) -> Log {
         let operation = |(n, outcome): (usize, &serde_json::Value)| LoggedOperation {
             number: n + 1,

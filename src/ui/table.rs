@@ -5,7 +5,7 @@ use crate::image::CachedImage;
 use crate::name::on_one_line;
 use crate::tree::{MachineView, SnapshotView, UndoView};
 
-/// The head of a column; numbers stand to the right.
+/// The head of a column; numbers are aligned to the right.
 enum Head {
     Text(&'static str),
     Number(&'static str),
@@ -13,7 +13,7 @@ enum Head {
 
 use Head::{Number, Text};
 
-/// Draws a table, or says what there is none of.
+/// Draws a table, or returns `nothing` if it has no rows.
 fn table(heads: &[Head], rows: Vec<Vec<String>>, nothing: &str) -> String {
     if rows.is_empty() {
         return format!("{nothing}\n");
@@ -62,7 +62,7 @@ pub fn snapshots(snapshots: &[SnapshotView], with_parent: bool) -> String {
     table(&heads, snapshots.iter().map(row).collect(), "no snapshots")
 }
 
-/// Draws the table of what can be taken back.
+/// Draws the table of changes that can be undone.
 pub fn undo(entries: &[UndoView]) -> String {
     let row = |entry: &UndoView| {
         vec![entry.number.to_string(), time(entry.created), one_line(&entry.what), one_line(&entry.effect)]

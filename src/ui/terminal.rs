@@ -1,4 +1,4 @@
-//! The user's terminal in a guest's hands: raw mode, its size, and bytes in both directions.
+//! Connects the user's terminal to a guest: raw mode, its size, and bytes in both directions.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Read, Stdin, Write};
@@ -52,17 +52,17 @@ impl fmt::Display for LeaveKey {
 /// How a session at a console ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// By the leave key, or by the end of what is typed.
+    /// By the leave key, or by the end of the input.
     Left,
     /// The guest has closed its console.
     ShutDown,
 }
 
-/// A terminal that somebody sits at.
+/// The user's terminal.
 pub struct Terminal(());
 
 impl Terminal {
-    /// Says whether somebody can type and see.
+    /// Says whether input and output are both a terminal.
     pub fn is_there() -> bool {
         io::stdin().is_terminal() && io::stdout().is_terminal()
     }
@@ -75,16 +75,16 @@ impl Terminal {
             (true, false) => "output",
         };
         Err(Error::usage("`snaptree shell` needs a terminal")
-            .cause(format!("the standard {missing} is none"))
+            .cause(format!("the standard {missing} is not one"))
             .hint("`snaptree exec MACHINE/SNAPSHOT -- CMD...` runs a command without one"))
     }
 
-    /// Lets somebody type at a console, until the leave key or the end of the guest.
+    /// Connects the terminal to a console, until the leave key or the end of the guest.
     pub fn sit(self, console: GuestConsole, leave: LeaveKey, interrupt: &Interrupt) -> Result<End> {
         let raw = RawMode::enter()?;
         let mut desk = Desk::new(console, interrupt)?;
         let end = desk.attend(leave, interrupt);
-        // First, for a hypervisor that hangs could keep the console from being closed.
+        // First, because a hanging hypervisor could prevent the console from being closed.
         drop(raw);
         desk.clear();
         end
@@ -99,13 +99,13 @@ pub fn wait_for_line(interrupt: &Interrupt) -> Result<()> {
         interrupt.check()?;
         match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&TICK)) {
             Ok(0) | Err(Errno::INTR) => {}
-            // Reading tells what is wrong.
+            // Reading will report what is wrong.
             _ => return Ok(()),
         }
     }
 }
 
-/// How a terminal was set up.
+/// A terminal's settings.
 pub struct Settings(Termios);
 
 impl Settings {
@@ -113,14 +113,14 @@ impl Settings {
         termios::tcgetattr(io::stdin()).ok().map(Self)
     }
 
-    /// Sets it up so again, as far as it is still there, and lets it mark pastes no longer.
+    /// Restores them if the terminal is still there, and turns off bracketed paste.
     pub fn restore(self) {
         let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
         let _ = write_all(&mut io::stdout().lock(), b"\x1b[?2004l\r\n");
     }
 }
 
-/// Every key as it is typed and nothing echoed, for as long as this lives.
+/// Raw mode, without echo, while this lives.
 struct RawMode {
     before: Termios,
 }
@@ -159,8 +159,8 @@ impl Size {
     }
 }
 
-/// What moves between the terminal and a console. Threads wait for the guest, so that the leave key works whatever the
-/// guest does.
+/// Moves bytes between the terminal and a console. Threads wait for the guest, so that the leave key works whatever
+/// the guest does.
 struct Desk {
     console: Arc<GuestConsole>,
     size: Size,
@@ -169,7 +169,7 @@ struct Desk {
     output: Receiver<Result<()>>,
     /// Whether the guest left the cursor in the middle of a line.
     in_line: Arc<AtomicBool>,
-    /// Can be read from when a signal came or the output ended.
+    /// Readable when a signal has arrived or the output has ended.
     bell: UnixStream,
     signals: Vec<SigId>,
 }
@@ -182,7 +182,7 @@ impl Desk {
         let mut signals = Vec::new();
         for signal in [SIGWINCH, SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(|it| !signals::is_ignored(*it)) {
             if signal == SIGQUIT {
-                // It would end the process with the terminal as it is now.
+                // Otherwise it would end the process and leave the terminal in raw mode.
                 signals.push(signal_hook::flag::register(signal, Arc::clone(&interrupt.flag)).because(cannot)?);
             }
             let ringer = ringer.try_clone().because(cannot)?;
@@ -220,14 +220,14 @@ impl Desk {
             if !is_typing {
                 continue;
             }
-            // Not through the standard library, which keeps what it has read too much.
+            // Not through the standard library, which buffers what it reads ahead.
             let length = match rustix::io::read(&stdin, &mut typed) {
                 Ok(length) => length,
                 Err(Errno::INTR | Errno::AGAIN) => continue,
                 Err(cause) => return Err(Error::failed("cannot read from the terminal").cause(cause)),
             };
             let leaves = typed[..length].iter().position(|key| *key == leave.0);
-            // When nobody takes the keys any more, the output ends too.
+            // If the receiver of the keys is gone, the output ends too.
             let _ = self.keys.send(typed[..leaves.unwrap_or(length)].to_vec());
             if leaves.is_some() || length == 0 {
                 return Ok(End::Left);
@@ -244,12 +244,12 @@ impl Desk {
             Err(cause) => return Err(Error::failed("cannot wait for the terminal").cause(cause)),
         }
         let is_typing = !sources[0].revents().is_empty();
-        // It rang, however often.
+        // However often it rang.
         let _ = (&self.bell).read(&mut [0; 64]);
         Ok(is_typing)
     }
 
-    /// Closes the console, and leaves the cursor where a line begins.
+    /// Closes the console, and moves the cursor to the beginning of a line.
     fn clear(self) {
         const LAST_WORDS: Duration = Duration::from_secs(1);
         for signal in &self.signals {
@@ -258,13 +258,13 @@ impl Desk {
         self.console.console().close();
         let _ = self.output.recv_timeout(LAST_WORDS);
         if self.in_line.load(Ordering::SeqCst) {
-            // A terminal that has gone misses nothing.
+            // If the terminal is gone, this does not matter.
             let _ = write_all(&mut io::stdout().lock(), b"\n");
         }
     }
 }
 
-/// Starts to tell the guest the terminal's size, and then has it show where one is.
+/// Starts to tell the guest the terminal's size, and then makes it show a prompt.
 fn spawn_sizer(console: &Arc<GuestConsole>, first: Size) -> Sender<Size> {
     let (sizes, changes) = mpsc::channel::<Size>();
     let console = Arc::clone(console);
@@ -275,17 +275,17 @@ fn spawn_sizer(console: &Arc<GuestConsole>, first: Size) -> Sender<Size> {
             }
         };
         tell(first);
-        // What keeps it from being said ends the output too.
+        // An error that prevents this also ends the output.
         let _ = console.greet();
         while let Ok(size) = changes.recv() {
-            // While a window is dragged, only where it comes to rest matters.
+            // While a window is resized, only its final size matters.
             tell(changes.try_iter().last().unwrap_or(size));
         }
     });
     sizes
 }
 
-/// Starts to hand keys to the guest.
+/// Starts to send keys to the guest.
 fn spawn_typist(console: &Arc<GuestConsole>) -> Sender<Vec<u8>> {
     let (keys, typed) = mpsc::channel::<Vec<u8>>();
     let console = Arc::clone(console);
@@ -293,20 +293,20 @@ fn spawn_typist(console: &Arc<GuestConsole>) -> Sender<Vec<u8>> {
     keys
 }
 
-/// Starts to print what the guest prints; tells how that ended, and rings.
+/// Starts to print the guest's output; reports how that ended, and rings.
 fn spawn_printer(console: &Arc<GuestConsole>, in_line: &Arc<AtomicBool>, ringer: UnixStream) -> Receiver<Result<()>> {
     let (done, output) = mpsc::channel();
     let (console, in_line) = (Arc::clone(console), Arc::clone(in_line));
     std::thread::spawn(move || {
         let _ring = Ring(ringer);
-        // Goes before the bell rings, so that whoever comes finds out even when this panics.
+        // Dropped before the bell rings, so that the receiver learns of the end even after a panic.
         let done = done;
         let _ = done.send(print(&console, &in_line));
     });
     output
 }
 
-/// Rings when it is dropped, also by a panic.
+/// Rings when it is dropped, even by a panic.
 struct Ring(UnixStream);
 
 impl Drop for Ring {

@@ -1,11 +1,11 @@
-//! Times, sizes and lines in the form in which a person reads them.
+//! Times, sizes and lines in readable form.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// Writes a time, in seconds since the epoch, as virsh does: local, with the distance to UTC.
+/// Writes a time, in seconds since the epoch, as virsh does: local, with the offset from UTC.
 pub fn time(seconds: u64) -> String {
     time_in(seconds, TimeZone::system())
 }
@@ -33,19 +33,19 @@ pub fn seconds(took: Duration) -> String {
     }
 }
 
-/// Takes from a text, of which names and outputs are others', what would steer a terminal.
+/// Blanks control characters, except tabs and newlines, in a text that may contain names and output of others.
 pub fn tame(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && !matches!(c, '\t' | '\n') { ' ' } else { c }).collect()
 }
 
-/// Makes one line of a text, and not a long one.
+/// Makes one short line of a text.
 pub fn one_line(text: &str) -> String {
     const WIDTH: usize = 100;
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WIDTH).collect();
     if text.chars().count() > WIDTH { line + "..." } else { line }
 }
 
-/// Writes a name that need not be there.
+/// Writes an optional name.
 pub fn or_dash(name: Option<&str>) -> &str {
     name.unwrap_or("-")
 }

@@ -1,8 +1,8 @@
 --- images.boot: what image builders share: a kernel with a small initramfs, and a disk made from a tree of files.
 ---
---- What: Debian's own initramfs carries every driver and takes 8 seconds to boot where QEMU has to emulate the
---- processor. A machine made by snaptree has virtio devices and one ext4 disk, so this initramfs holds busybox, the
---- modules for those, and nothing else.
+--- What: Debian's own initramfs carries every driver and takes 8 seconds to boot if QEMU has to emulate the processor.
+--- A machine made by snaptree has virtio devices and one ext4 disk, so this initramfs contains only busybox and the
+--- modules for those.
 ---
 --- How, inside the `build` function of `image.build`:
 ---   local boot = require "images.boot"
@@ -10,8 +10,8 @@
 ---   boot.initramfs(work, { root = "root" })                                 -- makes `vmlinuz` and `initrd`
 --- and give `image.build` the option `cmdline = boot.cmdline`.
 ---
---- What not: no boot loader, no LVM, no encryption, no file system but ext4; x86-64 only. A kernel that is upgraded
---- inside the guest is not the one that boots.
+--- Not included: a boot loader, LVM, encryption, file systems other than ext4; x86-64 only. A kernel that is upgraded
+--- inside the guest is not booted.
 
 local check_options = require("snaptree").check_options
 
@@ -20,8 +20,8 @@ local M, H = {}, {}
 --- The kernel's command line for a disk and an initramfs made here.
 M.cmdline = "root=/dev/vda rw console=ttyS0 net.ifnames=0 quiet"
 
---- The modules loaded before the root disk is mounted. The network and the agent's port are among them so that
---- both are there when the first process of the guest looks for them.
+--- The modules loaded before the root disk is mounted. They include the network and the agent's port, so that both are
+--- present when the guest's first process looks for them.
 M.modules = { "virtio_pci", "virtio_blk", "ext4", "virtio_net", "virtio_console", "virtio_rng", "af_packet" }
 
 --- Makes `vmlinuz` and `initrd` in the workshop.
@@ -38,7 +38,7 @@ end
 function M.disk(work, options)
   check_options("images.boot.disk", options, { fill = "string", size = "string" })
   work:write("disk.sh", H.disk .. "\nfill() {\n" .. options.fill .. "\n}\n" .. "main\n")
-  -- Ownership set while the tree is made has to last until mke2fs reads it, so that both happen under one fakeroot.
+  -- Ownership set while the tree is made must last until mke2fs reads it, so both run under one fakeroot.
   local user = work:run("id -u"):match("%d+")
   local wrapper = user == "0" and {} or { "fakeroot", "--" }
   local argv = table.move({ "sh", "-eu", "disk.sh", H.bytes(options.size) }, 1, 4, #wrapper + 1, wrapper)
@@ -47,7 +47,7 @@ function M.disk(work, options)
   work:run({ "rm", "disk.raw" })
 end
 
---- Fails unless `size` reads as a disk size; `what` is named in the error.
+--- Fails unless `size` is a valid disk size; the error names `what`.
 function M.check_size(what, size)
   if not pcall(H.bytes, size) then
     error(("%s: `%s` is no disk size\nhint: write a whole number and a unit, such as 8GiB"):format(what, size), 3)
@@ -68,7 +68,7 @@ function H.bytes(size)
   return ("%d"):format(tonumber(number) * factor)
 end
 
--- The identifiers are fixed: what differs from build to build would make every layer differ.
+-- The identifiers are fixed, since any difference between builds would make every layer differ.
 H.disk = [[
 umask 022
 main() {

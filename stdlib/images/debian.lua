@@ -1,22 +1,22 @@
 --- images.debian: Debian as a machine image, made by mmdebstrap from the packages of a suite.
 ---
---- What: a small but normal Debian with systemd, apt, the QEMU guest agent and DHCP on eth0. What only matters on a
---- machine that stays up for weeks (apt-daily, e2scrub, fstrim, ...) is masked, documentation and translations are
---- left out, and the kernel is started by QEMU itself, so that it boots quickly even where KVM is missing.
+--- What: a small but normal Debian with systemd, apt, the QEMU guest agent and DHCP on eth0. Services that only matter
+--- on a machine that stays up for weeks (apt-daily, e2scrub, fstrim, ...) are masked, documentation and translations
+--- are omitted, and QEMU itself starts the kernel, so that it boots quickly even without KVM.
 ---
 --- How:
 ---   local debian = require "images.debian"
 ---   local vm = machine("kvm_debian12", { image = debian { suite = "bookworm" }, memory = "1GiB" })
 --- Options:
 ---   suite     (string, "bookworm")  a release of Debian; with a `mirror` of your own, any name
----   packages  (list of strings)     packages to install besides
----   mirror    (string)              a Debian mirror; mmdebstrap's default, with security updates, without it
+---   packages  (list of strings)     additional packages
+---   mirror    (string)              a Debian mirror; by default mmdebstrap's own, with security updates
 ---   disk      (string, "8GiB")      the size of the disk as the guest sees it
 ---   hostname  (string, "debian")
----   timezone  (string)              such as "Europe/Paris"; UTC without it
+---   timezone  (string)              such as "Europe/Paris"; by default UTC
 ---
---- What not: x86-64 only. The kernel packages are held: a kernel upgraded inside the guest is not the one that boots.
---- Root has no password; the serial console logs in as root.
+--- Limits: x86-64 only. The kernel packages are held, since a kernel upgraded inside the guest is not booted. Root has
+--- no password; the serial console logs in as root.
 --- Building takes about a minute and needs mmdebstrap, e2fsprogs, qemu-utils, kmod, cpio, xz-utils and, for a normal
 --- user, fakeroot and uidmap.
 
@@ -82,8 +82,8 @@ function M.image(options)
   })
 end
 
---- Fails unless `suite` is one that Debian has; with a mirror of one's own, any name will do.
---- `what` is named in the error.
+--- Fails unless `suite` is a suite of Debian; with a mirror of your own, any name is accepted.
+--- The error names `what`.
 function M.check_suite(what, suite, mirror)
   if mirror then
     if not suite:match("^[%w][%w._/-]*$") then
@@ -101,7 +101,7 @@ function M.check_suite(what, suite, mirror)
   error(("%s: Debian has no suite `%s`\nhint: %s"):format(what, suite, hint), 3)
 end
 
---- Runs mmdebstrap with `arguments`; a failure is explained in the name of `what`.
+--- Runs mmdebstrap with `arguments`; errors begin with `what`.
 function M.bootstrap(what, work, arguments)
   local argv = table.move(arguments, 1, #arguments, 2, { "mmdebstrap" })
   local ok, problem = pcall(work.run, work, argv)
@@ -138,7 +138,7 @@ H.packages = {
   "busybox-static",
 }
 
--- Services that a test machine has no use for, each of which costs time at every boot or wakes up in the middle.
+-- Services that a test machine does not need; each costs time at every boot or wakes up in the middle of a test.
 H.masked = {
   "apt-daily.timer",
   "apt-daily-upgrade.timer",
@@ -167,8 +167,8 @@ H.masked = {
   "modprobe@fuse.service",
 }
 
--- The dpkg options stay in the guest, so that what is installed there later is small and quick too. The guest never
--- boots with an initramfs of its own: making one takes a minute under emulation.
+-- The dpkg options stay in the guest, so that packages installed later are small and quick too. The guest never boots
+-- from an initramfs of its own, and making one takes a minute under emulation.
 H.bootstrap_options = {
   '--aptopt=Acquire::Languages "none"',
   "--dpkgopt=path-exclude=/usr/share/man/*",
@@ -205,7 +205,7 @@ function H.files(hostname, timezone)
     ["etc/timezone"] = { text = (timezone or "Etc/UTC") .. "\n" },
     ["etc/default/locale"] = { text = "LANG=C.UTF-8\n" },
     ["etc/locale.conf"] = { text = "LANG=C.UTF-8\n" },
-    -- QEMU's user networking answers here. Another network's servers are put in its place below.
+    -- The DNS server of QEMU's user networking. On another network, it is replaced below.
     ["etc/resolv.conf"] = { text = "nameserver 10.0.2.3\n" },
     ["etc/fstab"] = { text = "/dev/vda / ext4 defaults,x-systemd.growfs 0 0\n" },
     ["etc/systemd/network/20-eth0.network"] = {
@@ -217,7 +217,7 @@ function H.files(hostname, timezone)
     ["etc/systemd/system/serial-getty@ttyS0.service.d/autologin.conf"] = {
       text = "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --keep-baud 115200,57600,38400,9600 - $TERM\n",
     },
-    -- Whoever finds the agent answering may expect the network to work.
+    -- When the agent answers, the network must work.
     ["etc/systemd/system/qemu-guest-agent.service.d/network.conf"] = {
       text = "[Unit]\nAfter=systemd-networkd.service\n\n[Service]\nEnvironment=HOME=/root USER=root\n"
         .. "ExecStartPre=-/usr/local/sbin/wait-for-network\n",

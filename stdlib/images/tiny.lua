@@ -1,17 +1,17 @@
 --- images.tiny: a guest that boots in seconds even without KVM: a Debian kernel, busybox and the QEMU guest agent.
 ---
 --- What: for tests and for trying out snaptree itself. A shell and busybox's commands (`httpd` and `nc` among them),
---- DHCP on eth0, a root disk that keeps what is written to it; /run and /tmp are in memory. About 10 MB.
+--- DHCP on eth0, a persistent root disk; /run and /tmp are in memory. About 10 MB.
 ---
 --- How:
 ---   local tiny = require "images.tiny"
 ---   local vm = machine("lab", { image = tiny {}, memory = "256MiB" })
 --- Options:
 ---   suite   (string, "bookworm")  the Debian release that kernel, busybox and agent are taken from
----   mirror  (string)              a Debian mirror; mmdebstrap's default without it
+---   mirror  (string)              a Debian mirror; by default mmdebstrap's own
 ---   disk    (string, "1GiB")      the size of the disk as the guest sees it
 ---
---- What not: no package manager, no systemd. For those there is `images.debian`.
+--- Not included: a package manager and systemd. `images.debian` has both.
 --- Building takes about 20 seconds and needs mmdebstrap, e2fsprogs, qemu-utils, binutils, kmod, cpio, xz-utils and,
 --- for a normal user, fakeroot and uidmap.
 
@@ -53,8 +53,8 @@ end
 
 -- Helpers -----------------------------------------------------------------------------------------------------------
 
--- One directory for programs and one for libraries, with the other names pointing there: whatever path the agent
--- or a script uses for a command, it is found.
+-- One directory for programs and one for libraries, to which the other names point: the agent and scripts find a
+-- command under any of its usual paths.
 H.fill = [[
   cd root
   mkdir -p usr/bin usr/lib etc dev proc sys run tmp root var/log
@@ -145,8 +145,8 @@ case $1 in
 esac
 ]],
   },
-  -- init stops processes only after its shutdown actions, when a program that still writes would keep the root
-  -- file system from becoming read-only.
+  -- init stops processes only after its shutdown actions, but a program that still writes would prevent the root file
+  -- system from becoming read-only.
   ["etc/init.d/rcK"] = {
     mode = "755",
     text = [[
@@ -165,7 +165,7 @@ umount -a -r 2>/dev/null
 [ -z "$how" ] || "$how" -f
 ]],
   },
-  -- The guest agent asks for a shutdown in the words of sysvinit.
+  -- The guest agent calls `shutdown` with the options of sysvinit.
   ["usr/bin/shutdown"] = {
     mode = "755",
     text = [[

@@ -1,8 +1,8 @@
 ---@meta apt
 -- Written by `snaptree stubs`. Packages of Debian and Ubuntu guests.
 
----Installs packages in Debian and Ubuntu guests. It knows no repositories and no keys: write the
----files under /etc/apt with `guest:write`, then `apt.update`. If another process in the guest holds a
+---Installs packages in Debian and Ubuntu guests. It does not manage repositories or keys: write the
+---files under /etc/apt with `guest:write`, then call `apt.update`. If another process in the guest holds a
 ---lock of apt or dpkg, `update` and `install` wait for it until their time limit.
 ---@class apt
 local M = {}
@@ -10,7 +10,7 @@ local M = {}
 ---@class apt.UpdateOptions
 ---@field timeout? string default "10m". How long it may take.
 
----Fetches the lists of packages; a mirror that cannot be reached is an error.
+---Fetches the package lists; fails if a mirror cannot be reached.
 ---
 ---```lua
 ---apt.update(guest)
@@ -20,10 +20,10 @@ local M = {}
 function M.update(guest, options) end
 
 ---@class apt.InstallOptions
----@field recommends? boolean default false. Also what the packages only recommend.
+---@field recommends? boolean default false. Whether to install recommended packages too.
 ---@field timeout? string default "30m". How long it may take.
 
----Installs packages. Fetches the lists of packages when the guest has none.
+---Installs packages. Fetches the package lists if the guest has none.
 ---
 ---```lua
 ---apt.install(guest, { "nginx", "curl=7.88.1-10+deb12u12" })
@@ -33,7 +33,7 @@ function M.update(guest, options) end
 ---@param options? apt.InstallOptions
 function M.install(guest, packages, options) end
 
----Fetches the lists of packages when the guest has none.
+---Fetches the package lists if the guest has none.
 ---
 ---```lua
 ---apt.ensure_lists(guest)
@@ -41,7 +41,7 @@ function M.install(guest, packages, options) end
 ---@param guest guest Where.
 function M.ensure_lists(guest) end
 
----Returns the version that an installation would give, or nil when the lists do not have the package.
+---Returns the version that would be installed, or nil if the lists do not contain the package.
 ---
 ---```lua
 ---print(apt.candidate(guest, "mariadb-server"))

@@ -1,26 +1,26 @@
 ---@meta _
 -- Written by `snaptree stubs`. Guests: the system inside a builder, a fork or a running machine.
 
----The system inside a machine, over the QEMU guest agent. It is what a step gets, and what `machine:guest` returns.
----Every call waits until it is done and raises an error when it fails. A path in it is absolute; one of the host is
----relative to the directory in which snaptree was started.
+---The system inside a machine, reached through the QEMU guest agent. A step gets one, and `machine:guest` returns one.
+---Every call waits until it is done and raises an error if it fails. Paths in the guest are absolute; paths on the host
+---are relative to the directory in which snaptree was started.
 ---@class guest
 local Guest = {}
 
 ---@class guest.RunOptions
----@field check? boolean default true. A status other than 0 is an error.
----@field stdin? string What the command reads; any bytes.
----@field env? table<string, string|integer> Variables of its environment.
+---@field check? boolean default true. Whether a status other than 0 is an error.
+---@field stdin? string The command's input; any bytes.
+---@field env? table<string, string|integer> Environment variables.
 ---@field cwd? string The directory that it starts in.
 ---@field user? string The user that it runs as.
 ---@field timeout? string|number default "1h". How long it may take: "90s", "10m", or seconds.
----@field retry_on? string|string[] Run it again if it fails and a line it printed has this text, until `timeout`.
+---@field retry_on? string|string[] Repeat it, until `timeout`, if it fails and a printed line contains this text.
 
 ---@class guest.Result
 ---@field status integer The exit status.
 ---@field ok boolean Whether the status is 0.
----@field stdout string What it printed.
----@field stderr string What it printed as errors.
+---@field stdout string Its standard output.
+---@field stderr string Its standard error.
 
 ---Runs a command: a line with `/bin/sh -c`, or a list of words without a shell.
 ---
@@ -38,7 +38,7 @@ function Guest:run(command, options) end
 ---@field owner? string "user" or "user:group".
 ---@field timeout? string|number default "5m". How long it may take.
 
----Replaces a file of the guest.
+---Writes a file in the guest, replacing an existing one.
 ---
 ---```lua
 ---guest:write("/etc/motd", "hello\n", { mode = "0644", owner = "root:root" })
@@ -51,7 +51,7 @@ function Guest:write(path, text, options) end
 ---@class guest.ReadOptions
 ---@field timeout? string|number default "5m". How long it may take.
 
----Returns the content of a file of the guest.
+---Returns the content of a file in the guest.
 ---
 ---```lua
 ---local hosts = guest:read("/etc/hosts")
@@ -66,33 +66,33 @@ function Guest:read(path, options) end
 ---@field owner? string "user" or "user:group".
 ---@field timeout? string|number default "1h". How long it may take.
 
----Copies a file of the host into the guest.
+---Copies a file from the host into the guest.
 ---
 ---```lua
 ---guest:push("dump.sql", "/root/dump.sql")
 ---```
----@param host_path string A file of the host.
----@param path string The file of the guest, which is replaced.
+---@param host_path string A file on the host.
+---@param path string The file in the guest, which is replaced.
 ---@param options? guest.PushOptions
 function Guest:push(host_path, path, options) end
 
 ---@class guest.PullOptions
 ---@field timeout? string|number default "1h". How long it may take.
 
----Copies a file of the guest to the host. In a step that is cached no file is written.
+---Copies a file from the guest to the host. A cached step writes no file.
 ---
 ---```lua
 ---guest:pull("/var/log/syslog", "syslog.txt")
 ---```
 ---@param path string A file of the guest.
----@param host_path string The file of the host, which is replaced.
+---@param host_path string The file on the host, which is replaced.
 ---@param options? guest.PullOptions
 function Guest:pull(path, host_path, options) end
 
 ---@class guest.WaitOptions
 ---@field timeout? string|number default "5m". How long to wait.
 
----Waits until systemd says that the unit is active; a failed unit is an error with the end of its log.
+---Waits until systemd reports the unit as active; a failed unit is an error with the end of its log.
 ---
 ---```lua
 ---guest:wait_for_unit("mariadb.service", { timeout = "2m" })
@@ -115,11 +115,11 @@ function Guest:wait_for_port(port, options) end
 ---```lua
 ---guest:wait_for_file("/run/mysqld/mysqld.sock")
 ---```
----@param path string A path of the guest.
+---@param path string A path in the guest.
 ---@param options? guest.WaitOptions
 function Guest:wait_for_file(path, options) end
 
----Runs a command again and again until its status is 0.
+---Runs a command repeatedly until its status is 0.
 ---
 ---```lua
 ---guest:wait_until_succeeds("mariadb -e 'select 1'", { timeout = "1m" })
@@ -136,7 +136,7 @@ function Guest:wait_until_succeeds(command, options) end
 ---@param options? guest.WaitOptions
 function Guest:reboot(options) end
 
----Writes what is in memory to the disks.
+---Flushes cached writes to the disks.
 ---
 ---```lua
 ---guest:sync()
@@ -152,7 +152,7 @@ function Guest:sync(options) end
 ---@return integer
 function Guest:time() end
 
----Returns what the guest agent tells of the operating system: `id`, `version_id`, `kernel`, ...
+---Returns what the guest agent reports about the operating system: `id`, `version_id`, `kernel`, ...
 ---
 ---```lua
 ---assert(guest:info().id == "debian")

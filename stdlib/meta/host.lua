@@ -1,8 +1,8 @@
 ---@meta _
--- Written by `snaptree stubs`. What a script reads of the host.
+-- Written by `snaptree stubs`. What a script reads from the host.
 
----What a script reads of the host. It is input like everything else: a step is built again when it puts something
----else into the guest because of it, and the explanation names the file.
+---Reads files and variables of the host. They are inputs of a step: if a change makes the step put something else into
+---the guest, it is rebuilt, and the explanation names the file.
 ---@class host
 host = {}
 
@@ -11,26 +11,26 @@ host = {}
 ---```lua
 ---guest:write("/etc/my.cnf", host.read("conf/my.cnf"))
 ---```
----@param path string A file of the host, relative to the directory in which snaptree was started.
+---@param path string A file on the host, relative to the directory in which snaptree was started.
 ---@return string
 function host.read(path) end
 
----Returns a variable of the environment; without a default it is an error when it is not set.
+---Returns an environment variable; without a default, an unset variable is an error.
 ---
 ---```lua
 ---local mirror = host.env("MIRROR", "http://deb.debian.org/debian")
 ---```
 ---@param name string The variable's name.
----@param default? string What it is when it is not set.
+---@param default? string The value if it is not set.
 ---@return string
 function host.env(name, default) end
 
----Lists the files that match, in the order of their names: `*` is any text without `/`, `?` one character. As in a
----shell, a hidden file is only found by a pattern that begins with a dot.
+---Lists the files that match, sorted by name: `*` is any text without `/`, `?` is one character. As in a shell, only a
+---pattern that begins with a dot matches hidden files.
 ---
 ---```lua
 ---for _, path in ipairs(host.glob("conf/*.cnf")) do guest:push(path, "/etc/mysql/" .. path:match("[^/]+$")) end
 ---```
----@param pattern string Such as "conf/*.cnf".
+---@param pattern string A pattern such as "conf/*.cnf".
 ---@return string[]
 function host.glob(pattern) end

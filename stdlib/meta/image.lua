@@ -6,47 +6,47 @@
 image = {}
 
 ---@class image.FileOptions
----@field sha256? string The checksum that the file must have as it is, packed or not, in hex.
+---@field sha256? string The checksum of the file as it is, packed or not, in hex.
 ---@field format? "raw"|"qcow2"|"vdi"|"vmdk"|"vhd"|"vpc"|"vhdx"|"qed" default what the content tells. The format of the disk in it; "raw" takes the bytes as they are.
 ---@field max_size? string default "1GiB", or 500 times the file's size where that is more. How large the disk may get when it is unpacked.
 
----Describes a disk image, with the guest agent in it: raw, qcow2, VDI, VMDK, VHD, VHDX or QED, also packed with gzip,
----xz, zstd or bzip2, or as the one disk in an OVA or another tar archive. What has to be unpacked or converted is
----kept in the cache.
+---Describes a disk image that contains the guest agent: raw, qcow2, VDI, VMDK, VHD, VHDX or QED. It may be packed with
+---gzip, xz, zstd or bzip2, or be the only disk in an OVA or another tar archive. Unpacked and converted images are kept
+---in the cache.
 ---
 ---```lua
 ---local vm = machine("lab", { image = image.file("disk.qcow2") })
 ---local old = machine("old", { image = image.file("appliance.ova", { max_size = "40GiB" }) })
 ---```
----@param path string A file of the host, relative to the directory in which snaptree was started.
+---@param path string A file on the host, relative to the directory in which snaptree was started.
 ---@param options? image.FileOptions
 ---@return image
 function image.file(path, options) end
 
 ---@class image.UrlOptions
----@field sha256 string The checksum of the file as it is published, in hex; whoever publishes the image publishes it.
+---@field sha256 string The checksum of the file as published, in hex; the image's publisher lists it.
 ---@field format? "raw"|"qcow2"|"vdi"|"vmdk"|"vhd"|"vpc"|"vhdx"|"qed" default what the content tells. The format of the disk in it; "raw" takes the bytes as they are.
 ---@field max_size? string default "1GiB", or 500 times the file's size where that is more. How large the disk may get when it is unpacked.
 
----Describes a download, which is fetched when a machine first needs it. It may be packed as `image.file` says.
+---Describes an image to download when a machine first needs it. It may be packed as for `image.file`.
 ---
 ---```lua
 ---local vm = machine("lab", { image = image.url("https://example.org/disk.qcow2", { sha256 = "9f86d0..." }) })
 ---```
----@param url string Where it is.
+---@param url string Its URL.
 ---@param options image.UrlOptions
 ---@return image
 function image.url(url, options) end
 
 ---@class image.BuildOptions
----@field name string What it is called in the cache.
----@field inputs table<string, any> All that decides what is built.
+---@field name string Its name in the cache.
+---@field inputs table<string, any> Everything that determines what is built.
 ---@field cmdline? string The kernel's command line, for a direct kernel boot.
----@field expression? string What a script says to have this image, for scripts that `.save` writes.
----@field build fun(work: work) Leaves `disk.qcow2`, and `vmlinuz` and `initrd` for a direct kernel boot, in `work.dir`.
+---@field expression? string The Lua expression that describes this image, for scripts that `.save` writes.
+---@field build fun(work: work) Makes `disk.qcow2`, and `vmlinuz` and `initrd` for a direct kernel boot, in `work.dir`.
 
----Describes an image of your own, which is built on the host when a machine first needs it. It is known by its
----`name`, `inputs` and `cmdline`.
+---Describes an image of your own, which is built on the host when a machine first needs it. snaptree identifies it by
+---its `name`, `inputs` and `cmdline`.
 ---
 ---```lua
 ---local mine = image.build {
@@ -59,22 +59,22 @@ function image.url(url, options) end
 ---@return image
 function image.build(options) end
 
----A disk that a machine begins with. It is a description, which is built or fetched when it is first needed.
+---A description of a disk that a machine starts with. The disk is built or downloaded when it is first needed.
 ---@class image
----@field name string What it is called in the cache.
----@field digest string What decides which image it is.
+---@field name string Its name in the cache.
+---@field digest string The digest that identifies it.
 local Image = {}
 
----The directory of the host in which the `build` function of `image.build` works.
+---The directory on the host in which the `build` function of `image.build` works.
 ---@class work
 ---@field dir string Its path.
 local Work = {}
 
 ---@class work.RunOptions
----@field stdin? string What the command reads; any bytes.
----@field env? table<string, string|integer> Variables of its environment.
+---@field stdin? string The command's input; any bytes.
+---@field env? table<string, string|integer> Environment variables.
 
----Runs a command of the host in `work.dir` and returns its output.
+---Runs a command on the host in `work.dir` and returns its output.
 ---
 ---```lua
 ---work:run({ "qemu-img", "convert", "-O", "qcow2", "disk.raw", "disk.qcow2" })

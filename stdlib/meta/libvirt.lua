@@ -1,11 +1,11 @@
 ---@meta _
--- Written by `snaptree stubs`. Further connections.
+-- Written by `snaptree stubs`. More connections.
 
----Further connections than the one that snaptree was started with.
+---Connections other than the one that snaptree was started with.
 ---@class libvirt
 libvirt = {}
 
----Opens a connection (`virConnectOpen`). A URI that is open already gives the connection that is open, also the one
+---Opens a connection (`virConnectOpen`). If the URI is already open, it returns that connection, even if it is the one
 ---that snaptree was started with.
 ---
 ---```lua
@@ -20,7 +20,7 @@ function libvirt.connect(uri) end
 ---@field uri string Its URI.
 local Connection = {}
 
----Returns the machine of that name on this connection; it is an error when there is none (`virDomainLookupByName`).
+---Returns the machine of this name on this connection; fails if there is none (`virDomainLookupByName`).
 ---
 ---```lua
 ---local dom = libvirt.connect("qemu:///system"):open("kvm_centos7")

@@ -1,15 +1,15 @@
 ---@meta mariadb
 -- Written by `snaptree stubs`. A MariaDB server in a Debian guest.
 
----A MariaDB server in a Debian guest, installed, running and answering. Root of the guest is root of the server, over
----its socket.
+---A MariaDB server in a Debian guest, installed, running and answering. The guest's root is the server's root, over its
+---socket.
 ---@class mariadb
 local M = {}
 
 ---@class mariadb.InstallOptions
----@field version? string default the suite's own. What the version must begin with, such as "10.11".
----@field packages? string[] Packages to install besides, such as { "mariadb-backup" }.
----@field bind_address? string default 127.0.0.1 of the guest. Where it listens; "0.0.0.0" for ports that forks forward.
+---@field version? string default the suite's own. The required beginning of the version, such as "10.11".
+---@field packages? string[] Additional packages, such as { "mariadb-backup" }.
+---@field bind_address? string default 127.0.0.1 in the guest. Where it listens; use "0.0.0.0" for ports that forks forward.
 
 ---Installs the server, enables and starts it, and returns when it answers a query.
 ---
@@ -21,9 +21,9 @@ local M = {}
 function M.install(guest, options) end
 
 ---@class mariadb.UserOptions
----@field password string What the user is known by.
+---@field password string The user's password.
 
----Makes a user who may do everything, from everywhere, or gives the one of that name this password.
+---Creates a user with all privileges, from every host, or changes the password of an existing one.
 ---
 ---```lua
 ---require("mariadb").create_user(guest, "app", { password = "secret" })
@@ -33,7 +33,7 @@ function M.install(guest, options) end
 ---@param options mariadb.UserOptions
 function M.create_user(guest, name, options) end
 
----Returns the running server's version, as it answers itself, such as "10.11.6-MariaDB-0+deb12u1".
+---Returns the version that the running server reports, such as "10.11.6-MariaDB-0+deb12u1".
 ---
 ---```lua
 ---print(require("mariadb").version(guest))

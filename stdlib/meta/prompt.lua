@@ -1,17 +1,17 @@
 ---@meta _
 -- Never written by `snaptree stubs`: what exists only at the prompt.
 
----The guest of the working fork. Each line acts in it at once, also without a receiver: `run "uptime"`.
+---The guest of the working fork. Each line acts on it at once, even without a receiver: `run "uptime"`.
 ---@type guest
 guest = nil
 
----Gives a working fork of a snapshot, in which each line acts at once. It replaces the one before.
+---Starts a working fork of a snapshot, on which each line acts at once. It replaces the previous one.
 ---
 ---```lua
 ---use "db-lab/sn02"
 ---run "systemctl status mariadb"
 ---```
----@param where string|snapshot Which snapshot: "MACHINE/SNAPSHOT", or one that a variable holds.
+---@param where string|snapshot The snapshot, or its name: "MACHINE/SNAPSHOT".
 ---@return fork
 function use(where) end
 
@@ -20,14 +20,14 @@ function use(where) end
 ---```lua
 ---back(2)
 ---```
----@param n? integer How many; 1 without it.
+---@param n? integer default 1. How many.
 function back(n) end
 
 ---@class prompt.SnapshotOptions
 ---@field comment? string default "". Any text.
 
----Keeps the present of the working fork as a branch of its snapshot. Its journal comes along, so that a step that
----does the same is that branch.
+---Adds the present state of the working fork to the tree, as a branch of its snapshot with the recorded operations. A
+---step with the same operations reuses that branch.
 ---
 ---```lua
 ---local sn03 = snapshot("sn03", { comment = "with the schema" })
@@ -37,17 +37,17 @@ function back(n) end
 ---@return snapshot
 function snapshot(name, options) end
 
----Starts the working fork anew from its snapshot, or from another one.
+---Restarts the working fork from its snapshot, or from another one.
 ---
 ---```lua
 ---revert()
 ---revert "db-lab/sn01"
 ---```
----@param where? string|snapshot Which snapshot: "MACHINE/SNAPSHOT"; the one in use without it.
+---@param where? string|snapshot default the one in use. The snapshot, or its name: "MACHINE/SNAPSHOT".
 ---@return fork
 function revert(where) end
 
----Undoes the last change of the machine's tree: a deletion or a revert. Returns what it was.
+---Undoes the last change to the machine's tree: a deletion or a revert. Returns what it was.
 ---
 ---```lua
 ---undo()
@@ -60,10 +60,10 @@ function undo() end
 ---```lua
 ---tree "db-lab"
 ---```
----@param machine? string|machine Which machine; the one in use without it.
+---@param machine? string|machine default the one in use. The machine, or its name.
 function tree(machine) end
 
----Explains a function, a type, a module or a value. Without an argument it lists what there is.
+---Explains a function, a type, a module or a value. Without an argument, it lists everything.
 ---
 ---```lua
 ---help "snapshot:branch"
@@ -77,10 +77,10 @@ function help(x) end
 ---```lua
 ---show(guest:info())
 ---```
----@param x any What to print.
+---@param x any The value.
 function show(x) end
 
----Runs the step that failed again, from its parent. Only after `run --on-error repl`.
+---Runs the failed step again, from its parent. It works only after `run --on-error repl`.
 ---
 ---```lua
 ---retry()
@@ -97,7 +97,7 @@ function retry() end
 ---@return guest.Result
 function run(command, options) end
 
----Replaces a file of the working fork, as `guest:write` does.
+---Writes a file in the working fork, as `guest:write` does.
 ---
 ---```lua
 ---write("/etc/motd", "hello\n")
@@ -107,7 +107,7 @@ function run(command, options) end
 ---@param options? guest.WriteOptions
 function write(path, text, options) end
 
----Returns the content of a file of the working fork, as `guest:read` does.
+---Returns the content of a file in the working fork, as `guest:read` does.
 ---
 ---```lua
 ---read "/etc/hosts"
@@ -117,23 +117,23 @@ function write(path, text, options) end
 ---@return string
 function read(path, options) end
 
----Copies a file of the host into the working fork, as `guest:push` does.
+---Copies a file from the host into the working fork, as `guest:push` does.
 ---
 ---```lua
 ---push("dump.sql", "/root/dump.sql")
 ---```
----@param host_path string A file of the host.
----@param path string The file of the guest, which is replaced.
+---@param host_path string A file on the host.
+---@param path string The file in the guest, which is replaced.
 ---@param options? guest.PushOptions
 function push(host_path, path, options) end
 
----Copies a file of the working fork to the host, as `guest:pull` does.
+---Copies a file from the working fork to the host, as `guest:pull` does.
 ---
 ---```lua
 ---pull("/var/log/syslog", "syslog.txt")
 ---```
 ---@param path string A file of the guest.
----@param host_path string The file of the host, which is replaced.
+---@param host_path string The file on the host, which is replaced.
 ---@param options? guest.PullOptions
 function pull(path, host_path, options) end
 
@@ -160,11 +160,11 @@ function wait_for_port(port, options) end
 ---```lua
 ---wait_for_file "/run/mysqld/mysqld.sock"
 ---```
----@param path string A path of the guest.
+---@param path string A path in the guest.
 ---@param options? guest.WaitOptions
 function wait_for_file(path, options) end
 
----Runs a command in the working fork until its status is 0, as `guest:wait_until_succeeds` does.
+---Runs a command in the working fork repeatedly until its status is 0, as `guest:wait_until_succeeds` does.
 ---
 ---```lua
 ---wait_until_succeeds "mariadb -e 'select 1'"
@@ -181,7 +181,7 @@ function wait_until_succeeds(command, options) end
 ---@param options? guest.WaitOptions
 function reboot(options) end
 
----Writes what is in the working fork's memory to its disks, as `guest:sync` does.
+---Flushes the working fork's cached writes to its disks, as `guest:sync` does.
 ---
 ---```lua
 ---sync()
@@ -197,7 +197,7 @@ function sync(options) end
 ---@return integer
 function time() end
 
----Returns what is known of the working fork's operating system, as `guest:info` does.
+---Returns what the guest agent reports about the working fork's operating system, as `guest:info` does.
 ---
 ---```lua
 ---print(info().version_id)

@@ -1,5 +1,5 @@
 ---@meta _
--- Written by `snaptree stubs`. Snapshots: those that a script grew and those that it found.
+-- Written by `snaptree stubs`. Snapshots: those that a script built and those that it found.
 
 ---A snapshot of a machine, by name. It is what `root` and `branch` return, and what `snapshot`, `snapshots`, `find`
 ---and `current` find. Every field and call looks at the domain as it is now. Branches grow from any of them.
@@ -7,53 +7,53 @@
 ---@field name string Its name.
 ---@field machine machine Its machine.
 ---@field parent? snapshot Its parent; nil for a root.
----@field comment string The text that it was given, or "".
+---@field comment string Its comment, or "".
 ---@field created integer When it was taken, in seconds since the epoch.
----@field state string The domain's state when it was taken, in libvirt's words; `disk-snapshot` for one that was taken with `disk_only` while the guest ran.
----@field kind "external"|"internal" How it is held.
----@field live boolean Whether it has RAM, so that a revert resumes the guest.
----@field size integer What its own files take on the host's disk, in bytes: layers and RAM, without what they stand on.
----@field disks snapshot.Disk[] A table for each disk.
+---@field state string The domain's state when it was taken, as libvirt names it; `disk-snapshot` if it was taken with `disk_only` while the guest ran.
+---@field kind "external"|"internal" How it is stored.
+---@field live boolean Whether it contains RAM, so that a revert resumes the guest.
+---@field size integer The size of its own files on the host's disk, in bytes: layers and RAM, without backing layers.
+---@field disks snapshot.Disk[] Its disks.
 ---@field memory? string The file with the RAM of an external snapshot or a live branch, or nil.
 ---@field xml string libvirt's description (`virDomainSnapshotGetXMLDesc`).
 local Snapshot = {}
 
 ---@class snapshot.Disk
 ---@field target string Its name in the guest, such as `vda`.
----@field kind? "external"|"internal" How the snapshot holds it; nil when it was left out.
----@field file? string The file that it had then; nil when it is no file.
----@field overlay? string The file that the domain went on writing to, or nil.
+---@field kind? "external"|"internal" How the snapshot stores it; nil if it was excluded.
+---@field file? string Its file at that time; nil if it was not a file.
+---@field overlay? string The file that the domain wrote to afterwards, or nil.
 ---@field chain snapshot.Image[] The backing chain, `file` first.
 
 ---@class snapshot.Image
 ---@field path string The file.
----@field size? integer In bytes on the host's disk; nil when it is missing.
+---@field size? integer Its size on the host's disk, in bytes; nil if it is missing.
 
 ---@class snapshot.BranchOptions
 ---@field comment? string default "". Any text.
----@field live? boolean default where the host can. Whether the snapshot has the guest's RAM, so that forks and branches go on where the step ended instead of booting; with true it is an error where the host cannot.
----@field inputs? table<string, string|number|boolean> What the step depends on that no operation shows, by name; when one changes, the branch is built again.
----@field max_age? string|number How old the snapshot may be, such as "7d"; an older one is built anew.
+---@field live? boolean default where the host can. Whether the snapshot contains the guest's RAM, so that forks and branches resume where the step ended instead of booting; true is an error if the host cannot.
+---@field inputs? table<string, string|number|boolean> Inputs of the step that no operation shows, by name; if one changes, the branch is rebuilt.
+---@field max_age? string|number The maximum age of the snapshot, such as "7d"; an older one is rebuilt.
 ---@field timeout? string|number How long the whole step may take, once its builder has booted.
----@field resume? boolean default true. Whether a build may go on from what an earlier build of this branch has done.
----@field keep_failed? boolean default as `run --on-error` says. Whether what is left of the step is kept when it fails.
+---@field resume? boolean default true. Whether a build may resume from an earlier build of this branch.
+---@field keep_failed? boolean default as `run --on-error` says. Whether a failed step is kept.
 
----Returns the child of this name, which the step makes in a clone of this snapshot. It is built only when it is not
----there yet, or when the step does something else than the one that made it.
+---Returns the child of this name, which the step builds in a clone of this snapshot. It is built only if it does not
+---exist yet, or if the step does something different from the one that built it.
 ---
 ---```lua
 ---local db = sn01:branch("mariadb", function(guest)
 ---  require("mariadb").install(guest)
 ---end, { comment = "fresh server", timeout = "20m" })
 ---```
----@param name string The snapshot's name; each in a tree is used once.
----@param step fun(guest: guest) What makes it. It is known by its operations.
+---@param name string The snapshot's name, unique in its tree.
+---@param step fun(guest: guest) The function that builds it. snaptree identifies it by its operations.
 ---@param options? snapshot.BranchOptions
 ---@return snapshot
 function Snapshot:branch(name, step, options) end
 
----Makes several children at the same time and returns them by name. When some fail, the others are finished and all
----failures reported together.
+---Builds several children at the same time and returns them by name. If some fail, the others still finish, and all
+---failures are reported together.
 ---
 ---```lua
 ---local made = sn01:branches {
@@ -62,16 +62,16 @@ function Snapshot:branch(name, step, options) end
 ---}
 ---print(made.web, made.db)
 ---```
----@param steps table<string, fun(guest: guest)> The steps, by the names of the snapshots.
+---@param steps table<string, fun(guest: guest)> The steps, by snapshot name.
 ---@return table<string, snapshot>
 function Snapshot:branches(steps) end
 
 ---@class snapshot.ForkOptions
----@field require_live? boolean default false. It is an error when the guest would have to boot.
----@field identity? "same"|"new" default "same". With "new" its system gets a machine id, a host name and SSH host keys of its own, and asks for a new DHCP lease.
+---@field require_live? boolean default false. Fail if the guest would have to boot.
+---@field identity? "same"|"new" default "same". With "new", the guest gets its own machine id, host name and SSH host keys, and asks for a new DHCP lease.
 
----Starts a throw-away running clone of the snapshot, with a disk of its own, and waits until its guest answers. That
----of a live snapshot goes on where the snapshot's guest was; that of one without RAM boots.
+---Starts a throw-away running clone of the snapshot, with a disk of its own, and waits until its guest answers. A fork
+---of a live snapshot resumes where the snapshot's guest was; a fork of one without RAM boots.
 ---
 ---```lua
 ---local db <close> = snap:fork() -- gone when it leaves its scope, or with the script
@@ -108,13 +108,13 @@ function Snapshot:children() end
 function Snapshot:is_current() end
 
 ---@class snapshot.RevertOptions
----@field running? boolean default false. The guest runs afterwards, whatever the snapshot says; excludes `paused` (`RUNNING`).
----@field paused? boolean default false. The guest is paused afterwards, whatever the snapshot says (`PAUSED`).
----@field force? boolean default false. Also where the running QEMU does not fit (`FORCE`).
----@field reset_nvram? boolean default false. The firmware's variables are made anew from their template (`RESET_NVRAM`).
+---@field running? boolean default false. Run the guest afterwards, whatever its state in the snapshot; excludes `paused` (`RUNNING`).
+---@field paused? boolean default false. Pause the guest afterwards, whatever its state in the snapshot (`PAUSED`).
+---@field force? boolean default false. Revert even if the running QEMU does not match (`FORCE`).
+---@field reset_nvram? boolean default false. Reset the firmware's variables to their template (`RESET_NVRAM`).
 
----Goes back to it, without asking; what the machine was before is kept for `machine:undo`. An internal one is
----`virDomainRevertToSnapshot`; an external one gets new overlays.
+---Reverts the machine to it, without confirmation; the previous state is kept for `machine:undo`. For an internal one
+---it calls `virDomainRevertToSnapshot`; for an external one it creates new overlays.
 ---
 ---```lua
 ---snap:revert { running = true }
@@ -123,11 +123,12 @@ function Snapshot:is_current() end
 function Snapshot:revert(options) end
 
 ---@class snapshot.DeleteOptions
----@field children? boolean default false. It and all below it (`CHILDREN`); else its children move to its parent.
----@field children_only? boolean default false. All below it; excludes `children` (`CHILDREN_ONLY`).
----@field metadata_only? boolean default false. Out of libvirt's tree only; the files stay for good (`METADATA_ONLY`).
+---@field children? boolean default false. Delete it and all below it (`CHILDREN`); otherwise its children move to its parent.
+---@field children_only? boolean default false. Delete only what is below it; excludes `children` (`CHILDREN_ONLY`).
+---@field metadata_only? boolean default false. Remove it from libvirt's metadata only; its files stay for good (`METADATA_ONLY`).
 
----Deletes it, without asking, and returns the names of what went; kept for `machine:undo` (`virDomainSnapshotDelete`).
+---Deletes it, without confirmation, and returns the deleted names; `machine:undo` restores them
+---(`virDomainSnapshotDelete`).
 ---
 ---```lua
 ---print(table.concat(snap:delete { children = true }, ", "))

@@ -230,7 +230,7 @@ fn a_run_continues_when_only_its_plan_fails() {
     assert_eq!(ran.started().len(), 2, "the builder and the machine");
     let error = "
         error: script.lua:4: no guest
-        hint: a plan does nothing at once: its guests answer with nothing
+        hint: a plan runs nothing: the results of its guests are empty
     ";
     test().args(["run", "script.lua", "--only", "late"]).status(1).stderr(error).run();
     ran.again().args(["plan", "script.lua"]).status(1).stderr(error).run();

@@ -15,7 +15,7 @@ fn external(layer: &str) -> Value {
 #[test]
 fn nothing_is_lost_unasked() {
     let web = Web::new().file("vm/web.base").snapshot("clean", external("[DIR]/vm/web.base"));
-    let yes = "hint: give --yes to do it without being asked";
+    let yes = "hint: pass --yes to skip the confirmation";
     let web = web
         .refuses_with(
             2,

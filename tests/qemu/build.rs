@@ -101,7 +101,7 @@ fn a_failing_step_leaves_the_tree_as_it_was() {
     let ran = lab.script(base).status(1).any_stderr().run();
     let path = format!("{}/child", lab.machine);
     let said = format!(
-        "child: failed; the tree is as it was.\n\
+        "child: failed; the tree is unchanged.\n\
          child: `snaptree log {path}` shows what it did, `snaptree shell --failed {path}` looks around.\n\
          error: script.lua:4: \"echo to stdout; echo to stderr >&2; exit 7\" failed with exit status 7 in `child`\n  \
            | to stdout\n  | to stderr\n"
@@ -118,7 +118,7 @@ fn a_machine_that_cannot_be_made_leaves_nothing() {
     let failed = |option: &str, said: &str| {
         let script = format!("machine(MACHINE, {{ image = tiny {{}}, {option} }}):root 'base'");
         let ran = lab.script(&script).status(1).any_stderr().run();
-        let said = format!("base: failed; the tree is as it was.\nerror: script.lua:1: {said}\n");
+        let said = format!("base: failed; the tree is unchanged.\nerror: script.lua:1: {said}\n");
         assert!(ran.stderr.ends_with(&said), "{}", ran.stderr);
         assert_eq!((lab.domains(), lab.files()), (Vec::new(), Vec::new()));
     };
@@ -218,7 +218,7 @@ fn a_foreign_domain_is_left_alone() {
     lab.script("machine(MACHINE, { image = tiny {} }):root 'base'")
         .status(1)
         .stderr(&format!(
-            "base: failed; the tree is as it was.\n\
+            "base: failed; the tree is unchanged.\n\
              error: script.lua:1: a domain `{}` exists already, and snaptree did not make it\n\
              hint: give the machine another name\n",
             lab.machine

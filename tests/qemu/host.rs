@@ -104,7 +104,7 @@ fn an_unreachable_mirror_is_named_with_the_reason() {
         "#;
         let ran = lab.script(&script.replace("IMAGE", image)).status(1).any_stderr().run();
         let said = format!(
-            "base: failed; the tree is as it was.\n\
+            "base: failed; the tree is unchanged.\n\
              error: script.lua:2: images.{image}: cannot fetch `http://127.0.0.1:9/debian/dists/bookworm/InRelease`: \
              Could not connect to 127.0.0.1:9 (127.0.0.1): connect (111: Connection refused)\n\
              hint: is the mirror reachable, and does it have the suite? the option `mirror` names another one\n"

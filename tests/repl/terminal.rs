@@ -147,7 +147,7 @@ fn a_failed_step_is_entered_and_run_again() {
     let lab = Test::new().answers(answers()).script(script).args(["images"]).any_stdout().any_stderr().run();
     let mut session = terminal::open(&lab.again(), "$SNAPTREE run --on-error repl script.lua; echo status $?");
     see(&mut session, "\"break\" failed with exit status 3");
-    see(&mut session, "retry() runs the step again");
+    see(&mut session, "retry() runs it again");
     see(&mut session, "lab/child (failed)+2?> ");
     terminal::type_in(&mut session, "parent\r");
     see(&mut session, "\n<snapshot lab/base>");

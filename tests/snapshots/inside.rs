@@ -59,6 +59,6 @@ fn a_guest_whose_ram_cannot_be_kept_goes_back_all_the_same() {
             ",
         )
         .run();
-    web.run("undo web").stderr("Took back `revert to clean` in `web`.\n").run();
+    web.run("undo web").stderr("Undid `revert to clean` in `web`.\n").run();
     web.run("list web --name").stdout("clean\n").run();
 }

@@ -16,7 +16,7 @@ fn a_machine_is_shown_with_its_chain() {
             UUID:           18555bd6-2397-4553-97bb-0fe30a65fe01
             State:          shutoff
             Persistent:     yes
-            Made by:        somebody else
+            Made by:        another tool
             CPUs:           1
             Memory:         512.0 MiB
             Snapshots:      1
@@ -212,7 +212,7 @@ fn an_editor_changes_a_snapshot_and_what_is_refused_is_kept() {
         .run();
     assert!(web.does("info web/sn02").stdout.contains("Comment:        edited\n"));
     edit("edit web/sn02", r#"sed -i 's/"name":"sn02"/"name":"copy"/'"#)
-        .stderr("Put snapshot `copy` into the tree of `web`; `sn02` is as it was.\n")
+        .stderr("Added snapshot `copy` to the tree of `web`; `sn02` is unchanged.\n")
         .run();
     assert_eq!(web.does("list web --name --from sn01").stdout, "copy\nsn02\n");
     let state = web.does("list web --json").stdout;
@@ -229,7 +229,7 @@ fn an_editor_changes_a_snapshot_and_what_is_refused_is_kept() {
     let (said, kept) = ran.stderr.split_once("hint: ").expect("a hint");
     assert_eq!(said, "error: there is no snapshot `gone` in `web`: `sn02` is to be below it\n");
     let kept = kept.strip_prefix("put that one in first, or take `<parent>` out for a root; ").expect(kept);
-    let kept = kept.trim_end().strip_prefix("what you edited is kept in `[DIR]/").expect(kept).trim_end_matches('`');
+    let kept = kept.trim_end().strip_prefix("your edits are kept in `[DIR]/").expect(kept).trim_end_matches('`');
     assert!(ran.read(kept).contains("\"parent\":\"gone\""));
     assert_eq!(web.does("list web --json").stdout, state);
 }
@@ -267,7 +267,7 @@ fn a_snapshot_whose_metadata_was_deleted_is_put_back_by_its_description() {
     web.does("delete web/postgresql --metadata --yes");
     assert_eq!(web.does("current web").stdout, "sn02\n");
     let redefine = |args: &str| {
-        web.run(args).stdin(web.here(&document)).stderr("Put snapshot `postgresql` into the tree of `web`.\n").run();
+        web.run(args).stdin(web.here(&document)).stderr("Added snapshot `postgresql` to the tree of `web`.\n").run();
     };
     redefine("snapshot web --xml - --redefine");
     assert_eq!(web.does("current web").stdout, "sn02\n");

@@ -118,6 +118,6 @@ fn ram_that_cannot_be_kept_is_announced() {
             ",
         )
         .run();
-    web.run("undo web").stderr("Took back `revert to sn01` in `web`.\n").run();
+    web.run("undo web").stderr("Undid `revert to sn01` in `web`.\n").run();
     assert_eq!(script(&web, "print(web:state())").stdout, "running\n", "it was booted");
 }

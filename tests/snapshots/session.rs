@@ -49,13 +49,13 @@ NUMBER  TIME                       WHAT WAS DONE      UNDO WOULD
 "
     );
 
-    web.run("undo web").stderr("Took back `delete mariadb` in `web`.\n").run();
+    web.run("undo web").stderr("Undid `delete mariadb` in `web`.\n").run();
     tree(&web, "list web --tree", "sn01\n  |\n  +- sn02 (current)\n      |\n      +- mariadb\n");
-    web.run("undo web").stderr("Took back `undo: delete mariadb` in `web`.\n").run();
+    web.run("undo web").stderr("Undid `undo: delete mariadb` in `web`.\n").run();
     tree(&web, "list web --tree", "sn01\n  |\n  +- sn02 (current)\n");
-    web.run("undo web 3").stderr("Took back `delete postgresql` in `web`.\n").run();
-    web.run("undo web 2").stderr("Took back `revert to sn02` in `web`.\n").run();
-    web.run("undo web 6").stderr("Took back `delete mariadb` in `web`.\n").run();
+    web.run("undo web 3").stderr("Undid `delete postgresql` in `web`.\n").run();
+    web.run("undo web 2").stderr("Undid `revert to sn02` in `web`.\n").run();
+    web.run("undo web 6").stderr("Undid `delete mariadb` in `web`.\n").run();
     tree(&web, "list web --tree", WHOLE);
     assert_eq!(
         undated(&web.does("undo web --list").stdout),
@@ -83,7 +83,7 @@ fn deleting_several_names_them_and_undo_brings_all_of_them_back() {
         .stderr("Deleted 3 snapshots of `web`: `sn02`, `mariadb`, `postgresql`.\n")
         .run();
     tree(&web, "list web --tree", "sn01 (current)\n");
-    web.run("undo web").stderr("Took back `delete sn02, mariadb, postgresql` in `web`.\n").run();
+    web.run("undo web").stderr("Undid `delete sn02, mariadb, postgresql` in `web`.\n").run();
     tree(&web, "list web --tree", WHOLE);
     web.run("delete web/sn02 --children-only --yes")
         .stderr("Deleted 2 snapshots of `web`: `mariadb`, `postgresql`.\n")

@@ -120,7 +120,7 @@ fn a_revert_that_had_switched_the_disks_is_finished() {
     assert_eq!(now["domains"]["web"]["current"], "sn01");
     assert_eq!(now["domains"]["web"]["document"], half.after["domains"]["web"]["document"]);
     assert!(half.made().exists() && half.kept_ram().exists());
-    half.web.run("undo web").stderr("Took back `revert to sn01` in `web`.\n").run();
+    half.web.run("undo web").stderr("Undid `revert to sn01` in `web`.\n").run();
     let back = state(&half.web);
     assert_eq!(back["domains"]["web"]["ram"], half.before["domains"]["web"]["ram"]);
     assert_eq!(back["domains"]["web"]["current"], "sn02");
@@ -146,7 +146,7 @@ fn an_undo_that_was_interrupted_can_be_tried_again() {
     state_then["domains"]["web"] = before["domains"]["web"].clone();
     fs::write(half.web.test.path().join("state.json"), state_then.to_string()).expect("cannot write the state");
     half.settled("`web` is what it was: `undo: revert to sn01` was interrupted.\n");
-    half.web.run("undo web").stderr("Took back `revert to sn01` in `web`.\n").run();
+    half.web.run("undo web").stderr("Undid `revert to sn01` in `web`.\n").run();
     assert_eq!(state(&half.web)["domains"]["web"]["ram"], json!({ "/run/pid": { "content": "Nw==" } }));
 }
 
@@ -184,6 +184,6 @@ fn a_return_of_deleted_snapshots_that_was_interrupted_can_be_tried_again() {
     half.killed_with(&one_back);
     half.settled("`web` is what it was: `undo: delete sn02, sn03` was interrupted.\n");
     assert_eq!(half.web.does("list web --tree").stdout, "sn01 (current)\n");
-    half.web.run("undo web").stderr("Took back `delete sn02, sn03` in `web`.\n").run();
+    half.web.run("undo web").stderr("Undid `delete sn02, sn03` in `web`.\n").run();
     assert_eq!(half.web.does("list web --tree").stdout, whole);
 }

@@ -12,22 +12,22 @@ use crate::ui::Ui;
 
 /// Delete snapshots, or a machine with all its snapshots, layers and files
 ///
-/// MACHINE/SNAPSHOT means the snapshot, and MACHINE the machine. `undo` brings snapshots back; a machine is gone.
+/// MACHINE/SNAPSHOT deletes the snapshot, MACHINE the machine. `undo` restores snapshots, but not machines.
 #[derive(Args)]
 pub struct Delete {
-    /// Delete the snapshot and all below it; without this, its children move to its parent
+    /// Delete the snapshot and all below it; by default, its children move to its parent
     #[arg(long, conflicts_with = "children_only")]
     children: bool,
-    /// Delete all that is below the snapshot, and keep it
+    /// Delete all that is below the snapshot, but keep the snapshot itself
     #[arg(long)]
     children_only: bool,
-    /// Only have libvirt forget the snapshot, and leave its files alone
+    /// Remove the snapshot from libvirt's metadata only, and leave its files alone
     #[arg(long)]
     metadata: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
-    /// With a machine: stop it, and what others are doing with it, first
+    /// With a machine: first stop it, and other commands that use it
     #[arg(short, long)]
     force: bool,
     #[command(flatten)]
@@ -60,7 +60,7 @@ impl Delete {
     fn snapshots(&self, path: &SnapshotPath, session: &Session, ui: &Ui) -> Result<()> {
         if self.force {
             return Err(Error::usage(format!("`{path}` names a snapshot, and --force is for a machine"))
-                .hint("leave --force out: `snaptree undo` takes the deletion of a snapshot back"));
+                .hint("omit --force: `snaptree undo` can restore a deleted snapshot"));
         }
         let scope = self.scope();
         let what = session.engine.what_erase_removes(path, scope, self.metadata)?;

@@ -16,10 +16,10 @@ use crate::ui::Ui;
 
 /// Change a snapshot's comment, or its XML in an editor
 ///
-/// The editor is $VISUAL, $EDITOR or vi. What libvirt refuses is kept in a file.
+/// The editor is $VISUAL, $EDITOR or vi. If libvirt refuses the XML, it is kept in a file.
 #[derive(Args)]
 pub struct Edit {
-    /// The new comment; no editor is opened
+    /// Set this comment, without an editor
     #[arg(long, visible_alias = "description", value_name = "TEXT", allow_hyphen_values = true)]
     comment: Option<String>,
     #[command(flatten)]
@@ -54,20 +54,20 @@ fn set_comment(session: &Session, path: &SnapshotPath, comment: &str) -> Result<
     Ok(changed(path))
 }
 
-/// Lets the user edit a snapshot's XML; says what came of it.
+/// Lets the user edit a snapshot's XML; returns the result as a message.
 fn edit(session: &Session, path: &SnapshotPath) -> Result<String> {
     let before = session.engine.snapshot_xml(path)?;
     let file = in_file(&before).because(|| "cannot write a file to edit".to_string())?;
     run_editor(file.path())?;
-    let after = fs::read_to_string(file.path()).because(|| "cannot read what was edited".to_string())?;
+    let after = fs::read_to_string(file.path()).because(|| "cannot read the edited file".to_string())?;
     if after == before {
         return Ok(unchanged(path));
     }
-    // The engine lets the current snapshot stay the current one.
+    // The engine keeps the current snapshot current.
     match session.engine.redefine_snapshot(&path.machine, &after, false) {
         Ok(name) if name == path.snapshot => Ok(changed(path)),
         Ok(name) => {
-            Ok(format!("Put snapshot `{name}` into the tree of `{}`; `{}` is as it was.", path.machine, path.snapshot))
+            Ok(format!("Added snapshot `{name}` to the tree of `{}`; `{}` is unchanged.", path.machine, path.snapshot))
         }
         Err(error) => Err(keep(file, error)),
     }
@@ -80,7 +80,7 @@ fn in_file(text: &str) -> std::io::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// Runs the editor, which may come with arguments, and waits for its end.
+/// Runs the editor, whose variable may contain arguments, and waits until it ends.
 fn run_editor(file: &Path) -> Result<()> {
     let chosen = ["VISUAL", "EDITOR"].iter().filter_map(|name| env::var(name).ok());
     let editor = chosen.into_iter().find(|editor| !editor.trim().is_empty()).unwrap_or_else(|| "vi".to_string());
@@ -94,10 +94,10 @@ fn run_editor(file: &Path) -> Result<()> {
         .hint("$VISUAL or $EDITOR says which editor to use; --comment needs none"))
 }
 
-/// Keeps what was edited, and says where it is.
+/// Keeps the edited XML in a file, and adds its path to the error.
 fn keep(file: NamedTempFile, mut error: Error) -> Error {
     let Ok((_, path)) = file.keep() else { return error };
-    let kept = format!("what you edited is kept in `{}`", path.display());
+    let kept = format!("your edits are kept in `{}`", path.display());
     error.hint = Some(match error.hint.take() {
         Some(hint) => format!("{hint}; {kept}"),
         None => kept,

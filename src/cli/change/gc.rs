@@ -8,14 +8,13 @@ use crate::error::Result;
 use crate::name::MachineName;
 use crate::ui::Ui;
 
-/// Give up what is kept besides the tree: what `undo` could take back, superseded snapshots, failed branches
-/// and check-points
+/// Free disk space: delete undo history, superseded snapshots, failed branches and checkpoints
 #[derive(Args)]
 pub struct Gc {
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
-    /// The machine; every machine without it
+    /// The machine; by default, every machine
     machine: Option<MachineName>,
 }
 
@@ -32,7 +31,7 @@ impl Gc {
         }
         if !doomed.is_empty() {
             let all: Vec<&str> = doomed.iter().map(|(_, what)| what.as_str()).collect();
-            confirm(ui, &format!("give up {}", all.join(", ")), self.yes)?;
+            confirm(ui, &format!("delete {}", all.join(", ")), self.yes)?;
         }
         let mut is_idle = doomed.is_empty();
         for name in &names {
@@ -40,7 +39,7 @@ impl Gc {
                 ui.collected(name, &engine.gc(name)?);
                 continue;
             }
-            // It was given up before, so nobody is asked again.
+            // These files were discarded before, so no confirmation is needed.
             let collected = engine.collect_leftovers(name)?;
             if !collected.removed.is_empty() || !collected.left.is_empty() {
                 ui.collected(name, &collected);
@@ -48,7 +47,7 @@ impl Gc {
             }
         }
         if is_idle {
-            ui.status("There is nothing to give up.");
+            ui.status("There is nothing to delete.");
         }
         Ok(0)
     }

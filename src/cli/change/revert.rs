@@ -9,22 +9,22 @@ use crate::error::Result;
 use crate::hypervisor::RevertFlags;
 use crate::ui::Ui;
 
-/// Go back to a snapshot; `undo` takes that back
+/// Revert to a snapshot; `undo` undoes it
 #[derive(Args)]
 pub struct Revert {
-    /// Have the guest run afterwards, whatever the snapshot says
+    /// Run the guest afterwards, whatever its state in the snapshot
     #[arg(long, conflicts_with = "paused")]
     running: bool,
-    /// Have the guest paused afterwards, whatever the snapshot says
+    /// Pause the guest afterwards, whatever its state in the snapshot
     #[arg(long)]
     paused: bool,
-    /// Also where libvirt calls it risky
+    /// Revert even if libvirt calls it risky
     #[arg(long)]
     force: bool,
-    /// Make the firmware's variables anew from their template
+    /// Reset the firmware's variables to their template
     #[arg(long)]
     reset_nvram: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
     #[command(flatten)]

@@ -16,11 +16,11 @@ use crate::ui::Ui;
 
 /// Take a snapshot of a machine
 ///
-/// It is external unless --internal says otherwise, and has the RAM of a running guest unless --disk-only does.
+/// It is external unless you pass --internal, and contains the RAM of a running guest unless you pass --disk-only.
 #[derive(Args)]
 #[group(skip)]
 pub struct Snapshot {
-    /// What to remember about it
+    /// A comment about it
     #[arg(
         long,
         visible_alias = "description",
@@ -38,31 +38,31 @@ pub struct Snapshot {
     document: Document,
     /// The machine
     machine: MachineName,
-    /// The snapshot's name, new in its machine
+    /// The snapshot's name, which must be new in its machine
     #[arg(required_unless_present = "xml", value_parser = |name: &str| SnapshotName::new(name))]
     name: Option<SnapshotName>,
 }
 
-/// What belongs to it, and where that is put.
+/// Its contents, and where they are put.
 #[derive(Args)]
 #[group(skip)]
 struct Content {
-    /// Keep the state in files of its own, and let the guest go on in overlays
+    /// Keep the state in separate files; the guest continues in overlays
     #[arg(long, conflicts_with = "internal")]
     external: bool,
     /// Keep the state inside the disks' qcow2 files
     #[arg(long)]
     internal: bool,
-    /// Insist on the RAM of the guest, which has to run
+    /// Require the RAM of the guest, which must be running
     #[arg(long)]
     memory: bool,
-    /// Leave the RAM out
+    /// Omit the RAM
     #[arg(long)]
     no_memory: bool,
     /// Put the RAM into this file: [file=]PATH[,snapshot=no|internal|external]
     #[arg(long, value_name = "SPEC")]
     memspec: Option<MemorySpec>,
-    /// Say how a disk takes part: TARGET[,snapshot=no|internal|external][,file=PATH]; once for each disk
+    /// How a disk takes part: TARGET[,snapshot=no|internal|external][,file=PATH]; repeatable
     #[arg(long, value_name = "SPEC")]
     diskspec: Vec<DiskSpec>,
 }
@@ -70,22 +70,22 @@ struct Content {
 #[derive(Args)]
 #[group(skip)]
 struct Flags {
-    /// Take the disks alone, also of a running guest
+    /// Take only the disks, even of a running guest
     #[arg(long)]
     disk_only: bool,
-    /// Take all disks or none
+    /// Take all disks or, if one fails, none
     #[arg(long)]
     atomic: bool,
-    /// With --disk-only: have the guest agent freeze the guest's file systems meanwhile
+    /// With --disk-only: let the guest agent freeze the guest's file systems meanwhile
     #[arg(long)]
     quiesce: bool,
-    /// Leave the machine off afterwards
+    /// Stop the machine afterwards
     #[arg(long)]
     halt: bool,
-    /// Let the guest run on while its RAM is saved
+    /// Keep the guest running while its RAM is saved
     #[arg(long)]
     live: bool,
-    /// Use overlays that exist already
+    /// Use existing overlays
     #[arg(long)]
     reuse_external: bool,
 }
@@ -93,17 +93,17 @@ struct Flags {
 #[derive(Args)]
 #[group(skip)]
 struct Document {
-    /// Take the snapshot that this file with libvirt's XML describes, or `-` for the standard input
+    /// Take the snapshot that libvirt's XML in this file describes; `-` is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "name", "comment", "external", "internal", "memory", "no_memory", "memspec", "diskspec",
     ])]
     xml: Option<PathBuf>,
-    /// With --xml: put the snapshot into the tree as it is described, and take none
+    /// With --xml: add the described snapshot to the tree without taking one
     #[arg(long, requires = "xml", conflicts_with_all = [
         "disk_only", "atomic", "quiesce", "halt", "live", "reuse_external",
     ])]
     redefine: bool,
-    /// With --redefine: make it the current one
+    /// With --redefine: make it the current snapshot
     #[arg(long, requires = "redefine")]
     current: bool,
 }
@@ -114,7 +114,7 @@ impl Snapshot {
         let name = match (&self.document.xml, &self.name) {
             (Some(file), _) if self.document.redefine => {
                 let name = engine.redefine_snapshot(machine, &read(file)?, self.document.current)?;
-                ui.status(&format!("Put snapshot `{name}` into the tree of `{machine}`."));
+                ui.status(&format!("Added snapshot `{name}` to the tree of `{machine}`."));
                 return Ok(0);
             }
             (Some(file), _) => engine.take_described(machine, &read(file)?, flags)?,

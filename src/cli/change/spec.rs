@@ -1,4 +1,4 @@
-//! What `virsh snapshot-create-as` takes for `--diskspec` and `--memspec`.
+//! The values of `--diskspec` and `--memspec`, as `virsh snapshot-create-as` takes them.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ pub struct DiskSpec {
 /// `[file=]PATH[,snapshot=no|internal|external]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemorySpec {
-    /// Whether the RAM belongs to the snapshot.
+    /// Whether the snapshot contains the RAM.
     pub takes_part: bool,
     pub kind: Option<SnapshotKind>,
     pub file: Option<PathBuf>,
@@ -88,7 +88,7 @@ impl FromStr for State {
 }
 
 impl State {
-    /// Says whether it takes part, and in a snapshot of which kind. Only an external one has files of its own.
+    /// Says whether it takes part, and in which kind of snapshot. Only an external one has files of its own.
     fn with_file(self, has_file: bool) -> Result<(bool, Option<SnapshotKind>), String> {
         match (self, has_file) {
             (Self::Unsaid, true) => Ok((true, Some(SnapshotKind::External))),
@@ -101,7 +101,7 @@ impl State {
     }
 }
 
-/// Splits at commas; two of them stand for one that belongs to the text.
+/// Splits at commas; a double comma is a literal comma.
 fn fields(text: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut characters = text.chars().peekable();

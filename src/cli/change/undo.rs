@@ -7,23 +7,23 @@ use crate::error::Result;
 use crate::name::MachineName;
 use crate::ui::Ui;
 
-/// Take back the last revert or deletion of snapshots
+/// Undo the last revert or deletion of snapshots
 ///
-/// Nothing is asked, since this can be taken back too.
+/// It never asks for confirmation, since it can be undone too.
 #[derive(Args)]
 pub struct Undo {
-    /// List what can be taken back, the newest last
+    /// List what can be undone, the newest last
     #[arg(long, conflicts_with = "number")]
     list: bool,
     /// With --list: print one JSON document
     #[arg(long, requires = "list")]
     json: bool,
-    /// Changes nothing: nothing is asked anyway
+    /// Accepted for consistency; undo never asks
     #[arg(short, long)]
     yes: bool,
     /// The machine
     machine: MachineName,
-    /// Take this one back, by its number in --list; the newest without it
+    /// Undo this entry of --list; by default, the newest
     number: Option<u64>,
 }
 
@@ -36,7 +36,7 @@ impl Undo {
             ui.undo_entries(&engine.undo_entries(machine)?)?;
         } else {
             let what = engine.undo(machine, self.number)?;
-            ui.status(&format!("Took back `{what}` in `{machine}`."));
+            ui.status(&format!("Undid `{what}` in `{machine}`."));
         }
         Ok(0)
     }

@@ -1,4 +1,4 @@
-//! What commands share.
+//! Code that commands share.
 
 pub mod confirm;
 pub mod session;

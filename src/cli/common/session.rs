@@ -16,17 +16,17 @@ use crate::tree::{Engine, Events, Forced, Store};
 use crate::ui::Ui;
 use crate::{fake, libvirt, signals};
 
-/// Says how long after the start of a step its first check-point is taken.
+/// Sets how long after the start of a step its first checkpoint is saved.
 const CHECKPOINT_AFTER: &str = "SNAPTREE_CHECKPOINT_AFTER";
 const LIVE: &str = "SNAPTREE_LIVE";
 
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Connect to this hypervisor, as in virsh; `embed` and `fake:` are snaptree's own
+    /// Connect to this hypervisor, as in virsh; snaptree adds `embed` and `fake:FILE`
     #[arg(short, long, value_name = "URI", global = true)]
     pub connect: Option<String>,
-    /// Say nothing but results and errors
+    /// Print only results and errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Show the output of every command that runs in a guest
@@ -53,7 +53,7 @@ impl Session {
         Ok(Self { engine, paths })
     }
 
-    /// Returns what opens further connections for a script.
+    /// Returns the function that opens further connections for a script.
     pub fn connector(&self) -> Connector {
         let (paths, events) = (self.paths.clone(), self.engine.events.clone());
         let interrupt = self.engine.interrupt.clone();
@@ -72,7 +72,7 @@ fn connect(uri: Option<&str>, paths: &Paths, events: Events, interrupt: Interrup
             (connected.hypervisor, Store::new(paths.store.clone()))
         }
     };
-    // What is in the store is named in domains and snapshots.
+    // Domains and snapshots contain the paths of files in the store.
     for_libvirt(store.root()).map_err(|error| error.hint("SNAPTREE_STORE names another directory for the store"))?;
     let mut engine = Engine::new(hypervisor, store, events, interrupt);
     engine.forced_live = Forced::read(&std::env::var(LIVE).unwrap_or_default())?;
@@ -84,7 +84,7 @@ fn connect(uri: Option<&str>, paths: &Paths, events: Events, interrupt: Interrup
     Ok(Arc::new(engine))
 }
 
-/// Returns a store that keeps what is made up away from the user's own.
+/// Returns a store for the fake hypervisor, separate from the user's own.
 fn store_of_fake(uri: &str, paths: &Paths) -> Result<Store> {
     match uri.strip_prefix(fake::SCHEME) {
         _ if paths.is_store_named => Ok(Store::new(paths.store.clone())),
@@ -96,7 +96,7 @@ fn store_of_fake(uri: &str, paths: &Paths) -> Result<Store> {
     }
 }
 
-/// What a first Ctrl-C does; a second one meanwhile ends the process at once, but not where somebody types.
+/// What the first Ctrl-C does; a second one ends the process at once, except at a prompt.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum AtCtrlC {
     End,
@@ -110,7 +110,7 @@ fn interrupt_on_signals(interrupt: &Interrupt, at_ctrl_c: AtCtrlC) -> Result<()>
     let exit_code = crate::error::Kind::Interrupted.exit_code();
     for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !signals::is_ignored(*signal)) {
         let ends = signal != SIGINT || at_ctrl_c == AtCtrlC::End;
-        // The order matters: the flag is looked at before it is raised.
+        // The order matters: the flag must be checked before it is raised.
         if ends {
             flag::register_conditional_shutdown(signal, exit_code, Arc::clone(&is_second)).because(cannot)?;
             flag::register(signal, Arc::clone(&is_second)).because(cannot)?;

@@ -9,7 +9,7 @@ use crate::tree::Engine;
 
 #[derive(Args)]
 pub struct Which {
-    /// Take the machine's current snapshot
+    /// Use the machine's current snapshot
     #[arg(long)]
     current: bool,
     /// MACHINE/SNAPSHOT; with --current only MACHINE
@@ -18,7 +18,7 @@ pub struct Which {
 }
 
 impl Which {
-    /// Returns the snapshot that is meant, or the machine when none is.
+    /// Returns the named snapshot, or the machine if no snapshot is named.
     pub fn target(&self, engine: &Engine) -> Result<Target> {
         match (&self.target, self.current) {
             (Target::Machine(machine), true) => current(engine, machine).map(Target::Snapshot),
@@ -28,7 +28,7 @@ impl Which {
         }
     }
 
-    /// Returns the snapshot that is meant, where only a snapshot will do.
+    /// Returns the named snapshot; fails if only a machine is named.
     pub fn snapshot(&self, engine: &Engine) -> Result<SnapshotPath> {
         match self.target(engine)? {
             Target::Snapshot(path) => Ok(path),
@@ -44,7 +44,7 @@ pub fn which_snapshot(machine: &MachineName) -> String {
     format!("write {}, or give --current for its current one", shell::last(format!("{machine}/SNAPSHOT")))
 }
 
-/// Returns a machine's current snapshot, which has to exist.
+/// Returns a machine's current snapshot; fails if there is none.
 pub fn current(engine: &Engine, machine: &MachineName) -> Result<SnapshotPath> {
     let seen = engine.existing_now(machine)?;
     let Some(node) = seen.current() else {

@@ -6,7 +6,7 @@ use crate::cli::common::session::Session;
 use crate::error::Result;
 use crate::ui::Ui;
 
-/// Try out what this host can do, and say why it can do nothing better
+/// Check this host and explain what limits it
 #[derive(Args)]
 pub struct Doctor {
     /// Print one JSON document

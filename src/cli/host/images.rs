@@ -25,10 +25,10 @@ enum Action {
     },
     /// Remove an image from the cache; machines made from it keep their own copy
     Remove {
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(short, long)]
         yes: bool,
-        /// Its name, or the beginning of its digest
+        /// Its name, or the first digits of its digest
         image: String,
     },
 }

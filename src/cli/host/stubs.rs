@@ -9,21 +9,21 @@ use crate::error::{Because, Error, Result};
 use crate::lua::stubs;
 use crate::ui::Ui;
 
-/// What is in every stub file, and in no file of the user's.
+/// The mark that is in every stub file, but in no file of the user's.
 const MARK: &str = "-- Written by `snaptree stubs`.";
 const PROMPT: &str = "prompt.lua";
 
-/// Write what editors want to know of the Lua API: type stubs for LuaLS and EmmyLua
+/// Write type stubs of the Lua API for editors that use LuaLS or EmmyLua
 #[derive(Args)]
 pub struct Stubs {
-    /// Where to; `.luarc.json` names it in `workspace.library`
+    /// The directory, to be named by `workspace.library` in `.luarc.json`
     #[arg(value_name = "DIR", default_value = ".snaptree/meta")]
     directory: PathBuf,
 }
 
 impl Stubs {
     pub fn execute(&self, ui: &Ui) -> Result<i32> {
-        // An editor should say that a script has none of what exists only at the prompt.
+        // An editor should report names in a script that exist only at the prompt.
         let stubs = stubs().into_iter().filter(|(path, _)| *path != PROMPT);
         let stubs: Vec<(PathBuf, &str)> = stubs.map(|(path, text)| (self.directory.join(path), text)).collect();
         for (path, _) in &stubs {
@@ -39,12 +39,12 @@ impl Stubs {
     }
 }
 
-/// Refuses to replace what somebody else wrote.
+/// Refuses to replace a file that `snaptree stubs` did not write.
 fn check(path: &Path) -> Result<()> {
     let is_ours = |text: Vec<u8>| String::from_utf8_lossy(&text).contains(MARK);
     if !path.exists() || fs::read(path).is_ok_and(is_ours) {
         return Ok(());
     }
-    Err(Error::failed(format!("`{}` is not of `snaptree stubs`", path.display()))
-        .hint("give another directory, or move the file"))
+    Err(Error::failed(format!("`{}` was not written by `snaptree stubs`", path.display()))
+        .hint("choose another directory, or move the file"))
 }

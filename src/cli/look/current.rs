@@ -11,7 +11,7 @@ use crate::ui::Ui;
 /// Print the name of a machine's current snapshot
 #[derive(Args)]
 pub struct Current {
-    /// Print all that `info` knows of it as one JSON document
+    /// Print what `info` shows as one JSON document
     #[arg(long)]
     json: bool,
     /// Print its XML

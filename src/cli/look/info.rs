@@ -8,9 +8,9 @@ use crate::error::{Error, Result};
 use crate::name::Target;
 use crate::ui::Ui;
 
-/// Show what there is to know of a machine or a snapshot
+/// Show a machine or a snapshot in detail
 ///
-/// With MACHINE/SNAPSHOT of the snapshot, with MACHINE of the machine.
+/// Pass MACHINE or MACHINE/SNAPSHOT.
 #[derive(Args)]
 pub struct Info {
     /// Print one JSON document
@@ -19,7 +19,7 @@ pub struct Info {
     /// Print libvirt's XML
     #[arg(long, conflicts_with = "json")]
     xml: bool,
-    /// With --xml and a machine: as it will be when it is started the next time
+    /// With --xml and a machine: the XML that its next start will use
     #[arg(long, requires = "xml")]
     inactive: bool,
     #[command(flatten)]
@@ -35,7 +35,7 @@ impl Info {
             Target::Machine(machine) => ui.machine_info(&engine.machine_info(&machine)?)?,
             Target::Snapshot(path) if self.inactive => {
                 return Err(Error::usage(format!("`{path}` is a snapshot, and --inactive is for a machine"))
-                    .hint("leave --inactive out: a snapshot has one description"));
+                    .hint("omit --inactive: a snapshot has only one description"));
             }
             Target::Snapshot(path) if self.xml => ui.text(&engine.snapshot_xml(&path)?)?,
             Target::Snapshot(path) if self.json => ui.json(&engine.snapshot_info(&path)?)?,

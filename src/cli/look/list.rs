@@ -12,22 +12,22 @@ use crate::ui::Ui;
 
 /// List the machines, or the snapshots of one
 ///
-/// The options for snapshots are those of `virsh snapshot-list`. Each narrows the list; of --internal and --external,
-/// and of --active, --inactive and --disk-only, those that are given are added up.
+/// The options for snapshots are those of `virsh snapshot-list`. Each narrows the list, but --internal and --external
+/// combine with OR, and so do --active, --inactive and --disk-only.
 #[derive(Args)]
 #[group(skip)]
 pub struct List {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
-    /// Print only the names, one a line
+    /// Print only the names, one per line
     #[arg(long, conflicts_with = "json")]
     name: bool,
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
     shape: Shape,
-    /// The machine whose snapshots are meant
+    /// List the snapshots of this machine
     machine: Option<MachineName>,
 }
 
@@ -49,13 +49,13 @@ struct Selection {
     /// Only external snapshots
     #[arg(long, requires = "machine")]
     external: bool,
-    /// Only snapshots of disks alone that were taken while the guest ran
+    /// Only snapshots of disks without RAM, taken while the guest ran
     #[arg(long, requires = "machine")]
     disk_only: bool,
     /// Only snapshots with the RAM of a running or paused guest
     #[arg(long, requires = "machine")]
     active: bool,
-    /// Only snapshots that were taken while the guest was off
+    /// Only snapshots taken while the guest was off
     #[arg(long, requires = "machine")]
     inactive: bool,
     /// Only the children of this snapshot
@@ -75,13 +75,13 @@ struct Shape {
     /// Add a column with the parent
     #[arg(long, requires = "machine", conflicts_with_all = ["json", "name"])]
     parent: bool,
-    /// Draw the tree, or what is below --from or --current
+    /// Draw the tree, or the part below --from or --current
     #[arg(long, requires = "machine", conflicts_with_all = [
         "json", "name", "parent", "roots", "leaves", "no_leaves", "internal", "external", "disk_only", "active",
         "inactive",
     ])]
     tree: bool,
-    /// List each parent before its children, which is the order anyway
+    /// Accepted for virsh compatibility; the order is always topological
     #[arg(long, requires = "machine")]
     topological: bool,
 }
@@ -148,7 +148,7 @@ impl Selection {
         }
     }
 
-    /// Lists the states that are asked for; none when any will do.
+    /// Lists the states that are asked for; empty means any.
     fn states(&self) -> Vec<&'static str> {
         const ACTIVE: &[&str] = &["running", "blocked", "paused", "shutdown", "crashed", "pmsuspended"];
         let chosen = [

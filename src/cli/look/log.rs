@@ -8,12 +8,12 @@ use crate::error::Result;
 use crate::name::SnapshotPath;
 use crate::ui::Ui;
 
-/// Show the operations that made a snapshot, with their results
+/// Show the operations that built a snapshot, with their results
 ///
-/// When its last build failed, that comes after it. Of a long output the last lines are shown; --verbose shows all of it.
+/// If its last build failed, that build's log follows. Long output is cut to its last lines; --verbose shows all of it.
 #[derive(Args)]
 pub struct Log {
-    /// Show only what is left of the build that failed
+    /// Show only the last failed build
     #[arg(long)]
     failed: bool,
     /// Print one JSON document

@@ -1,4 +1,4 @@
-//! Commands that show what there is.
+//! Commands that show machines, snapshots and logs.
 
 pub mod current;
 pub mod info;

@@ -10,16 +10,16 @@ use crate::ui::Ui;
 /// Draw the tree of a machine, or of every machine
 #[derive(Args)]
 pub struct Tree {
-    /// How to show it
+    /// The output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// The machine; every domain that has snapshots without it
+    /// The machine; by default, every domain that has snapshots
     machine: Option<MachineName>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
-    /// As `virsh snapshot-list --tree` draws it, with the current snapshot marked
+    /// A drawing like that of `virsh snapshot-list --tree`, with the current snapshot marked
     Text,
     /// One JSON document: a list of machines
     Json,

@@ -9,7 +9,7 @@ use crate::lua::{self, Orders};
 use crate::repl;
 use crate::ui::Ui;
 
-/// Evaluate one line of Lua and print what comes of it
+/// Evaluate one line of Lua and print the result
 #[derive(Args)]
 pub struct Eval {
     /// An expression such as 'machine.list()', or statements

@@ -12,7 +12,7 @@ use crate::stop::Stop;
 use crate::tree::ForkOptions;
 use crate::ui::Ui;
 
-/// Run a command in a throw-away fork of a snapshot; its output and exit status are the command's
+/// Run a command in a throw-away fork of a snapshot, with the command's own output and exit status
 #[derive(Args)]
 #[command(override_usage = "snaptree exec [OPTIONS] <SNAPSHOT> -- <CMD>...")]
 pub struct Exec {
@@ -28,10 +28,10 @@ pub struct Exec {
     /// Stop it after this time, such as 90s or 10m
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// Run it in what is left of the last build of that snapshot that failed
+    /// Run it in the last failed build of that snapshot
     #[arg(long)]
     failed: bool,
-    /// MACHINE/SNAPSHOT; one that begins with a dash goes between two `--`
+    /// MACHINE/SNAPSHOT; if it begins with a dash, put it between two `--`
     snapshot: Option<SnapshotPath>,
     /// The command and its arguments; no shell is involved
     #[arg(required = true, last = true, value_name = "CMD")]
@@ -66,7 +66,7 @@ impl Exec {
             &input,
             &mut |stream, bytes| {
                 if let Err(cause) = ui.pass_through(stream, bytes) {
-                    // Nobody reads any more: the command is ended as a closed pipe would end it here.
+                    // The reader is gone: the command is ended as a closed pipe would end it here.
                     broken.get_or_insert(cause);
                     session.engine.interrupt.raise();
                 }

@@ -9,19 +9,19 @@ use crate::name::SnapshotPath;
 use crate::tree::{Builder, ForkOptions};
 use crate::ui::Ui;
 
-/// Start forks of a snapshot that run until `snaptree stop` ends them, and print how to reach them
+/// Start forks of a snapshot that run until `snaptree stop` ends them, and print their names and addresses
 #[derive(Args)]
 pub struct Fork {
-    /// How many
+    /// Start this many forks
     #[arg(short, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     n: u16,
-    /// Let a port of 127.0.0.1 lead to this port of each; may be given again
+    /// Forward a local port to this guest port; repeatable
     #[arg(short, long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     forward: Vec<u16>,
-    /// Fail rather than let a guest boot
+    /// Fail if a guest would have to boot
     #[arg(long)]
     require_live: bool,
-    /// Give each system a machine id, a host name and SSH host keys of its own
+    /// Give each guest its own machine id, host name and SSH host keys
     #[arg(long)]
     new_identity: bool,
     /// Print JSON
@@ -31,13 +31,13 @@ pub struct Fork {
     snapshot: SnapshotPath,
 }
 
-/// A fork that runs. A list of these is the schema of `snaptree fork --json`.
+/// A running fork. `snaptree fork --json` prints a list of these.
 #[derive(Serialize)]
 struct ForkView {
     /// Its domain's name.
     name: String,
     forwards: Vec<Forwarded>,
-    /// What it adds to the memory in use, in bytes, where that can be seen.
+    /// The memory that it adds to the host's use, in bytes, if known.
     memory: Option<u64>,
 }
 
@@ -45,7 +45,7 @@ struct ForkView {
 struct Forwarded {
     /// The port in the guest.
     guest: u16,
-    /// Where it is reached, such as `127.0.0.1:40123`.
+    /// Its address on the host, such as `127.0.0.1:40123`.
     address: String,
 }
 
@@ -80,7 +80,7 @@ impl Fork {
         };
         let lines: Vec<String> = views.iter().map(line).collect();
         if self.json { ui.json(&views) } else { ui.names(lines.iter().map(String::as_str)) }?;
-        // None stays where one of them could not be started, or could not be told.
+        // If one of them could not be started, or printing failed, none is left running.
         forks.into_iter().for_each(Builder::leave);
         Ok(0)
     }

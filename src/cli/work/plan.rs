@@ -9,12 +9,12 @@ use crate::lua;
 use crate::tree::Event;
 use crate::ui::Ui;
 
-/// What a command ends with when something would be built.
+/// The exit code if anything would be built.
 const BUILDS: i32 = 2;
 
-/// Show what a run would build and why, and build nothing; exit status 2 when there is something
+/// Show what a run would build and why, without building it; exit 2 if anything would be built
 ///
-/// What the script would do at once, such as starting a machine, is listed and not done.
+/// Actions that the script would do at once, such as starting a machine, are listed but not done.
 #[derive(Args)]
 pub struct Plan {
     /// Print one JSON document

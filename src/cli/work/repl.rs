@@ -13,9 +13,9 @@ use crate::lua::{self, Orders, Script, Settings};
 use crate::repl;
 use crate::ui::Ui;
 
-/// Type Lua and see what it does: try things in a working fork, go back, keep what worked, save it as a script
+/// Open a Lua prompt: try things in a working fork, undo them, keep what worked, save it as a script
 ///
-/// Without a terminal, lines come from the standard input, and the first one that fails ends them.
+/// Without a terminal, it reads lines from standard input and stops at the first one that fails.
 #[derive(Args)]
 pub struct Repl {
     /// Run this script first; `.reload` runs it again
@@ -25,7 +25,7 @@ pub struct Repl {
     arguments: Vec<OsString>,
 }
 
-/// Returns what lines are carried out with.
+/// Returns the settings with which lines are run.
 pub fn settings<'a>(session: &'a Session, orders: &'a Orders) -> Settings<'a> {
     Settings {
         engine: Arc::clone(&session.engine),
@@ -40,7 +40,7 @@ pub fn settings<'a>(session: &'a Session, orders: &'a Orders) -> Settings<'a> {
 }
 
 impl Repl {
-    /// Says what Ctrl-C is for: where nobody types, there is no next line that somebody could want.
+    /// Says what Ctrl-C does: at a terminal it ends the line, otherwise the command.
     pub fn at_ctrl_c(ui: &Ui) -> AtCtrlC {
         if ui.is_terminal() { AtCtrlC::StopTheLine } else { AtCtrlC::End }
     }

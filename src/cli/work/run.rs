@@ -12,16 +12,16 @@ use crate::repl;
 use crate::tree::Event;
 use crate::ui::Ui;
 
-/// Run a script: reuse what it has built before, build what is missing or has changed
+/// Run a script: reuse existing snapshots, build those that are missing or have changed
 #[derive(Args)]
 pub struct Run {
     /// Build at most this many branches at the same time
     #[arg(short, long, value_name = "N", default_value_t = default_jobs(), value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
-    /// What becomes of a branch whose step failed
+    /// What to do with a branch whose step failed
     #[arg(long, value_name = "WHAT", default_value = "keep")]
     on_error: OnError,
-    /// Fail, with the plan, when anything would be built; build nothing
+    /// Build nothing, and fail with the plan if anything would be built
     #[arg(long)]
     frozen: bool,
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub struct Run {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OnError {
-    /// Keep it, to look at it with `snaptree log` and `snaptree shell --failed`
+    /// Keep it for `snaptree log` and `snaptree shell --failed`
     Keep,
     Clean,
     /// Open a prompt in it, where retry() runs the step again
@@ -43,7 +43,7 @@ pub fn default_jobs() -> u16 {
 }
 
 impl Run {
-    /// Says what Ctrl-C is for: where a prompt may open, it never ends all at once.
+    /// Says what Ctrl-C does: if a prompt may open, it never ends the process at once.
     pub fn at_ctrl_c(&self) -> AtCtrlC {
         if self.on_error == OnError::Repl { AtCtrlC::StopTheLine } else { AtCtrlC::End }
     }
@@ -63,7 +63,7 @@ impl Run {
         }
         let mut trees = Vec::new();
         for machine in &ended.machines {
-            // One that is left alone need not be there.
+            // A skipped machine need not exist.
             if session.engine.machine(machine)?.is_some() {
                 trees.extend(session.engine.trees(Some(machine))?);
             }
@@ -72,7 +72,7 @@ impl Run {
         Ok(0)
     }
 
-    /// Returns what opens a prompt on a step that failed, where that is wanted.
+    /// Returns the function that opens a prompt on a failed step, if that is wanted.
     fn door(&self, session: &Session, ui: &Ui) -> Result<Option<Door>> {
         if self.on_error != OnError::Repl {
             return Ok(None);
@@ -84,17 +84,17 @@ impl Run {
         let (ui, history) = (ui.clone(), session.paths.history.clone());
         Ok(Some(Arc::new(move |error: &Error| {
             ui.error(error);
-            ui.status("This is what is left of it: retry() runs the step again, Ctrl-D gives up.");
+            ui.status("This is the failed step: retry() runs it again, Ctrl-D gives up.");
             repl::open(&ui, &history)
         })))
     }
 
-    /// Goes through the script without a word first, where the orders can be wrong: nothing must be built then.
+    /// Plans the script silently first if the orders may be wrong, so that nothing is built then.
     fn plan(&self, session: &Session, ui: &Ui, orders: &Orders, program: &Program) -> Result<Option<Planned>> {
         if !orders.need_a_plan() {
             return Ok(None);
         }
-        // Of a run that builds nothing, this pass is all that there is.
+        // For a run that builds nothing, this pass is all there is.
         let is_frozen = self.frozen;
         let warnings = ui
             .events()

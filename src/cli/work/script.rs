@@ -1,4 +1,4 @@
-//! What the commands have in common that take a script.
+//! What commands that take a script share.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,13 +12,13 @@ use crate::cli::common::session::Session;
 use crate::error::Result;
 use crate::lua::{self, Orders, Settings};
 
-/// A script, and what is said of it.
+/// A script, and the orders for it.
 #[derive(Args)]
 pub struct Script {
-    /// Only this node and what it needs; other branches are left alone
+    /// Only this node and what it needs; other branches are skipped
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub only: Vec<String>,
-    /// Build this node, and what stands on it, even if nothing changed
+    /// Build this node, and all that depends on it, even if nothing changed
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub rebuild: Vec<String>,
     /// Set a parameter, which the script reads with `param`

@@ -11,13 +11,13 @@ use crate::ui::{End, LeaveKey, Terminal, Ui};
 
 /// Open a terminal in a throw-away fork of a snapshot, or on the console of a running machine
 ///
-/// A fork is gone when one leaves it. Ctrl-C and all other keys go to the guest, but for the one that leaves.
+/// A fork ends when you leave it. All keys go to the guest, even Ctrl-C; only the leave key does not.
 #[derive(Args)]
 pub struct Shell {
     /// Leave with this key; written as in virsh, such as ^A for Ctrl-A
     #[arg(short, long, value_name = "KEY", default_value = "^]")]
     escape: LeaveKey,
-    /// Open it in what is left of the last build of that snapshot that failed
+    /// Open it in the last failed build of that snapshot
     #[arg(long)]
     failed: bool,
     /// MACHINE/SNAPSHOT for a fork, MACHINE for the machine itself

@@ -7,10 +7,10 @@ use crate::error::Result;
 use crate::name::MachineName;
 use crate::ui::Ui;
 
-/// Stop forks that `snaptree fork` started; nothing is left of them
+/// Stop forks that `snaptree fork` started, and delete their disks
 #[derive(Args)]
 pub struct Stop {
-    /// A fork by its name, or a machine for all of its forks
+    /// A fork's name, or a machine to stop all of its forks
     #[arg(required = true, value_name = "FORK")]
     names: Vec<MachineName>,
 }

@@ -1,4 +1,4 @@
-//! `libvirt.connect(uri)`: machines of another connection than the one that snaptree was started with.
+//! `libvirt.connect(uri)`: machines of a connection other than the one that snaptree was started with.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub fn table(lua: &Lua, connections: Arc<Connections>) -> mlua::Result<Table> {
     Ok(table)
 }
 
-/// Opens a machine that has to exist.
+/// Opens an existing machine; fails if there is none.
 pub async fn open(context: &Arc<Context>, function: &str, name: Value) -> Result<Machine> {
     let name = string_argument(function, "the name", &name, &format!("{function}(\"kvm_debian12\")"))?;
     let name = MachineName::existing(name)?;

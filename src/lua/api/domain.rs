@@ -22,9 +22,9 @@ use crate::tree::{Engine, Session};
 /// How long a guest may take to power off, or to answer, when the script does not say.
 const WAIT_LIMIT: Duration = Duration::from_secs(5 * 60);
 
-const UNDOS: &str = "machine:undos() lists what can be taken back, with numbers";
+const UNDOS: &str = "machine:undos() lists what can be undone, with numbers";
 
-/// How Rust's data becomes Lua's: what is missing is nil.
+/// How Rust's data becomes Lua's: missing values are nil.
 pub const AS_LUA: SerializeOptions =
     SerializeOptions::new().set_array_metatable(false).serialize_none_to_null(false).serialize_unit_to_null(false);
 
@@ -49,7 +49,7 @@ const KNOWN: [&str; 18] = [
     "guest",
 ];
 
-/// Lists what a machine has. One that is declared has an image to begin with, and no state that branches could grow from.
+/// Lists a machine's members. A declared one starts from an image, and has no state that branches could grow from.
 fn known(machine: &Machine) -> Vec<&'static str> {
     let recipe: &[&str] = if machine.declaration.is_some() { &["root"] } else { &["root", "branch"] };
     [recipe, &KNOWN].concat()
@@ -84,7 +84,7 @@ impl UserData for Machine {
     }
 }
 
-/// What grows from a machine.
+/// Registers what makes roots and branches of a machine.
 fn add_recipe<M: UserDataMethods<Machine>>(methods: &mut M) {
     methods.add_async_method("root", |lua, this, (name, options): (String, Value)| async move {
         let options = Options::read("machine:root", options, &["comment"])?;
@@ -102,7 +102,7 @@ fn add_recipe<M: UserDataMethods<Machine>>(methods: &mut M) {
     });
 }
 
-/// Registers a verb that is the engine's alone.
+/// Registers a verb that only calls the engine.
 fn add_plain<M: UserDataMethods<Machine>>(
     methods: &mut M,
     verb: &'static str,
@@ -118,7 +118,7 @@ fn add_plain<M: UserDataMethods<Machine>>(
     });
 }
 
-/// What changes a domain.
+/// Registers what changes a domain.
 fn add_verbs<M: UserDataMethods<Machine>>(methods: &mut M) {
     methods.add_async_method("start", |_, this, options: Value| async move {
         let options = Options::read("machine:start", options, &["paused", "reset_nvram"])?;
@@ -148,7 +148,7 @@ fn add_verbs<M: UserDataMethods<Machine>>(methods: &mut M) {
     });
 }
 
-/// What looks at a domain, or into it.
+/// Registers what reads a domain or its guest.
 fn add_looks<M: UserDataMethods<Machine>>(methods: &mut M) {
     methods.add_async_method("state", |_, this, ()| async move {
         let Domain { context, name, .. } = &this.domain;

@@ -1,4 +1,4 @@
-//! `fork`: a throw-away running clone of a snapshot, which is a guest too.
+//! `fork`: a throw-away running clone of a snapshot, which is also a guest.
 
 use std::sync::Arc;
 

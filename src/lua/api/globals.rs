@@ -1,4 +1,4 @@
-//! All that a script finds: globals, and what is put into Lua's own tables.
+//! Everything that a script can use: globals, and additions to Lua's own tables.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub fn install(lua: &Lua, connections: Arc<Connections>, modules: Modules) -> ml
     require::install(lua, modules, resumed_by)
 }
 
-/// `os.exit(code)`: ends the script, and what it has begun, without a word.
+/// `os.exit(code)`: ends the script, and what it has started, without a message.
 async fn exit(lua: Lua, code: Value) -> mlua::Result<()> {
     let code = match &code {
         Value::Nil | Value::Boolean(true) => Some(0),

@@ -1,4 +1,4 @@
-//! `guest`: what is done in the system inside a builder, a fork or a machine.
+//! `guest`: operations in the system inside a builder, a fork or a machine.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,7 +67,7 @@ async fn read(guest: &Guest, lua: &Lua, path: String, payload: Payload, limit: D
     guest.perform(lua, Request { operation, payload, timeout: limit, check: true, retry_on: Vec::new() }).await
 }
 
-/// A path in the guest, which has to be absolute.
+/// An absolute path in the guest.
 struct GuestPath(String);
 
 impl FromLua for GuestPath {
@@ -132,7 +132,7 @@ impl UserData for Guest {
     }
 }
 
-/// What every one of them can do.
+/// The methods that all of them have.
 pub const METHODS: [&str; 13] = [
     "run",
     "write",
@@ -172,7 +172,7 @@ fn add_commands<T: InGuest, M: UserDataMethods<T>>(methods: &mut M) {
     });
 }
 
-/// Files that go into the guest and come out of it.
+/// Files copied into the guest and out of it.
 fn add_files<T: InGuest, M: UserDataMethods<T>>(methods: &mut M) {
     methods.add_async_method(
         "write",
@@ -209,7 +209,7 @@ fn add_files<T: InGuest, M: UserDataMethods<T>>(methods: &mut M) {
     });
 }
 
-/// What is waited for.
+/// Waiting.
 fn add_waits<T: InGuest, M: UserDataMethods<T>>(methods: &mut M) {
     methods.add_async_method("wait_for_unit", |lua, this, (unit, options): (String, Value)| async move {
         let options = Options::read("guest:wait_for_unit", options, &["timeout"])?;
@@ -235,7 +235,7 @@ fn add_waits<T: InGuest, M: UserDataMethods<T>>(methods: &mut M) {
     });
 }
 
-/// What the guest tells of itself.
+/// What the guest reports about itself.
 fn add_questions<T: InGuest, M: UserDataMethods<T>>(methods: &mut M) {
     methods.add_async_method("time", |lua, this, ()| async move {
         match this.guest()?.perform(&lua, plain(Operation::Time)).await? {
@@ -255,14 +255,14 @@ fn plain(operation: Operation) -> Request {
     Request { operation, payload: Payload::Nothing, timeout: WAIT_LIMIT, check: true, retry_on: Vec::new() }
 }
 
-/// A pushed file is 0755 or 0644, as git keeps it: the rest of a host's permissions differs from host to host.
+/// A pushed file is 0755 or 0644, as in git: the other permission bits differ from host to host.
 fn usual_mode(host: &std::path::Path) -> std::io::Result<u32> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(host)?.permissions().mode();
     Ok(if mode & 0o100 != 0 { 0o755 } else { 0o644 })
 }
 
-/// Where the mark of results is whose output somebody has seen.
+/// The key that marks results whose output was already shown as it came.
 pub const STREAMED: &str = "snaptree.streamed";
 
 fn exit_table(lua: &Lua, status: i32, stdout: &[u8], stderr: &[u8], streamed: bool) -> mlua::Result<Table> {

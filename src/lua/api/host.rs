@@ -1,4 +1,4 @@
-//! `host`: what a script reads of the host, so that it can be named when it changed.
+//! `host`: what a script reads from the host, so that snaptree can name it when it changes.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -30,7 +30,7 @@ fn read(lua: &Lua, path: PathBuf) -> mlua::Result<LuaString> {
     lua.create_string(content)
 }
 
-/// `host.env(name, default)` returns a variable of the environment; without a default it has to be set.
+/// `host.env(name, default)` returns an environment variable; without a default it must be set.
 fn env(_: &Lua, (name, default): (String, Value)) -> mlua::Result<String> {
     let default = match default {
         Value::Nil => None,
@@ -50,7 +50,7 @@ fn env(_: &Lua, (name, default): (String, Value)) -> mlua::Result<String> {
     }
 }
 
-/// `host.glob(pattern)` lists the files that match, in the order of their names; `*` stands for any text without `/`.
+/// `host.glob(pattern)` lists the files that match, sorted by name; `*` matches any text without `/`.
 fn glob(lua: &Lua, pattern: String) -> mlua::Result<Table> {
     let paths = matching(&pattern)?;
     let paths = paths.iter().map(|path| lua.create_string(path.as_os_str().as_bytes()));
@@ -73,7 +73,7 @@ fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Lists what in a directory has a name that matches.
+/// Lists the entries of a directory whose names match.
 fn entries(directory: &Path, pattern: &str) -> Vec<PathBuf> {
     if !pattern.contains(['*', '?']) {
         let path = directory.join(pattern);
@@ -82,7 +82,7 @@ fn entries(directory: &Path, pattern: &str) -> Vec<PathBuf> {
     let readable = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     let Ok(read) = std::fs::read_dir(readable) else { return Vec::new() };
     let names = read.flatten().map(|entry| entry.file_name());
-    // As in a shell, a hidden file is only found by a pattern that begins with a dot.
+    // As in a shell, a hidden file only matches a pattern that begins with a dot.
     let is_meant = |name: &OsString| {
         let name = name.to_string_lossy();
         (!name.starts_with('.') || pattern.starts_with('.')) && matches(pattern, &name)
@@ -90,7 +90,7 @@ fn entries(directory: &Path, pattern: &str) -> Vec<PathBuf> {
     names.filter(is_meant).map(|name| directory.join(name)).collect()
 }
 
-/// Matches a name with a pattern in which `*` stands for any text and `?` for one character.
+/// Matches a name against a pattern in which `*` is any text and `?` is one character.
 fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);

@@ -50,7 +50,7 @@ fn url(_: &Lua, (url, options): (String, Value)) -> mlua::Result<AnyImage> {
     let options = Options::read("image.url", options, &FILE_OPTIONS)?;
     let Some(sha256) = options.string("sha256")? else {
         return Err(Error::failed(format!("image.url: `{url}` needs a checksum"))
-            .hint("image.url(url, { sha256 = \"...\" }); whoever publishes the image publishes it")
+            .hint("use image.url(url, { sha256 = \"...\" }); the image's publisher lists the checksum")
             .into());
     };
     let expression = expression(&options, &url);
@@ -75,13 +75,13 @@ fn build(lua: &Lua, options: Value) -> mlua::Result<AnyImage> {
     }
 }
 
-/// Reads how a file is to be read.
+/// Reads the options that say how to read a file.
 fn reading(options: &Options) -> Result<Reading> {
     let format = options.choice("format", &Format::NAMES)?.and_then(|name| Format::named(&name));
     Ok(Reading { format, max_size: options.size("max_size")? })
 }
 
-/// Writes a call with the file and the options that it was called with.
+/// Formats a call as the script wrote it: the file or URL, and the options.
 fn expression(options: &Options, what: &str) -> String {
     let given = |name: &&str| match options.string(name) {
         Ok(Some(value)) => Some(format!("{name} = {}", quoted(value.as_bytes()))),

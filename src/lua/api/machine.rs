@@ -17,7 +17,7 @@ const OPTIONS: [&str; 8] = ["image", "memory", "cpus", "disk", "cpu_model", "fir
 const MEMORY: u64 = 1 << 30;
 const LEAST_MEMORY: u64 = 64 << 20;
 
-/// `machine`: a table that can be called.
+/// `machine`: a callable table.
 pub fn table(lua: &Lua) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     let open =
@@ -31,7 +31,7 @@ pub fn table(lua: &Lua) -> mlua::Result<Table> {
     Ok(table)
 }
 
-/// `machine(name, options)`; the first argument is the table that is called.
+/// `machine(name, options)`; the first argument is the called table itself.
 async fn machine(lua: Lua, (_, name, options): (Table, Value, Value)) -> mlua::Result<Machine> {
     let context = Context::of(&lua)?;
     let name = string_argument("machine", "the name", &name, "machine(\"kvm_debian12\", { image = ... })")?;

@@ -1,4 +1,4 @@
-//! What a script sees: its globals, the fields and methods of what it holds, its modules.
+//! What a script sees: its globals, the fields and methods of its values, and its modules.
 
 pub mod connection;
 pub mod domain;

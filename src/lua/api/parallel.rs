@@ -1,4 +1,4 @@
-//! `parallel { f, g, ... }`: functions that run at the same time, such as parts of a script that grow branches.
+//! `parallel { f, g, ... }`: runs functions at the same time, such as parts of a script that grow branches.
 
 use futures_util::future::join_all;
 use mlua::{Function, Lua, Table, Value};
@@ -8,14 +8,14 @@ use crate::lua::runtime::context::Context;
 use crate::lua::runtime::raised::Call;
 use crate::lua::value::error::{from_lua, kind_of};
 
-/// Runs every function of a table at the same time; returns a table with what each returned, under its key. When some
-/// fail, the others are finished and all failures reported together.
+/// Runs every function of a table at the same time; returns a table with each result under its function's key. If some
+/// fail, the others still finish, and all failures are reported together.
 pub async fn parallel(lua: Lua, functions: Value) -> mlua::Result<Table> {
     let context = Context::of(&lua)?;
     if context.is_in_step(&lua) {
         return Err(Error::failed("parallel cannot be used inside a step")
-            .cause("a step is known by the order of its operations")
-            .hint("let branches be built at the same time: snapshot:branches { ... }, or parallel around them")
+            .cause("snaptree identifies a step by the order of its operations")
+            .hint("to build branches at the same time, use snapshot:branches { ... }, or parallel around them")
             .into());
     }
     let functions = functions_of(&functions)?;
@@ -37,7 +37,7 @@ pub async fn parallel(lua: Lua, functions: Value) -> mlua::Result<Table> {
     }
 }
 
-/// Lists the functions in their order: first those of the list, then the named ones by name.
+/// Lists the functions in order: first those of the list, then the named ones by name.
 fn functions_of(value: &Value) -> Result<Vec<(Value, Function)>> {
     const HINT: &str = "parallel { function() ... end, function() ... end }";
     let Value::Table(table) = value else {
@@ -55,7 +55,7 @@ fn functions_of(value: &Value) -> Result<Vec<(Value, Function)>> {
             }
         }
     }
-    // Lua's tables have no order; the reports of a run should.
+    // Lua's tables have no order, but the reports of a run should.
     functions.sort_by_cached_key(|(key, _)| match key {
         Value::Integer(number) => (0, *number, String::new()),
         key => (1, 0, key.to_string().unwrap_or_default()),

@@ -1,4 +1,4 @@
-//! `param(name, default)`: what `--set` gives to a script.
+//! `param(name, default)`: the value that `--set` passes to a script.
 
 use mlua::{Lua, Value};
 

@@ -1,13 +1,13 @@
--- `require`: a module is loaded once, and whoever asks for one that is being loaded waits for it.
+-- `require`: loads each module once; a caller that asks for a module that is being loaded waits for it.
 local find, signal, refuse, ended, resumed_by = ...
 local loaded, preload, running = package.loaded, package.preload, coroutine.running
 
--- The modules that are being loaded, by their names.
+-- The modules that are being loaded, by name.
 local loading = {}
 -- The module whose code a coroutine runs.
 local runs = setmetatable({}, { __mode = "k" })
 
--- Returns the module that cannot go on before the caller does, where there is one.
+-- Returns the module that cannot continue until the caller does, if any.
 local function innermost()
   local thread = running()
   while thread and not runs[thread] do
@@ -22,7 +22,7 @@ local Need = {
   end,
 }
 
--- Notes that a module cannot go on before another one is loaded.
+-- Records that a module cannot continue until another one is loaded.
 local function need(of, module)
   if not of then
     return nil
@@ -32,7 +32,7 @@ local function need(of, module)
   return noted
 end
 
--- Lists the modules on the way from one to another that it needs; nothing where it does not.
+-- Lists the modules on the path from one to another that it needs; nil if it does not need it.
 local function way(from, to, seen)
   if from == to then
     return { from }
@@ -47,7 +47,7 @@ local function way(from, to, seen)
   end
 end
 
--- Also when it failed, and when the coroutine that loads it is given up. It is no Lua, which an interrupt would stop.
+-- Also after a failure, and if the loading coroutine is abandoned. Not written in Lua, which an interrupt would stop.
 local Loading = { __close = ended(loading, runs) }
 
 local function load_now(name, of)
@@ -93,7 +93,7 @@ function require(name)
     end
     local cycle = of and way(module, of, {})
     if cycle then
-      -- It may have set what others get before its end.
+      -- The module may have set what others get before it ends.
       if loaded[name] then
         return loaded[name]
       end

@@ -16,7 +16,7 @@ use crate::lua::stdlib::{EMBEDDED, META, STDLIB};
 use crate::lua::value::failure::original;
 use crate::lua::value::source;
 
-/// Where modules are looked for.
+/// Where `require` looks for modules.
 #[derive(Clone, Debug, Default)]
 pub struct Modules {
     /// The script's own directory, then the user's.
@@ -25,10 +25,10 @@ pub struct Modules {
     pub script: Option<PathBuf>,
 }
 
-/// What Lua gives for the file of a module that the script made itself.
+/// What Lua reports as the file of a module that the script preloaded itself.
 const PRELOAD: &str = ":preload:";
 
-/// A module that another one needs before it can go on.
+/// A module that another one needs before it can continue.
 struct Needed {
     name: String,
     file: String,
@@ -53,7 +53,7 @@ struct Found {
     name: String,
 }
 
-/// Tells those who wait for a module that it is loaded, or will not be.
+/// Wakes those that wait for a module, once it is loaded or has failed.
 struct Signal(Arc<Notify>);
 
 impl UserData for Signal {
@@ -72,7 +72,7 @@ impl UserData for Signal {
 /// while they load. `resumed_by` is the prelude's.
 pub fn install(lua: &Lua, modules: Modules, resumed_by: Table) -> mlua::Result<()> {
     let package: Table = lua.globals().get("package")?;
-    // What a script adds to it is looked through first.
+    // What a script adds to it is searched first.
     package.set("path", "")?;
     package.set("cpath", "")?;
     let script = modules.script.clone();
@@ -103,7 +103,7 @@ pub fn install(lua: &Lua, modules: Modules, resumed_by: Table) -> mlua::Result<(
     chunk.call((find, signal, refuse, ended, resumed_by))
 }
 
-/// Refuses modules of which each needs the next one, and the last one is the first.
+/// The error for modules that require each other in a cycle; the last is the first.
 fn refusal(cycle: &[Needed], script: Option<&Path>) -> Error {
     const HINT: &str =
         "call `require` of one of them inside the function that uses it, or move what both need into a third";
@@ -128,7 +128,7 @@ fn refusal(cycle: &[Needed], script: Option<&Path>) -> Error {
     .hint(HINT)
 }
 
-/// Lists the files that a module can be.
+/// Lists the files that a module may be in.
 fn candidates(name: &str) -> [String; 2] {
     let module = name.replace('.', "/");
     [format!("{module}.lua"), format!("{module}/init.lua")]
@@ -137,12 +137,12 @@ fn candidates(name: &str) -> [String; 2] {
 /// Finds a module that ships with snaptree.
 fn embedded(name: &str) -> Option<&'static File<'static>> {
     let candidates = candidates(name);
-    // Stubs describe modules, and are none.
+    // Stubs describe modules, but are not modules.
     let modules = candidates.iter().map(Path::new).filter(|candidate| !candidate.starts_with(META));
     modules.filter_map(|candidate| EMBEDDED.get_file(candidate)).next()
 }
 
-/// Lists the modules that can be asked for.
+/// Lists the modules that a script can require.
 pub fn names(modules: &Modules) -> Vec<String> {
     let mut names: Vec<String> = Manual::embedded().modules().iter().map(|module| module.name.clone()).collect();
     for directory in &modules.directories {
@@ -153,7 +153,7 @@ pub fn names(modules: &Modules) -> Vec<String> {
     names
 }
 
-/// Lists the modules in a directory and in those right below it.
+/// Lists the modules in a directory and in its direct subdirectories.
 fn list(directory: &Path, prefix: &str, names: &mut Vec<String>) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());

@@ -1,4 +1,4 @@
-//! `snapshot`: a snapshot of any machine, whether a script grew it or found it.
+//! `snapshot`: a snapshot of any machine, whether the script built it or found it.
 
 use std::path::Path;
 
@@ -150,7 +150,7 @@ fn scope(options: Value) -> Result<(Scope, bool)> {
 mod tests {
     use super::*;
 
-    /// Reads options with `read`, while the Lua state that they are from is there.
+    /// Reads options with `read` while their Lua state is alive.
     fn read<T>(read: fn(Value) -> Result<T>, options: &str) -> T {
         let lua = Lua::new();
         read(lua.load(format!("return {options}")).eval().unwrap()).unwrap()

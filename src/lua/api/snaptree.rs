@@ -1,4 +1,4 @@
-//! `require "snaptree"`: what Rust does for the Lua modules that ship with snaptree.
+//! `require "snaptree"`: helpers in Rust for the Lua modules that ship with snaptree.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ fn suggest(_: &mlua::Lua, (word, known): (String, Vec<String>)) -> mlua::Result<
     Ok(nearest(&word, known.iter().map(String::as_str)).map(str::to_string))
 }
 
-/// `expression(module, options)` returns what a script says to call a module with options.
+/// `expression(module, options)` returns the Lua expression that calls a module with options.
 fn expression(lua: &mlua::Lua, (module, options): (String, Value)) -> mlua::Result<String> {
     let options = if options.is_nil() { Value::Table(lua.create_table()?) } else { options };
     Ok(format!("require {module:?} {}", whole(lua, &options)))

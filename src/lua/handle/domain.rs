@@ -1,4 +1,4 @@
-//! A domain as a script holds it, whoever made it.
+//! A domain as a script holds it, made by snaptree or not.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::tree::{Engine, Machine as Seen};
 pub struct Domain {
     pub context: Arc<Context>,
     pub name: MachineName,
-    /// Whether the script declares it, so that it need not exist yet.
+    /// Whether the script declares it; if so, it need not exist yet.
     is_declared: bool,
 }
 
@@ -25,7 +25,7 @@ impl Domain {
         Self { context, name, is_declared: true }
     }
 
-    /// Carries out a blocking call beside the script.
+    /// Runs a blocking call on another thread.
     pub async fn blocking<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Engine, &MachineName) -> Result<T> + Send + 'static,
@@ -39,7 +39,7 @@ impl Domain {
             .await
     }
 
-    /// Looks at the machine beside the script; nothing where it need not be there.
+    /// Looks at the machine on another thread; `None` if it is absent and may be.
     pub async fn seen(&self) -> Result<Option<Arc<Seen>>> {
         if self.is_absent()? {
             return Ok(None);
@@ -47,13 +47,13 @@ impl Domain {
         self.blocking(|engine, name| engine.existing_now(name)).await.map(Some)
     }
 
-    /// Says whether it is not there and need not be: a plan makes no machine, and `--only` leaves some alone.
+    /// Says whether it is absent and may be: a plan makes no machine, and `--only` skips some.
     pub fn is_absent(&self) -> Result<bool> {
         let may_be = self.is_declared && self.context.control.is_partial();
         Ok(may_be && self.context.engine.machine(&self.name)?.is_none())
     }
 
-    /// Says whether an act on it is left out, and notes that.
+    /// Says whether an act on it is skipped, and reports that.
     pub fn leaves_out(&self, act: &str) -> Result<bool> {
         let control = &self.context.control;
         if let Some(mut plan) = control.plan() {
@@ -82,7 +82,7 @@ impl Domain {
         self.context.engine.existing_now(&self.name)
     }
 
-    /// Says in the script's own terms that a declared machine does not exist yet.
+    /// Fails, in the script's own terms, if a declared machine does not exist yet.
     fn check(&self) -> Result<()> {
         if self.is_declared && self.context.engine.machine(&self.name)?.is_none() {
             return Err(Error::failed(format!("machine `{}` does not exist yet", self.name))
@@ -91,7 +91,7 @@ impl Domain {
         Ok(())
     }
 
-    /// Says whether both stand for the same domain.
+    /// Says whether both are the same domain.
     pub fn is(&self, other: &Self) -> bool {
         self.name == other.name && Arc::ptr_eq(&self.context.engine, &other.context.engine)
     }

@@ -7,17 +7,17 @@ use crate::lua::handle::guest::{Guest, InGuest};
 use crate::lua::handle::snapshot::Snapshot;
 use crate::tree::{Builder, ForkOptions, Session};
 
-/// A fork of a snapshot, which goes when it is closed or nobody holds it any more.
+/// A fork of a snapshot, which ends when it is closed or collected as garbage.
 pub struct Fork {
     pub of: Snapshot,
-    /// Nothing in a plan, and once it is closed.
+    /// `None` in a plan, and after it is closed.
     running: Mutex<Option<Arc<Builder>>>,
     pub session: Arc<Session>,
     guest: Guest,
 }
 
 impl Fork {
-    /// Starts a fork, or what stands for one where it is left out.
+    /// Starts a fork, or returns a placeholder if forks are skipped.
     pub async fn start(of: &Snapshot, options: ForkOptions) -> Result<Self> {
         if of.leaves_out("fork") {
             let engine = &of.domain.context.engine;
@@ -40,18 +40,18 @@ impl Fork {
         Self { of: of.clone(), running: Mutex::new(running.map(Arc::new)), session, guest }
     }
 
-    /// Says whether nothing runs, because this is a plan.
+    /// Says whether nothing runs because this is a plan.
     pub fn is_planned(&self) -> bool {
         self.of.domain.context.control.is_plan()
     }
 
-    /// Returns the clone, which has to run still.
+    /// Returns the clone; fails if it is closed.
     pub fn running(&self) -> Result<Arc<Builder>> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.clone().ok_or_else(|| Error::failed(format!("this fork of {} is closed", self.of)))
     }
 
-    /// Ends the fork, beside the script.
+    /// Ends the fork in the background.
     pub fn close(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(running) = running {

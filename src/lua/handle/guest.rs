@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::lua::runtime::context::Context;
 use crate::tree::{Halt, Outcome, Reason, Request, Session};
 
-/// Where a replay says that it cannot go on. The step is then abandoned, which no `pcall` in it can prevent.
+/// Signals that a replay cannot continue. The step is then abandoned, and no `pcall` in it can prevent that.
 #[derive(Default)]
 pub struct Divergence {
     reason: Mutex<Option<Reason>>,
@@ -43,7 +43,7 @@ impl Guest {
         Self { session, divergence }
     }
 
-    /// Carries out an operation, or answers it from a journal.
+    /// Runs an operation, or answers it from a journal.
     pub async fn perform(&self, lua: &Lua, request: Request) -> Result<Outcome> {
         Context::of(lua)?.contents.keep(&request);
         let performed = if self.session.answers_at_once(&request) {
@@ -64,9 +64,9 @@ impl Guest {
     }
 }
 
-/// What has a system inside that one can operate.
+/// A value with an operating system inside that a script can use.
 pub trait InGuest: UserData + 'static {
-    /// Whether somebody sees the output of commands as it comes.
+    /// Whether the output of commands is shown as it comes.
     const STREAMS: bool = false;
 
     fn guest(&self) -> Result<Guest>;

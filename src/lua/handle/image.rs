@@ -11,12 +11,12 @@ use crate::lua::runtime::context::Context;
 use crate::lua::runtime::raised::Call;
 use crate::lua::value::error::{from_lua, kind_of};
 
-/// An image as a script holds it: a description, and the function that builds it where there is one.
+/// An image as a script holds it: a description, and the function that builds it, if any.
 #[derive(Clone)]
 pub struct AnyImage {
     pub image: Image,
     pub build: Option<Function>,
-    /// What a script says to have it, where that is known.
+    /// The Lua expression that makes it, if known.
     pub expression: Option<String>,
 }
 
@@ -39,7 +39,7 @@ impl AnyImage {
         &self.image.digest
     }
 
-    /// Returns the image's files, after building or downloading them where they are not cached.
+    /// Returns the image's files, after building or downloading them if they are not cached.
     pub async fn ready(&self, lua: &Lua, context: &Arc<Context>) -> Result<Ready> {
         let (images, image) = (Arc::clone(&context.images), self.image.clone());
         let Some(build) = &self.build else {
@@ -72,7 +72,7 @@ impl AnyImage {
 pub struct Work(Arc<Mutex<Option<Workshop>>>);
 
 impl Work {
-    /// Acts in the workshop, which has to be open.
+    /// Acts in the workshop; fails if it is closed.
     pub fn with<T>(&self, act: impl FnOnce(&Workshop) -> Result<T>) -> Result<T> {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(workshop) => act(workshop),

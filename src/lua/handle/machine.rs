@@ -1,4 +1,4 @@
-//! A machine as a script holds it: opened, or declared with what it begins with.
+//! A machine as a script holds it: opened, or declared with its image and settings.
 
 use crate::lua::handle::domain::Domain;
 use crate::lua::handle::image::AnyImage;
@@ -6,7 +6,7 @@ use crate::tree::Definition;
 
 pub struct Machine {
     pub domain: Domain,
-    /// Nothing for one that was opened.
+    /// `None` for an opened machine.
     pub declaration: Option<Declaration>,
 }
 

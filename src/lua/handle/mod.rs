@@ -1,4 +1,4 @@
-//! What a script holds: machines, snapshots, forks, guests and images.
+//! The values that a script holds: machines, snapshots, forks, guests and images.
 
 pub mod domain;
 pub mod fork;

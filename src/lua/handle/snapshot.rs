@@ -1,4 +1,4 @@
-//! A snapshot of any machine as a script holds it, whether the script grew it or found it.
+//! A snapshot of any machine as a script holds it, whether the script built it or found it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,31 +30,31 @@ impl Snapshot {
         Self { domain: domain.clone(), name, origin: Origin::Found }
     }
 
-    /// Stands for what `--only` leaves alone.
+    /// A placeholder for a node that `--only` skips.
     pub fn left_alone(domain: &Domain, name: SnapshotName) -> Self {
         Self::remembered(domain, name, Origin::Hollow(LEFT_ALONE))
     }
 
-    /// Stands for what a plan does not make.
+    /// A placeholder for a node that a plan does not build.
     pub fn not_planned(domain: &Domain, name: SnapshotName) -> Self {
         Self::remembered(domain, name, Origin::Hollow(NOT_PLANNED))
     }
 
-    /// Makes a snapshot that a script can find again even where it is not there.
+    /// Makes a snapshot that the script can find again even if it does not exist.
     pub fn remembered(domain: &Domain, name: SnapshotName, origin: Origin) -> Self {
         let context = &domain.context;
         context.control.remember(context.place(&domain.name, &name), origin.clone());
         Self { domain: domain.clone(), name, origin }
     }
 
-    /// Finds what stands for a node that need not be there.
+    /// Finds a snapshot that the script got earlier, even if it need not exist.
     pub fn recalled(domain: &Domain, name: &str) -> Option<Self> {
         let name = SnapshotName::existing(name).ok()?;
         let origin = domain.context.control.remembered(&domain.context.place(&domain.name, &name))?;
         Some(Self { domain: domain.clone(), name, origin })
     }
 
-    /// Says what it is where it need not be there.
+    /// Says what kind of placeholder it is, if it is one.
     pub fn hollow(&self) -> Option<&'static str> {
         match self.origin {
             Origin::Hollow(is) => Some(is),
@@ -62,7 +62,7 @@ impl Snapshot {
         }
     }
 
-    /// Says whether an act on it is left out, and notes that: `revert`, `delete`, and whatever else acts at once.
+    /// Says whether an act on it is skipped, and reports that: `revert`, `delete`, and all else that acts at once.
     pub fn leaves_out(&self, act: &str) -> bool {
         let context = &self.domain.context;
         if let Some(mut plan) = context.control.plan() {
@@ -96,12 +96,12 @@ impl Snapshot {
         .await
     }
 
-    /// Says whether it is not there, and need not be.
+    /// Says whether it is absent and may be.
     pub fn is_absent(&self) -> Result<bool> {
         let context = &self.domain.context;
         let may_be = match self.origin {
             Origin::Hollow(_) => true,
-            // What is kept aside is not put back by a plan.
+            // A plan does not restore a superseded node.
             Origin::Grown(_) => context.control.is_plan(),
             Origin::Found => false,
         };
@@ -109,7 +109,7 @@ impl Snapshot {
         Ok(may_be && !context.engine.look_again(&self.domain.name)?.is_some_and(is_there))
     }
 
-    /// Looks at the snapshot as it is now; gives `nothing` where it need not be there.
+    /// Looks at the snapshot as it is now; returns `nothing` if it is absent and may be.
     pub fn look<T>(&self, nothing: T, look: impl FnOnce(&Seen, &Node) -> mlua::Result<T>) -> mlua::Result<T> {
         if self.is_absent()? {
             return Ok(nothing);
@@ -119,7 +119,7 @@ impl Snapshot {
         look(&machine, node)
     }
 
-    /// Carries out a blocking call beside the script.
+    /// Runs a blocking call on another thread.
     pub async fn blocking<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Engine, &SnapshotPath) -> Result<T> + Send + 'static,
@@ -135,7 +135,7 @@ impl fmt::Display for Snapshot {
     }
 }
 
-/// Makes snapshots of names. One that snaptree would refuse can still be somebody's; it is left to virsh.
+/// Makes snapshots from names. Names that snaptree refuses are skipped; other tools may use them.
 pub fn found(domain: &Domain, names: Vec<String>) -> Vec<Snapshot> {
     let names = names.into_iter().filter_map(|name| SnapshotName::existing(name).ok());
     names.map(|name| Snapshot::found(domain, name)).collect()

@@ -1,9 +1,9 @@
-//! What the manual says of one function, field, type or module.
+//! The manual's entry for one function, field, type or module.
 
-/// One thing that has a name in the Lua API.
+/// One named thing in the Lua API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// As it is written: `machine`, `machine.open`, `snapshot:branch`, `snapshot.name`, `apt.install`.
+    /// As a script writes it: `machine`, `machine.open`, `snapshot:branch`, `snapshot.name`, `apt.install`.
     pub name: String,
     pub kind: Kind,
     /// The type, global table or module that it belongs to.
@@ -11,7 +11,7 @@ pub struct Entry {
     /// Whether it exists only at the prompt.
     pub is_at_prompt: bool,
     pub parameters: Vec<Parameter>,
-    /// The type of what it returns, or of a field; empty for nothing.
+    /// The type of its result, or of the field; empty if it returns nothing.
     pub returns: String,
     /// Paragraphs with an empty line between them.
     pub doc: String,
@@ -22,16 +22,16 @@ pub struct Entry {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Is called with a dot, or is global.
+    /// Called with a dot, or global.
     Function,
-    /// Is called with a colon.
+    /// Called with a colon.
     Method,
     Field,
     /// A type of values.
     Class,
-    /// A global that is no function.
+    /// A global that is not a function.
     Value,
-    /// What `require` gives.
+    /// The result of `require`.
     Module,
 }
 
@@ -77,7 +77,7 @@ impl Entry {
         if self.returns.is_empty() { call } else { format!("{call} -> {}", self.returns) }
     }
 
-    /// Says whether a value of that name can be called.
+    /// Says whether a value of this name can be called.
     pub fn is_callable(&self) -> bool {
         match self.kind {
             Kind::Function | Kind::Method => true,
@@ -86,13 +86,13 @@ impl Entry {
         }
     }
 
-    /// Returns its name without that of its owner.
+    /// Returns its name without its owner's.
     pub fn member(&self) -> &str {
         let owner = self.owner.as_ref().map_or(0, |owner| owner.len() + 1);
         self.name.get(owner..).unwrap_or(&self.name)
     }
 
-    /// Returns the first sentence of what is said of it.
+    /// Returns the first sentence of its description.
     pub fn summary(&self) -> &str {
         let first = self.doc.split("\n\n").next().unwrap_or_default();
         first.find(". ").map_or(first, |end| &first[..=end])

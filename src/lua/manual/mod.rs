@@ -1,5 +1,4 @@
-//! The registry of the Lua API: the type stubs in `stdlib/meta`, which editors read, read once more for `help` and for
-//! completion.
+//! The registry of the Lua API: `help` and completion read the same type stubs, in `stdlib/meta`, as editors do.
 
 mod entry;
 mod stub;
@@ -19,13 +18,13 @@ use crate::lua::manual::stub::Stub;
 use crate::lua::stdlib::{EMBEDDED, META};
 use crate::tree::nearest;
 
-/// All that a script or the prompt can call.
+/// Everything that a script or the prompt can call.
 #[derive(Default)]
 pub struct Manual {
     entries: Vec<Entry>,
-    /// Which class a class has everything of.
+    /// The class that each derived class inherits from.
     parents: BTreeMap<String, String>,
-    /// What tables have in them, by the name of their type: options, and results.
+    /// The fields of tables, by type name: options and results.
     tables: BTreeMap<String, Vec<OptionDoc>>,
 }
 
@@ -52,26 +51,26 @@ impl Manual {
         manual
     }
 
-    /// Finds what is called like this, such as `snapshot:branch`, `snapshot.name`, `machine` or `apt.install`. Where a
-    /// script's function, a type and a function of the prompt have one name, it is the first of them in this order.
+    /// Finds the entry of a name such as `snapshot:branch`, `snapshot.name`, `machine` or `apt.install`. If a script's
+    /// function, a type and a function of the prompt share a name, the first in this order wins.
     pub fn entry(&self, name: &str) -> Option<&Entry> {
         let rank = |entry: &&Entry| (entry.is_at_prompt, entry.kind == Kind::Class);
         self.entries(name).into_iter().min_by_key(rank)
     }
 
-    /// Finds all that is called like this: `machine` is a function and a type.
+    /// Finds all entries of a name: `machine` is both a function and a type.
     pub fn entries(&self, name: &str) -> Vec<&Entry> {
         let found: Vec<&Entry> = self.entries.iter().filter(|entry| entry.name == name).collect();
         if !found.is_empty() {
             return found;
         }
         let Some((owner, member)) = name.rsplit_once([':', '.']) else { return Vec::new() };
-        // A fork has the methods of a guest, and who asks need not know what is a method.
+        // A fork has the methods of a guest, and the user need not know which names are methods.
         self.members(owner).into_iter().filter(|entry| entry.member() == member).collect()
     }
 
-    /// Lists what belongs to a type, a global table or a module. Where a type and a table have one name, it is both:
-    /// functions are the table's, methods and fields the type's.
+    /// Lists the members of a type, a global table or a module. If a type and a table share a name, it lists both:
+    /// functions belong to the table, methods and fields to the type.
     pub fn members(&self, of: &str) -> Vec<&Entry> {
         let mut members = Vec::new();
         let mut owner = Some(of);
@@ -112,18 +111,18 @@ impl Manual {
         with_options.map(|entry| entry.options.iter().collect()).unwrap_or_default()
     }
 
-    /// Lists all that something can be called.
+    /// Lists all names that have an entry.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|entry| entry.name.as_str())
     }
 
-    /// Finds the name that is most like another.
+    /// Finds the name that is most similar to another.
     pub fn nearest(&self, name: &str) -> Option<&str> {
         nearest(name, self.names())
     }
 }
 
-/// Lists the stub files: the path of each below the directory of stubs, and its text.
+/// Lists the stub files: each one's path below the stub directory, and its text.
 pub fn stubs() -> Vec<(&'static str, &'static str)> {
     fn add(directory: &Dir<'static>, stubs: &mut Vec<(&'static str, &'static str)>) {
         for file in directory.files() {

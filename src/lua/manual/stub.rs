@@ -1,11 +1,11 @@
-//! One stub file: the annotations of LuaLS that are used in it, and the declarations below them.
+//! Parses one stub file: the LuaLS annotations that it uses, and the declarations below them.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::lua::manual::entry::{Entry, Kind, OptionDoc, Parameter};
 use crate::lua::manual::words::{optional, split_list, take_type, take_word};
 
-/// The file with what exists only at the prompt says so in this line.
+/// The line that marks the file of what exists only at the prompt.
 const AT_PROMPT: &str = "exists only at the prompt";
 
 /// What a stub file declares.
@@ -17,7 +17,7 @@ pub struct Stub {
     /// The module that the file describes.
     module: Option<String>,
     is_at_prompt: bool,
-    /// What a variable of the file stands for.
+    /// What each variable of the file stands for.
     variables: HashMap<String, String>,
 }
 
@@ -75,7 +75,7 @@ impl Stub {
         }
     }
 
-    /// Takes a line of code, with the annotations above it; an empty one ends those of a table's type.
+    /// Takes a line of code with the annotations above it; an empty line ends those of a table type.
     fn declare(&mut self, line: &str, block: Block) {
         if let Some(function) = line.strip_prefix("function ") {
             self.declare_function(function, block);
@@ -152,14 +152,14 @@ fn parameter(text: &str) -> Parameter {
     Parameter { name, type_: type_.to_string(), is_optional, doc: doc.to_string() }
 }
 
-/// Reads `name?: type` of a table that can be called.
+/// Reads `name?: type` of a callable table.
 fn overloaded(text: &str) -> Parameter {
     let (name, type_) = text.split_once(':').unwrap_or((text, ""));
     let (name, is_optional) = optional(name);
     Parameter { name, type_: type_.trim().to_string(), is_optional, doc: String::new() }
 }
 
-/// Splits a comment into what it says and the example in it.
+/// Splits a comment into its text and its example.
 fn explained(lines: &[&str]) -> (String, Option<String>) {
     let (mut prose, mut example, mut is_code) = (Vec::new(), Vec::new(), false);
     for line in lines {

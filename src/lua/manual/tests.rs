@@ -1,4 +1,4 @@
-//! The manual says what the code does, both ways: nothing is told that is not there, and nothing is there untold.
+//! The manual agrees with the code both ways: everything it describes exists, and everything that exists is described.
 
 mod agreement;
 mod options;

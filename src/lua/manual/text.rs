@@ -4,16 +4,16 @@ use crate::lua::manual::Manual;
 use crate::lua::manual::entry::{Entry, Kind, OptionDoc};
 
 const WIDTH: usize = 100;
-/// A cell that is longer than this has the rest of its row below it.
+/// If a cell is longer than this, the rest of its row goes below it.
 const WIDEST: usize = 25;
-/// How the names of types of options end.
+/// The suffix of the names of option types.
 const OPTIONS: &str = "Options";
-/// The type whose methods act on the working fork at the prompt.
+/// The type whose methods act on the working fork when called at the prompt.
 const GUEST: &str = "guest";
 
 impl Manual {
-    /// Returns what `help(name)` prints: how it is called, what it does, its options and an example; of a type, a table
-    /// or a module also what belongs to it. Nothing when nothing is called so.
+    /// Returns what `help(name)` prints: the signature, what it does, its options and an example; for a type, a table
+    /// or a module also its members. Returns `None` for an unknown name.
     pub fn text(&self, name: &str) -> Option<String> {
         let mut parts: Vec<String> = self.entries(name).into_iter().map(|entry| self.told(entry)).collect();
         if let Some(fields) = self.tables.get(name) {
@@ -22,7 +22,7 @@ impl Manual {
         if parts.is_empty() { None } else { Some(parts.join("\n")) }
     }
 
-    /// Returns what `help()` prints: all that has no owner, one line each, and how to ask further.
+    /// Returns what `help()` prints: one line for each entry without an owner, and how to get more help.
     pub fn overview(&self) -> String {
         let (at_prompt, everywhere): (Vec<_>, Vec<_>) =
             self.globals().into_iter().partition(|entry| entry.is_at_prompt);
@@ -43,7 +43,7 @@ impl Manual {
         let methods: Vec<&str> = methods.into_iter().map(|method| method.name.as_str()).collect();
         let methods = format!("At the prompt, the methods of the guest need no receiver: {}.", methods.join(", "));
         text += &format!("{}\n\n", wrapped(&methods, 0));
-        text + "help \"machine\" tells more of one, help \"snapshot:branch\" of one of its functions.\n"
+        text + "help \"machine\" explains a type, help \"snapshot:branch\" one of its functions.\n"
     }
 
     fn told(&self, entry: &Entry) -> String {
@@ -84,7 +84,7 @@ impl Manual {
 
     fn add_members(&self, text: &mut String, of: &Entry) {
         let is_class = of.kind == Kind::Class;
-        // A table and a type may have one name.
+        // A table and a type may share a name.
         let belongs = |member: &&Entry| is_class == (member.kind != Kind::Function) || of.kind == Kind::Module;
         let members = self.members(&of.name).into_iter().filter(belongs);
         let (fields, calls): (Vec<&Entry>, Vec<&Entry>) = members.partition(|member| member.kind == Kind::Field);
@@ -104,7 +104,7 @@ fn add(text: &mut String, title: &str, part: &str) {
     }
 }
 
-/// Makes rows of what a table has in it; of options they say what is so without each.
+/// Makes a row of each field of a table; rows of options include the default.
 fn rows(options: &[OptionDoc], are_options: bool) -> Vec<Vec<String>> {
     let says = |option: &OptionDoc| option.default.is_some() || option.is_required;
     let has_default = are_options && options.iter().any(says);
@@ -122,7 +122,7 @@ fn rows(options: &[OptionDoc], are_options: bool) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// Draws rows with their columns below each other; the last one is wrapped.
+/// Draws rows with aligned columns; the last column is wrapped.
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(|row| row.len() - 1).max().unwrap_or_default();
     let width = |column: usize| {

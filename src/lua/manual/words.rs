@@ -10,7 +10,7 @@ pub fn take_type(text: &str) -> (&str, &str) {
             _ if quoted => {}
             '(' | '<' | '{' | '[' => depth += 1,
             ')' | '>' | '}' | ']' => depth = depth.saturating_sub(1),
-            // What a function returns follows its colon.
+            // A function's result type follows its colon.
             ' ' if depth == 0 && last != ':' => return (&text[..at], text[at..].trim_start()),
             _ => {}
         }
@@ -25,7 +25,7 @@ pub fn take_word(text: &str) -> (&str, &str) {
     (word, rest.trim_start())
 }
 
-/// Splits at commas that are in no brackets.
+/// Splits at commas outside brackets.
 pub fn split_list(text: &str) -> Vec<&str> {
     let (mut parts, mut depth, mut start) = (Vec::new(), 0_u32, 0);
     for (at, letter) in text.char_indices() {
@@ -44,7 +44,7 @@ pub fn split_list(text: &str) -> Vec<&str> {
     parts
 }
 
-/// Splits a name from the mark of what may be left out.
+/// Splits the mark of an optional parameter off its name.
 pub fn optional(name: &str) -> (String, bool) {
     let plain = name.strip_suffix('?');
     (plain.unwrap_or(name).to_string(), plain.is_some())

@@ -1,4 +1,4 @@
-//! Completion and hints: what could stand where somebody types.
+//! Completion and hints: what could come at the cursor.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,12 +13,12 @@ use crate::lua::runtime::ask::Completion;
 use crate::lua::value::show::is_name;
 use crate::lua::value::tokens::{KEYWORDS, Kind as Word, Token, tokens};
 
-/// Functions whose text names a file of the host.
+/// Functions whose string argument is a file of the host.
 const OF_FILES: [&str; 8] = ["push", "pull", "file", "screenshot", "dofile", "loadfile", "read", "glob"];
-/// Functions whose text names a machine, perhaps with a snapshot of it.
+/// Functions whose string argument is a machine, or a snapshot of one.
 const OF_PLACES: [&str; 5] = ["use", "revert", "open", "tree", "undo"];
 
-/// What is left of the cursor.
+/// The text before the cursor.
 struct Typed<'a> {
     desk: &'a Desk,
     text: &'a str,
@@ -33,7 +33,7 @@ pub fn complete(desk: &Desk, line: &str, at: usize) -> Completion {
     Typed { desk, text, tokens: tokens(text) }.complete()
 }
 
-/// Says what the function takes whose arguments are being typed.
+/// Shows the parameters of the function whose arguments are being typed.
 pub fn hint(desk: &Desk, line: &str, at: usize) -> Option<String> {
     let typed = Typed { desk, text: line.get(..at).filter(|text| *text == line)?, tokens: tokens(line) };
     let last = typed.tokens.len().checked_sub(1)?;
@@ -64,7 +64,7 @@ fn command(desk: &Desk, text: &str) -> Completion {
     }
 }
 
-/// Keeps what begins as it was typed, each once and in order.
+/// Keeps the candidates that begin with the typed text, sorted and without duplicates.
 fn from(start: usize, typed: &str, candidates: impl Iterator<Item = String>) -> Completion {
     let candidates: BTreeSet<String> = candidates.filter(|candidate| candidate.starts_with(typed)).collect();
     Completion { start, candidates: candidates.into_iter().collect() }
@@ -121,7 +121,7 @@ impl Typed<'_> {
         }
     }
 
-    /// Says whether a string has no end yet.
+    /// Says whether a string is not closed yet.
     fn is_open(&self, n: usize) -> bool {
         let word = self.word(n);
         match word.chars().next() {
@@ -151,7 +151,7 @@ impl Typed<'_> {
         }
     }
 
-    /// Names that a line can begin with, or an expression.
+    /// Names that can begin a line or an expression.
     fn names(&self, start: usize, begun: &str) -> Completion {
         let globals = self.desk.lua.globals();
         let tables = [&self.desk.names, &globals];
@@ -159,11 +159,11 @@ impl Typed<'_> {
         let known =
             known.filter_map(|(name, _)| Some(name.as_string()?.to_string_lossy()).filter(|name| is_name(name)));
         let keywords = KEYWORDS.iter().map(|word| word.to_string());
-        // Without a letter that would be everything there is.
+        // Without a letter, everything would match.
         from(start, begun, known.chain(keywords.filter(|_| !begun.is_empty())))
     }
 
-    /// What the value before a dot or a colon has.
+    /// The members of the value before a dot or a colon.
     fn members(&self, dot: usize, start: usize, begun: &str) -> Completion {
         let methods_only = self.word(dot) == ":";
         let mut members: Vec<String> = Vec::new();
@@ -202,7 +202,7 @@ impl Typed<'_> {
         from(start, begun, members.filter(is_its).map(|entry| entry.member().to_string()))
     }
 
-    /// Returns what is known of the value that ends before a dot or a colon.
+    /// Returns what is known of the value before a dot or a colon.
     fn value_before(&self, dot: usize) -> Option<Known> {
         let end = dot.checked_sub(1)?;
         match self.word(end) {
@@ -233,7 +233,7 @@ impl Typed<'_> {
         }
     }
 
-    /// Names the function whose arguments begin at a place, as the manual does.
+    /// Returns the manual's name of the function whose arguments begin at a place.
     fn function_before(&self, opening: usize) -> Option<String> {
         let end = opening.checked_sub(1)?;
         if self.word(end) == "(" {
@@ -251,7 +251,7 @@ impl Typed<'_> {
         Manual::embedded().entry(&format!("{kind}:{name}")).map(|entry| entry.name.clone())
     }
 
-    /// The keys that the table can have that is being typed, if it is a function's options.
+    /// The possible keys of the table that is being typed, if it is a function's options.
     fn options(&self, before: usize) -> Option<Vec<String>> {
         let opening = if self.word(before) == "{" { before } else { self.opening_of(before)? };
         if self.word(opening) != "{" {
@@ -265,7 +265,7 @@ impl Typed<'_> {
         (!options.is_empty()).then(|| options.into_iter().map(|option| format!("{} = ", option.name)).collect())
     }
 
-    /// Returns the bracket around a place.
+    /// Returns the bracket that encloses a place.
     fn opening_of(&self, before: usize) -> Option<usize> {
         let mut depth = 0;
         (0..before).rev().find(|n| match (self.kind(*n), self.word(*n)) {
@@ -282,14 +282,14 @@ impl Typed<'_> {
     }
 }
 
-/// Returns the type of what a function gives, or of a field.
+/// Returns the type of a function's result, or of a field.
 fn returned(name: &str) -> Option<String> {
     Some(Manual::embedded().entry(name)?.returns.trim_end_matches('?').to_string())
 }
 
-/// What is known of a value without running any of the user's code.
+/// What is known of a value without running the user's code.
 enum Known {
     Value(Value),
-    /// What the manual calls its kind.
+    /// The manual's name of its type.
     Type(String),
 }

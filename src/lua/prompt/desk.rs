@@ -1,4 +1,4 @@
-//! What somebody at a prompt works with: the names that he gave, and the working fork in which his lines act.
+//! The state of a prompt: the user's variables, and the working fork that typed lines act on.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,24 +21,24 @@ use crate::lua::value::tokens::without_locals;
 use crate::name::MachineName;
 use crate::tree::Work;
 
-/// What chunks that were typed are called; errors of a line need not say that it was that line.
+/// The chunk name of typed lines; errors of a line need not say that it was that line.
 pub const CHUNK: &str = "prompt";
 
 pub struct Desk {
     pub lua: Lua,
     pub connections: Arc<Connections>,
-    /// What was named at the prompt, and by the script before it.
+    /// Variables set at the prompt, and by the script before it.
     pub names: Table,
-    /// The script given at the start, with its arguments.
+    /// The script of the command line, with its arguments.
     pub script: Option<(PathBuf, Vec<OsString>)>,
     at: Mutex<Option<At>>,
-    /// Whether the step that failed is to be run again.
+    /// Whether the failed step is to be run again; `None` if there is none.
     is_retried: Mutex<Option<bool>>,
-    /// The modules that were there before any line.
+    /// The modules that were loaded before the first line.
     modules: Vec<Value>,
 }
 
-/// A working fork, and the connection that it is on.
+/// A working fork and its connection.
 #[derive(Clone)]
 pub struct At {
     pub context: Arc<Context>,
@@ -81,14 +81,14 @@ impl Desk {
         locked(&self.at).clone()
     }
 
-    /// Returns the working fork that there has to be.
+    /// Returns the working fork; fails if there is none.
     pub fn here(&self) -> Result<At> {
         self.at().ok_or_else(|| {
             Error::failed("no machine is in use").hint("use(\"MACHINE/SNAPSHOT\") makes a working fork of a snapshot")
         })
     }
 
-    /// Works on in another fork; the one before goes, beside what else is done.
+    /// Switches to another fork; the previous one ends in the background.
     pub fn work_in(&self, at: Option<At>) {
         let before = std::mem::replace(&mut *locked(&self.at), at);
         if let Some(At { context, work }) = before {
@@ -96,13 +96,13 @@ impl Desk {
         }
     }
 
-    /// Ends the working fork and waits for that.
+    /// Ends the working fork and waits until it has ended.
     pub async fn leave(&self) {
         let at = locked(&self.at).take();
         let _ = tokio::task::spawn_blocking(move || drop(at)).await;
     }
 
-    /// Lets a step that failed be run again once the prompt is left.
+    /// Lets the failed step be run again when the user leaves the prompt.
     pub fn allow_retry(&self) {
         *locked(&self.is_retried) = Some(false);
     }
@@ -122,12 +122,12 @@ impl Desk {
         *locked(&self.is_retried) == Some(true)
     }
 
-    /// Says where one is.
+    /// Names the current place, for the prompt.
     pub fn place(&self) -> String {
         self.at().map_or_else(|| "snaptree".to_string(), |at| at.work.place())
     }
 
-    /// Says whether no script waits for this prompt.
+    /// Says whether this prompt is on its own, with no script waiting for it.
     pub fn is_alone(&self) -> bool {
         locked(&self.is_retried).is_none()
     }
@@ -160,10 +160,10 @@ impl Desk {
         Call::new(&self.lua, function, arguments)?.end().await
     }
 
-    /// Runs a file of Lua; what is local to the whole of it is known at the prompt.
+    /// Runs a Lua file; its top-level locals become variables of the prompt.
     pub async fn load(&self, file: &std::path::Path, arguments: &[OsString]) -> Result<()> {
         let source = read_script(file)?;
-        // What is no UTF-8 is Lua all the same: each byte is a letter here.
+        // Lua need not be UTF-8, so each byte is a character here.
         let letters: String = source.into_iter().map(char::from).collect();
         let source: Vec<u8> = without_locals(&letters).chars().filter_map(|letter| u8::try_from(letter).ok()).collect();
         let chunk = self.lua.load(source).set_name(format!("@{}", file.display())).set_mode(ChunkMode::Text);
@@ -172,7 +172,7 @@ impl Desk {
         self.call(chunk, MultiValue::from_iter(arguments)).await.map(|_| ())
     }
 
-    /// Runs the script that was given at the start, with its modules as they are now.
+    /// Runs the script of the command line again, with its modules as they are now.
     pub async fn reload(&self) -> Result<()> {
         let Some((script, arguments)) = &self.script else {
             return Err(Error::usage("there is no script to load again").hint("`snaptree repl SCRIPT` starts with one"));
@@ -187,13 +187,13 @@ impl Desk {
         names.iter().filter(|name| !self.modules.contains(name)).try_for_each(|name| loaded.raw_remove(name))
     }
 
-    /// Returns what a name stands for, without running anything.
+    /// Returns the value of a name, without running anything.
     pub fn value(&self, name: &str) -> Option<Value> {
         let named: Value = self.names.raw_get(name).ok()?;
         if named.is_nil() { self.lua.globals().raw_get(name).ok() } else { Some(named) }
     }
 
-    /// Returns where modules are looked for.
+    /// Returns where `require` looks for modules.
     pub fn modules_in(&self) -> Modules {
         let modules = self.lua.app_data_ref::<Modules>().map(|modules| modules.clone());
         modules.unwrap_or_default()
@@ -205,7 +205,7 @@ impl Desk {
         names.into_iter().map(|name| name.to_string()).collect()
     }
 
-    /// Lists what a text that names a machine or a snapshot can go on to be.
+    /// Lists the machines and snapshots that can complete a text.
     pub fn places(&self, begun: &str) -> Vec<String> {
         let machine = begun.split_once('/').and_then(|(machine, _)| MachineName::existing(machine).ok());
         let Some(machine) = machine else {

@@ -1,4 +1,4 @@
-//! The commands with a dot before them, which are not Lua.
+//! The commands that begin with a dot, which are not Lua.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -12,26 +12,26 @@ use crate::tree::nearest;
 
 pub const RELOAD: &str = ".reload";
 
-/// Each with its arguments and what it does.
+/// Each with its arguments and its effect.
 pub const COMMANDS: [(&str, &str, &str); 9] = [
-    (".help", "[NAME]", "show the commands, or what NAME is"),
+    (".help", "[NAME]", "show the commands, or explain NAME"),
     (".tree", "[MACHINE]", "draw the tree of the machine in use, of MACHINE, or of all"),
     (".journal", "", "list the operations since the snapshot of the working fork"),
     (".save", "FILE", "write a script that builds what was made here"),
-    (".load", "FILE", "run a file of Lua"),
-    (RELOAD, "", "run the script given at the start again, building what changed"),
-    (".jobs", "", "list the forks and builders that run now"),
-    (".time", "LINE", "carry out a line and say how long it took"),
+    (".load", "FILE", "run a Lua file"),
+    (RELOAD, "", "run the script of the command line again, building what changed"),
+    (".jobs", "", "list the running forks and builders"),
+    (".time", "LINE", "run a line and say how long it took"),
     (".quit", "", "leave; Ctrl-D does too"),
 ];
 
-/// Says whether a line is one of the commands, or means to be.
+/// Says whether a line is one of the commands, or looks like one.
 pub fn is_command(line: &str) -> bool {
     let mut letters = line.trim_start().chars();
     letters.next() == Some('.') && letters.next().is_some_and(|c| c.is_ascii_alphabetic())
 }
 
-/// Carries out a line, whatever it is.
+/// Runs a line of any kind.
 pub async fn carry_out(desk: &Desk, line: &str) -> Result<Answer> {
     let said = |text: String| Ok(Answer { text: Some(text), leaves: false });
     let line = line.trim();
@@ -80,7 +80,7 @@ pub async fn carry_out(desk: &Desk, line: &str) -> Result<Answer> {
     }
 }
 
-/// Carries out a line and says how long it took.
+/// Runs a line and says how long it took.
 async fn timed(desk: &Desk, line: &str) -> Result<Answer> {
     let started = Instant::now();
     let answer = Box::pin(carry_out(desk, line)).await?;
@@ -89,7 +89,7 @@ async fn timed(desk: &Desk, line: &str) -> Result<Answer> {
     Ok(Answer { text: Some(text), ..answer })
 }
 
-/// Reads a file that holds Lua.
+/// Checks that a Lua file can be read.
 fn readable(path: &str) -> Result<PathBuf> {
     let path = PathBuf::from(path);
     std::fs::metadata(&path)
@@ -98,7 +98,7 @@ fn readable(path: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Checks a command and whether it has the argument that it needs.
+/// Checks that a command exists and has the argument that it needs.
 fn known(command: &str, argument: &str) -> Result<&'static str> {
     let Some((name, takes, _)) = COMMANDS.iter().find(|(name, ..)| *name == command) else {
         let error = Error::usage(format!("there is no command `{command}`"));
@@ -116,7 +116,7 @@ fn known(command: &str, argument: &str) -> Result<&'static str> {
     }
 }
 
-/// Says whether a text before a question mark is what one can ask about: a name, with what it is of.
+/// Says whether the text before a question mark is a name that `help` could know.
 fn is_path(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.:".contains(c))
 }

@@ -7,7 +7,7 @@ use crate::lua::manual::Manual;
 use crate::lua::prompt::desk::Desk;
 use crate::lua::value::error::kind_of;
 
-/// Explains a name, or what a name given at the prompt stands for.
+/// Explains a name, or the value of a variable of the prompt.
 pub fn on_name(desk: &Desk, name: &str) -> Result<String> {
     let manual = Manual::embedded();
     if let Some(text) = manual.text(name) {
@@ -25,7 +25,7 @@ pub fn on_name(desk: &Desk, name: &str) -> Result<String> {
     })
 }
 
-/// Explains a value; without one, all that there is.
+/// Explains a value; without one, lists everything.
 pub fn on_value(desk: &Desk, value: &Value) -> Result<String> {
     match value {
         Value::Nil => Ok(Manual::embedded().overview()),
@@ -37,7 +37,7 @@ pub fn on_value(desk: &Desk, value: &Value) -> Result<String> {
     }
 }
 
-/// Returns what the manual calls a value: its type, or the place where a function or a table of ours is.
+/// Returns the manual's name of a value: its type, or where a function or table of ours is.
 fn name_of(desk: &Desk, value: &Value) -> Option<String> {
     if let Value::UserData(data) = value {
         return data.type_name().ok().map(|name| name.to_string_lossy());
@@ -61,7 +61,7 @@ fn name_of(desk: &Desk, value: &Value) -> Option<String> {
     })
 }
 
-/// Finds the name under which the manual knows what is in a table.
+/// Finds the manual's name of a value in a table.
 fn name_in(table: &Table, is_it: impl Fn(&Value) -> bool) -> Option<String> {
     let mut pairs = table.pairs::<Value, Value>().flatten();
     pairs.find(|(name, value)| name.is_string() && is_it(value)).map(|(name, _)| name.to_string().unwrap_or_default())

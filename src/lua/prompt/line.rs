@@ -1,4 +1,4 @@
-//! Lines that are typed, carried out one by one.
+//! Runs typed lines one by one.
 
 use futures_util::FutureExt;
 use mlua::Lua;
@@ -12,8 +12,7 @@ use crate::lua::value::error::from_lua;
 use crate::lua::value::source::UTF8_MARK;
 use crate::lua::value::tokens::has_open_quote;
 
-/// Carries out what was typed: a command with a dot before it, an expression, or statements. An interrupt ends it,
-/// and nothing else.
+/// Runs a typed line: a dot command, an expression, or statements. An interrupt ends the line but not the prompt.
 pub async fn carry_out(desk: &Desk, line: &str) -> Result<Answer> {
     let line = line.trim_start_matches(UTF8_MARK);
     let interrupt = desk.context().engine.interrupt.clone();
@@ -31,7 +30,7 @@ pub async fn carry_out(desk: &Desk, line: &str) -> Result<Answer> {
         }
     };
     if desk.context().exit_code().is_some() {
-        // What is under way ends as after an interrupt.
+        // Running calls end as after an interrupt.
         interrupt.raise();
     }
     if interrupt.is_raised() {
@@ -42,8 +41,8 @@ pub async fn carry_out(desk: &Desk, line: &str) -> Result<Answer> {
     done.map_err(|error| said(error, line))
 }
 
-/// Lets others have their turn until the next line; a script that waits for its prompt keeps what it has claimed, and
-/// so does what an interrupted line has not ended yet.
+/// Releases claims until the next line. A script that waits for its prompt keeps its claims, and so do the calls of an
+/// interrupted line that have not ended yet.
 fn rest(desk: &Desk) {
     for context in desk.connections.all() {
         if desk.is_alone() && context.is_idle() {
@@ -52,7 +51,7 @@ fn rest(desk: &Desk) {
     }
 }
 
-/// Makes ready for a line: what was declared before it can be declared again, and a lost connection is opened anew.
+/// Prepares for a line: it may declare again what earlier lines declared, and a lost connection is reopened.
 async fn prepare(desk: &Desk) -> Result<()> {
     for context in desk.connections.all() {
         if desk.is_alone() {
@@ -62,13 +61,13 @@ async fn prepare(desk: &Desk) -> Result<()> {
     }
     interrupt_loops(&desk.lua, desk.context().engine.interrupt.clone()).map_err(|error| from_lua(&error))?;
     if let Some(At { context, work }) = desk.at() {
-        // A fork that is gone has no room, which is for the line to find out: it may be the one that leaves it.
+        // A fork that is gone cannot make room. The line finds that out itself, since it may be the one that leaves it.
         let _ = context.blocking(move |engine| engine.make_room_to_go_back(&work)).await;
     }
     Ok(())
 }
 
-/// Leaves out of an error where it happened, if that can only be the line that was just typed.
+/// Omits the place from an error if it can only be the line that was just typed.
 fn said(mut error: Error, line: &str) -> Error {
     let is_here = |place: &String| place.strip_prefix(CHUNK).is_some_and(|rest| rest.starts_with(':'));
     if !line.trim_end().contains('\n') {
@@ -78,7 +77,7 @@ fn said(mut error: Error, line: &str) -> Error {
     error
 }
 
-/// Says whether a text is a whole line, or needs more. What is wrong is whole: more of it makes it no better.
+/// Says whether a text is complete or needs more lines. Wrong text is complete: more lines would not mend it.
 pub fn is_whole(text: &str) -> bool {
     // A string in quotes ends with its line, closed or not.
     if dot::is_command(text) || has_open_quote(text) {

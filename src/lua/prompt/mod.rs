@@ -1,4 +1,4 @@
-//! The prompt: lines that are carried out one by one on a script's own runtime.
+//! The prompt: runs lines one by one on a script's own runtime.
 
 mod complete;
 mod desk;
@@ -25,7 +25,7 @@ use crate::lua::runtime::interrupt::interrupted;
 use crate::lua::state::{Script, Settings, State};
 use crate::lua::value::error::from_lua;
 
-/// Answers until nobody asks any more, or the process is to end.
+/// Answers until the asker is gone, or the process is to end.
 async fn serve(desk: &Desk, mut asks: Asks) -> Result<()> {
     let interrupt = desk.context().engine.interrupt.clone();
     let ended = async {
@@ -34,7 +34,7 @@ async fn serve(desk: &Desk, mut asks: Asks) -> Result<()> {
             if interrupt.is_end() {
                 return;
             }
-            // Nothing was under way.
+            // Nothing was running that it could end.
             interrupt.lower();
         }
     };
@@ -45,7 +45,7 @@ async fn serve(desk: &Desk, mut asks: Asks) -> Result<()> {
             () = &mut ended => return Err(Error::interrupted()),
             ask = asks.next() => ask,
         };
-        // Whoever asked may be gone by the time of the answer.
+        // The asker may be gone before the answer.
         let _ = match ask {
             None => return Ok(()),
             Some(Ask::Place(reply)) => reply.send(desk.place()).is_ok(),
@@ -56,8 +56,7 @@ async fn serve(desk: &Desk, mut asks: Asks) -> Result<()> {
     }
 }
 
-/// Answers one line after the other, after a script where there is one; what is wrong with that is told. Returns the exit
-/// code of `os.exit`, or 0.
+/// Runs the script, if any, and reports its errors; then answers line after line. Returns the code of `os.exit`, or 0.
 pub fn run_prompt(
     settings: &Settings,
     script: Option<Script>,
@@ -82,7 +81,7 @@ pub fn run_prompt(
     ended.map(|()| context.exit_code().unwrap_or_default())
 }
 
-/// Returns what opens a prompt on each step that failed.
+/// Returns a callback that opens a prompt on each failed step.
 pub fn after_failure(door: Door) -> AfterFailure {
     Arc::new(move |step| {
         let asks = door(step.error);
@@ -90,7 +89,7 @@ pub fn after_failure(door: Door) -> AfterFailure {
     })
 }
 
-/// Lets somebody look into what is left of a step that failed; says whether the step is to be run again.
+/// Lets the user inspect a failed step; says whether to run the step again.
 async fn post_mortem(step: FailedStep<'_>, asks: Asks) -> Result<bool> {
     let FailedStep { lua, context, parent, path, .. } = step;
     let _open = context.prompts.open();

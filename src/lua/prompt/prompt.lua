@@ -1,4 +1,4 @@
--- What the guest's methods are called without a receiver: they act on the working fork.
+-- Defines the guest's methods as global functions that act on the working fork.
 local names, guest, methods = ...
 
 for _, name in ipairs(methods) do

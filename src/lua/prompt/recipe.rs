@@ -1,4 +1,4 @@
-//! `.save`: a script that builds the tree that was made at the prompt, written down from its journals.
+//! `.save`: writes a script that rebuilds the tree that was made at the prompt, from its journals.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,11 +12,11 @@ use crate::lua::value::show::{is_name, quoted};
 use crate::name::SnapshotPath;
 use crate::tree::{Content, Definition, Journal, Machine, Node, Operation, Outcome, Payload};
 
-/// The first line of what is written, by which it is known again.
+/// The first line of each written file, which identifies it later.
 const HEADER: &str = "-- Written by `.save` at snaptree's prompt.";
 const INDENT: &str = "  ";
 
-/// Writes the recipe of what was made at the prompt, with all that it stands on; says what it wrote.
+/// Writes the recipe of what was made at the prompt and of all its ancestors; says what it wrote.
 pub async fn save(desk: &Desk, file: &Path) -> Result<String> {
     let context = desk.context();
     let made = context.snapshots();
@@ -27,7 +27,7 @@ pub async fn save(desk: &Desk, file: &Path) -> Result<String> {
     for machine in machines.iter().collect::<BTreeSet<_>>() {
         let name = machine.clone();
         let seen = context.blocking(move |engine| engine.existing_now(&name)).await;
-        // One that was deleted is a dead end.
+        // A deleted snapshot is skipped.
         let Ok(seen) = seen else { continue };
         let recipe = Recipe { machine: &seen, contents: &context.contents, names: &mut names };
         written.extend(recipe.write(&made)?);
@@ -46,7 +46,7 @@ pub async fn save(desk: &Desk, file: &Path) -> Result<String> {
     Ok(format!("wrote {}", file.display()))
 }
 
-/// The names of variables, each used once.
+/// Unique variable names.
 #[derive(Default)]
 struct Names(BTreeSet<String>);
 
@@ -71,7 +71,7 @@ struct Recipe<'a> {
 }
 
 impl Recipe<'_> {
-    /// Writes a machine with those of its nodes that were made, and what they stand on; parents first.
+    /// Writes a machine with the nodes that were made at the prompt and their ancestors; parents first.
     fn write(mut self, made: &[SnapshotPath]) -> Result<Option<String>> {
         let mut wanted = BTreeSet::new();
         for path in made.iter().filter(|path| path.machine == self.machine.name) {
@@ -106,14 +106,14 @@ impl Recipe<'_> {
         }
         let definition = root.definition()?;
         let image = root.image_expression().ok_or_else(|| {
-            Error::failed(format!("how the image of `{}` was made is not known", self.machine.name))
+            Error::failed(format!("it is not known how the image of `{}` was made", self.machine.name))
                 .cause("its root is older than that record, or the image was made by a function of a script")
                 .hint("images.debian, images.tiny, image.file and image.url are known")
         })?;
         Ok(format!("machine({machine}, {{\n{}}})", fields(&image, &definition)))
     }
 
-    /// Writes what grows from a node; the variables are those of the machine and of the node.
+    /// Writes the branches of a node; the variables are those of the machine and of the node.
     fn branches(
         &mut self,
         parent: &Node,
@@ -150,7 +150,7 @@ impl Recipe<'_> {
         Ok(format!("{parent}:branch({name}, function(guest)\n{steps}end{options})"))
     }
 
-    /// Writes what does an operation again.
+    /// Writes the call that repeats an operation.
     fn operation(&self, operation: &Operation, outcome: &Outcome, took: Duration) -> Result<String> {
         const LONG_RUN: Duration = Duration::from_secs(30 * 60);
         const LONG_WAIT: Duration = Duration::from_secs(2 * 60);
@@ -197,12 +197,12 @@ impl Recipe<'_> {
         })
     }
 
-    /// Writes what went into a guest, as far as it is known.
+    /// Writes content that went into a guest, if it is known.
     fn bytes(&self, content: &Content) -> Result<String> {
         match self.contents.find(content) {
             Some(Payload::Bytes(bytes)) => Ok(quoted(&bytes)),
             _ => Err(Error::failed("a journal keeps only the digest of what went into the guest")
-                .hint("what went in at this prompt is known, and what its script did: `snaptree repl SCRIPT`")),
+                .hint("only what was written at this prompt, or by its script, is known: `snaptree repl SCRIPT`")),
         }
     }
 }
@@ -224,7 +224,7 @@ fn mode_options(mode: &FileMode) -> [Option<String>; 2] {
     ]
 }
 
-/// Writes a last argument with these in it; nothing when there are none.
+/// Writes an options table as the last argument; empty if there are none.
 fn options(options: &[Option<String>]) -> String {
     let set: Vec<&str> = options.iter().flatten().map(String::as_str).collect();
     if set.is_empty() { String::new() } else { format!(", {{ {} }}", set.join(", ")) }
@@ -249,7 +249,7 @@ fn inputs(journal: &Journal) -> Option<String> {
     (!inputs.is_empty()).then(|| format!("inputs = {{ {} }}", inputs.join(", ")))
 }
 
-/// Writes a machine's options, one on each line; those that are as they are anyway are left out.
+/// Writes a machine's options, one per line, without those that have their default.
 fn fields(image: &str, definition: &Definition) -> String {
     let network = match &definition.network {
         Network::User => None,
@@ -272,7 +272,7 @@ fn fields(image: &str, definition: &Definition) -> String {
     fields.into_iter().filter_map(|(name, value)| Some(format!("{INDENT}{name} = {},\n", value?))).collect()
 }
 
-/// Writes a size exactly, in the largest unit that it is a whole number of.
+/// Writes a size exactly, in the largest unit that divides it.
 fn size(bytes: u64) -> String {
     let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
     let whole = units.into_iter().find(|(_, bits)| bytes >= 1 << bits && bytes.trailing_zeros() >= *bits);

@@ -1,5 +1,5 @@
-//! What exists at the prompt only: `use`, `back`, `snapshot`, `revert`, `undo`, `tree`, `help`, `show`, `retry`, and the
-//! working fork's guest.
+//! The functions that exist only at the prompt: `use`, `back`, `snapshot`, `revert`, `undo`, `tree`, `help`, `show`,
+//! `retry`, and the working fork's guest.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ fn strong(desk: &Weak<Desk>) -> Result<Rc<Desk>> {
     desk.upgrade().ok_or_else(|| Error::failed("the prompt is closed"))
 }
 
-/// Makes a Lua function of one that waits and takes one argument.
+/// Makes a Lua function from an asynchronous one that takes one argument.
 fn acting<F, T>(desk: &Rc<Desk>, act: fn(Rc<Desk>, Value) -> F) -> mlua::Result<Function>
 where
     F: Future<Output = Result<T>> + 'static,
@@ -72,7 +72,7 @@ where
     })
 }
 
-/// Finds the snapshot that a value means, and its connection.
+/// Finds the snapshot that a value names, and its connection.
 async fn meant(desk: &Desk, function: &str, value: &Value) -> Result<(Arc<Context>, SnapshotPath)> {
     if let Some(snapshot) = Snapshot::of(value) {
         let context = Arc::clone(&snapshot.domain.context);
@@ -104,7 +104,7 @@ async fn use_(desk: Rc<Desk>, place: Value) -> Result<()> {
     work_on(&desk, context, path).await
 }
 
-/// Begins anew, from where the working fork began or from another snapshot.
+/// Restarts the working fork from its snapshot or from another one.
 async fn revert(desk: Rc<Desk>, place: Value) -> Result<()> {
     if !place.is_nil() {
         let (context, path) = meant(&desk, "revert", &place).await?;
@@ -151,7 +151,7 @@ async fn snapshot(lua: Lua, desk: Rc<Desk>, name: String, options: Value) -> Res
     Ok(kept)
 }
 
-/// Undoes the last change of a machine's tree.
+/// Undoes the last change to a machine's tree.
 async fn undo(desk: Rc<Desk>, machine: Value) -> Result<String> {
     let (context, machine) = machine_meant(&desk, "undo", machine)?;
     let machine = machine.ok_or_else(|| {
@@ -165,7 +165,7 @@ async fn tree(desk: Rc<Desk>, machine: Value) -> Result<String> {
     context.blocking(move |engine| drawn(engine, machine.as_ref())).await
 }
 
-/// Draws the tree of a machine, or those of all.
+/// Draws the tree of a machine, or of every machine.
 pub fn drawn(engine: &Engine, machine: Option<&MachineName>) -> Result<String> {
     let trees = engine.trees(machine)?;
     Ok(TreeView::draw_all(&trees, trees.len() > 1))
@@ -193,7 +193,7 @@ fn print(lua: &Lua, text: &str) -> mlua::Result<()> {
     Ok(())
 }
 
-/// The working fork's guest, whichever that is.
+/// The guest of whatever the working fork is at the moment.
 struct Here(Weak<Desk>);
 
 impl InGuest for Here {

@@ -1,4 +1,4 @@
-//! What somebody at a prompt asks, from a thread of his own, and the thread of the Lua state answers.
+//! The requests of a prompt, which run on a thread of their own and are answered by the thread of the Lua state.
 
 use std::sync::{Arc, mpsc};
 
@@ -9,40 +9,40 @@ use crate::error::{Error, Result};
 pub type Reply<T> = mpsc::Sender<T>;
 
 pub enum Ask {
-    /// Where one is, for the prompt.
+    /// The current place, for the prompt.
     Place(Reply<String>),
-    /// What comes of a line, or of several that belong together.
+    /// The result of a line, or of several that belong together.
     Line(String, Reply<Result<Answer>>),
-    /// What could stand at a place in a line.
+    /// What could come at a place in a line.
     Complete { line: String, at: usize, reply: Reply<Completion> },
-    /// A word or two about what is being typed.
+    /// A short hint about what is being typed.
     Hint { line: String, at: usize, reply: Reply<Option<String>> },
 }
 
-/// What came of a line.
+/// The result of a line.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// To be printed; nothing where there is nothing to say.
+    /// The text to print, if any.
     pub text: Option<String>,
     /// Whether this was the last line.
     pub leaves: bool,
 }
 
-/// What could stand from a place on, up to where the cursor is.
+/// What could replace the text from a place up to the cursor.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Completion {
     pub start: usize,
     pub candidates: Vec<String>,
 }
 
-/// Where a prompt is opened on a script that has come to a failure; it is told of that.
+/// Opens a prompt on a script that has failed, with its error.
 pub type Door = Arc<dyn Fn(&Error) -> Asks + Send + Sync>;
 
-/// The one who asks. When he is gone, the prompt ends.
+/// The asking end. When it is dropped, the prompt ends.
 #[derive(Clone)]
 pub struct Asker(UnboundedSender<Ask>);
 
-/// Where questions arrive.
+/// The answering end.
 pub struct Asks(UnboundedReceiver<Ask>);
 
 /// Returns the two ends of a conversation.
@@ -64,7 +64,7 @@ impl Asker {
 
     pub fn line(&self, line: &str) -> Result<Answer> {
         let answer = self.ask(|reply| Ask::Line(line.to_string(), reply));
-        // The one who answers has ended: by a signal, for nothing else ends it.
+        // The answering end is gone; only a signal ends it.
         answer.unwrap_or_else(|| Err(Error::interrupted()))
     }
 

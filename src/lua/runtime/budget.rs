@@ -1,4 +1,4 @@
-//! What builders may take of the host: so many at the same time, and no more memory than there is.
+//! What builders may use of the host: a limited number at the same time, and no more memory than there is.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Result};
 
-/// What QEMU takes besides the guest's memory, in bytes.
+/// QEMU's own memory, besides the guest's, in bytes.
 const OVERHEAD: u64 = 160 << 20;
-/// The part of the host's free memory that is left to others: one of so many.
+/// One part in this many of the host's free memory is left to others.
 const RESERVE: u64 = 10;
 const MIB: u64 = 1 << 20;
 
 #[derive(Clone)]
 pub struct Budget {
     jobs: Arc<Semaphore>,
-    /// A permit for each MiB; nothing where memory is no concern.
+    /// A permit for each MiB; `None` if memory is not limited.
     memory: Option<Arc<Semaphore>>,
     total: u32,
 }
@@ -29,7 +29,7 @@ pub struct Share {
 }
 
 impl Budget {
-    /// Lets `jobs` builders run at the same time, within `memory` bytes where that is given.
+    /// Lets `jobs` builders run at the same time, within `memory` bytes if given.
     pub fn new(jobs: usize, memory: Option<u64>) -> Self {
         let total = memory.map_or(0, |memory| permits(memory).min(Semaphore::MAX_PERMITS as u32));
         Self {
@@ -39,12 +39,12 @@ impl Budget {
         }
     }
 
-    /// Waits until a builder of a guest with so many bytes may run; `waiting` is called once when memory is short.
+    /// Waits until a builder whose guest has `guest` bytes may run; calls `waiting` once if memory is short.
     pub async fn share(&self, guest: u64, waiting: impl FnOnce()) -> Result<Share> {
         let closed = |cause| Error::bug("the budget is closed").cause(cause);
         let job = Arc::clone(&self.jobs).acquire_owned().await.map_err(closed)?;
         let Some(memory) = &self.memory else { return Ok(Share { _job: job, _memory: None }) };
-        // A guest that is larger than all there is gets all there is: alone it may still fit.
+        // A guest larger than the whole budget gets all of it: alone it may still fit.
         let wanted = permits(guest.saturating_add(OVERHEAD)).min(self.total);
         let acquire = Arc::clone(memory).acquire_many_owned(wanted);
         tokio::pin!(acquire);
@@ -64,25 +64,25 @@ fn permits(bytes: u64) -> u32 {
     u32::try_from(bytes / MIB).unwrap_or(u32::MAX)
 }
 
-/// Returns how many bytes builders may take on this host, as far as Linux tells.
+/// Returns how many bytes builders may use on this host, if Linux reports it.
 pub fn memory_of_host() -> Option<u64> {
     let free = available(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
     let free = left_in_groups().map_or(free, |left| left.min(free));
     Some(free - free / RESERVE)
 }
 
-/// Returns what the control groups of this process leave of their limits, those of both versions.
+/// Returns the bytes left within the limits of this process's control groups, of both versions.
 fn left_in_groups() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     groups_of_memory(&groups).filter_map(|(version, group)| version.left(group)).min()
 }
 
-/// The files of a version of control groups, below where it is mounted.
+/// The files of one version of control groups, below its mount point.
 struct Version {
     root: &'static str,
     limit: &'static str,
     taken: &'static str,
-    /// What of that is of files, and goes when it is needed.
+    /// The part of it that caches files, which the kernel frees when it is needed.
     cached: &'static str,
 }
 
@@ -109,7 +109,8 @@ fn groups_of_memory(groups: &str) -> impl Iterator<Item = (Version, &Path)> {
 }
 
 impl Version {
-    /// Returns what a group and those above it leave, as far as they can be seen: in a container, its own is the root.
+    /// Returns the bytes left in a group and those above it, as far as they are visible: a container sees its own as
+    /// the root.
     fn left(&self, group: &Path) -> Option<u64> {
         let left = |group: &Path| {
             let directory = Path::new(self.root).join(group.strip_prefix("/").ok()?);
@@ -175,7 +176,7 @@ mod tests {
     fn a_guest_larger_than_the_host_runs_alone() {
         runtime().block_on(async {
             let budget = Budget::new(2, Some(100 << 20));
-            drop(budget.share(1 << 40, || panic!("nobody else is there")).await.unwrap());
+            drop(budget.share(1 << 40, || panic!("no other builder is there")).await.unwrap());
             let unlimited = Budget::new(2, None);
             let _first = unlimited.share(1 << 40, || panic!("memory is no concern")).await.unwrap();
             let _second = unlimited.share(1 << 40, || panic!("memory is no concern")).await.unwrap();

@@ -1,4 +1,4 @@
-//! The connections of one script: the one that it was started with, and those that it opened.
+//! The connections of one script: the one of the command line, and those that it opened.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ pub const CONNECT: &str = "libvirt.connect(\"qemu:///system\")";
 /// Opens another connection, by its URI.
 pub type Connector = Arc<dyn Fn(&str) -> Result<Arc<Engine>> + Send + Sync>;
 
-/// The connections of one script. One that is open is used again: two would not know of each other's claims.
+/// The connections of one script. An open one is reused, since two would not know of each other's claims.
 pub struct Connections {
     first: Arc<Context>,
     others: Mutex<Vec<(String, Arc<Context>)>>,
@@ -40,7 +40,7 @@ impl Connections {
         all
     }
 
-    /// Returns the connection of an URI; it is opened where it is not yet.
+    /// Returns the connection to a URI; opens it if it is not open yet.
     pub fn open(&self, uri: &str) -> Result<Arc<Context>> {
         if uri.is_empty() {
             return Err(Error::failed("libvirt.connect: the URI is empty").hint(format!("such as {CONNECT}")));
@@ -49,7 +49,7 @@ impl Connections {
             return Ok(open);
         }
         let engine = (self.connect)(uri)?;
-        // Several names may mean one connection: `embed` is one for an URI with a path in it.
+        // Several URIs may be the same connection: `embed` is short for a URI with a path in it.
         let opened = self.find(&engine.uri()).unwrap_or_else(|| Arc::new(self.first.beside(engine)));
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         others.push((uri.to_string(), Arc::clone(&opened)));

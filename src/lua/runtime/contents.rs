@@ -1,11 +1,11 @@
-//! What went into guests, by digest: journals keep digests alone, and a recipe that is written down needs the bytes.
+//! Contents that went into guests, by digest: journals keep only digests, but a saved recipe needs the bytes.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::tree::{Content, Operation, Payload, Request};
 
-/// Keeps nothing until it is asked to.
+/// Keeps nothing until it is switched on.
 #[derive(Default)]
 pub struct Contents(Mutex<Option<HashMap<String, Payload>>>);
 
@@ -14,7 +14,7 @@ impl Contents {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
     }
 
-    /// Keeps what goes into a guest with a request.
+    /// Keeps the content that a request puts into a guest.
     pub fn keep(&self, request: &Request) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let content = match &request.operation {

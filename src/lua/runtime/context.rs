@@ -1,4 +1,4 @@
-//! What every function of the Lua API works with, and how it waits without holding up the others.
+//! The context that every function of the Lua API uses, and how it waits without blocking the others.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,41 +20,41 @@ use crate::name::{MachineName, SnapshotName, SnapshotPath};
 use crate::stop::Interrupt;
 use crate::tree::{ASKED_FOR, Engine, Event, Found, NodeId, Reason, Subject};
 
-/// One connection, and what goes with it.
+/// One connection, with what all connections of the script share.
 pub struct Context {
     pub engine: Arc<Engine>,
     pub images: Arc<ImageCache>,
-    /// What builders may take, on whatever connection.
+    /// What builders may use, on all connections together.
     pub budget: Budget,
     pub control: Arc<Control>,
     pub on_failure: OnFailure,
-    /// The prompts that are open on a script that runs.
+    /// The prompts that are open on a running script.
     pub prompts: Arc<Prompts>,
-    /// What went into guests, where somebody may want it written down.
+    /// Contents that went into guests, if the prompt may have to save them.
     pub contents: Arc<Contents>,
     pub endings: Endings,
-    /// The exit code with which the script has ended itself.
+    /// The code with which the script called `os.exit`.
     pub exit: Arc<watch::Sender<Option<i32>>>,
     declared: Mutex<Declared>,
-    /// The coroutines in which steps run now.
+    /// The coroutines in which steps are running.
     steps: Mutex<HashSet<usize>>,
-    /// One for each blocking call that is under way, also when nobody waits for it any more.
+    /// Cloned by each running blocking call, even if its caller no longer waits.
     calls: Arc<()>,
 }
 
-/// What is done with a step that failed.
+/// What to do with a failed step.
 #[derive(Clone, Default)]
 pub struct OnFailure {
-    /// Whether what is left of it is kept, where the branch does not say.
+    /// Whether it is kept, if its branch does not say.
     pub keep: bool,
-    /// Lets somebody look into it, where that is wanted.
+    /// Lets the user inspect it, if that is wanted.
     pub then: Option<AfterFailure>,
 }
 
-/// Lets somebody look into what is left of a step; says whether the step is to be run again.
+/// Lets the user inspect a failed step; says whether to run the step again.
 pub type AfterFailure = Arc<dyn for<'a> Fn(FailedStep<'a>) -> LocalBoxFuture<'a, Result<bool>> + Send + Sync>;
 
-/// A step that failed, and of which something is left.
+/// A failed step that was kept.
 pub struct FailedStep<'a> {
     pub lua: &'a Lua,
     pub context: &'a Arc<Context>,
@@ -63,12 +63,12 @@ pub struct FailedStep<'a> {
     pub error: &'a Error,
 }
 
-/// Prompts that are open while a script waits: an interrupt is theirs, and not the script's.
+/// Prompts that are open while a script waits: an interrupt goes to them instead of the script.
 #[derive(Default)]
 pub struct Prompts(AtomicUsize);
 
 impl Prompts {
-    /// Keeps interrupts from the script for as long as the returned value lives.
+    /// Keeps interrupts from the script while the returned value lives.
     pub fn open(self: &Arc<Self>) -> OpenPrompt {
         self.0.fetch_add(1, Ordering::SeqCst);
         OpenPrompt(Arc::clone(self))
@@ -91,11 +91,11 @@ impl Drop for OpenPrompt {
     }
 }
 
-/// Which line of the script declared what.
+/// The script's lines that declared each machine and snapshot.
 #[derive(Default)]
 struct Declared {
     machines: Vec<MachineName>,
-    /// In the order in which they were declared first.
+    /// In the order in which they were first declared.
     snapshots: Vec<SnapshotPath>,
     places: HashMap<(MachineName, Option<SnapshotName>), String>,
 }
@@ -146,22 +146,22 @@ impl Context {
 
     /// Waits until the script ends itself.
     pub async fn exited(&self) {
-        // The sender lives as long as this.
+        // This cannot fail: the sender lives as long as the context.
         let _ = self.exit.subscribe().wait_for(Option::is_some).await;
     }
 
-    /// Returns the exit code with which the script has ended itself.
+    /// Returns the code with which the script called `os.exit`.
     pub fn exit_code(&self) -> Option<i32> {
         *self.exit.borrow()
     }
 
-    /// Returns the context of a runtime: that of the connection that the script was started with.
+    /// Returns the context of a Lua state: that of the connection that the script was started with.
     pub fn of(lua: &Lua) -> Result<Arc<Self>> {
         let context = lua.app_data_ref::<Arc<Self>>().map(|context| Arc::clone(&context));
         context.ok_or_else(|| Error::bug("this Lua state has no context"))
     }
 
-    /// Notes that the script declares a machine, or a snapshot of one, here; refuses to do so twice.
+    /// Records that the script declares a machine, or a snapshot of one, here; fails the second time.
     pub fn declare(&self, lua: &Lua, machine: &MachineName, snapshot: Option<&SnapshotName>) -> Result<()> {
         let place = caller(lua).unwrap_or_else(|| "the prompt".to_string());
         let mut declared = self.declared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -191,17 +191,17 @@ impl Context {
         Ok(())
     }
 
-    /// Lets everything be declared once more.
+    /// Allows everything to be declared again.
     pub fn forget_places(&self) {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner).places.clear();
     }
 
-    /// Lists the snapshots that were declared, in their order.
+    /// Lists the declared snapshots in order.
     pub fn snapshots(&self) -> Vec<SnapshotPath> {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner).snapshots.clone()
     }
 
-    /// Notes that a step runs in a coroutine, for as long as the returned value is kept.
+    /// Records that a step runs in a coroutine, while the returned value lives.
     pub fn enter_step(self: &Arc<Self>, thread: &mlua::Thread) -> InStep {
         let step = thread.to_pointer() as usize;
         self.steps.lock().unwrap_or_else(PoisonError::into_inner).insert(step);
@@ -219,7 +219,7 @@ impl Context {
         (self.engine.uri(), machine.clone(), name.clone())
     }
 
-    /// Says what the command line makes of a root that was looked for.
+    /// Applies the command line's orders to a root that was looked for.
     pub fn settle(&self, machine: &MachineName, name: &SnapshotName, found: Found) -> Result<Found> {
         let found = match found {
             Found::Cached(_) if self.control.rebuilds(machine, name) => {
@@ -236,24 +236,24 @@ impl Context {
         Ok(found)
     }
 
-    /// Warns, once, of a branch that would be built anew in every run.
+    /// Warns, once, of a branch that would be rebuilt in every run.
     pub fn warn_of_chance(&self, machine: &MachineName, name: &SnapshotName, found: &Found) {
         if let Found::Needed(Reason::Chance { number, operation, .. }) = found {
             self.engine.warn_of_chance(Subject::node(machine, name), *number, operation);
         }
     }
 
-    /// Lists the machines that the script declared, in its order.
+    /// Lists the machines that the script declared, in order.
     pub fn machines(&self) -> Vec<MachineName> {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner).machines.clone()
     }
 
-    /// Says whether no blocking call is under way.
+    /// Says whether no blocking call is running.
     pub fn is_idle(&self) -> bool {
         Arc::strong_count(&self.calls) == 1
     }
 
-    /// Carries out a blocking call beside the script.
+    /// Runs a blocking call on another thread.
     pub async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         call: impl FnOnce(&Engine) -> Result<T> + Send + 'static,
@@ -270,7 +270,7 @@ impl Context {
     }
 }
 
-/// A step that runs.
+/// A running step.
 pub struct InStep {
     context: Arc<Context>,
     step: usize,
@@ -282,7 +282,7 @@ impl Drop for InStep {
     }
 }
 
-/// Returns the line of the user's own code that called into us.
+/// Returns the line of the user's own code that called into snaptree.
 pub fn caller(lua: &Lua) -> Option<String> {
     const DEPTH: usize = 32;
     (0..DEPTH).find_map(|level| {

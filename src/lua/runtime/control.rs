@@ -1,4 +1,4 @@
-//! What the command line says of a run: which nodes, which parameters, and whether anything may be built at all.
+//! The command line's orders for a run: which nodes, which parameters, and whether anything may be built.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,20 +9,20 @@ use crate::lua::runtime::params::Params;
 use crate::name::{MachineName, SnapshotName};
 use crate::tree::{Plan, Reason, nearest};
 
-/// What the command line says.
+/// The orders of the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Orders {
-    /// The nodes that are wanted, by `NAME` or `MACHINE/NAME`; all when it is empty.
+    /// The wanted nodes, as `NAME` or `MACHINE/NAME`; empty means all.
     pub only: Vec<String>,
-    /// The nodes that are built even if nothing changed.
+    /// The nodes to build even if nothing changed.
     pub rebuild: Vec<String>,
-    /// Whether it is a failure when something would be built.
+    /// Whether the run fails if anything would be built.
     pub frozen: bool,
     pub set: BTreeMap<String, String>,
 }
 
 impl Orders {
-    /// Says whether they name things that only the script knows, or forbid what it may do.
+    /// Says whether they name things that only the script knows, or forbid builds.
     pub fn need_a_plan(&self) -> bool {
         self.frozen || !(self.only.is_empty() && self.rebuild.is_empty() && self.set.is_empty())
     }
@@ -31,14 +31,14 @@ impl Orders {
 /// A node by its connection, its machine and its name.
 pub type Place = (String, MachineName, SnapshotName);
 
-/// How one script is run, and what is learned of it meanwhile; all of its connections share it.
+/// How one script is run, and what the run has learned so far; all of its connections share it.
 pub struct Control {
     orders: Orders,
-    /// What `--only` comes to: the nodes that it names and what they need.
+    /// The nodes that `--only` names, and those that they need.
     needed: Option<HashSet<Place>>,
     plan: Option<Mutex<Plan>>,
     pub params: Params,
-    /// What the script holds in the place of nodes that need not be there.
+    /// Placeholders that the script holds for nodes that need not exist.
     hollow: Mutex<HashMap<Place, Origin>>,
     /// The states that machines would be in.
     states: Mutex<HashMap<(String, MachineName), &'static str>>,
@@ -46,10 +46,10 @@ pub struct Control {
     sources: Mutex<Vec<Vec<u8>>>,
 }
 
-/// What a plan has told about a script.
+/// What a plan has found out about a script.
 pub struct Planned {
     pub plan: Plan,
-    /// Why the script did not come to its end, where it did not.
+    /// Why the script did not reach its end, if it did not.
     pub failure: Option<Error>,
     asked: Vec<String>,
     sources: Vec<Vec<u8>>,
@@ -85,7 +85,7 @@ impl Control {
         }
     }
 
-    /// Returns the plan that is being made, if this is one.
+    /// Returns the plan that is being made, if any.
     pub fn plan(&self) -> Option<MutexGuard<'_, Plan>> {
         self.plan.as_ref().map(locked)
     }
@@ -94,7 +94,7 @@ impl Control {
         self.plan.is_some()
     }
 
-    /// Says whether nodes and machines that the script makes need not be there.
+    /// Says whether nodes and machines of the script need not exist.
     pub fn is_partial(&self) -> bool {
         self.is_plan() || self.needed.is_some()
     }
@@ -107,7 +107,7 @@ impl Control {
         self.orders.rebuild.iter().any(|wanted| means(wanted, machine.as_str(), name.as_str()))
     }
 
-    /// Refuses to build anything when nothing may be built.
+    /// Fails if nothing may be built.
     pub fn may_build(&self, name: &SnapshotName, reason: &Reason) -> Result<()> {
         if !self.orders.frozen || self.is_plan() {
             return Ok(());
@@ -123,7 +123,7 @@ impl Control {
         locked(&self.hollow).get(place).cloned()
     }
 
-    /// Notes the state that a machine would be in.
+    /// Records the state that a machine would be in.
     pub fn would_be(&self, connection: String, machine: &MachineName, state: &'static str) {
         locked(&self.states).insert((connection, machine.clone()), state);
     }
@@ -138,12 +138,12 @@ impl Control {
         }
     }
 
-    /// Returns what was learned by a plan.
+    /// Returns what a plan has found out.
     pub fn planned(&self, failure: Option<Error>) -> Planned {
         let mut plan = self.plan().map(|plan| plan.clone()).unwrap_or_default();
         plan.put_in_order();
         let failure = failure.map(|error| match (&error.hint, plan.not_planned.is_empty()) {
-            (None, false) => error.hint("a plan does nothing at once: its guests answer with nothing"),
+            (None, false) => error.hint("a plan runs nothing: the results of its guests are empty"),
             _ => error,
         });
         let sources = std::mem::take(&mut *locked(&self.sources));
@@ -152,7 +152,7 @@ impl Control {
 }
 
 impl Planned {
-    /// Says what of the command line fits nothing in the script.
+    /// Fails if an order of the command line matches nothing in the script.
     pub fn check(&self, orders: &Orders) -> Result<()> {
         for (option, wanted) in
             orders.only.iter().map(|name| ("--only", name)).chain(orders.rebuild.iter().map(|name| ("--rebuild", name)))
@@ -167,7 +167,7 @@ impl Planned {
         }
     }
 
-    /// A script that did not come to its end might have asked later.
+    /// Returns the script's own failure instead, if there is one: a script that stopped early might have asked later.
     fn unless_failed(&self, error: Error) -> Error {
         self.failure.clone().unwrap_or(error)
     }
@@ -185,7 +185,7 @@ impl Planned {
         }
     }
 
-    /// A step that was not run may ask for a parameter; what is named nowhere is asked for nowhere.
+    /// A step that was not run may ask for a parameter, but only if the loaded code contains its name.
     fn may_be_asked(&self, key: &str) -> bool {
         let quoted = [format!("\"{key}\""), format!("'{key}'")];
         let names = |source: &Vec<u8>| {
@@ -195,7 +195,7 @@ impl Planned {
         self.plan.builds && self.sources.iter().any(names)
     }
 
-    /// Leaves in the plan what `--only` asks for and what that needs.
+    /// Reduces the plan to what `--only` asks for and what that needs.
     pub fn narrow(&mut self, only: &[String]) {
         if only.is_empty() {
             return;
@@ -209,7 +209,7 @@ impl Planned {
         });
     }
 
-    /// Lists the nodes that are asked for, and all that they grow from.
+    /// Lists the nodes that are asked for, and all their ancestors.
     fn needed(&self, only: &[String]) -> HashSet<Place> {
         let mut needed = HashSet::new();
         for machine in &self.plan.machines {
@@ -231,7 +231,7 @@ impl Planned {
     }
 }
 
-/// Says that nothing asks for a parameter.
+/// The error for a parameter that the script does not ask for.
 pub fn no_such_param(key: &str, asked: &[String]) -> Error {
     let error = Error::usage(format!("--set {key}: the script has no such parameter"));
     match nearest(key, asked.iter().map(String::as_str)) {

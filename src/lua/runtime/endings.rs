@@ -1,9 +1,9 @@
-//! Forks that are ending while the script goes on.
+//! Forks that are ending while the script continues.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// What is waited for before the script has ended, since QEMU takes its time to stop.
+/// The endings that must finish before the script has ended, since QEMU takes a while to stop.
 #[derive(Default)]
 pub struct Endings(Mutex<Vec<JoinHandle<()>>>);
 
@@ -19,7 +19,7 @@ impl Endings {
 impl Drop for Endings {
     fn drop(&mut self) {
         for ending in self.0.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            // A fork that cannot be removed is found by the next run.
+            // The next run finds a fork that could not be removed.
             let _ = ending.join();
         }
     }

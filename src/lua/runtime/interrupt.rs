@@ -1,4 +1,4 @@
-//! Interrupts: they end what waits, and loops that call nothing of ours.
+//! Interrupts end calls that wait, and loops that never call into snaptree.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ pub async fn interrupted(interrupt: &Interrupt) {
     }
 }
 
-/// Lets an interrupt end a loop that calls nothing of ours.
+/// Lets an interrupt end a loop that never calls into snaptree.
 pub fn interrupt_loops(lua: &Lua, interrupt: Interrupt) -> mlua::Result<()> {
     const EVERY: u32 = 10_000;
     lua.set_global_hook(HookTriggers::new().every_nth_instruction(EVERY), move |lua, _| {
         if interrupt.is_raised() {
-            // A pcall in the script catches this once, and meets it again at the very next instruction.
+            // If a pcall in the script catches this, the next instruction raises it again.
             lua.set_global_hook(HookTriggers::new().every_nth_instruction(1), |_, _| Err(Error::interrupted().into()))?;
             return Err(Error::interrupted().into());
         }
@@ -28,12 +28,12 @@ pub fn interrupt_loops(lua: &Lua, interrupt: Interrupt) -> mlua::Result<()> {
     })
 }
 
-/// Drops what coroutines hold that were given up: builders and forks, which would outlive the process. Of those in each
-/// other, each collection finds the next one.
+/// Drops what abandoned coroutines hold: builders and forks, which would outlive the process. If they are nested, each
+/// collection finds the next one.
 pub fn drop_abandoned(lua: &Lua) {
     const DEEPEST: usize = 8;
     for _ in 0..DEEPEST {
-        // A finalizer that fails has nobody to tell.
+        // A failing finalizer cannot be reported.
         let _ = lua.gc_collect();
     }
 }

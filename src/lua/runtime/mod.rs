@@ -1,4 +1,4 @@
-//! What a script runs in: what all of its calls share, and what lets them wait.
+//! What a script runs in: the state that all of its calls share, and what lets them wait.
 
 pub mod ask;
 pub mod budget;

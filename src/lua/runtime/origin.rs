@@ -1,14 +1,14 @@
-//! Where a script has a snapshot from.
+//! How a script got a snapshot.
 
 use crate::tree::NodeId;
 
-/// Where a script has a snapshot from.
+/// How a script got a snapshot.
 #[derive(Clone, Debug)]
 pub enum Origin {
-    /// This run grew it, or found it as it should be.
+    /// This run built it, or reused it.
     Grown(NodeId),
-    /// It was found, and may change until it is looked at.
+    /// The script found it; it may change until it is looked at.
     Found,
-    /// It need not be there, because of this: a plan builds nothing, and `--only` leaves the rest alone.
+    /// It need not exist, for this reason: a plan builds nothing, and `--only` skips the rest.
     Hollow(&'static str),
 }

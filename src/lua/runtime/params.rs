@@ -1,4 +1,4 @@
-//! The parameters of a script: what `--set` gives it, and what it has asked for.
+//! The parameters of a script: those that `--set` passes, and those that it has asked for.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,14 +14,14 @@ pub struct Params {
     asked: Mutex<BTreeMap<String, Asked>>,
 }
 
-/// How a script asked for a parameter the first time.
+/// How a script first asked for a parameter.
 #[derive(Clone)]
 pub struct Asked {
     pub default: Default,
     pub place: String,
 }
 
-/// What a parameter is when nothing is set, which says what it can be.
+/// The default of a parameter, which also determines its type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Default {
     Required,
@@ -36,23 +36,23 @@ impl Params {
         Self { set, asked: Mutex::default() }
     }
 
-    /// Lists the parameters that were asked for.
+    /// Lists the parameters that the script asked for.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    /// Finds one that was set and that nothing asked for.
+    /// Finds a parameter that was set but not asked for.
     pub fn unasked(&self) -> Option<&str> {
         let asked = self.asked();
         self.set.keys().find(|key| !asked.contains(key)).map(String::as_str)
     }
 
-    /// Returns what was set.
+    /// Returns the value that was set.
     pub fn set(&self, name: &str) -> Option<&str> {
         self.set.get(name).map(String::as_str)
     }
 
-    /// Notes how a script asks for one; refuses another default than before.
+    /// Records how a script asks for a parameter; fails if the default differs from an earlier one.
     pub fn ask(&self, name: &str, asked: Asked) -> Result<()> {
         let mut all = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let first = all.entry(name.to_string()).or_insert_with(|| asked.clone());
@@ -95,7 +95,7 @@ impl Default {
         }
     }
 
-    /// Reads what was set as what the default is.
+    /// Reads a set value as the default's type.
     pub fn read(&self, lua: &Lua, name: &str, text: &str) -> mlua::Result<Value> {
         let wrong = |wanted: &str| {
             Error::usage(format!("--set {name}={text}: `{name}` must be {wanted}"))

@@ -1,10 +1,10 @@
--- Fits Lua's own libraries to functions that wait for guests, and to errors and lines that come from Rust.
+-- Adapts Lua's own libraries to functions that wait for guests, and to errors and lines that come from Rust.
 local is_pending, caught, traceback, emit, abandon, lost = ...
 
--- What a script writes and what it prints come in one order, also where they go into a pipe.
+-- Keeps the order of what a script writes and what it prints, even in a pipe.
 io.stdout:setvbuf "no"
 
--- Output that nobody reads any more, or that has no room, ends the script as a lost `print` does.
+-- If output is lost, because its reader is gone or there is no space, the script ends, as after a lost `print`.
 local stdout, methods, io_write = io.stdout, getmetatable(io.stdout).__index, io.write
 
 local function written(file, ok, done, ...)
@@ -35,8 +35,8 @@ function print(...)
   emit(table.concat(texts, "\t"))
 end
 
--- What a script catches of an error that comes out of Rust: the very value that was raised where it was a script that
--- raised it, and an error object, which reads as it would at the end of the run, where it was not.
+-- What a script catches of an error that comes out of Rust: if a script raised it, the very value that was raised;
+-- otherwise an error object, whose text is the same as at the end of a run.
 local function original(failure)
   if type(failure) ~= "userdata" then
     return failure
@@ -48,16 +48,16 @@ local function original(failure)
   return known or failure
 end
 
--- A coroutine of the script's own may call what waits for a guest: what such a call yields while it waits is not
--- meant for the script, and is passed on to the one who runs the script.
+-- A coroutine of the script's own may make a call that waits for a guest: what such a call yields while it waits is not
+-- meant for the script, and is passed on to the runtime.
 local resume, yield, create, status, close, running, isyieldable =
   coroutine.resume, coroutine.yield, coroutine.create, coroutine.status, coroutine.close, coroutine.running,
   coroutine.isyieldable
 
--- Who resumed a coroutine last.
+-- The coroutine that last resumed each coroutine.
 local resumed_by = setmetatable({}, { __mode = "k" })
 
--- A coroutine that waits ends together with the one that it waits in.
+-- A waiting coroutine ends together with the one that it waits in.
 local Waiting = { __close = abandon(close) }
 
 local function result(ok, ...)
@@ -93,11 +93,11 @@ function coroutine.close(...)
   return result(close(...))
 end
 
--- Coroutines that Rust began for a step and the like: what would be yielded there has nobody to go to.
+-- Coroutines that Rust started, for a step and the like: a script cannot yield there, since no caller would resume it.
 local begun = setmetatable({}, { __mode = "k" })
 
 function coroutine.yield(...)
-  -- What waits for Rust yields by this function too.
+  -- Calls that wait for Rust also yield through this function.
   if begun[running()] and not is_pending((...)) then
     error("attempt to yield from outside a coroutine", 2)
   end
@@ -114,7 +114,7 @@ local function values(thread, ok, ...)
   end
   local first = ...
   if status(thread) == "dead" then
-    -- What closing it raises takes the place of what ended it.
+    -- An error raised while closing replaces the one that ended it.
     local closed, failure = coroutine.close(thread)
     if not closed then
       first = failure
@@ -132,7 +132,7 @@ end
 
 local pcall_, xpcall_ = pcall, xpcall
 
--- An error that is placed where `pcall` was called would be placed here.
+-- Without this, an error placed at the caller of `pcall` would be placed here.
 local function outcome(ok, ...)
   if ok then
     return true, ...
@@ -161,7 +161,7 @@ function xpcall(body, handler, ...)
   end
   return xpcall_(body, function(failure)
     local ours = type(failure) == "userdata" and caught(failure)
-    -- Lua runs a handler without hooks where a hook raised the error, so that nothing could end it.
+    -- If a hook raised the error, Lua runs the handler without hooks, so nothing could end it.
     if type(ours) == "userdata" and ours.kind == "interrupted" then
       return ours
     end
@@ -169,8 +169,8 @@ function xpcall(body, handler, ...)
   end, ...)
 end
 
--- Runs a function in a coroutine that Rust began for `parent`. What it raises becomes its result, in a table with the
--- calls that were under way.
+-- Runs a function in a coroutine that Rust started for `parent`. A raised value becomes its result, in a table with the
+-- stack of calls.
 local function guard(parent, body, ...)
   resumed_by[running()], begun[running()] = parent, true
   local calls
@@ -182,7 +182,7 @@ local function guard(parent, body, ...)
   end
   return outcome(xpcall_(body, function(failure)
     calls = traceback()
-    -- What is closed on the way out gets it as it was raised.
+    -- Values that are closed on the way out get the error as it was raised.
     return failure
   end, ...))
 end

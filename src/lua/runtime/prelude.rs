@@ -1,4 +1,4 @@
-//! What runs before a script: Lua's own libraries, fitted to functions that wait and to errors that come from Rust.
+//! Runs before a script: adapts Lua's own libraries to functions that wait and to errors that come from Rust.
 
 use mlua::{Function, Lua, Table, Thread, Value};
 
@@ -8,7 +8,7 @@ use crate::lua::stdlib::STDLIB;
 use crate::lua::value::failure::caught;
 use crate::tree::Event;
 
-/// Runs the prelude. Returns its table of who resumed each coroutine last.
+/// Runs the prelude. Returns its table of the coroutine that last resumed each coroutine.
 pub fn install(lua: &Lua) -> mlua::Result<Table> {
     let prelude = lua.load(include_str!("prelude.lua")).set_name(format!("@{STDLIB}/prelude.lua"));
     let traceback = lua.create_function(|lua, ()| lua.traceback(None, 0))?;
@@ -21,7 +21,7 @@ pub fn install(lua: &Lua) -> mlua::Result<Table> {
     Ok(resumed_by)
 }
 
-/// Says whether a value is what mlua yields while an asynchronous function waits.
+/// Says whether a value is the one that mlua yields while an asynchronous function waits.
 fn is_pending(_: &Lua, value: Value) -> mlua::Result<bool> {
     Ok(matches!(value, Value::LightUserData(pointer) if pointer == Lua::poll_pending()))
 }
@@ -31,13 +31,13 @@ fn print(lua: &Lua, line: mlua::LuaString) -> mlua::Result<()> {
     Ok(())
 }
 
-/// Notes that the standard output took nothing, for the reason that this number of the system's stands for.
+/// Records that writing to standard output failed, with the system's error number.
 fn lost(lua: &Lua, why: i32) -> mlua::Result<()> {
     Context::of(lua)?.engine.events.emit(Event::OutputLost(why));
     Ok(())
 }
 
-/// Makes what closes a coroutine in which somebody waited; it is no Lua, which an interrupt would stop.
+/// Makes the function that closes a waiting coroutine; it is not written in Lua, which an interrupt would stop.
 fn abandon(lua: &Lua, close: Function) -> mlua::Result<Function> {
     lua.create_function(move |_, waiting: Table| match waiting.raw_get::<Option<Thread>>("thread")? {
         Some(thread) => close.call::<()>(thread),

@@ -1,8 +1,8 @@
-//! Running what a script wrote, and what it raises: the one place where that becomes an error of ours and comes back.
+//! Runs a script's functions: the one place where a raised value becomes an error of ours, and becomes the value again.
 //!
-//! Every function of a script's is run by the prelude's `guard`, which hands a raised value over as a table, with the
-//! place where it was raised. The table travels with the error, through other threads too, and gives the very value back
-//! to whoever catches the error in the script.
+//! Every function of a script is run by the prelude's `guard`, which returns a raised value in a table, with the place
+//! where it was raised. The table travels with the error, even through other threads, so that a script that catches the
+//! error gets the very same value.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use crate::lua::value::error::{from_lua, located, said};
 use crate::lua::value::failure::Failure;
 use crate::lua::value::show::brief;
 
-/// What the prelude made, which Rust calls.
+/// The registry key of the prelude's `guard`.
 const GUARD: &str = "snaptree.guard";
 
-/// A function of the script's that runs in a coroutine of its own, and ends with this value.
+/// A function of the script that runs in a coroutine of its own, and is closed when this is dropped.
 pub struct Call {
     lua: WeakLua,
     guard: Function,
@@ -61,21 +61,21 @@ impl Call {
 }
 
 impl Drop for Call {
-    /// Closes what the coroutine left open, when it is given up before its end.
+    /// Closes what the coroutine left open, if it is abandoned before its end.
     fn drop(&mut self) {
         if self.lua.try_upgrade().is_some() && self.thread.is_resumable() {
-            // What that raises has nobody to catch it.
+            // Nothing could catch an error that this raises.
             let _ = self.thread.reset(self.guard.clone());
         }
     }
 }
 
-/// Makes an error of what a script raised.
+/// Makes an error from a value that a script raised.
 fn from_raised(lua: &Lua, raised: &Table) -> Error {
     let traceback = raised.raw_get::<mlua::LuaString>("traceback").map(|text| text.to_string_lossy());
     let value = raised.raw_get::<Value>("value").unwrap_or(Value::Nil);
     let mut error = match &value {
-        // One of ours that the script has not seen.
+        // An error of ours that the script has not caught.
         Value::Error(error) => return located(from_lua(error), &traceback.unwrap_or_default()),
         value => described(lua, value),
     };
@@ -83,7 +83,7 @@ fn from_raised(lua: &Lua, raised: &Table) -> Error {
     located(error, &traceback.unwrap_or_default())
 }
 
-/// Says what a raised value tells.
+/// Describes a raised value.
 fn described(lua: &Lua, value: &Value) -> Error {
     let meta = match value {
         Value::String(text) => return said(&text.to_string_lossy()),
@@ -122,8 +122,8 @@ fn text_of(lua: &Lua, value: &Value) -> mlua::Result<String> {
     Ok(tostring.call::<mlua::LuaString>(value)?.to_string_lossy())
 }
 
-/// `debug.traceback([message [, level]])`: the calls of the script's that are under way. Those in another coroutine than
-/// the running one are not known.
+/// `debug.traceback([message [, level]])`: the script's stack of calls. It does not include calls in
+/// coroutines other than the running one.
 pub fn traceback(lua: &Lua, mut arguments: MultiValue) -> mlua::Result<Value> {
     let other = match arguments.front() {
         Some(Value::Thread(_)) => arguments.pop_front().filter(|thread| *thread != Value::Thread(lua.current_thread())),
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
     use crate::lua::value::failure::value_of;
 
-    /// Runs Lua in a state that has what scripts have.
+    /// Runs Lua in a state with the API of scripts.
     fn run(lua: &Lua, source: &str) -> Result<MultiValue> {
         let function = lua.load(source).set_name("@script.lua").into_function().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

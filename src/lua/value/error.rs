@@ -1,4 +1,4 @@
-//! Between Lua's errors and ours: a failure in Rust keeps its kind, its hint and the user's line.
+//! Converts between Lua's errors and ours: a failure in Rust keeps its kind, its hint and the user's line.
 
 use mlua::Value;
 
@@ -12,7 +12,7 @@ impl From<Error> for mlua::Error {
     }
 }
 
-/// Turns whatever ended a script into an error of ours.
+/// Turns the Lua error that ended a script into an error of ours.
 pub fn from_lua(error: &mlua::Error) -> Error {
     match error {
         mlua::Error::CallbackError { traceback, cause } => located(from_lua(cause), traceback),
@@ -43,13 +43,13 @@ pub fn from_lua(error: &mlua::Error) -> Error {
         mlua::Error::BadArgument { to, pos, cause, .. } => {
             let inner = from_lua(cause);
             let (to, pos) = match to.as_deref().map(as_called) {
-                // What a method is called on counts as its first argument.
+                // The receiver of a method counts as its first argument.
                 Some((object, method)) => (format!("`{object}:{method}`"), pos.saturating_sub(1)),
                 None => ("this function".to_string(), *pos),
             };
             Error::failed(format!("bad argument #{pos} to {to}")).cause(inner.message)
         }
-        // Only for that is a string not taken for one.
+        // Only invalid UTF-8 makes Rust refuse a string where it wants one.
         mlua::Error::FromLuaConversionError { from: "string", to, .. } if in_lua(to) == "string" => {
             Error::failed("expected text in UTF-8, got bytes that are not")
         }
@@ -64,13 +64,13 @@ pub fn from_lua(error: &mlua::Error) -> Error {
     }
 }
 
-/// Says how a script writes a method of ours, which mlua calls `Type.method`.
+/// Returns how a script writes a method of ours, which mlua calls `Type.method`.
 fn as_called(method: &str) -> (String, &str) {
     let (object, method) = method.rsplit_once('.').unwrap_or(("value", method));
     (object.to_lowercase(), method)
 }
 
-/// Says what Lua calls a type of Rust's.
+/// Returns Lua's name of a Rust type.
 fn in_lua(rust: &str) -> &str {
     match rust {
         "String" | "&str" | "BString" | "PathBuf" => "string",
@@ -80,12 +80,12 @@ fn in_lua(rust: &str) -> &str {
     }
 }
 
-/// Says what a value is, for an error that wants another one.
+/// Describes the type of a value, for an error that expected another one.
 pub fn kind_of(value: &Value) -> String {
     with_article(value.type_name())
 }
 
-/// Writes the name of a type as a sentence has it.
+/// Puts an article before the name of a type.
 pub fn with_article(name: &str) -> String {
     match name {
         "nil" => "nil".to_string(),
@@ -94,7 +94,7 @@ pub fn with_article(name: &str) -> String {
     }
 }
 
-/// Refuses a field that a value does not have, which Lua would take for nil.
+/// The error for a field that a value does not have, which Lua would read as nil.
 pub fn no_such_field(what: &str, key: &Value, known: &[&str]) -> mlua::Error {
     let key = key.to_string().unwrap_or_default();
     let error = Error::failed(format!("{what} has no `{key}`"));
@@ -105,13 +105,13 @@ pub fn no_such_field(what: &str, key: &Value, known: &[&str]) -> mlua::Error {
     .into()
 }
 
-/// Refuses to set a field.
+/// The error for setting a read-only field.
 pub fn read_only(what: &str, key: &Value) -> mlua::Error {
     let key = key.to_string().unwrap_or_default();
     Error::failed(format!("`{key}` of {what} cannot be set")).into()
 }
 
-/// Takes a message of Lua's own apart: `script.lua:12: what`.
+/// Parses a message of Lua's own: `script.lua:12: what`.
 pub fn said(message: &str) -> Error {
     let (place, rest) = match split_place(message) {
         Some((place, rest)) => (Some(place), rest),

@@ -1,11 +1,11 @@
-//! Errors of ours as a script that catches them has them.
+//! Errors of ours as a script catches them.
 
 use mlua::{Lua, MetaMethod, RegistryKey, UserData, UserDataFields, UserDataMethods, Value};
 
 use crate::error::{Error, Kind, Raised};
 use crate::lua::value::error::{from_lua, no_such_field, read_only};
 
-/// What `pcall` gives where no value of the script's own was raised.
+/// What `pcall` returns if the script did not raise the value itself.
 pub struct Failure(pub Error);
 
 const KNOWN: [&str; 5] = ["message", "hint", "kind", "place", "failures"];
@@ -60,14 +60,14 @@ fn word(kind: Kind) -> &'static str {
     }
 }
 
-/// Gives a script that catches an error what stands for it: the table with the value that was raised, or an object. What
-/// is no error of ours is left as it is.
+/// Returns what represents an error in a script that catches it: the table with the raised value, or an object. Returns
+/// `None` if it is not an error of ours.
 pub fn caught(lua: &Lua, value: Value) -> mlua::Result<Option<Value>> {
     let Value::Error(error) = value else { return Ok(None) };
     stands_for(lua, from_lua(&error)).map(Some)
 }
 
-/// Returns what a script gets that catches a value.
+/// Returns the value that a script gets when it catches one.
 pub fn original(lua: &Lua, value: Value) -> mlua::Result<Value> {
     match value {
         Value::Error(error) => value_of(lua, from_lua(&error)),
@@ -84,7 +84,7 @@ fn stands_for(lua: &Lua, error: Error) -> mlua::Result<Value> {
     Ok(Value::UserData(lua.create_userdata(Failure(error))?))
 }
 
-/// Returns what a script has for an error.
+/// Returns the value that represents an error in a script.
 pub fn value_of(lua: &Lua, error: Error) -> mlua::Result<Value> {
     match stands_for(lua, error)? {
         Value::Table(raised) => raised.raw_get("value"),

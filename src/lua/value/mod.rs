@@ -1,4 +1,4 @@
-//! Values and texts of Lua, as they are: nothing here knows of a script that runs.
+//! Lua's values and source texts, independent of any running script.
 
 pub mod error;
 pub mod failure;

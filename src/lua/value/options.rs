@@ -1,4 +1,4 @@
-//! Option tables: every key is known, every value has the right type, and a wrong one says what would be right.
+//! Option tables: unknown keys and values of the wrong type are errors that say what is right.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -90,12 +90,12 @@ impl Options {
         }
     }
 
-    /// Reads a boolean that is false without it.
+    /// Reads a boolean; the default is false.
     pub fn flag(&self, name: &str) -> Result<bool> {
         Ok(self.boolean(name)?.unwrap_or_default())
     }
 
-    /// Refuses two options that exclude each other.
+    /// The error for two options that exclude each other.
     pub fn conflict(&self, one: &str, other: &str) -> Error {
         Error::failed(format!("{}: `{one}` and `{other}` exclude each other", self.function))
             .hint("leave one of them out")
@@ -106,7 +106,7 @@ impl Options {
         self.get(name).map(|value| self.word(name, &value, known)).transpose()
     }
 
-    /// Reads one of several words, or a list of them; nothing is an empty list.
+    /// Reads one of several words, or a list of them; without the option, the list is empty.
     pub fn choices(&self, name: &str, known: &[&str]) -> Result<Vec<String>> {
         match self.value(name) {
             Value::Nil => Ok(Vec::new()),
@@ -146,13 +146,13 @@ impl Options {
         })
     }
 
-    /// Reads `true`, `false` or a file.
+    /// Reads `true`, `false` or a file name.
     pub fn part(&self, name: &str) -> Result<Option<Part>> {
         let part = |value: Value| Part::of(&value).ok_or_else(|| self.wrong(name, PART, &value));
         self.get(name).map(part).transpose()
     }
 
-    /// Reads a table of what takes part, by name.
+    /// Reads a table of parts by name.
     pub fn parts(&self, name: &str, example: &str) -> Result<BTreeMap<String, Part>> {
         let wrong = |value: &Value| self.wrong(name, &format!("a table such as {example}"), value);
         let table = match self.value(name) {
@@ -180,7 +180,7 @@ impl Options {
             Value::Nil => Ok(None),
             Value::String(text) => {
                 let mut size = text.to_string_lossy();
-                // A lone letter is a power of two, as in virsh and qemu-img.
+                // A single letter means a power of two, as in virsh and qemu-img.
                 if size.ends_with(['K', 'M', 'G', 'T']) {
                     size.push_str("iB");
                 }
@@ -217,7 +217,7 @@ impl Options {
         mode.filter(|mode| *mode <= 0o7777).map(Some).ok_or_else(|| self.wrong(name, WANTED, &value))
     }
 
-    /// Reads what else decides what a node is: a table of names and values.
+    /// Reads further inputs of a node: a table of names and values.
     pub fn inputs(&self, name: &str) -> Result<NamedInputs> {
         let wrong = |value: &Value| self.wrong(name, "a table of names and values, such as { schema = 4 }", value);
         let table = match self.value(name) {
@@ -227,7 +227,7 @@ impl Options {
         };
         let mut inputs = NamedInputs::new();
         for (key, value) in table.pairs::<Value, Value>().flatten() {
-            // Those of a list are known by their places.
+            // Items of a list are named by their positions.
             let key = match key {
                 Value::String(text) => text.to_string_lossy(),
                 Value::Integer(number) => number.to_string(),
@@ -247,7 +247,7 @@ impl Options {
         Ok(inputs)
     }
 
-    /// Reads a text or a list of them; none of them is empty.
+    /// Reads a text or a list of texts; empty ones are errors.
     pub fn texts(&self, name: &str) -> Result<Vec<String>> {
         const WANTED: &str = "a string or a list of strings, none of them empty";
         let value = self.value(name);
@@ -310,7 +310,7 @@ impl Part {
     }
 }
 
-/// Refuses an option that a function does not have.
+/// The error for an option that a function does not have.
 pub fn unknown(function: &str, key: &str, known: &[&str]) -> Error {
     let error = Error::failed(format!("{function}: unknown option `{key}`"));
     match nearest(key, known.iter().copied()) {
@@ -323,7 +323,7 @@ fn listed(known: &[&str]) -> String {
     if known.is_empty() { "it takes no options".to_string() } else { format!("the options are: {}", known.join(", ")) }
 }
 
-/// Reads an argument that is a number, or left out.
+/// Reads an optional argument that is a number.
 pub fn whole_number(function: &str, what: &str, value: &Value) -> Result<Option<u64>> {
     match value {
         Value::Nil => Ok(None),
@@ -334,7 +334,7 @@ pub fn whole_number(function: &str, what: &str, value: &Value) -> Result<Option<
     }
 }
 
-/// Reads the string with which a function has to be called; `example` is how it is called right.
+/// Reads a required string argument; `example` is a correct call.
 pub fn string_argument(function: &str, what: &str, value: &Value, example: &str) -> Result<String> {
     match value {
         Value::String(text) => Ok(text.to_string_lossy()),

@@ -1,11 +1,11 @@
-//! Values as a person reads them.
+//! Values in readable form.
 
 use mlua::{Lua, Table, Value};
 
 use crate::lua::value::error::from_lua;
 
 const INDENT: usize = 2;
-/// The most lines of a result that are printed unasked.
+/// The maximum number of lines printed of a result, unless it is shown in full.
 const LINES: usize = 40;
 
 /// Writes a result; a long one is cut.
@@ -22,13 +22,13 @@ pub fn shown(lua: &Lua, value: &Value) -> String {
 /// Writes a value in full.
 pub fn whole(lua: &Lua, value: &Value) -> String {
     match value {
-        // A text of several lines is meant to be read.
+        // Text of several lines is printed as it is.
         Value::String(text) if text.as_bytes().contains(&b'\n') => text.to_string_lossy().trim_end().to_string(),
         value => Writer { lua, limits: &WHOLE, above: Vec::new() }.write(value, 0),
     }
 }
 
-/// Writes a value in one line, of a length that an error can have; of a table, what is in it.
+/// Writes a value in one line, short enough for an error; a table with its fields.
 pub fn brief(lua: &Lua, value: &Value) -> String {
     let mut writer = Writer { lua, limits: &BRIEF, above: Vec::new() };
     match value {
@@ -37,15 +37,15 @@ pub fn brief(lua: &Lua, value: &Value) -> String {
     }
 }
 
-/// How much of a value is written.
+/// How much of a value to write.
 struct Limits {
-    /// The columns of a line, after which a table has a line for each part.
+    /// The width of a line; a longer table gets a line for each part.
     width: usize,
-    /// How many tables in each other.
+    /// How many levels of nested tables.
     deepest: usize,
-    /// How many parts of a table.
+    /// How many parts of each table.
     parts: usize,
-    /// How many bytes of a text.
+    /// How many bytes of each text.
     text: usize,
 }
 
@@ -55,7 +55,7 @@ const BRIEF: Limits = Limits { width: usize::MAX, deepest: 2, parts: 10, text: 2
 struct Writer<'a> {
     lua: &'a Lua,
     limits: &'a Limits,
-    /// The tables around the one that is being written.
+    /// The tables that contain the one being written.
     above: Vec<Table>,
 }
 
@@ -77,13 +77,13 @@ impl Writer<'_> {
         }
     }
 
-    /// Says what Lua's `tostring` says.
+    /// Returns the result of Lua's `tostring`.
     fn said(&self, value: &Value) -> String {
         let tostring = self.lua.globals().get::<mlua::Function>("tostring");
         let said = tostring
             .and_then(|tostring| tostring.call::<mlua::LuaString>(value))
             .map_or_else(|error| from_lua(&error).to_string(), |said| said.to_string_lossy());
-        // A table would go into lines of its own.
+        // A table would be spread over lines of its own.
         match self.limits.width {
             usize::MAX => said.lines().next().unwrap_or_default().to_string(),
             _ => said,
@@ -124,7 +124,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Lists what is in a table: its sequence, then the rest in the order of its keys.
+    /// Lists the parts of a table: its sequence, then the rest sorted by key.
     fn parts(&mut self, table: &Table, column: usize) -> Vec<String> {
         let length = table.raw_len();
         let most = self.limits.parts;
@@ -154,18 +154,18 @@ impl Writer<'_> {
     }
 }
 
-/// Says whether a table has a text of its own.
+/// Says whether a table has a `__tostring` of its own.
 fn speaks_for_itself(table: &Table) -> bool {
     table.metatable().is_some_and(|meta| meta.contains_key("__tostring").unwrap_or(false))
 }
 
-/// Says whether a word can stand in a script as a name.
+/// Says whether a word is a valid Lua name.
 pub fn is_name(word: &str) -> bool {
     let is_right = |(n, c): (usize, char)| c == '_' || c.is_ascii_alphabetic() || n > 0 && c.is_ascii_digit();
     !word.is_empty() && word.chars().enumerate().all(is_right) && !crate::lua::value::tokens::KEYWORDS.contains(&word)
 }
 
-/// Writes a string as a script has it.
+/// Writes a string as a Lua literal.
 pub fn quoted(bytes: &[u8]) -> String {
     let mut quoted = String::from("\"");
     for chunk in bytes.utf8_chunks() {

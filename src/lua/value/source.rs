@@ -1,13 +1,13 @@
-//! The text of scripts and modules, read as Lua's own loader reads it.
+//! The source of scripts and modules, read as Lua's own loader reads it.
 
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// What some editors put before a text in UTF-8.
+/// The byte order mark, which some editors put before UTF-8 text.
 pub const UTF8_MARK: char = '\u{feff}';
 const UTF16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
-/// What compiled Lua begins with.
+/// The first byte of compiled Lua.
 const COMPILED: u8 = 0x1b;
 
 /// Reads a script.
@@ -17,8 +17,8 @@ pub fn read_script(file: &Path) -> Result<Vec<u8>> {
     text(bytes, &file.display().to_string())
 }
 
-/// Returns the Lua text of a file called `name`: without a UTF-8 mark, and with an empty first line in place of one for
-/// the kernel. Refuses what is no text.
+/// Returns the Lua text of a file called `name`: without a byte order mark, and with an empty first line in place of
+/// `#!`. Refuses anything that is not text.
 pub fn text(mut bytes: Vec<u8>, name: &str) -> Result<Vec<u8>> {
     let mark = UTF8_MARK.to_string();
     if bytes.starts_with(mark.as_bytes()) {

@@ -1,4 +1,4 @@
-//! Lua's words, as far as an editor has to know them: for colours, for completion, and for what is local.
+//! Lua's tokens, as far as the line editor needs them: for colours, for completion, and to find locals.
 
 use std::ops::Range;
 
@@ -6,15 +6,15 @@ use std::ops::Range;
 pub enum Kind {
     Keyword,
     Name,
-    /// With its quotes; one that is not closed ends with the text.
+    /// With its quotes; an unclosed one ends with the text.
     Text,
     Number,
     Comment,
-    /// One sign.
+    /// One symbol.
     Sign,
 }
 
-/// A word and where it is; what is between two words is space.
+/// A token and its place; between two tokens is only space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     pub kind: Kind,
@@ -26,7 +26,7 @@ pub const KEYWORDS: [&str; 22] = [
     "not", "or", "repeat", "return", "then", "true", "until", "while",
 ];
 
-/// Takes a text apart; any text has words.
+/// Splits a text into tokens; never fails.
 pub fn tokens(text: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -61,7 +61,7 @@ fn run_of(text: &str, belongs: impl Fn(char) -> bool) -> usize {
     text.find(|c| !belongs(c)).unwrap_or(text.len())
 }
 
-/// Returns the length of a string in quotes, which ends at its line's end if nobody closes it.
+/// Returns the length of a quoted string; an unclosed one ends at the end of its line.
 fn quoted(text: &str, quote: char) -> usize {
     let mut is_escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -76,7 +76,7 @@ fn quoted(text: &str, quote: char) -> usize {
     text.len()
 }
 
-/// Returns the length of `[[...]]` or `[==[...]==]`, if one begins here.
+/// Returns the length of the `[[...]]` or `[==[...]==]` that begins here, if any.
 fn long_bracket(text: &str) -> Option<usize> {
     let level = text.strip_prefix('[')?.find(|c| c != '=')?;
     if !text[1 + level..].starts_with('[') {
@@ -86,7 +86,7 @@ fn long_bracket(text: &str) -> Option<usize> {
     Some(text.find(&end).map_or(text.len(), |at| at + end.len()))
 }
 
-/// Says whether a text ends in a string in quotes that nobody closed.
+/// Says whether a text ends in an unclosed quoted string.
 pub fn has_open_quote(text: &str) -> bool {
     let last = tokens(text).pop().filter(|token| token.kind == Kind::Text);
     last.is_some_and(|token| {
@@ -96,8 +96,8 @@ pub fn has_open_quote(text: &str) -> bool {
     })
 }
 
-/// Makes what is local to a whole text belong to its environment, so that the next line typed finds it. Lines stay
-/// where they are.
+/// Turns the top-level locals of a text into globals of its environment, so that the next typed line finds them. Line
+/// numbers stay the same.
 pub fn without_locals(text: &str) -> String {
     let tokens = tokens(text);
     let word = |n: usize| tokens.get(n).map_or("", |token: &Token| &text[token.at.clone()]);
@@ -108,7 +108,7 @@ pub fn without_locals(text: &str) -> String {
         match (token.kind, word(n)) {
             (Kind::Keyword, "function" | "do" | "then" | "repeat") => depth += 1,
             (Kind::Keyword, "end" | "until") => depth -= 1,
-            // The `then` of the same `if` counts for both.
+            // An `elseif` has a `then` of its own, but no further `end`.
             (Kind::Keyword, "elseif") => depth -= 1,
             (Kind::Sign, "(" | "{" | "[") => depth += 1,
             (Kind::Sign, ")" | "}" | "]") => depth -= 1,
@@ -122,7 +122,7 @@ pub fn without_locals(text: &str) -> String {
     result
 }
 
-/// Says what becomes of the `local` at a place; nothing where it has to stay.
+/// Returns the replacements for the `local` at a place; none if it must stay.
 fn change_of_local<'a>(
     tokens: &[Token],
     local: usize,
@@ -138,7 +138,7 @@ fn change_of_local<'a>(
     }
     match (tokens.get(last), word(last + 1)) {
         (Some(_), "=") => vec![gone],
-        // <const> and <close> mean something for locals alone.
+        // <const> and <close> have a meaning only for locals.
         (_, "<") => Vec::new(),
         (Some(name), _) if name.kind == Kind::Name => vec![gone, (name.at.end..name.at.end, " = nil".to_string())],
         _ => Vec::new(),

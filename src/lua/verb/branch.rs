@@ -1,4 +1,4 @@
-//! Growing a tree: `branch` and `branches`, each a step replayed or carried out.
+//! Growing a tree: `branch` and `branches`, each with a step that is replayed or run.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub fn add_methods<M: UserDataMethods<Snapshot>>(methods: &mut M) {
             let name = SnapshotName::new(&*name.to_str()?)?;
             branches.push(Branch::plain(name, step)?);
         }
-        // Lua's tables have no order; the reports of a run should.
+        // Lua's tables have no order, but the reports of a run should.
         branches.sort_by(|a, b| a.wanted.name.cmp(&b.wanted.name));
         let grown = lua.create_table()?;
         for snapshot in grow_all(&lua, &this, branches).await? {
@@ -45,7 +45,7 @@ pub async fn grow_on(lua: &Lua, parent: &Snapshot, branch: Branch) -> Result<Opt
     Ok(grow_all(lua, parent, vec![branch]).await?.pop())
 }
 
-/// Makes the branches children of `parent`, or notes them in a plan; what is not needed is left alone.
+/// Makes the branches children of `parent`, or adds them to a plan; those that are not needed are skipped.
 async fn grow_all(lua: &Lua, parent: &Snapshot, branches: Vec<Branch>) -> Result<Vec<Snapshot>> {
     let (domain, context) = (&parent.domain, &parent.domain.context);
     for branch in &branches {
@@ -65,7 +65,7 @@ async fn grow_all(lua: &Lua, parent: &Snapshot, branches: Vec<Branch>) -> Result
     Ok(grown)
 }
 
-/// Returns the branches in their order: those that are there, and the others built at the same time.
+/// Returns the branches in order: the existing ones are reused, the others are built at the same time.
 async fn grow(lua: &Lua, context: &Arc<Context>, parent: &NodeId, branches: &[Branch]) -> Result<Vec<NodeId>> {
     loop {
         let mut found = Vec::with_capacity(branches.len());
@@ -94,7 +94,7 @@ async fn grow(lua: &Lua, context: &Arc<Context>, parent: &NodeId, branches: &[Br
         });
         let (mut grown, mut failures) = (Vec::with_capacity(branches.len()), Vec::new());
         for (branch, ended) in branches.iter().zip(join_all(growing).await) {
-            // Only now, so that nobody types while another branch is built.
+            // Only now, so that the user does not type while another branch is being built.
             let ended = match (ended, &context.on_failure.then) {
                 (Err(error), Some(then)) => look_into(branch, lua, context, parent, memory, then, error).await,
                 (ended, _) => ended,

@@ -1,4 +1,4 @@
-//! Branches that are built: the step runs in a builder, from its beginning or on from what an earlier build has done.
+//! Building branches: the step runs in a builder, from its beginning or resumed from an earlier build.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::lua::verb::step::{Branch, Ended, run};
 use crate::name::SnapshotPath;
 use crate::tree::{Engine, Event, NodeId, Reason, Resume, Subject};
 
-/// Runs the step in a builder, whose guest has so much `memory`, and grafts what it made.
+/// Runs the step in a builder whose guest has `memory`, and grafts the result.
 pub async fn build(
     branch: &Branch,
     lua: &Lua,
@@ -26,13 +26,13 @@ pub async fn build(
     let _share = context.budget.share(memory, waiting).await?;
     events.emit(Event::NodeStarted { subject: subject.clone(), reason: reason.to_string() });
     let built = async {
-        // Who asks for a build wants none of what was done before.
+        // With `--rebuild`, nothing of an earlier build is wanted.
         let goes_on = branch.resume && !context.control.rebuilds(&parent.machine, &branch.wanted.name);
         let resume = if goes_on { find_resume_point(branch, lua, context, parent).await? } else { None };
         if let Some(node) = build_and_graft(branch, lua, context, parent, resume).await? {
             return Ok(node);
         }
-        // The step went another way than when it was compared: it is carried out from its beginning.
+        // The step diverged from what it did when it was compared, so it runs from its beginning.
         let built = build_and_graft(branch, lua, context, parent, None).await?;
         built.ok_or_else(|| Error::bug(format!("the step of `{name}` left a journal that it does not have")).into())
     };
@@ -46,7 +46,7 @@ pub async fn build(
     })
 }
 
-/// Lets somebody look into what is left of a step that failed, for as long as it fails and somebody wants to run it again.
+/// Lets the user inspect a failed step, again after each retry that fails.
 pub async fn look_into(
     branch: &Branch,
     lua: &Lua,
@@ -62,7 +62,7 @@ pub async fn look_into(
             Ok(true) => {}
             Ok(false) => break,
             Err(why) if why.kind == Kind::Interrupted => return Err(why),
-            // The failure of the step is the news; why it could not be looked into comes after it.
+            // The step's own failure comes first; why it could not be inspected comes after it.
             Err(why) => {
                 error.others.push(why);
                 break;
@@ -77,7 +77,7 @@ pub async fn look_into(
     Err(error)
 }
 
-/// Looks for the last state in an earlier build up to which the step is the same.
+/// Looks for the last state of an earlier build up to which the step is the same.
 async fn find_resume_point(
     branch: &Branch,
     lua: &Lua,
@@ -87,7 +87,7 @@ async fn find_resume_point(
     let (place, wanted) = (parent.clone(), Arc::clone(&branch.wanted));
     let mut best: Option<Resume> = None;
     for resume_point in context.blocking(move |engine| engine.resume_points(&place, &wanted)).await? {
-        // What fails by recorded answers alone would fail again and again.
+        // A step that fails on recorded answers alone would fail again every time.
         if resume_point.is_unknown()
             && run(lua, context, &branch.step, Arc::clone(&resume_point.session)).await.is_err()
         {
@@ -102,7 +102,7 @@ async fn find_resume_point(
     Ok(best)
 }
 
-/// Builds the branch, on from `resume`; gives nothing when the step turns out to have done something else until there.
+/// Builds the branch from `resume`; returns `None` if the step turns out to diverge before that point.
 async fn build_and_graft(
     branch: &Branch,
     lua: &Lua,
@@ -115,7 +115,7 @@ async fn build_and_graft(
     let ended = run(lua, context, &branch.step, Arc::clone(&build.session)).await;
     let place = parent.clone();
     let keeps = branch.keep_failed.unwrap_or(context.on_failure.keep);
-    // Off the script's thread, for the builder goes there.
+    // On another thread, because the builder is dropped there.
     let settle = move |engine: &Engine| match ended {
         Ok(Ended::Finished) if build.session.left_over().is_none() => {
             engine.graft(&place, build).map(|node| Ok(Some(node)))
@@ -132,7 +132,7 @@ async fn build_and_graft(
 /// Why a branch was not built.
 struct Failure {
     error: Error,
-    /// Whether what is left of it can be looked at.
+    /// Whether the failed step was kept and can be inspected.
     is_kept: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a script does: it makes roots, grows and plans branches, takes and finds snapshots, forks.
+//! The actions of a script: making roots, growing and planning branches, taking and finding snapshots, forking.
 
 pub mod branch;
 pub mod build;

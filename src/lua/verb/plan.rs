@@ -1,4 +1,4 @@
-//! A plan: what a run would build or do is noted instead, and the script goes on with what it would have got.
+//! A plan: records what a run would build or do, and gives the script placeholders to continue with.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::lua::verb::step::Branch;
 use crate::name::SnapshotName;
 use crate::tree::{Found, NodeStatus, Reason};
 
-/// Notes a root, and returns what stands for it.
+/// Adds a root to the plan, and returns its placeholder.
 pub fn root(domain: &Domain, name: SnapshotName, found: Found) -> Snapshot {
     note(domain, name, None, standing(&found), found)
 }
 
-/// Notes branches, and returns what stands for them. Nothing is known of a step whose parent is not there.
+/// Adds branches to the plan, and returns their placeholders. If the parent does not exist, nothing is known of a step.
 pub async fn branches(lua: &Lua, parent: &Snapshot, branches: &[Branch]) -> Result<Vec<Snapshot>> {
     let domain = &parent.domain;
     let mut planned = Vec::with_capacity(branches.len());

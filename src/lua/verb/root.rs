@@ -1,5 +1,5 @@
-//! Roots, from which branches grow: a declared machine's is made from its image, and what an opened one is while it is
-//! shut off becomes its root.
+//! Roots, from which branches grow: a declared machine's root is made from its image, that of an opened machine from
+//! its present state while it is shut off.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::lua::verb::step::Branch;
 use crate::name::SnapshotName;
 use crate::tree::{Event, Found, Subject};
 
-/// The root of `machine:branch`, which names none.
+/// The name of the root that `machine:branch` makes.
 const ROOT: &str = "root";
 
-/// Makes the root of a machine, or finds it as it should be.
+/// Makes the root of a machine, or reuses a matching one.
 pub async fn root(lua: &Lua, machine: &Machine, name: SnapshotName, comment: String) -> Result<Snapshot> {
     let Machine { domain, declaration } = machine;
     let Some(declaration) = declaration else { return of_state(domain, name, comment).await };
@@ -29,13 +29,13 @@ pub async fn root(lua: &Lua, machine: &Machine, name: SnapshotName, comment: Str
     })
 }
 
-/// Grows a branch from what an opened machine is while it is shut off.
+/// Grows a branch from the present state of an opened machine that is shut off.
 pub async fn branch(lua: &Lua, domain: &Domain, branch: Branch) -> Result<Option<Snapshot>> {
     let root = of_state(domain, SnapshotName::new(ROOT)?, String::new()).await?;
     grow_on(lua, &root, branch).await
 }
 
-/// Makes a root of what a machine is while it is shut off.
+/// Makes a root from the present state of a machine that is shut off.
 async fn of_state(domain: &Domain, name: SnapshotName, comment: String) -> Result<Snapshot> {
     let context = Arc::clone(&domain.context);
     if !context.control.needs(&context.place(&domain.name, &name)) {

@@ -1,4 +1,4 @@
-//! A branch as a script asks for it: its step, run against a session until it ends or a replay goes another way.
+//! A branch as a script asks for it: its step, run against a session until it ends or a replay diverges.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +20,16 @@ const OPTIONS: [&str; 7] = ["comment", "live", "inputs", "max_age", "timeout", "
 pub struct Branch {
     pub wanted: Arc<Wanted>,
     pub step: Function,
-    /// Whether what is left of a failed step is kept; the run says so where this does not.
+    /// Whether a failed step is kept; by default as the run says.
     pub keep_failed: Option<bool>,
-    /// Whether a build may go on from what an earlier one has done.
+    /// Whether a build may resume from an earlier one.
     pub resume: bool,
 }
 
-/// How a step ended that nothing stopped.
+/// How a step ended if nothing stopped it.
 pub enum Ended {
     Finished,
-    /// The replay went another way than the journal.
+    /// The replay diverged from the journal.
     Diverged(Reason),
 }
 
@@ -49,13 +49,13 @@ impl Branch {
         Ok(Self { wanted: Arc::new(wanted), step, keep_failed, resume })
     }
 
-    /// Makes a branch of a name and a step alone.
+    /// Makes a branch from just a name and a step.
     pub fn plain(name: SnapshotName, step: Value) -> Result<Self> {
         let step = step_of(&name, step)?;
         Ok(Self { wanted: Arc::new(Wanted::new(name)), step, keep_failed: None, resume: true })
     }
 
-    /// Looks for what this step has made of `parent` before.
+    /// Looks for what this step has built on `parent` before.
     pub async fn reuse(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<Found> {
         let (place, wanted) = (parent.clone(), Arc::clone(&self.wanted));
         let recalled = context.blocking(move |engine| engine.recall(&place, &wanted)).await?;
@@ -82,7 +82,7 @@ impl Branch {
         Ok(Found::Needed(reason))
     }
 
-    /// Replays the step against what it may have made.
+    /// Replays the step against a candidate that it may have built.
     async fn try_out(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId, candidate: Candidate) -> Result<Found> {
         match run(lua, context, &self.step, Arc::clone(&candidate.session)).await? {
             Ended::Diverged(why) => Ok(Found::Needed(why)),
@@ -104,7 +104,7 @@ fn step_of(name: &SnapshotName, step: Value) -> Result<Function> {
 
 /// Runs a step against a session until it ends, fails, takes too long, or a replay diverges.
 pub async fn run(lua: &Lua, context: &Arc<Context>, step: &Function, session: Arc<Session>) -> Result<Ended> {
-    /// An operation that is under way at the limit ends by itself, and says more.
+    /// An operation that is running at the limit ends by itself, with a better error.
     const GRACE: Duration = Duration::from_secs(2);
     let divergence = Arc::new(Divergence::default());
     let overdue = {

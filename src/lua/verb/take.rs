@@ -70,7 +70,7 @@ pub fn kind(options: &Options) -> Result<Option<SnapshotKind>> {
     Ok(chosen.and_then(|chosen| kinds.into_iter().find(|kind| kind.as_str() == chosen)))
 }
 
-/// QEMU has another working directory than the script.
+/// Makes a path absolute, since QEMU has a different working directory.
 fn absolute(file: PathBuf) -> Result<PathBuf> {
     std::path::absolute(&file).because(|| format!("`{}` names no file", file.display()))
 }

@@ -15,7 +15,7 @@ use crate::tree::{Filter, Node, SnapshotView, TreeView};
 
 const OPTIONS: [&str; 8] = ["roots", "leaves", "no_leaves", "kind", "state", "from", "descendants", "topological"];
 
-/// The states that a snapshot can have, in libvirt's words.
+/// The states that a snapshot can have, as libvirt names them.
 const STATES: [&str; 8] =
     ["running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended", "disk-snapshot"];
 
@@ -53,7 +53,7 @@ pub fn add_methods<M: UserDataMethods<Machine>>(methods: &mut M) {
     });
 }
 
-/// The drawing without its last line end, as `print` wants it.
+/// The drawing without its final newline, as `print` needs it.
 fn drawn(view: &TreeView) -> String {
     view.to_string().trim_end().to_string()
 }
@@ -68,7 +68,7 @@ fn one(domain: &Domain, node: Option<&Node>) -> mlua::Result<Option<Snapshot>> {
 }
 
 fn filter(domain: &Domain, options: &Options) -> Result<Filter> {
-    // Accepted for whoever knows virsh: the order is always topological.
+    // Accepted for virsh compatibility; the order is always topological.
     options.flag("topological")?;
     let filter = Filter {
         roots: options.flag("roots")?,
@@ -108,7 +108,7 @@ fn from(domain: &Domain, options: &Options) -> Result<Option<SnapshotName>> {
     }
 }
 
-/// Makes the roots of the tree, each with its children in it.
+/// Makes a table for each root of the tree, with its children in it.
 fn nested(lua: &Lua, tree: &TreeView) -> mlua::Result<Table> {
     let roots = lua.create_table()?;
     let mut children_of: HashMap<&str, Table> = HashMap::new();

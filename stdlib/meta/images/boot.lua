@@ -1,7 +1,7 @@
 ---@meta images.boot
--- Written by `snaptree stubs`. What image builders share.
+-- Written by `snaptree stubs`. Helpers for image builders.
 
----A small initramfs and a disk made from a tree of files, for image builders. No boot loader, no LVM, no encryption, no file system but ext4; x86-64 only.
+---A small initramfs and a disk made from a tree of files, for image builders. It has no boot loader, LVM or encryption, and only ext4 and x86-64.
 ---@class images.boot
 ---@field cmdline string The kernel's command line for a disk and an initramfs made here.
 ---@field modules string[] The modules loaded before the root disk is mounted.
@@ -32,13 +32,13 @@ function M.initramfs(work, options) end
 ---@param options images.boot.DiskOptions
 function M.disk(work, options) end
 
----Fails unless `size` reads as a disk size.
+---Fails unless `size` is a valid disk size.
 ---
 ---```lua
 ---boot.check_size("images.mine", "8GiB")
 ---```
----@param what string Whose error it is.
----@param size string Such as "8GiB".
+---@param what string The caller that the error names.
+---@param size string A size such as "8GiB".
 function M.check_size(what, size) end
 
 return M

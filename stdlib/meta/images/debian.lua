@@ -1,8 +1,8 @@
 ---@meta images.debian
 -- Written by `snaptree stubs`. Debian as a machine image.
 
----A small but normal Debian with systemd, apt, the QEMU guest agent and DHCP on eth0. The module can be called. The
----image is built on the host by mmdebstrap, in about a minute, when a machine first needs it; x86-64 only.
+---A small but normal Debian with systemd, apt, the QEMU guest agent and DHCP on eth0. The module is callable.
+---mmdebstrap builds the image on the host, in about a minute, when a machine first needs it; x86-64 only.
 ---
 ---```lua
 ---local vm = machine("kvm_debian12", { image = require "images.debian" { suite = "bookworm" } })
@@ -14,11 +14,11 @@ local M = {}
 
 ---@class images.debian.Options
 ---@field suite? string default "bookworm". A release of Debian; with a `mirror` of your own, any name.
----@field packages? string[] Packages to install besides.
+---@field packages? string[] Additional packages.
 ---@field mirror? string default mmdebstrap's own, with security updates. A Debian mirror.
 ---@field disk? string default "8GiB". The size of the disk as the guest sees it.
 ---@field hostname? string default "debian". The guest's name.
----@field timezone? string default UTC. Such as "Europe/Paris".
+---@field timezone? string default UTC. A time zone such as "Europe/Paris".
 
 ---Describes the image, as calling the module does.
 ---
@@ -29,24 +29,24 @@ local M = {}
 ---@return image
 function M.image(options) end
 
----Fails unless `suite` is one that Debian has; with a mirror of one's own, any name will do. For image builders.
+---Fails unless `suite` is a suite of Debian; with a mirror of your own, any name is accepted. For image builders.
 ---
 ---```lua
 ---debian.check_suite("images.mine", "bookworm")
 ---```
----@param what string Whose error it is.
+---@param what string The caller that the error names.
 ---@param suite string The suite's name.
 ---@param mirror? string A Debian mirror.
 function M.check_suite(what, suite, mirror) end
 
----Runs mmdebstrap in the workshop; a failure is explained in the name of `what`. For image builders.
+---Runs mmdebstrap in the workshop; errors begin with `what`. For image builders.
 ---
 ---```lua
 ---debian.bootstrap("images.mine", work, { "--variant=minbase", "bookworm", "source.tar" })
 ---```
----@param what string Whose error it is.
+---@param what string The caller that the error names.
 ---@param work work Where.
----@param arguments string[] mmdebstrap's.
+---@param arguments string[] The arguments of mmdebstrap.
 function M.bootstrap(what, work, arguments) end
 
 return M

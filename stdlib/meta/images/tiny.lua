@@ -1,7 +1,7 @@
 ---@meta images.tiny
 -- Written by `snaptree stubs`. A guest that boots in seconds.
 
----A guest that boots in seconds even without KVM. The module can be called. The image is a Debian kernel, busybox and
+---A guest that boots in seconds even without KVM. The module is callable. The image has a Debian kernel, busybox and
 ---the QEMU guest agent, about 10 MB; it has no package manager and no systemd, and /run and /tmp are in memory.
 ---
 ---```lua

@@ -1,4 +1,4 @@
-//! Names: of what types register, of globals and modules in a Lua state, and in the documentation.
+//! Names: those that types register, globals and modules in a Lua state, and those in the documentation.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -126,7 +126,7 @@ fn a_stub_is_no_module() {
     }
 }
 
-/// What a script's variables are called in docs/lua.md, and what they hold.
+/// The names of variables in the examples of docs/lua.md, and their types.
 const RECEIVERS: [(&str, &str); 8] = [
     ("vm", "machine"),
     ("dom", "machine"),
@@ -138,7 +138,7 @@ const RECEIVERS: [(&str, &str); 8] = [
     ("work", "work"),
 ];
 
-/// Lists the calls in the text between backticks: what is called, and how.
+/// Lists the calls in the text between backticks.
 fn calls(document: &str) -> BTreeSet<String> {
     let quoted = document.split('`').skip(1).step_by(2);
     let called = quoted.filter_map(|code| {

@@ -1,11 +1,11 @@
-//! Options: the lists with which the code reads option tables, taken out of its source.
+//! Options: the lists with which the code reads option tables, extracted from its source.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::lua::manual::{Kind, Manual};
 
-/// Which functions are meant where one reads the options of several.
+/// The functions whose options one reader serves.
 const SHARED: [(&str, &[&str]); 3] = [
     ("step.rs", &["snapshot:branch", "machine:branch"]),
     ("fork.rs", &["snapshot:fork", "snapshot:forks"]),
@@ -18,7 +18,7 @@ fn quoted(text: &str) -> BTreeSet<String> {
     text.split('"').skip(1).step_by(2).map(str::to_string).collect()
 }
 
-/// Finds what the list is that a source calls like this.
+/// Finds the list that has this name in a source.
 fn list_of(source: &str, name: &str) -> Option<BTreeSet<String>> {
     let name = name.trim_start_matches('&');
     if name.starts_with('[') {
@@ -33,7 +33,7 @@ fn list_of(source: &str, name: &str) -> Option<BTreeSet<String>> {
     list.split_once(';').map(|(list, _)| quoted(list))
 }
 
-/// Lists the arguments of the calls of a function in a source.
+/// Lists the arguments of each call of a function in a source.
 fn arguments<'a>(source: &'a str, function: &str) -> Vec<Vec<&'a str>> {
     let calls = source.match_indices(function).map(|(at, _)| &source[at + function.len()..]);
     let calls = calls.map(|rest| {
@@ -91,7 +91,7 @@ fn files(directory: &Path, extension: &str) -> Vec<(String, String)> {
         } else if path.extension().is_some_and(|it| it == extension) {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             let source = std::fs::read_to_string(&path).unwrap();
-            // What tests read is their own affair.
+            // Options that only tests read do not count.
             files.push((name, source.split("#[cfg(test)]").next().unwrap().to_string()));
         }
     }
@@ -120,7 +120,7 @@ fn the_options_of_functions_are_those_that_the_code_reads() {
         assert_eq!(&told, list, "the options of {function}");
     }
     for entry in &manual.entries {
-        // At the prompt, what acts on the working fork is the guest's own method.
+        // At the prompt, functions that act on the working fork are the guest's own methods.
         let is_method = entry.is_at_prompt && manual.entry(&format!("guest:{}", entry.name)).is_some();
         let is_module = entry.owner.as_deref().and_then(|owner| manual.entry(owner));
         let calls_module = is_module.is_some_and(|module| module.kind == Kind::Module && module.is_callable());

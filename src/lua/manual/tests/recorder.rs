@@ -1,4 +1,4 @@
-//! What a type of ours registers with Lua.
+//! Records what a type of ours registers with Lua.
 
 use std::future::Future;
 
@@ -7,7 +7,7 @@ use mlua::{
     UserDataMethods, UserDataRef, UserDataRefMut,
 };
 
-/// Takes the names of what is registered, and nothing else.
+/// Keeps only the names of what is registered.
 #[derive(Default)]
 pub struct Recorder {
     pub fields: Vec<String>,
@@ -25,7 +25,7 @@ impl Recorder {
         recorder
     }
 
-    /// What gets a name that Lua itself looks for is no method that one calls.
+    /// Ignores names that Lua itself looks up, since scripts do not call them.
     fn method(&mut self, name: impl Into<String>) {
         let name = name.into();
         if !name.starts_with("__") {

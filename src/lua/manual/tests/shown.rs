@@ -1,34 +1,33 @@
-//! What `help` prints, to the letter.
+//! The exact text that `help` prints.
 
 use crate::lua::manual::{Kind, Manual};
 
 const BRANCH: &str = r#"snapshot:branch(name, step, options?) -> snapshot
 
-Returns the child of this name, which the step makes in a clone of this snapshot. It is built only
-when it is not there yet, or when the step does something else than the one that made it.
+Returns the child of this name, which the step builds in a clone of this snapshot. It is built only
+if it does not exist yet, or if the step does something different from the one that built it.
 
 Arguments:
-  name  string             The snapshot's name; each in a tree is used once.
-  step  fun(guest: guest)  What makes it. It is known by its operations.
+  name  string             The snapshot's name, unique in its tree.
+  step  fun(guest: guest)  The function that builds it. snaptree identifies it by its operations.
 
 Options:
   comment      string         ""                        Any text.
-  live         boolean        where the host can        Whether the snapshot has the guest's RAM, so
-                                                        that forks and branches go on where the step
-                                                        ended instead of booting; with true it is an
-                                                        error where the host cannot.
+  live         boolean        where the host can        Whether the snapshot contains the guest's
+                                                        RAM, so that forks and branches resume where
+                                                        the step ended instead of booting; true is
+                                                        an error if the host cannot.
   inputs       table<string, string|number|boolean>
-                              -                         What the step depends on that no operation
-                                                        shows, by name; when one changes, the branch
-                                                        is built again.
-  max_age      string|number  -                         How old the snapshot may be, such as "7d";
-                                                        an older one is built anew.
+                              -                         Inputs of the step that no operation shows,
+                                                        by name; if one changes, the branch is
+                                                        rebuilt.
+  max_age      string|number  -                         The maximum age of the snapshot, such as
+                                                        "7d"; an older one is rebuilt.
   timeout      string|number  -                         How long the whole step may take, once its
                                                         builder has booted.
-  resume       boolean        true                      Whether a build may go on from what an
-                                                        earlier build of this branch has done.
-  keep_failed  boolean        as `run --on-error` says  Whether what is left of the step is kept
-                                                        when it fails.
+  resume       boolean        true                      Whether a build may resume from an earlier
+                                                        build of this branch.
+  keep_failed  boolean        as `run --on-error` says  Whether a failed step is kept.
 
 Example:
   local db = sn01:branch("mariadb", function(guest)
@@ -38,58 +37,59 @@ Example:
 
 const FORK: &str = r#"type fork: guest
 
-A throw-away running clone of a snapshot, with a disk of its own. It is a guest too, and has every
-call of one. It goes when it is closed, when its scope ends (`local fork <close>`), or with the
+A throw-away running clone of a snapshot, with a disk of its own. It is also a guest, with all of a
+guest's methods. It ends when it is closed, when its scope ends (`local fork <close>`), or with the
 script.
 
 Fields:
   name    string    The name of its domain.
-  parent  snapshot  The snapshot that it was made of.
+  parent  snapshot  The snapshot that it was made from.
 
 Methods:
-  fork:forward               Lets a port of 127.0.0.1 lead to a TCP port of the guest while the fork
-                             is there, and returns it (`hostfwd_add`).
-  fork:snapshot              Puts the fork as it is now into the tree, as a branch of its parent
-                             with what was done in it; it runs on.
-  fork:close                 Ends the fork; nothing of it is kept.
+  fork:forward               Forwards a port on 127.0.0.1 to a TCP port in the guest while the fork
+                             exists, and returns it (`hostfwd_add`).
+  fork:snapshot              Adds the fork's present state to the tree, as a branch of its parent
+                             with the recorded operations; the fork keeps running.
+  fork:close                 Ends the fork and deletes its disk.
   guest:run                  Runs a command: a line with `/bin/sh -c`, or a list of words without a
                              shell.
-  guest:write                Replaces a file of the guest.
-  guest:read                 Returns the content of a file of the guest.
-  guest:push                 Copies a file of the host into the guest.
-  guest:pull                 Copies a file of the guest to the host.
-  guest:wait_for_unit        Waits until systemd says that the unit is active; a failed unit is an
+  guest:write                Writes a file in the guest, replacing an existing one.
+  guest:read                 Returns the content of a file in the guest.
+  guest:push                 Copies a file from the host into the guest.
+  guest:pull                 Copies a file from the guest to the host.
+  guest:wait_for_unit        Waits until systemd reports the unit as active; a failed unit is an
                              error with the end of its log.
   guest:wait_for_port        Waits until something listens on the TCP port in the guest.
   guest:wait_for_file        Waits until the path exists in the guest.
-  guest:wait_until_succeeds  Runs a command again and again until its status is 0.
+  guest:wait_until_succeeds  Runs a command repeatedly until its status is 0.
   guest:reboot               Restarts the system and waits until it answers.
-  guest:sync                 Writes what is in memory to the disks.
+  guest:sync                 Flushes cached writes to the disks.
   guest:time                 Returns the guest's clock, in seconds since the epoch.
-  guest:info                 Returns what the guest agent tells of the operating system: `id`,
+  guest:info                 Returns what the guest agent reports about the operating system: `id`,
                              `version_id`, `kernel`, ...
 "#;
 
 const OVERVIEW: &str = r#"In a script and at the prompt:
-  debug     What there is of Lua's own library for debugging.
-  host      What a script reads of the host.
+  debug     The available part of Lua's own library for debugging.
+  host      Reads files and variables of the host.
   image     Where images come from.
-  libvirt   Further connections than the one that snaptree was started with.
+  libvirt   Connections other than the one that snaptree was started with.
   machine   Declares a domain that owns a tree.
-  parallel  Runs functions at the same time and returns what each returned, under its key.
-  param     Returns what `--set name=value` of `run` and `plan` gives, or the default.
+  parallel  Runs functions at the same time and returns each result under its function's key.
+  param     Returns the value of `--set name=value` of `run` and `plan`, or the default.
 
 Only at the prompt:
   guest     The guest of the working fork.
-  use       Gives a working fork of a snapshot, in which each line acts at once.
+  use       Starts a working fork of a snapshot, on which each line acts at once.
   back      Undoes the last operations in the working fork.
-  snapshot  RamPolicy the present of the working fork as a branch of its snapshot.
-  revert    Starts the working fork anew from its snapshot, or from another one.
-  undo      Undoes the last change of the machine's tree: a deletion or a revert.
+  snapshot  Adds the present state of the working fork to the tree, as a branch of its snapshot with
+            the recorded operations.
+  revert    Restarts the working fork from its snapshot, or from another one.
+  undo      Undoes the last change to the machine's tree: a deletion or a revert.
   tree      Draws the tree of the machine in use, or of the named one.
   help      Explains a function, a type, a module or a value.
   show      Prints a value in full.
-  retry     Runs the step that failed again, from its parent.
+  retry     Runs the failed step again, from its parent.
 
 Modules, such as `local apt = require "apt"`:
   apt            Installs packages in Debian and Ubuntu guests.
@@ -98,22 +98,22 @@ Modules, such as `local apt = require "apt"`:
   images.tiny    A guest that boots in seconds even without KVM.
   mariadb        A MariaDB server in a Debian guest, installed, running and answering.
   postgresql     A PostgreSQL server in a Debian guest, installed, running and answering.
-  snaptree       Checks for Lua modules of your own, such as the ones in the binary make.
+  snaptree       Checks for Lua modules of your own, the same as those of the built-in modules.
 
 Types of values:
   connection  A connection to a hypervisor.
-  error       What `pcall` gives when a call of snaptree's failed.
+  error       What `pcall` returns when a call to snaptree fails.
   fork        A throw-away running clone of a snapshot, with a disk of its own.
-  guest       The system inside a machine, over the QEMU guest agent.
-  image       A disk that a machine begins with.
-  machine     A machine: a domain of a connection, by name, whoever made it.
+  guest       The system inside a machine, reached through the QEMU guest agent.
+  image       A description of a disk that a machine starts with.
+  machine     A machine: any domain of a connection, by name.
   snapshot    A snapshot of a machine, by name.
-  work        The directory of the host in which the `build` function of `image.build` works.
+  work        The directory on the host in which the `build` function of `image.build` works.
 
 At the prompt, the methods of the guest need no receiver: run, write, read, push, pull,
 wait_for_unit, wait_for_port, wait_for_file, wait_until_succeeds, reboot, sync, time, info.
 
-help "machine" tells more of one, help "snapshot:branch" of one of its functions.
+help "machine" explains a type, help "snapshot:branch" one of its functions.
 "#;
 
 #[test]
