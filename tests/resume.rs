@@ -197,7 +197,7 @@ fn check_points_are_few_and_collected() {
     rerun(&ran, &many.replace("error('why')", ""), 0);
     assert_eq!(layers(&ran), 10, "each check-point is below the node");
     let gc = ran.again().args(["gc", "lab"]).status(2);
-    gc.stderr("error: this would give up the check-points of 1 branch of `lab`\nhint: give --yes to do it without being asked\n")
+    gc.stderr("error: this would give up the checkpoints of 1 branch of `lab`\nhint: give --yes to do it without being asked\n")
         .run();
     ran.again().args(["gc", "lab", "--yes"]).any_stderr().run();
     ran.again().args(["gc", "lab"]).stderr("There is nothing to give up.\n").run();
