@@ -1,11 +1,11 @@
-//! The one error type: what failed, why, and how to mend it.
+//! The one error type: what failed, why, and how to fix it.
 
 use std::any::Any;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-/// Says what sort of failure an [`Error`] is, and so which exit code it ends in.
+/// The kind of failure, which decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The script, a step or a request failed.
@@ -35,12 +35,12 @@ impl Kind {
     }
 }
 
-/// What a script that catches an error gets, apart from what the error says.
+/// What a script gets when it catches an error, apart from the error's text.
 #[derive(Clone)]
 pub enum Raised {
-    /// The value that the script raised; only the room that runs scripts can look into it.
+    /// The value that the script raised; only the room that runs scripts can read it.
     Value(Arc<dyn Any + Send + Sync>),
-    /// All that failed at the same time.
+    /// Every error that happened at the same time.
     Together(Arc<Vec<Error>>),
 }
 
@@ -60,16 +60,16 @@ pub struct Error {
     pub message: String,
     /// The causes, nearest first.
     pub causes: Vec<String>,
-    /// The last lines of what a failed command printed.
+    /// The last lines of a failed command's output.
     pub output: Vec<String>,
     pub hint: Option<String>,
     /// Where in the user's script it happened: `script.lua:12`.
     pub location: Option<String>,
     /// The rest of the user's own frames, innermost first.
     pub traceback: Vec<String>,
-    /// What else failed at the same time.
+    /// Other errors at the same time.
     pub others: Vec<Error>,
-    /// What stands for it in the script, where that is not the error itself.
+    /// The script's value for it, if that is not the error itself.
     pub raised: Option<Raised>,
 }
 
@@ -110,12 +110,12 @@ impl Error {
         Self::new(Kind::Interrupted, "interrupted")
     }
 
-    /// Reports several failures as one, in the given order; nothing when there are none.
+    /// Reports several failures as one, in the given order; none if there are none.
     pub fn together(errors: Vec<Error>) -> Option<Self> {
         let (first, others) = errors.split_first()?;
         let mut whole = first.clone();
         if !others.is_empty() {
-            // What one raised, others who waited for it may have raised again.
+            // Others that waited for a failed one may have raised its error again.
             let mut told = HashSet::from([first.to_string()]);
             whole.others.extend(others.iter().filter(|other| told.insert(other.to_string())).cloned());
             whole.raised = Some(Raised::Together(Arc::new(errors)));
@@ -123,13 +123,13 @@ impl Error {
         Some(whole)
     }
 
-    /// Adds the cause of everything said so far.
+    /// Adds the cause of everything so far.
     pub fn cause(mut self, cause: impl fmt::Display) -> Self {
         self.causes.push(said(&cause.to_string()).to_string());
         self
     }
 
-    /// Adds another error with its own causes, and its hint where there is none yet.
+    /// Adds another error with its own causes, and its hint if there is none yet.
     pub fn caused_by(self, error: Error) -> Self {
         let hint = self.hint.clone().or(error.hint);
         let mut caused = error.causes.into_iter().fold(self.cause(error.message), Self::cause);
@@ -142,7 +142,7 @@ impl Error {
         self
     }
 
-    /// Keeps the last `LINES` lines of `output`, the ones that tell why a command failed.
+    /// Keeps the last `LINES` lines of `output`, which show why a command failed.
     pub fn tail_of(mut self, output: &str) -> Self {
         const LINES: usize = 12;
         let lines: Vec<&str> = output.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
@@ -151,7 +151,7 @@ impl Error {
     }
 }
 
-/// Returns what the system says without the number that Rust ends it with, which helps nobody who reads it.
+/// Returns the system's message without the error number that Rust appends, which does not help the reader.
 pub fn said(cause: &str) -> &str {
     cause.rsplit_once(" (os error ").filter(|(_, number)| number.ends_with(')')).map_or(cause, |(said, _)| said)
 }

@@ -1,4 +1,4 @@
-//! What the engine tells about its work. `ui` is the one consumer.
+//! What the engine reports about its work. `ui` is the one consumer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::hypervisor::Stream;
 use crate::name::{MachineName, SnapshotName};
 
-/// What is worked on: a node of a machine, or the machine itself.
+/// The subject of the work: a node of a machine, or the machine itself.
 #[derive(Clone, Debug)]
 pub struct Subject {
     pub machine: String,
@@ -40,24 +40,24 @@ impl fmt::Display for Subject {
 /// Something that happened, in the order in which it happened.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Something worth a line, once: which connection, which accelerator, what debris was removed.
+    /// Something worth a line, once: the connection, the accelerator, the debris that was removed.
     Note(String),
     /// A line that the script printed.
     Printed(String),
-    /// A script could not write to the standard output; this is the system's error number.
+    /// A script could not write to standard output; this is the system's error number.
     OutputLost(i32),
     /// An image is being built or downloaded.
     ImageStarted {
         image: String,
         what: String,
     },
-    /// Bytes of a download, and how many there will be when that is known.
+    /// The bytes downloaded so far, and the total if it is known.
     ImageProgress {
         image: String,
         done: u64,
         total: Option<u64>,
     },
-    /// One line that an image's build printed.
+    /// One line of output from an image's build.
     ImageOutput {
         image: String,
         line: String,
@@ -66,7 +66,7 @@ pub enum Event {
         image: String,
         took: Duration,
     },
-    /// An image's build or download was given up.
+    /// An image's build or download failed.
     ImageFailed {
         image: String,
     },
@@ -89,13 +89,13 @@ pub enum Event {
         subject: Subject,
         reason: String,
     },
-    /// The node is built on from a check-point, after so many operations of an earlier try.
+    /// The build resumes from a checkpoint, after this many operations of an earlier try.
     GoingOn {
         subject: Subject,
         operations: usize,
         of: &'static str,
     },
-    /// The guest of the node's builder answers: it goes on where its parent's was, or has booted.
+    /// The guest of the node's builder answers: it resumed from its parent's state, or booted.
     BuilderReady {
         subject: Subject,
         goes_on: bool,
@@ -113,7 +113,7 @@ pub enum Event {
         stream: Stream,
         bytes: Vec<u8>,
     },
-    /// Output of what somebody runs by hand, to be shown as it comes.
+    /// Output of an interactive command, to be shown as it comes.
     Heard {
         stream: Stream,
         bytes: Vec<u8>,
@@ -124,7 +124,7 @@ pub enum Event {
         operation: String,
         took: Duration,
     },
-    /// An operation failed; the step may go on all the same.
+    /// An operation failed; the step may continue anyway.
     OperationFailed {
         subject: Subject,
         number: usize,
@@ -142,7 +142,7 @@ pub enum Event {
     NodeFailed {
         subject: Subject,
     },
-    /// What is left of the node that failed can be looked at.
+    /// The failed node was kept and can be examined.
     FailureKept {
         subject: Subject,
     },
@@ -162,7 +162,7 @@ impl Events {
         Self::new(|_| ())
     }
 
-    /// Drops every event but the `wanted` ones.
+    /// Drops every event except the `wanted` ones.
     pub fn only(&self, wanted: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Self {
         let all = self.clone();
         Self::new(move |event| {
@@ -172,7 +172,7 @@ impl Events {
         })
     }
 
-    /// Hands output over as it comes, and says nothing of where one operation ends and the next begins.
+    /// Passes output on as it comes, without marking where one operation ends and the next begins.
     pub fn by_hand(&self) -> Self {
         let all = self.clone();
         Self::new(move |event| match event {

@@ -8,17 +8,17 @@
 //!               events -> ui (the only printer)             agent (the QEMU guest agent's protocol)
 //! ```
 //!
-//! - [`cli`]: arguments, exit codes; one file per command
-//! - `repl`: the one place that knows the line editor; lines in, what came of them out
+//! - [`cli`]: arguments and exit codes, one file per command
+//! - `repl`: the one place that knows the line editor; lines in, results out
 //! - `lua`: the one place that knows Lua; scripts, their API, their errors
 //! - [`tree`]: the engine: machines, nodes, journals, builders, grafts, the store
 //! - [`image`]: disk images, where they come from and where they are cached
-//! - [`hypervisor`]: what the engine asks of a hypervisor and of a guest
+//! - [`hypervisor`]: what the engine needs from a hypervisor and from a guest
 //! - `libvirt`: the one place that knows libvirt
 //! - `agent`: the QEMU guest agent's protocol over any transport
 //! - [`fake`]: a hypervisor in memory, for recipes' own tests and ours
-//! - [`event`]: what the engine tells about its work
-//! - [`ui`]: what a person sees
+//! - [`event`]: what the engine reports about its work
+//! - [`ui`]: everything that the user sees
 //! - `signals`: which signals stay ignored
 
 mod agent;

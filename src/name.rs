@@ -1,5 +1,5 @@
-//! Names of machines and snapshots. A new one is refused when libvirt could not carry it; one that is there is taken as
-//! it is.
+//! Names of machines and snapshots. A new name is refused if libvirt cannot store it; an existing one is accepted as it
+//! is.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The longest name of something new, in bytes: libvirt keeps it in a file of its name and `.xml.new`.
+/// The longest new name, in bytes: libvirt stores it in a file called by the name and `.xml.new`.
 const LONGEST: usize = 247;
 
 const SLASH: &str = "it contains `/`, which separates a machine from a snapshot";
 
-/// Refuses a name that libvirt could not give to something new.
+/// Refuses a new name that libvirt cannot store.
 fn check_new(what: &str, name: &str) -> Result<()> {
     check(what, name)?;
     let wrong = if name.len() > LONGEST {
@@ -24,14 +24,14 @@ fn check_new(what: &str, name: &str) -> Result<()> {
     } else if name.starts_with('.') {
         "it starts with `.`".to_string()
     } else if name.trim().is_empty() {
-        "there is nothing in it to see".to_string()
+        "it has no visible character".to_string()
     } else {
         return Ok(());
     };
     Err(cannot_name(what, name, wrong))
 }
 
-/// Refuses a name that nothing can have, whoever made it.
+/// Refuses a name that no existing machine or snapshot can have.
 fn check(what: &str, name: &str) -> Result<()> {
     if name.is_empty() {
         return Err(cannot_name(what, name, "it is empty".to_string()));
@@ -64,14 +64,14 @@ macro_rules! name {
         pub struct $type(String);
 
         impl $type {
-            /// Names something that is to be made.
+            /// Checks the name of something new.
             pub fn new(name: impl Into<String>) -> Result<Self> {
                 let name = name.into();
                 check_new($what, &name)?;
                 Ok(Self(name))
             }
 
-            /// Names something that may be there, whoever made it.
+            /// Checks the name of something that may exist already, whether or not snaptree made it.
             pub fn existing(name: impl Into<String>) -> Result<Self> {
                 let name = name.into();
                 $check_existing($what, &name)?;
@@ -82,7 +82,7 @@ macro_rules! name {
                 &self.0
             }
 
-            /// Returns the part of the name that any file system and any socket path can carry.
+            /// Returns the part of the name that is valid in any file system and any socket path.
             pub fn slug(&self) -> String {
                 slug(&self.0)
             }
@@ -125,19 +125,19 @@ name!(
     check
 );
 
-/// Writes a name so that it takes one line and steers no terminal.
+/// Writes a name on one line, without control characters that a terminal would act on.
 pub fn on_one_line(name: &str) -> String {
     name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 impl MachineName {
-    /// Names a clone: `word` says what it is for, and `id` makes it another one than all others.
+    /// Names a clone: `word` is its purpose, and `id` makes it unique.
     pub fn of_clone(&self, word: &str, id: &str) -> String {
         format!("{}{word}-{id}", self.of_clones())
     }
 
-    /// Returns what the names of all of its clones begin with. A long name is cut, and told from the others of the same
-    /// beginning by its digest, so that libvirt's own files and sockets for a clone have room.
+    /// Returns the prefix of the names of all of its clones. A long name is cut, and its digest tells it from others
+    /// with the same beginning, so that libvirt's own files and sockets for a clone have room.
     pub fn of_clones(&self) -> String {
         const IN_A_FILE: usize = 200;
         const DIGEST: usize = 8;
@@ -150,21 +150,21 @@ impl MachineName {
     }
 }
 
-/// Says whether a domain of this name may have no room for its sockets, whose paths end at 107 bytes: libvirt has the first
-/// 20 characters of the name in them, which are 80 bytes in some scripts.
+/// Returns whether a domain of this name may have no room for its sockets, whose paths are limited to 107 bytes: they
+/// include the first 20 characters of the name, which are 80 bytes in some scripts.
 pub fn is_long_for_sockets(name: &str) -> bool {
     const CHARACTERS: usize = 20;
     const ROOM: usize = 38;
     name.chars().take(CHARACTERS).map(char::len_utf8).sum::<usize>() > ROOM
 }
 
-/// Returns as much of the beginning of a text as has room in this many bytes.
+/// Returns as much of the beginning of a text as fits in this many bytes.
 pub fn cut(text: &str, bytes: usize) -> &str {
     let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
     &text[..ends.take_while(|end| *end <= bytes).last().unwrap_or(0)]
 }
 
-/// Returns the part of a name that any file system and any socket path can carry.
+/// Returns the part of a name that is valid in any file system and any socket path.
 pub fn slug(name: &str) -> String {
     const MAX_CHARS: usize = 40;
     name.chars()
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(reason("a\nb"), "it contains the control character '\\n'");
         assert_eq!(reason(".hidden"), "it starts with `.`");
         assert_eq!(reason("a\0b"), "it contains the control character '\\0'");
-        assert_eq!(reason("\u{a0} "), "there is nothing in it to see");
+        assert_eq!(reason("\u{a0} "), "it has no visible character");
         assert_eq!(reason(&"語".repeat(83)), "it is 249 bytes long, and 247 is the limit");
     }
 

@@ -1,4 +1,4 @@
-//! The word that was probably meant.
+//! "Did you mean": finds the word that was probably meant.
 
 use crate::error::Error;
 

@@ -15,20 +15,20 @@ use crate::error::{Because, Error, Result};
 const STORE: &str = "SNAPTREE_STORE";
 const PASSABLE: u32 = 0o711;
 
-/// The directories of one run. None of them need exist, or be one that can be made, before it is used.
+/// The directories of one run. None of them need exist, or even be possible to create, before it is used.
 #[derive(Clone, Debug)]
 pub struct Paths {
     /// Layers and working disks of machines. QEMU must be able to reach it.
     pub store: PathBuf,
     /// Whether the user named the store.
     pub is_store_named: bool,
-    /// What can be made again: built and downloaded images, the answer of the KVM probe.
+    /// Data that can be recreated: built and downloaded images, the result of the KVM probe.
     pub cache: PathBuf,
     /// The root of libvirt's in-process driver; short, for the sockets below it.
     pub embed: PathBuf,
     /// The user's own Lua modules, before the ones in the binary.
     pub stdlib: PathBuf,
-    /// The lines that were typed at the prompt.
+    /// The history of the prompt.
     pub history: PathBuf,
     /// The settings of libvirt's clients.
     pub libvirt_settings: PathBuf,
@@ -41,13 +41,13 @@ impl Paths {
     pub fn from_env() -> Result<Self> {
         let home = home(env::home_dir());
         let base = |variable: &str, default: &str| base(env::var_os(variable), home.join(default));
-        // libvirt takes absolute paths only.
+        // libvirt accepts only absolute paths.
         let choose = |variable: &str, default: PathBuf| match env::var_os(variable).filter(|path| !path.is_empty()) {
             Some(path) => std::path::absolute(path).because(|| format!("{variable} names no directory")),
             None => Ok(default),
         };
         let (cache, data) = (base("XDG_CACHE_HOME", ".cache"), base("XDG_DATA_HOME", ".local/share"));
-        // libvirt's system daemon runs QEMU as a user of its own, which cannot reach into root's home.
+        // libvirt's system daemon runs QEMU as its own user, who has no access to root's home.
         let for_qemu =
             if is_root() { self::base(env::var_os("XDG_DATA_HOME"), "/var/lib".into()) } else { data.clone() };
         Ok(Self {
@@ -67,9 +67,10 @@ impl Paths {
     }
 }
 
-/// Returns a path as libvirt's XML carries it, or refuses one that would come to be another one there.
+/// Returns a path for libvirt's XML, or refuses one that the XML would change.
 pub fn for_libvirt(path: &Path) -> Result<&str> {
-    // Tabs and ends of lines come to be spaces, since libvirt writes them as they are; the others XML has no way to carry.
+    // Tabs and line ends would turn into spaces, since libvirt does not escape them; XML cannot represent the others at
+    // all.
     let is_lost = |c: &char| *c < ' ' || matches!(c, '\u{fffe}' | '\u{ffff}');
     let cannot = |why| Err(Error::failed(format!("libvirt cannot take the path {path:?}")).cause(why));
     match path.to_str().map(|text| (text, text.chars().find(is_lost))) {
@@ -79,12 +80,12 @@ pub fn for_libvirt(path: &Path) -> Result<&str> {
     }
 }
 
-/// Returns the home directory as an absolute path. A user of a container may have none; that is `/` then.
+/// Returns the home directory as an absolute path, or `/` for a user without one, as in some containers.
 fn home(found: Option<PathBuf>) -> PathBuf {
     found.and_then(|home| std::path::absolute(home).ok()).unwrap_or_else(|| PathBuf::from("/"))
 }
 
-/// Returns one of the XDG base directories; a variable that is no absolute path is to be ignored.
+/// Returns one of the XDG base directories; a variable that is not an absolute path is ignored.
 fn base(variable: Option<OsString>, default: PathBuf) -> PathBuf {
     variable.map(PathBuf::from).filter(|path| path.is_absolute()).unwrap_or(default)
 }
@@ -99,13 +100,13 @@ pub fn temporary() -> PathBuf {
     usable.map_or(named.clone(), Path::to_path_buf)
 }
 
-/// Makes a directory with those that lead to it, whatever the umask says: others may pass through them, as QEMU's own user
-/// must, but not list them. What is there already stays as it is.
+/// Makes a directory and its parents, regardless of the umask: other users may pass through them, as QEMU's own user
+/// must, but not list them. Existing directories are not changed.
 pub fn make_passable(directory: &Path) -> io::Result<()> {
     make_with_way(directory, PASSABLE)
 }
 
-/// Makes a directory that nobody else can look into, with those that lead to it.
+/// Makes a directory that no other user can read, and its parents.
 pub fn make_private(directory: &Path) -> io::Result<()> {
     make_with_way(directory, 0o700)
 }
@@ -116,7 +117,7 @@ fn make_with_way(directory: &Path, mode: u32) -> io::Result<()> {
         let mode = if missing == directory { mode } else { PASSABLE };
         match make(missing, mode) {
             Ok(()) => fs::set_permissions(missing, Permissions::from_mode(mode))?,
-            // Another process was faster, or it is the `..` of one that was missing.
+            // Another process was faster, or it is the `..` of a directory that was missing.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
@@ -124,7 +125,7 @@ fn make_with_way(directory: &Path, mode: u32) -> io::Result<()> {
     if directory.is_dir() { Ok(()) } else { Err(Errno::NOTDIR.into()) }
 }
 
-/// Writes a file that nobody else can look into, in a directory of that kind; where that fails, all is as it was.
+/// Writes a file that no other user can read, in a directory of that kind; a failure leaves everything as before.
 pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     make_private(directory)?;
@@ -133,7 +134,7 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
         part.persist(path).map_err(|failed| failed.error)
     });
     if written.is_err() {
-        // It stays if there was something in it.
+        // The directory stays if it was not empty.
         let _ = fs::remove_dir(directory);
     }
     written.map(drop)
@@ -143,7 +144,7 @@ fn make(directory: &Path, mode: u32) -> io::Result<()> {
     fs::DirBuilder::new().mode(mode).create(directory)
 }
 
-/// Says whether this process is root's.
+/// Returns whether this process runs as root.
 pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }

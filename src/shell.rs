@@ -1,13 +1,13 @@
-//! Names as they are given to a shell, for the commands that a hint tells.
+//! Quotes names for a shell, in the commands that hints suggest.
 
-/// Writes a word.
+/// Quotes a word.
 pub fn word(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%,".contains(c);
     let is_told_as_it_is = !word.is_empty() && word.chars().all(is_plain);
     if is_told_as_it_is { word.to_string() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
-/// Writes a name that is the last word of a command, behind all options, and is not to be taken for one.
+/// Quotes a name as the last word of a command, such that it is not taken for an option.
 pub fn last(name: impl ToString) -> String {
     let name = name.to_string();
     if name.starts_with('-') { format!("-- {}", word(&name)) } else { word(&name) }

@@ -1,4 +1,4 @@
-//! Which signals were ignored when this process started: those stay ignored, as `nohup` and a shell's `&` want it.
+//! The signals that were ignored when this process started: those stay ignored, as `nohup` and a shell's `&` require.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,21 +7,21 @@ use signal_hook::flag;
 
 use crate::error::{Because, Result};
 
-/// Reads how signals are set, before anything changes that.
+/// Reads the signal settings, before anything changes them.
 pub fn begin() -> Result<()> {
-    // Ignoring it is inherited too, and the kernel then tells nobody how a child ended.
+    // If our parent ignored SIGCHLD, so does this process, and the kernel then discards how its children ended.
     if is_ignored(SIGCHLD) {
         flag::register(SIGCHLD, Arc::default()).because(|| "cannot handle signals".to_string())?;
     }
-    // What a script starts is to end when nobody reads its output: it inherits what is ignored, and not what is handled.
-    // Rust ignores it before this, so whether our parent did is not known.
+    // A program that a script starts should end when its output is no longer read: it inherits ignored signals, but not
+    // handlers. Rust has ignored SIGPIPE before this, so whether our parent did is unknown.
     flag::register(SIGPIPE, Arc::default()).because(|| "cannot handle signals".to_string())?;
-    // A file that gets too large for the user's limit is then an error like a full disk.
+    // A file that exceeds the user's size limit is then an error like a full disk.
     flag::register(SIGXFSZ, Arc::default()).because(|| "cannot handle signals".to_string())?;
     Ok(())
 }
 
-/// Says whether a signal was ignored when this process started.
+/// Returns whether a signal was ignored when this process started.
 pub fn is_ignored(signal: i32) -> bool {
     static IGNORED: OnceLock<u64> = OnceLock::new();
     let read = || ignored_in(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! What ends a wait early: the user's interrupt, or a time limit.
+//! Ends a wait early: on the user's interrupt, or at a time limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt {
     pub flag: Arc<AtomicBool>,
-    /// Whether the whole process is to end, and not only what it does now.
+    /// Whether to end the whole process, and not only its present task.
     pub end: Arc<AtomicBool>,
     /// How often it was lowered again.
     lowered: Arc<AtomicUsize>,
@@ -35,7 +35,7 @@ impl Interrupt {
         self.end.load(Ordering::SeqCst)
     }
 
-    /// Lets what begins from now on go its way; what was under way when it was raised still ends.
+    /// Lets new waits proceed; those that were under way when it was raised still end.
     pub fn lower(&self) {
         if self.is_raised() && !self.is_end() {
             self.lowered.fetch_add(1, Ordering::SeqCst);
@@ -86,7 +86,7 @@ impl Stop {
         self.started.elapsed() >= self.limit
     }
 
-    /// Fails when the user interrupted, or when the limit has passed: `what` then says what was waited for.
+    /// Fails if the user interrupted, or if the limit has passed: `what` then describes the wait.
     pub fn check(&self, what: impl FnOnce() -> String) -> Result<()> {
         if self.is_interrupted() {
             return Err(Error::interrupted());

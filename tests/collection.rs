@@ -328,7 +328,7 @@ fn a_copy_of_a_machines_description_does_not_own_its_directory() {
     });
     let before = contents(&directory);
     let refused = ran.again().args(["delete", "copy", "--yes"]).status(1).any_stderr().run();
-    assert!(refused.stderr.starts_with("error: snaptree did not make the domain `copy`"), "{}", refused.stderr);
+    assert!(refused.stderr.starts_with("error: snaptree did not create the domain `copy`"), "{}", refused.stderr);
     // A snapshot of the copy takes nothing for debris that belongs to the machine.
     ran.again().args(["snapshot", "copy", "s"]).any_stderr().run();
     ran.again().args(["gc", "copy", "--yes"]).any_stderr().run();

@@ -120,7 +120,7 @@ fn builds(plan: &str) -> Vec<String> {
             None if standing == "missing" => "it does not exist yet".to_string(),
             None => {
                 let parent = standing.strip_prefix("stale (parent ")?.strip_suffix(" is stale)")?;
-                format!("its parent `{parent}` was built anew")
+                format!("its parent `{parent}` was rebuilt")
             }
         };
         Some(format!("{name}: building, because {reason}."))

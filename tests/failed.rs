@@ -134,9 +134,7 @@ fn a_fork_of_what_is_left_has_the_files_that_were_written() {
         .again()
         .args(["exec", "lab/child", "--", "true"])
         .status(1)
-        .stderr(
-            "error: there is no snapshot `child` in `lab`\nhint: its step failed: `--failed` is what is left of it\n",
-        )
+        .stderr("error: there is no snapshot `child` in `lab`\nhint: its step failed; `--failed` uses its last state\n")
         .run();
     assert_eq!(layers(&failed), ["base", "child"]);
 }
@@ -261,7 +259,7 @@ fn a_step_has_a_time_limit_of_its_own() {
     assert_eq!(
         error,
         "script.lua:5: the step of `child` timed out after 1s: run \"sleep 60\"\n\
-         hint: the option `timeout` of the branch gives it longer\n"
+         hint: raise the option `timeout` of the branch\n"
     );
     assert!(log(&ran, &[]).ends_with("3: run \"sleep 60\": [TIME], failed\n"));
 

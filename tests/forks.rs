@@ -77,7 +77,7 @@ fn wrong_arguments_are_named_before_anything_is_started() {
         ("child:fork():forwrd()", "error: script.lua:8: a fork has no `forwrd`\nhint: did you mean `forward`?\n"),
         (
             "base:fork { require_live = true }",
-            "error: script.lua:8: the guest of `base` would have to boot: it has no RAM\nhint: without the demand for a live one the fork boots from its disks\n",
+            "error: script.lua:8: the guest of `base` would have to boot: it has no RAM\nhint: do not require a live fork, and it boots from its disks\n",
         ),
     ] {
         let ran = run(call).status(1).run();
@@ -181,7 +181,7 @@ fn live_says_whether_a_branch_has_its_ram() {
     let ran = Test::new().script(&script("")).args(["run", "script.lua"]).stdout("true\n").any_stderr().run();
     let of = |ran: &Ran, live: &str, command: &str| ran.again().script(&script(live)).args([command, "script.lua"]);
     of(&ran, "live = true", "plan").any_stderr().stdout("base: cached\n  |\n  +- child: cached\n").run();
-    let disks = "it has its RAM, and `live = false` asks for its disks alone";
+    let disks = "it has its RAM, and `live = false` asks for its disks only";
     of(&ran, "live = false", "plan").status(2).any_stderr().stdout(&plan(disks)).run();
     let ran = of(&ran, "live = false", "run").stdout("false\n").any_stderr().run();
     // Without a choice, any existing one will do.
@@ -194,7 +194,7 @@ fn live_says_whether_a_branch_has_its_ram() {
     let no = of(&ran, "live = true", "run").env("SNAPTREE_LIVE", "no").status(1).any_stderr().any_stdout().run();
     assert!(
         no.stderr.contains(
-            "`child` cannot have its RAM kept: SNAPTREE_LIVE is `no`\nhint: without `live = true` it keeps its disks alone"
+            "`child` cannot have its RAM kept: SNAPTREE_LIVE is `no`\nhint: leave out `live = true` to keep only its disks"
         ),
         "{}",
         no.stderr
@@ -202,7 +202,7 @@ fn live_says_whether_a_branch_has_its_ram() {
     let wrong = of(&ran, "", "run").env("SNAPTREE_LIVE", "maybe").status(2).any_stderr().run();
     assert_eq!(
         wrong.stderr,
-        "error: SNAPTREE_LIVE cannot be `maybe`\nhint: it is `mapped`, `saved` or `no`; without it the host is asked\n"
+        "error: SNAPTREE_LIVE cannot be `maybe`\nhint: set it to `mapped`, `saved` or `no`, or unset it to use what the host can do\n"
     );
 }
 

@@ -96,7 +96,7 @@ fn a_name_that_libvirt_does_not_take_is_refused_when_it_is_made() {
     };
     refused(".x", "it starts with `.`");
     refused("a/b", "it contains `/`, which separates a machine from a snapshot");
-    refused(" ", "there is nothing in it to see");
+    refused(" ", "it has no visible character");
     refused(&"x".repeat(248), "it is 248 bytes long, and 247 is the limit");
 }
 
@@ -105,21 +105,19 @@ fn a_hint_writes_names_as_a_shell_reads_them() {
     let web = domain("-it's");
     run(&web, &["undo", "--", "-it's"])
         .status(1)
-        .stderr(
-            "error: there is nothing to undo in `-it's`\nhint: reverts and deletions of snapshots can be taken back\n",
-        )
+        .stderr("error: there is nothing to undo in `-it's`\nhint: reverts and deletions of snapshots can be undone\n")
         .run();
     run(&web, &["undo", "--", "-it's", "7"])
         .status(1)
         .stderr(
-            "error: nothing with the number 7 can be taken back in `-it's`\n\
-             hint: `snaptree undo --list -- '-it'\\''s'` lists what can\n",
+            "error: there is no change 7 to undo in `-it's`\n\
+             hint: `snaptree undo --list -- '-it'\\''s'` lists the changes\n",
         )
         .run();
     run(&web, &["delete", "--yes", "--", "-it's"])
         .status(1)
         .stderr(
-            "error: snaptree did not make the domain `-it's`, and does not delete it\n\
+            "error: snaptree did not create the domain `-it's`, and will not delete it\n\
              hint: `snaptree delete -- '-it'\\''s/SNAPSHOT'` deletes a snapshot of it, \
              `virsh undefine -- '-it'\\''s'` the domain\n",
         )

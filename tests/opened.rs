@@ -65,7 +65,7 @@ fn a_branch_of_a_snapshot_that_was_taken_again_is_rebuilt() {
     let text = web.does("info web/clean --xml").stdout.replace("\"created\":0", "\"created\":7");
     web.run("snapshot web --xml - --redefine").stdin(web.here(&text)).any_stderr().run();
     let ran = web.script(GROW).any_stdout().any_stderr().run();
-    assert!(ran.stderr.starts_with("new: building, because its parent `clean` was built anew.\n"), "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("new: building, because its parent `clean` was rebuilt.\n"), "{}", ran.stderr);
     assert_eq!(ran.executed(), ["c", "c"]);
 }
 
@@ -98,7 +98,7 @@ fn a_root_is_what_the_machine_is_while_it_is_off() {
     run(&built("it does not exist yet", "it does not exist yet"));
     run(CACHED);
     touch(&web, "vm/web.qcow2");
-    run(&built("disk `vda` was written to since", "its parent `here` was built anew"));
+    run(&built("disk `vda` was written to since", "its parent `here` was rebuilt"));
     let ran = run(CACHED);
     assert_eq!(ran.executed(), ["c", "c"]);
     assert_eq!(ran.state()["domains"]["web"]["document"]["disks"]["vda"], web.here("[DIR]/vm/web.qcow2"));
@@ -157,7 +157,7 @@ fn a_foreign_machine_is_not_deleted() {
     web.script("web:branch('new', function() end)").any_stderr().run();
     web.refuses(
         "delete web --yes",
-        "snaptree did not make the domain `web`, and does not delete it\n\
+        "snaptree did not create the domain `web`, and will not delete it\n\
          hint: `snaptree delete web/SNAPSHOT` deletes a snapshot of it, `virsh undefine web` the domain",
     );
 }

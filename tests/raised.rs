@@ -190,11 +190,11 @@ fn an_error_of_ours_has_fields_and_keeps_its_exit_code() {
     .args(["run", "script.lua", "--quiet"])
     .status(124)
     .stdout(
-        "timeout\tscript.lua:3\tnil\nthe option `timeout` gives it longer, such as timeout = \"30m\"\nrun \"sleep 60\" timed out after 100ms in `web`\ntrue\tit: script.lua:\t!\n\
+        "timeout\tscript.lua:3\tnil\nraise the option `timeout`, such as timeout = \"30m\"\nrun \"sleep 60\" timed out after 100ms in `web`\ntrue\tit: script.lua:\t!\n\
          script.lua:9: an error has no `code`\nhint: it has: message, hint, kind, place, failures\n\
          script.lua:10: `kind` of an error cannot be set\ntrue\n",
     )
-    .stderr("error: script.lua:3: run \"sleep 60\" timed out after 100ms in `web`\nhint: the option `timeout` gives it longer, such as timeout = \"30m\"\n")
+    .stderr("error: script.lua:3: run \"sleep 60\" timed out after 100ms in `web`\nhint: raise the option `timeout`, such as timeout = \"30m\"\n")
     .run();
 }
 

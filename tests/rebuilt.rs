@@ -59,7 +59,7 @@ fn what_depends_on_it_is_stale_in_every_run_after() {
             "
             base: cached
               |
-              +- updated: stale (because: its parent `base` was built anew)
+              +- updated: stale (because: its parent `base` was rebuilt)
                   |
                   +- child: stale (parent updated is stale)
                       |
@@ -76,7 +76,7 @@ fn what_depends_on_it_is_stale_in_every_run_after() {
                   |
                   +- child: cached
                       |
-                      +- grandchild: stale (because: its parent `child` was built anew)
+                      +- grandchild: stale (because: its parent `child` was rebuilt)
             ",
             &ALL_BUT_BASE[3..],
         ),
@@ -103,7 +103,7 @@ fn a_superseded_node_on_the_old_one_is_not_revived() {
           |
           +- updated: cached
               |
-              +- child: stale (because: its parent `updated` was built anew)
+              +- child: stale (because: its parent `updated` was rebuilt)
                   |
                   +- grandchild: stale (parent child is stale)
         ",

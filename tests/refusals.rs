@@ -53,19 +53,19 @@ fn a_step_that_takes_too_long_ends_with_124() {
         "guest:run('sleep 60', { timeout = 0.2 })",
         124,
         "error: script.lua:3: run \"sleep 60\" timed out after 200ms in `child`\n\
-         hint: the option `timeout` gives it longer, such as timeout = \"30m\"\n",
+         hint: raise the option `timeout`, such as timeout = \"30m\"\n",
     );
     step_fails(
         "guest:wait_until_succeeds('never', { timeout = 1 })",
         124,
         "error: script.lua:3: wait until \"never\" succeeds timed out after 1s in `child`\n  | not yet\n\
-         hint: the option `timeout` gives it longer, such as timeout = \"30m\"\n",
+         hint: raise the option `timeout`, such as timeout = \"30m\"\n",
     );
     step_fails(
         "guest:wait_for_file('/nowhere', { timeout = 1 })",
         124,
         "error: script.lua:3: wait for file /nowhere timed out after 1s in `child`\n\
-         hint: the option `timeout` gives it longer, such as timeout = \"30m\"\n",
+         hint: raise the option `timeout`, such as timeout = \"30m\"\n",
     );
 }
 

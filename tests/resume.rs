@@ -198,7 +198,7 @@ fn checkpoints_are_few_and_collected() {
     assert_eq!(layers(&ran), 10, "each checkpoint is below the node");
     let gc = ran.again().args(["gc", "lab"]).status(2);
     gc.stderr(
-        "error: this would delete the check-points of 1 branch of `lab`\nhint: pass --yes to skip the confirmation\n",
+        "error: this would delete the checkpoints of 1 branch of `lab`\nhint: pass --yes to skip the confirmation\n",
     )
     .run();
     ran.again().args(["gc", "lab", "--yes"]).any_stderr().run();

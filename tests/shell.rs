@@ -163,7 +163,7 @@ fn what_is_left_of_a_failed_step_is_entered_and_stays_as_it_is() {
     };
     refused(
         "$SNAPTREE shell lab/child; echo status $?",
-        "error: there is no snapshot `child` in `lab`\nhint: its step failed: `--failed` is what is left of it\nstatus 1\n",
+        "error: there is no snapshot `child` in `lab`\nhint: its step failed; `--failed` uses its last state\nstatus 1\n",
     );
     refused(
         "$SNAPTREE shell --failed lab/base; echo status $?",

@@ -18,7 +18,7 @@ use crate::image::description::Ready;
 use crate::paths;
 use crate::stop::Interrupt;
 
-/// The number of a digest's characters that name a directory.
+/// How many characters of a digest name a directory.
 const SHORT: usize = 12;
 
 /// A cache of images; several processes can use it at once.
@@ -28,7 +28,7 @@ pub struct ImageCache {
     is_read_only: bool,
 }
 
-/// Whether an image was built here, downloaded, or made of such a file by unpacking and converting it.
+/// Whether an image was built here, downloaded, or made by unpacking and converting such a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CachedKind {
@@ -47,20 +47,20 @@ impl std::fmt::Display for CachedKind {
     }
 }
 
-/// An image that the cache has.
+/// An image in the cache.
 #[derive(Clone, Debug, Serialize)]
 pub struct CachedImage {
     pub name: String,
     pub digest: String,
     pub kind: CachedKind,
-    /// What it takes on the host's disk, in bytes.
+    /// Its disk usage on the host, in bytes.
     pub size: u64,
     /// In seconds since the epoch.
     pub created: u64,
     pub path: PathBuf,
 }
 
-/// What is written beside an image: `image.json`.
+/// The record beside an image: `image.json`.
 #[derive(Serialize, Deserialize)]
 pub(in crate::image) struct Record {
     pub name: String,
@@ -77,23 +77,22 @@ pub(in crate::image) struct Record {
     pub converted: Option<Conversion>,
 }
 
-/// What is known of a converted disk.
+/// The record of a converted disk.
 #[derive(Serialize, Deserialize)]
 pub(in crate::image) struct Conversion {
     pub format: Format,
-    /// The size of the file that it was made of, and the largest that came out on the way: limits hold for a disk that
-    /// is there as for one that is made.
+    /// The size of the file that it was made from, and the largest size on the way: limits apply to a cached disk too.
     pub from: u64,
     pub largest: u64,
 }
 
 impl ImageCache {
-    /// Opens the cache in `root`, which is made when something is put into it.
+    /// Opens the cache in `root`, which is created when something is added.
     pub fn open(root: &Path) -> Self {
         Self { root: root.to_path_buf(), is_read_only: false }
     }
 
-    /// Makes the directories of the cache, for something that is to be kept.
+    /// Makes the directories of the cache, before something is added.
     pub(in crate::image) fn make_room(&self) -> Result<()> {
         let directories = [self.images(), self.downloads(), self.converted(), self.digests(), self.work()];
         for directory in directories.into_iter().chain([self.root.join("locks")]) {
@@ -104,7 +103,7 @@ impl ImageCache {
         Ok(())
     }
 
-    /// Opens the cache in `root`, which need not exist, to look only.
+    /// Opens the cache in `root`, which need not exist, for reading only.
     pub fn looking(root: &Path) -> Self {
         Self { root: root.to_path_buf(), is_read_only: true }
     }
@@ -185,10 +184,10 @@ impl ImageCache {
         }
     }
 
-    /// Makes a directory in which an image is made, under its lock; it is removed when dropped.
+    /// Makes a directory for making an image, under its lock; it is removed when dropped.
     pub(in crate::image) fn workplace(&self, digest: &str) -> Result<TempDir> {
         let prefix = format!("{}-", short(digest));
-        // Under the lock, a directory of the same image is what a killed process left.
+        // Under the lock, an existing directory of the same image is debris of a killed process.
         for entry in fs::read_dir(self.work()).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(&prefix) {
                 fs::remove_dir_all(entry.path()).because(|| format!("cannot remove `{}`", entry.path().display()))?;
@@ -201,7 +200,7 @@ impl ImageCache {
             .because(|| format!("cannot make a directory in `{}`", self.work().display()))
     }
 
-    /// Lists the images that the cache has, sorted by name.
+    /// Lists the images in the cache, sorted by name.
     pub fn list(&self) -> Result<Vec<CachedImage>> {
         let mut images = Vec::new();
         for path in entries(&self.images())? {
@@ -247,8 +246,8 @@ impl ImageCache {
         }
     }
 
-    /// Takes the lock if nobody makes the image. A child that is just being started holds what this process held, so the
-    /// first answer may be wrong.
+    /// Takes the lock if no other process is making the image. A child process that is just starting still holds this
+    /// process's locks, so the first answer may be wrong.
     fn lock_at_once(&self, digest: &str) -> Result<Option<File>> {
         const TRIES: u32 = 20;
         const PAUSE: Duration = Duration::from_millis(10);
@@ -305,7 +304,7 @@ pub(in crate::image) fn seconds_now() -> u64 {
 }
 
 fn is_called(image: &CachedImage, wanted: &str) -> bool {
-    // Shorter beginnings are more likely typing errors than digests.
+    // Shorter prefixes are more likely typing errors than digests.
     const SHORTEST: usize = 4;
     image.name == wanted
         || image.path.file_name().is_some_and(|name| name == wanted)

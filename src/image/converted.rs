@@ -1,4 +1,4 @@
-//! Disks that were unpacked and converted, kept in the cache by what they were made of.
+//! Unpacked and converted disks, cached by the file that they were made from.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Seek};
@@ -22,12 +22,12 @@ use crate::image::unwrap::subject::Subject;
 use crate::image::unwrap::unpack::Pouring;
 use crate::stop::Interrupt;
 
-/// Changes when files are unpacked or converted to something else than before.
+/// Raised when unpacking or converting a file gives a different result than before.
 const SCHEMA: u32 = 1;
-/// How many wrappings are taken off: an archive in a compressed archive has some three.
+/// How many wrappings to remove: an archive in a compressed archive has about three.
 pub const DEEPEST: usize = 4;
 
-/// A file that an image is, and how it is to be read.
+/// The file of an image, and how to read it.
 pub struct Given<'a> {
     pub label: &'a str,
     pub sha256: &'a str,
@@ -36,9 +36,9 @@ pub struct Given<'a> {
     pub interrupt: &'a Interrupt,
 }
 
-/// What is to be done with a file.
+/// What to do with a file.
 enum Step {
-    /// It is a disk that needs nothing else.
+    /// It is a disk that can be used as it is.
     Use(Format),
     Convert(Format),
     Unpack(Compression),
@@ -46,7 +46,7 @@ enum Step {
 }
 
 impl Given<'_> {
-    /// Returns the disk that was made of this file earlier. It fails when making it now would break a limit.
+    /// Returns the disk that was made from this file earlier. Fails if making it now would exceed a limit.
     pub fn lookup(&self, cache: &ImageCache) -> Result<Option<Ready>> {
         let disk = self.place(cache);
         let record = cache::read_record(&disk.with_extension("json")).filter(|_| disk.exists());
@@ -57,8 +57,8 @@ impl Given<'_> {
         Ok(Some(Ready { disk, format, boot: None, stamp: None }))
     }
 
-    /// Returns the disk in the file at `path`: the file itself, or what was unpacked from it and converted. `verify` is
-    /// asked whether the file still is what it was, before anything made of it counts.
+    /// Returns the disk in the file at `path`: the file itself, or the disk unpacked from it and converted. `verify`
+    /// checks that the file has not changed, before a disk made from it is used.
     pub fn ready(&self, cache: &ImageCache, path: &Path, verify: &dyn Fn() -> Result<()>) -> Result<Ready> {
         let subject = Subject::given(self.label);
         let file = open(path)?;
@@ -86,7 +86,7 @@ impl Given<'_> {
         Ok(ready)
     }
 
-    /// Says what is to be done with a file.
+    /// Returns what to do with a file.
     fn step(&self, file: &File, subject: &Subject) -> Result<Step> {
         let failed = || format!("cannot read the image `{}`", self.label);
         let refuse = |cause: String, hint: &str| Err(subject.refuse(&Trouble::new(cause, hint)));
@@ -126,7 +126,7 @@ impl Given<'_> {
             cmdline: None,
             converted: Some(converted),
         };
-        // Without its record a disk does not count.
+        // A disk without its record is ignored.
         fs::rename(disk, &place).because(failed)?;
         let text = serde_json::to_vec_pretty(&record).because(failed)?;
         let draft = disk.with_extension("json");
@@ -147,7 +147,7 @@ impl Given<'_> {
     }
 }
 
-/// A file on its way to a disk.
+/// A file on its way to becoming a disk.
 struct Unwrapping<'a> {
     given: &'a Given<'a>,
     work: &'a Path,
@@ -156,7 +156,7 @@ struct Unwrapping<'a> {
 }
 
 impl Unwrapping<'_> {
-    /// Takes one wrapping after the other off, until there is a disk that machines can be made from.
+    /// Removes one wrapping after the other, until there is a disk that machines can use.
     fn disk(&mut self, mut path: PathBuf, mut subject: Subject) -> Result<(PathBuf, Format)> {
         for depth in 0..DEEPEST {
             let file = open(&path)?;

@@ -1,4 +1,4 @@
-//! What an image is, before anything of it is there.
+//! The description of an image, before any of its files exist.
 
 use std::path::PathBuf;
 
@@ -9,15 +9,15 @@ use crate::hypervisor::Boot;
 use crate::image::content::format::Format;
 use crate::image::content::stamp::FileStamp;
 
-/// Changes when built images are made in a way that the old ones do not fit any more.
+/// Raised when images are built in a way that makes existing ones unusable.
 const SCHEMA: u32 = 1;
 
 /// A disk image that a machine can start from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Image {
-    /// What people read.
+    /// The name for display.
     pub label: String,
-    /// What the image is, independent of where it lies; part of cache keys.
+    /// The image's identity, independent of its location; part of cache keys.
     pub digest: String,
     pub source: Source,
 }
@@ -25,7 +25,7 @@ pub struct Image {
 /// Where an image comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
-    /// A file of the host, with the checksum that it had, or that a script says it has.
+    /// A file of the host, with the checksum that it had, or that the script gives.
     File {
         path: PathBuf,
         sha256: String,
@@ -45,16 +45,16 @@ pub enum Source {
     },
 }
 
-/// How a file is read that was not made by snaptree.
+/// How to read a file that snaptree did not make.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// The format of the disk in it, in place of what its content tells.
+    /// The format of the disk in it, overriding the detected one.
     pub format: Option<Format>,
-    /// How many bytes may come out when it is unpacked.
+    /// The limit on its unpacked size, in bytes.
     pub max_size: Option<u64>,
 }
 
-/// An image whose files are there.
+/// An image whose files exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ready {
     pub disk: PathBuf,
@@ -62,12 +62,12 @@ pub struct Ready {
     pub format: Format,
     /// The kernel that QEMU loads itself, for images without a boot loader.
     pub boot: Option<Boot>,
-    /// What a file of the user's looked like that is used where it lies.
+    /// The metadata of a user's file that is used in place.
     pub stamp: Option<FileStamp>,
 }
 
 impl Ready {
-    /// Fails when the disk is not what it was: asked after it was copied.
+    /// Fails if the disk has changed: called after it was copied.
     pub fn check_unchanged(&self) -> Result<()> {
         self.stamp.as_ref().map_or(Ok(()), FileStamp::check)
     }
@@ -91,7 +91,7 @@ impl Image {
     }
 }
 
-/// Writes JSON in the one form that equal values share: object keys sorted, no spaces.
+/// Writes canonical JSON: object keys sorted, no spaces.
 pub fn canonical(value: &Value) -> String {
     match value {
         Value::Object(map) => {

@@ -1,4 +1,4 @@
-//! Downloads over HTTP: continued where they stopped, and verified before anything uses them.
+//! Downloads over HTTP: resumed where they stopped, and verified before use.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -20,7 +20,7 @@ use crate::stop::Interrupt;
 /// How long a server may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Returns what people call the image at `url`: the last part of its path, or its host.
+/// Returns a short name for the image at `url`: the last part of its path, or its host.
 pub fn label(url: &str) -> Result<String> {
     let lower = url.to_ascii_lowercase();
     if !lower.starts_with("http://") && !lower.starts_with("https://") {
@@ -34,7 +34,7 @@ pub fn label(url: &str) -> Result<String> {
     Ok(place.rsplit('/').next().unwrap_or(place).to_string())
 }
 
-/// Returns the verified file behind `url`, downloading what of it is missing.
+/// Returns the verified file behind `url`, downloading any part that is missing.
 pub fn fetch(
     cache: &ImageCache,
     label: &str,
@@ -66,7 +66,7 @@ pub fn fetch(
     let note = || fs::write(&noted, &record).because(failed);
     let part = disk.with_extension("part");
     let mut progress = Progress::start(events, label, "downloading");
-    // What is there may be all of it, when the process ended between the last byte and the check.
+    // The part may be complete already, if the process ended between the last byte and the check.
     if !is_complete(&part, sha256, interrupt)? {
         let downloaded = download(url, &part, &mut progress, interrupt, &note);
         if downloaded.is_err() && part.metadata().is_ok_and(|part| part.len() == 0) {
@@ -99,9 +99,9 @@ fn is_complete(part: &Path, sha256: &str, interrupt: &Interrupt) -> Result<bool>
     Ok(part.exists() && file::hash(part, interrupt)? == sha256)
 }
 
-/// What the connection's thread tells.
+/// What the connection's thread reports.
 enum Message {
-    /// The answer has begun; whether it continues the part, and how long the whole file is.
+    /// The response has begun; whether it continues the part, and how long the whole file is.
     Begun {
         continues: bool,
         total: Option<u64>,
@@ -111,7 +111,7 @@ enum Message {
     Failed(Error),
 }
 
-/// Writes what `url` has beyond the part's end into the part. `note` is called before there is something to continue.
+/// Appends the rest of `url` to the part. `note` is called before the first bytes to resume from are written.
 fn download(
     url: &str,
     part: &Path,
@@ -164,7 +164,7 @@ fn receive(messages: &Receiver<Message>, interrupt: &Interrupt) -> Result<Messag
     }
 }
 
-/// Requests `url` from byte `start` on, in a thread of its own that ends when nobody listens any more.
+/// Requests `url` from byte `start` on, in a thread of its own that ends when the receiver is gone.
 fn connect(url: &str, start: u64) -> Receiver<Message> {
     const AHEAD: usize = 16;
     const CHUNK: usize = 1 << 16;
@@ -216,7 +216,7 @@ fn request(url: &str, start: u64) -> Result<Response<Body>> {
         })
     };
     let mut response = get(start)?;
-    // The server has less than we have: ours is not a part of it.
+    // The server's file is shorter than the part, so the part is not from it.
     if start > 0 && response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
         response = get(0)?;
     }
@@ -227,13 +227,15 @@ fn request(url: &str, start: u64) -> Result<Response<Body>> {
     let error = Error::failed(format!("cannot download `{url}`")).cause(format!("the server answered {status}"));
     Err(match status {
         StatusCode::NOT_FOUND | StatusCode::GONE => error.hint("the address is wrong, or the file has been moved"),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => error.hint("the server wants a login; download it by hand"),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            error.hint("the server requires a login; download it by hand")
+        }
         _ if status.is_server_error() => error.hint("try again later"),
         _ => error,
     })
 }
 
-/// Returns whether the answer continues a part of `start` bytes, and the length of the whole file.
+/// Returns whether the response continues a part of `start` bytes, and the length of the whole file.
 fn extent(response: &Response<Body>, start: u64) -> (bool, Option<u64>) {
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     if response.status() == StatusCode::PARTIAL_CONTENT {

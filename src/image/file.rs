@@ -1,4 +1,4 @@
-//! Files of the host as images, and what is remembered about their checksums.
+//! Files of the host as images, and the cache of their checksums.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -16,7 +16,7 @@ use crate::image::converted;
 use crate::image::unwrap::unpack;
 use crate::stop::Interrupt;
 
-/// A checksum, and what the file looked like when it was computed.
+/// A checksum, and the file's metadata when it was computed.
 #[derive(Serialize, Deserialize)]
 struct Remembered {
     #[serde(flatten)]
@@ -53,7 +53,7 @@ pub fn check(path: &Path) -> Result<PathBuf> {
     Ok(canonical)
 }
 
-/// Fails when a file has another checksum than the one it is said to have.
+/// Fails if a file does not have the expected checksum.
 pub fn verify(path: &Path, expected: &str, actual: &str) -> Result<()> {
     if expected == actual {
         return Ok(());
@@ -63,18 +63,18 @@ pub fn verify(path: &Path, expected: &str, actual: &str) -> Result<()> {
         .hint("if the file is the right one, put the found checksum into the script"))
 }
 
-/// Fails when a file is no longer what it was.
+/// Fails if a file has changed.
 pub fn verify_unchanged(path: &Path, before: &str, now: &str) -> Result<()> {
     if before == now { Ok(()) } else { Err(changed(path)) }
 }
 
-/// Whether the content of a file tells that the disk in it is raw, whatever it is compressed with.
+/// Whether the content of a file shows that the disk in it is raw, however it is compressed.
 pub fn is_raw(path: &Path) -> bool {
     let kind = File::open(path).and_then(|file| unpack::peek(&file, converted::DEEPEST));
     matches!(kind, Ok(Kind::Disk(Format::Raw) | Kind::Unknown))
 }
 
-/// Returns the SHA-256 of a file, from memory when the file has not changed since it was last computed.
+/// Returns the SHA-256 of a file, from the cache if the file has not changed since it was last computed.
 pub fn sha256(cache: &ImageCache, path: &Path, interrupt: &Interrupt) -> Result<String> {
     let before = FileStamp::of(path)?;
     let memory =
@@ -107,7 +107,7 @@ pub fn hash(path: &Path, interrupt: &Interrupt) -> Result<String> {
     }
 }
 
-/// Keeps a checksum; one that cannot be kept is computed again next time, which is no reason to fail.
+/// Stores a checksum. Failing to store it is not an error: it will be computed again next time.
 fn remember(cache: &ImageCache, memory: &Path, remembered: &Remembered) {
     let Ok(text) = serde_json::to_vec(remembered) else { return };
     if cache.make_room().is_err() {

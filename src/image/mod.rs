@@ -1,6 +1,7 @@
 //! Disk images: where they come from, and the cache that keeps them.
 //!
-//! An [`Image`] is a description. Nothing is built or downloaded before [`Image::ready`] or a [`Workshop`] is asked for.
+//! An [`Image`] is a description. Nothing is built or downloaded before a call to [`Image::ready`] or the use of a
+//! [`Workshop`].
 
 mod cache;
 mod content;

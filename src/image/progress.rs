@@ -1,10 +1,10 @@
-//! The events of making one image, so that a start is always followed by an end.
+//! The events of making one image, such that a start is always followed by an end.
 
 use std::time::{Duration, Instant};
 
 use crate::event::{Event, Events};
 
-/// An image that is being made: dropped before it is finished, it says that it failed.
+/// An image that is being made: dropped before it is finished, it reports a failure.
 pub struct Progress {
     pub events: Events,
     pub image: String,
@@ -20,7 +20,7 @@ impl Progress {
         Self { events, image, started: Instant::now(), told: None, is_finished: false }
     }
 
-    /// Tells how far a download is, at most ten times in a second, and always when it is complete.
+    /// Reports the progress of a download, at most ten times a second, and always when it is complete.
     pub fn bytes(&mut self, done: u64, total: Option<u64>) {
         const PAUSE: Duration = Duration::from_millis(100);
         if total == Some(done) || self.told.is_none_or(|told| told.elapsed() >= PAUSE) {

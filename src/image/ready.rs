@@ -1,4 +1,4 @@
-//! An image of the host or of the network, and the files of any one.
+//! Images from the host or the network, and the files of any image.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::image::{download, file};
 use crate::stop::Interrupt;
 
 impl Image {
-    /// Describes a file of the host. Its content is hashed unless `sha256` says what it is or it was hashed before.
+    /// Describes a file of the host. Its content is hashed unless `sha256` is given or it was hashed before.
     pub fn file(
         cache: &ImageCache,
         path: &Path,
@@ -30,16 +30,16 @@ impl Image {
         Ok(Self { label, digest, source: Source::File { path, sha256, is_claimed, reading } })
     }
 
-    /// Describes a file to download; `sha256` is what it must turn out to be.
+    /// Describes a file to download, which must have the checksum `sha256`.
     pub fn url(url: &str, sha256: &str, reading: Reading) -> Result<Self> {
         let sha256 = parse_sha256(sha256)?;
         let label = download::label(url)?;
-        // What the content tells is not known before it is there, and a digest must not change then.
+        // The format is not known before the download, and the digest must not change after it.
         let digest = digest(&sha256, reading.format == Some(Format::Raw));
         Ok(Self { label, digest, source: Source::Url { url: url.to_string(), sha256, reading } })
     }
 
-    /// Returns the image's files: checks a file, downloads a URL, and looks a built image up.
+    /// Returns the image's files: checks a file, downloads a URL, or looks up a built image.
     ///
     /// A built image that is not in the cache is an error here: [`ImageCache::claim`] is the way to build it.
     pub fn ready(&self, cache: &ImageCache, events: &Events, interrupt: &Interrupt) -> Result<Ready> {
@@ -72,7 +72,7 @@ impl Image {
     }
 }
 
-/// Names a file by its content, and by how it is read where that is not what the content tells.
+/// Identifies a file by its content, and by how it is read if that differs from what the content suggests.
 fn digest(sha256: &str, is_raw_anyhow: bool) -> String {
     format!("sha256:{sha256}{}", if is_raw_anyhow { "+raw" } else { "" })
 }

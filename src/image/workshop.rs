@@ -1,4 +1,4 @@
-//! Where an image is built: a temporary directory, and host commands that run in it.
+//! Builds images: a temporary directory, and host commands that run in it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
@@ -25,7 +25,7 @@ use crate::stop::Interrupt;
 
 const SETUP: &str = "run `make setup`, which installs what building images needs";
 
-/// A directory for building one image, removed when dropped. While it exists nobody else builds that image.
+/// A directory for building one image, removed when dropped. While it exists, no other process builds that image.
 pub struct Workshop {
     cache: ImageCache,
     image: Image,
@@ -35,16 +35,16 @@ pub struct Workshop {
     _lock: File,
 }
 
-/// What asking for a built image comes to.
+/// The result of claiming a built image.
 pub enum Claim {
-    /// It is there.
+    /// It exists.
     Ready(Ready),
     /// It is the caller's turn to build it.
     Build(Workshop),
 }
 
 impl ImageCache {
-    /// Returns the built image, or a workshop to build it in. While another process builds it, this waits.
+    /// Returns the built image, or a workshop to build it in. Waits while another process builds it.
     pub fn claim(&self, image: &Image, events: &Events, interrupt: &Interrupt) -> Result<Claim> {
         let Source::Built { name, .. } = &image.source else {
             return Err(Error::bug(format!("image `{}` is not one to be built", image.label)));
@@ -78,7 +78,7 @@ impl Workshop {
         self.directory.path()
     }
 
-    /// Writes a file below the workshop, with the directories that lead to it.
+    /// Writes a file below the workshop, and creates its parent directories.
     pub fn write(&self, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
         let relative = Path::new(name);
         if name.is_empty() || !relative.components().all(|part| matches!(part, Component::Normal(_))) {
@@ -87,7 +87,7 @@ impl Workshop {
         }
         let path = self.path().join(relative);
         let failed = || format!("cannot write `{}`", path.display());
-        // Trees are copied into images with their permissions, which the user's umask has no say in.
+        // Trees are copied into images with their permissions, which must not depend on the user's umask.
         let mut parent = self.path().to_path_buf();
         for part in relative.parent().into_iter().flat_map(Path::components) {
             parent.push(part);
@@ -102,7 +102,7 @@ impl Workshop {
 
     /// Runs a host command in the workshop and returns its standard output; every line of both streams is an event.
     ///
-    /// On an interrupt the command is stopped together with all that it started.
+    /// On an interrupt the command is stopped, with every process that it started.
     pub fn run(&self, argv: &[String], stdin: Option<&[u8]>, env: &BTreeMap<String, String>) -> Result<String> {
         let [program, arguments @ ..] = argv else {
             return Err(Error::usage("there is no command to run"));
@@ -114,7 +114,7 @@ impl Workshop {
         if !program.contains('/') && !is_there() {
             return Err(Error::failed(format!("`{program}` is not installed")).hint(SETUP));
         }
-        // The files that it makes become those of an image, which the user's umask has no say in.
+        // The files that it makes become part of an image, which must not depend on the user's umask.
         let mut child = Command::new("sh")
             .args(["-c", r#"umask 022; exec "$@""#, "sh", program])
             .args(arguments)
@@ -137,7 +137,7 @@ impl Workshop {
             let out = out.map(|pipe| scope.spawn(|| follow(pipe, &log, events, image)));
             let err = err.map(|pipe| scope.spawn(|| follow(pipe, &log, events, image)));
             if let (Some(mut input), Some(bytes)) = (input, stdin) {
-                // A command that does not read to the end has its reasons; its status tells.
+                // A command need not read all of its input; its exit status decides.
                 scope.spawn(move || input.write_all(bytes));
             }
             let status = wait(&mut child, &self.interrupt);
@@ -155,7 +155,7 @@ impl Workshop {
         Err(if status.code() == Some(NOT_FOUND) { error.hint(format!("a program is missing: {SETUP}")) } else { error })
     }
 
-    /// Moves `disk.qcow2`, and `vmlinuz` and `initrd` where there are any, into the cache.
+    /// Moves `disk.qcow2`, and `vmlinuz` and `initrd` if they exist, into the cache.
     pub fn finish(self) -> Result<Ready> {
         let Source::Built { name, inputs, cmdline } = &self.image.source else {
             return Err(Error::bug("a workshop for an image that is not built"));
@@ -167,11 +167,11 @@ impl Workshop {
         let told = File::open(disk.disk).and_then(|file| kind::tell(&file));
         if told.because(|| format!("cannot read what the build of image `{name}` made"))? != Kind::Disk(Format::Qcow2) {
             return Err(Error::failed(format!(
-                "the build of image `{name}` left a `disk.qcow2` that is no qcow2 image"
+                "the build of image `{name}` left a `disk.qcow2` that is not a qcow2 image"
             ))
             .hint("convert it in the build function: qemu-img convert -O qcow2 disk.raw disk.qcow2"));
         }
-        // What else lies in the workshop is left behind, so that the directory which gets the name is complete at once.
+        // Other files in the workshop are left behind, so that the directory is complete as soon as it has its name.
         let product = self.path().join("product");
         let failed = || format!("cannot put image `{name}` into the cache");
         fs::create_dir(&product).because(failed)?;
@@ -200,7 +200,7 @@ impl Workshop {
         fs::set_permissions(&product, Permissions::from_mode(0o755)).because(failed)?;
         let directory: PathBuf = self.cache.directory(name, &self.image.digest);
         if directory.exists() {
-            // It was not complete, or the claim would have found it.
+            // The existing one was incomplete, or the claim would have found it.
             fs::remove_dir_all(&directory).because(failed)?;
         }
         fs::rename(&product, &directory).because(failed)?;
@@ -219,7 +219,7 @@ fn follow(pipe: impl Read, log: &Mutex<String>, events: &Events, image: &str) ->
             return all;
         }
         let text = String::from_utf8_lossy(&all[start..]);
-        // Of a line that was drawn over, what would be left on the screen counts.
+        // If a line was overwritten with carriage returns, only what would remain on the screen counts.
         let line = text.trim_end().rsplit('\r').next().unwrap_or_default().to_string();
         if let Ok(mut log) = log.lock() {
             log.push_str(&line);
@@ -232,7 +232,7 @@ fn follow(pipe: impl Read, log: &Mutex<String>, events: &Events, image: &str) ->
 /// Waits for the child, and stops its process group on an interrupt.
 fn wait(child: &mut Child, interrupt: &Interrupt) -> Result<ExitStatus> {
     const TICK: Duration = Duration::from_millis(20);
-    // mmdebstrap unmounts and tidies up when it is asked to end.
+    // mmdebstrap unmounts and tidies up when it is asked to terminate.
     const GRACE: Duration = Duration::from_secs(5);
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let signal = |signal| group.is_some_and(|group| kill_process_group(group, signal).is_ok());

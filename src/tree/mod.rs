@@ -1,21 +1,21 @@
-//! The engine: machines and their trees, what a step did, builders, grafts, and the store of layers.
+//! The engine: machines and their trees, journals, builders, grafts, and the store of layers.
 //!
-//! A step is first replayed against the journal of the node that it made before ([`Session`]); only when that
-//! diverges is a [`Builder`] booted, the step carried out, and its layer grafted into the tree.
+//! A step is first replayed against the journal of the node that it built before ([`Session`]). Only if that diverges
+//! does the engine boot a [`Builder`], carry out the step, and graft its layer into the tree.
 //!
-//! Its rooms stand one on the other; each uses only those above it here:
+//! Its rooms form layers; each uses only the ones listed above it:
 //!
-//! - `files`: the store, which file is which, who made it
-//! - `record`: what is recorded of a node, and why another one differs
-//! - `kept`: what is kept outside of a tree
-//! - `machine`: machines as last seen, and the [`Engine`] that looks
-//! - `owners`: who depends on a file, and the removal of those that nobody depends on
-//! - `graft`: what is done to a tree and its layers
-//! - `clone`: transient clones and their check-points
-//! - `step`: a step replayed or carried out
-//! - `change`: the primitives on any domain
-//! - `build`: how nodes come to be
-//! - `view`: what somebody looks at
+//! - `files`: the store, the identity of files, and the record of who made them
+//! - `record`: the metadata of a node, and how two nodes differ
+//! - `kept`: everything that is kept outside of a tree
+//! - `machine`: snapshots of a machine's state, and the [`Engine`] that reads it
+//! - `owners`: what depends on a file, and the removal of files that nothing depends on
+//! - `graft`: changes to a tree and its layers
+//! - `clone`: transient clones and their checkpoints
+//! - `step`: replaying or carrying out a step
+//! - `change`: the snapshot primitives, for any domain
+//! - `build`: building nodes
+//! - `view`: plain data to display
 
 mod build;
 mod change;

@@ -205,10 +205,7 @@ fn a_root_that_is_asked_for_is_built_with_all_that_depends_on_it() {
     let lines: Vec<&str> = rebuilt.stderr.lines().filter(|line| line.contains("building, because")).collect();
     assert_eq!(
         lines[..2],
-        [
-            "base: building, because --rebuild asks for it.",
-            "updated: building, because its parent `base` was built anew.",
-        ]
+        ["base: building, because --rebuild asks for it.", "updated: building, because its parent `base` was rebuilt.",]
     );
     assert_eq!(lines.len(), 4);
     plan(&rebuilt, TREE, 0, CACHED);

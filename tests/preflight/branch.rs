@@ -20,12 +20,12 @@ fn a_snapshot_that_does_not_hold_everything_is_not_cloned() {
             "disks": { "vda": "internal" },
             "document": { "disks": { "vda": "[DIR]/vm/web.qcow2", "vdb": "[DIR]/vm/data.qcow2" } },
         }),
-        "it left out disk `vdb`, so what was on it is not known\n\
+        "it left out disk `vdb`, so its content is unknown\n\
          hint: take a snapshot with every disk, and clone that",
     );
     refuses(
         json!({ "disks": { "vda": "external" }, "document": { "disks": { "vda": { "block": "/dev/x" } } } }),
-        "disk `vda` was no file\nhint: a clone needs disks that are files",
+        "disk `vda` was not a file\nhint: a clone needs disks that are files",
     );
     refuses(
         json!({ "disks": { "vda": "external" }, "document": { "disks": { "vda": "[DIR]/vm/gone" } } }),

@@ -72,7 +72,7 @@ fn a_disk_whose_overlay_would_not_be_what_it_is_has_to_be_left_out() {
     );
     refuses(
         json!({ "file": data, "block_job": true }),
-        "a block job works on it\nhint: `virsh blockjob web vdb` shows it, with `--abort` it ends",
+        "it has a block job\nhint: `virsh blockjob web vdb` shows it, with `--abort` it ends",
     );
 }
 
@@ -177,7 +177,7 @@ fn an_overlay_that_the_user_chose_is_there_or_not_as_it_should_be() {
         )
         .refuses(
             "snapshot web sn01 --diskspec vda,file=[DIR]/vm/there.qcow2 --reuse-external",
-            "`[DIR]/vm/there.qcow2` cannot be reused as an overlay: it is no qcow2 image whose backing file is \
+            "`[DIR]/vm/there.qcow2` cannot be reused as an overlay: it is not a qcow2 image with the backing file \
              `[DIR]/vm/web.qcow2`\nhint: make it with `qemu-img create -f qcow2 -b FILE -F FORMAT`",
         )
         .with("layers", json!({ "[DIR]/vm/there.qcow2": { "backing": "[DIR]/vm/web.qcow2" } }))
@@ -188,7 +188,7 @@ fn an_overlay_that_the_user_chose_is_there_or_not_as_it_should_be() {
 
 #[test]
 fn a_file_has_one_use_in_a_snapshot() {
-    let twice = "`[DIR]/vm/n` is to be two files of the snapshot\nhint: give each disk, and the RAM, a file of its own";
+    let twice = "`[DIR]/vm/n` would be two files of the snapshot\nhint: give each disk, and the RAM, a file of its own";
     with_vdb(json!("[DIR]/vm/data.qcow2")).refuses_with(
         2,
         "snapshot web sn01 --diskspec vda,file=[DIR]/vm/n --diskspec vdb,file=[DIR]/vm/../vm/n",

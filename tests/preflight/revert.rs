@@ -20,7 +20,7 @@ fn nothing_is_lost_unasked() {
         .refuses_with(
             2,
             "revert web/clean",
-            &format!("this would put aside what `web` has become, to go back to `clean`\n{yes}"),
+            &format!("this would put aside the state of `web`, and revert to `clean`\n{yes}"),
         )
         .refuses_with(2, "delete web/clean", &format!("this would delete snapshot `clean` of `web`\n{yes}"))
         .refuses_with(
@@ -35,7 +35,7 @@ fn nothing_is_lost_unasked() {
             2,
             "revert web --current --running",
             &format!(
-                "this would stop its guest and put aside what `web` has become since `clean`, to go back to `clean`\n\
+                "this would stop its guest and put aside the state of `web` since `clean`, and revert to `clean`\n\
                  {yes}"
             ),
         )
@@ -83,7 +83,7 @@ fn a_snapshot_without_what_it_held_cannot_be_gone_back_to() {
     refuses(json!({}), "the snapshot holds no disk\nhint: `virsh snapshot-revert` can try it");
     refuses(
         json!({ "disks": { "vda": "external" }, "document": { "disks": { "vda": { "block": "/dev/x" } } } }),
-        "disk `vda` was no file then\nhint: `virsh snapshot-revert` can try it",
+        "disk `vda` was not a file then\nhint: `virsh snapshot-revert` can try it",
     );
     refuses(external("[DIR]/vm/gone"), &format!("its layer `[DIR]/vm/gone` is missing\n{rest}"));
     refuses(
@@ -118,7 +118,7 @@ fn the_overlay_of_a_revert_goes_where_a_file_can_be_made() {
 #[test]
 fn ram_inside_a_file_that_others_depend_on_is_not_reverted_to() {
     let live = json!({ "state": "running", "memory": "internal", "disks": { "vda": "internal" } });
-    let error = "`web` cannot go back to `live`: snapshot `newest` stands on the file that holds it, which libvirt \
+    let error = "`web` cannot go back to `live`: snapshot `newest` depends on the file that holds it, which libvirt \
                  would overwrite\n\
                  hint: a branch can grow from it: that copies its disks, without the RAM";
     let web = Web::new()
@@ -130,7 +130,7 @@ fn ram_inside_a_file_that_others_depend_on_is_not_reverted_to() {
         .refuses("revert web/live --yes", error)
         .refuses("revert web/live", error)
         .refuses_statement("web:find 'live':revert()", error);
-    let image = "`web` cannot go back to `live`: `[DIR]/vm/web.qcow2` stands on the file that holds it, which libvirt \
+    let image = "`web` cannot go back to `live`: `[DIR]/vm/web.qcow2` depends on the file that holds it, which libvirt \
                  would overwrite\n\
                  hint: a branch can grow from it: that copies its disks, without the RAM";
     web.with("domains/web/snapshots/newest", Value::Null)

@@ -33,9 +33,9 @@ fn a_name_is_given_once() {
 
 #[test]
 fn a_managed_save_has_to_be_used_first() {
-    let saved = "the RAM of `web` was put to disk by a managed save: its disks must not change until it is started \
+    let saved = "the RAM of `web` was saved to disk by a managed save: its disks must not change until it is started \
                  again\n\
-                 hint: `virsh start web` resumes it, `virsh managedsave-remove web` gives its RAM up";
+                 hint: `virsh start web` resumes it, `virsh managedsave-remove web` discards its RAM";
     Web::new()
         .with("domains/web/managed_save", json!(true))
         .snapshot("clean", json!({ "disks": { "vda": "internal" } }))
@@ -73,9 +73,9 @@ fn ram_that_cannot_be_written_to_a_file_is_refused_unless_it_is_left_out() {
         web.run("snapshot web sn01 --disk-only").stderr("Took snapshot `sn01` of `web`.\n").run();
         web.run("snapshot web sn02 --no-memory").stderr("Took snapshot `sn02` of `web`.\n").run();
     };
-    refuses("filesystems", json!(["9p"]), "the guest mounts a directory of the host (9p)");
-    refuses("filesystems", json!(["virtiofs"]), "the guest mounts a directory of the host (virtiofs)");
-    refuses("host_devices", json!(true), "the guest has a device of the host");
+    refuses("filesystems", json!(["9p"]), "the guest mounts a host directory (9p)");
+    refuses("filesystems", json!(["virtiofs"]), "the guest mounts a host directory (virtiofs)");
+    refuses("host_devices", json!(true), "the guest has a host device");
 }
 
 #[test]
@@ -163,8 +163,8 @@ fn a_chain_gets_no_deeper_where_the_last_image_holds_a_snapshot() {
 
 #[test]
 fn a_libvirt_that_cannot_redefine_takes_snapshots_and_does_no_more() {
-    let old = "libvirt 5.0.0 is too old: trees of snapshots can be changed from 5.1.0 on\n\
-               hint: install a newer libvirt; `snaptree doctor` says what it has to offer";
+    let old = "libvirt 5.0.0 is too old: changing snapshot trees needs 5.1.0 or newer\n\
+               hint: install a newer libvirt; `snaptree doctor` shows what it supports";
     let web = Web::new()
         .with("version", json!("5.0.0"))
         .snapshot("clean", json!({ "disks": { "vda": "internal" } }))
@@ -190,8 +190,8 @@ fn a_description_needs_its_parent_and_a_domain_that_stays() {
     describe(&web, "x", json!({ "parent": "nosuch", "disks": { "vda": "internal" } }));
     let web = web.refuses(
         "snapshot web --xml vm/sn.json --redefine",
-        "there is no snapshot `nosuch` in `web`: `x` is to be below it\n\
-         hint: put that one in first, or take `<parent>` out for a root",
+        "there is no snapshot `nosuch` in `web`: `x` would be below it\n\
+         hint: add that one first, or remove `<parent>` to make a root",
     );
     describe(&web, "a/b", json!({}));
     let web = web.refuses_with(

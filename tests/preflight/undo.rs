@@ -6,9 +6,8 @@ use crate::support::web::Web;
 
 #[test]
 fn without_a_change_there_is_nothing_to_undo() {
-    let nothing = "there is nothing to undo in `web`\nhint: reverts and deletions of snapshots can be taken back";
-    let number =
-        "nothing with the number 3 can be taken back in `web`\nhint: `snaptree undo --list web` lists what can";
+    let nothing = "there is nothing to undo in `web`\nhint: reverts and deletions of snapshots can be undone";
+    let number = "there is no change 3 to undo in `web`\nhint: `snaptree undo --list web` lists the changes";
     let web = Web::new()
         .refuses("undo web", nothing)
         .refuses("undo web 3", number)
@@ -40,7 +39,7 @@ fn a_deleted_snapshot_whose_files_were_removed_does_not_come_back() {
     );
     web.does("delete web/clean --yes");
     std::fs::remove_file(web.test.path().join("vm/web.base")).expect("cannot remove a file");
-    web.refuses("undo web", "cannot put back what was deleted: its layer `[DIR]/vm/web.base` is missing\nhint: `snaptree gc web` gives up what cannot be taken back");
+    web.refuses("undo web", "cannot put back what was deleted: its layer `[DIR]/vm/web.base` is missing\nhint: `snaptree gc web` deletes the undo history");
 }
 
 #[test]
@@ -49,7 +48,7 @@ fn what_was_removed_cannot_be_reverted_to() {
     web.does("snapshot web sn01 --disk-only");
     web.does("revert web/sn01 --yes");
     std::fs::remove_file(web.test.path().join("vm/web.sn01")).expect("cannot remove a file");
-    web.refuses("undo web", "cannot take back `revert to sn01`: `[DIR]/vm/web.sn01`, which it needs, is missing\nhint: `snaptree gc web` gives up what cannot be taken back");
+    web.refuses("undo web", "cannot undo `revert to sn01`: `[DIR]/vm/web.sn01`, which it needs, is missing\nhint: `snaptree gc web` deletes the undo history");
 }
 
 #[test]
@@ -60,8 +59,8 @@ fn a_managed_save_has_to_be_used_before_an_undo() {
     let web = web.again_with("domains/web/managed_save", json!(true));
     web.refuses(
         "undo web",
-        "the RAM of `web` was put to disk by a managed save: its disks must not change until it is started again\n\
-         hint: `virsh start web` resumes it, `virsh managedsave-remove web` gives its RAM up",
+        "the RAM of `web` was saved to disk by a managed save: its disks must not change until it is started again\n\
+         hint: `virsh start web` resumes it, `virsh managedsave-remove web` discards its RAM",
     );
 }
 
@@ -73,8 +72,8 @@ fn a_guest_inside_a_file_that_others_depend_on_now_is_not_reverted_to() {
     web.does("snapshot web above --disk-only");
     web.refuses(
         "undo web",
-        "cannot take back `revert to live`: snapshot `above` stands on `[DIR]/vm/web.qcow2` now, which must not change\n\
-         hint: remove what stands on it first",
+        "cannot undo `revert to live`: snapshot `above` depends on `[DIR]/vm/web.qcow2` now, which must not change\n\
+         hint: delete what depends on it first",
     );
 }
 
@@ -86,8 +85,8 @@ fn a_disk_that_became_a_layer_meanwhile_is_not_written_to_again() {
     web.does("snapshot web sn02");
     web.refuses(
         "undo web",
-        "cannot take back `revert to sn01`: snapshot `sn02` stands on `[DIR]/vm/data.qcow2` now, which must not change\n\
-         hint: remove what stands on it first",
+        "cannot undo `revert to sn01`: snapshot `sn02` depends on `[DIR]/vm/data.qcow2` now, which must not change\n\
+         hint: delete what depends on it first",
     );
 }
 
@@ -98,15 +97,15 @@ fn a_machine_that_became_transient_would_not_outlive_the_undo() {
     web.does("revert web/sn01 --yes");
     web.again_with("domains/web/persistent", json!(false)).refuses(
         "undo web",
-        "cannot take back `revert to sn01`: `web` is transient, and gone once it is stopped\n\
+        "cannot undo `revert to sn01`: `web` is transient, and gone once it is stopped\n\
          hint: `virsh define` makes it persistent: virsh dumpxml web > x.xml; virsh define x.xml",
     );
 }
 
 #[test]
 fn an_old_libvirt_takes_nothing_back() {
-    let old = "libvirt 5.0.0 is too old: trees of snapshots can be changed from 5.1.0 on\n\
-               hint: install a newer libvirt; `snaptree doctor` says what it has to offer";
+    let old = "libvirt 5.0.0 is too old: changing snapshot trees needs 5.1.0 or newer\n\
+               hint: install a newer libvirt; `snaptree doctor` shows what it supports";
     let web = Web::new();
     web.does("snapshot web sn01");
     web.does("revert web/sn01 --yes");

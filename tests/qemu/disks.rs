@@ -489,11 +489,11 @@ fn a_block_job_and_backup_checkpoints_are_not_disturbed() {
     let hint = format!("hint: `virsh blockjob {name} vdb` shows it, with `--abort` it ends\n");
     lab.snaptree(&["snapshot", name, "s2", "--disk-only"])
         .status(1)
-        .stderr(&format!("error: no snapshot can hold disk `vdb` of `{name}`: a block job works on it\n{hint}"))
+        .stderr(&format!("error: no snapshot can hold disk `vdb` of `{name}`: it has a block job\n{hint}"))
         .run();
     lab.snaptree(&["revert", &machine.snapshot(), "--yes"])
         .status(1)
-        .stderr(&format!("error: `{name}` cannot go back to `s1`: a block job works on disk `vdb`\n{hint}"))
+        .stderr(&format!("error: `{name}` cannot go back to `s1`: disk `vdb` has a block job\n{hint}"))
         .run();
     assert_eq!((machine.xml(), machine.names()), (xml, files));
     lab.virsh(&["blockjob", name, "vdb", "--abort"]);

@@ -62,7 +62,7 @@ fn after_a_fix_the_guest_resumes_from_the_last_checkpoint() {
     "#;
     let run = |script: &str| lab.script(script).env("SNAPTREE_CHECKPOINT_AFTER", "0s").any_stderr();
     let failed = run(script).status(1).run();
-    assert!(!failed.stderr.contains("gets no check-points"), "{}", failed.stderr);
+    assert!(!failed.stderr.contains("gets no checkpoints"), "{}", failed.stderr);
     lab.assert_no_clone_is_left();
     let path = format!("{}/child", lab.machine);
     lab.snaptree(&["exec", "--failed", &path, "--", "cat", "/root/done"]).stdout("one\ntwo\nthree\n").run();

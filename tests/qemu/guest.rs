@@ -33,7 +33,7 @@ fn commands_run_in_both_forms_with_every_option() {
     );
     let expected = "3\tfalse\tout\n\terr\n\na  b $HOME 'q' \n\ntrue\n3000000\n\n/usr\n1 2-é\nnobody\n\n137\n5000000\n\
                     0\n1\n2\n3\n4\n\nfalse\tscript.lua:12: run \"sleep 60\" timed out after 2s in `child`\n\
-                    hint: the option `timeout` gives it longer, such as timeout = \"30m\"\n0\n\n";
+                    hint: raise the option `timeout`, such as timeout = \"30m\"\n0\n\n";
     assert_eq!(printed, expected);
 }
 
@@ -103,7 +103,7 @@ fn waits_end_when_what_they_wait_for_is_there() {
         print(pcall(guest.wait_for_unit, guest, "x.service", { timeout = 1 }))
         "#,
     );
-    let hint = "hint: the option `timeout` gives it longer, such as timeout = \"30m\"";
+    let hint = "hint: raise the option `timeout`, such as timeout = \"30m\"";
     let (there, rest) = printed.split_once('\n').unwrap();
     assert_eq!(there, "all there");
     let (port, unit) = rest.split_once("\nfalse").unwrap();

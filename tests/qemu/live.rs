@@ -361,13 +361,13 @@ fn ram_that_does_not_fit_is_left_and_that_is_said() {
     let why = format!("its QEMU was /usr/bin/qemu 1.0.0, is now {version}");
     let path = format!("{}/two", lab.machine);
     let ran = lab.snaptree(&["-v", "exec", &path, "--", "cat", "/root/disk"]).stdout("on the disk").any_stderr().run();
-    let note = format!("the RAM of `two` is of no use here ({why}): booting from its disks.\n");
+    let note = format!("cannot resume `two` ({why}): booting from its disks.\n");
     assert!(ran.stderr.contains(&note), "{}", ran.stderr);
     let refused = lab.snaptree(&["fork", &path, "--require-live"]).status(1).any_stderr().run();
     assert!(
         refused.stderr.ends_with(&format!(
             "error: the guest of `two` would have to boot: {why}\n\
-             hint: without the demand for a live one the fork boots from its disks\n"
+             hint: do not require a live fork, and it boots from its disks\n"
         )),
         "{}",
         refused.stderr

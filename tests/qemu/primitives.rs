@@ -227,7 +227,7 @@ fn a_tree_made_by_virsh_opens_with_internal_and_external_ones_mixed() {
     lab.snaptree(&["revert", &foreign.path("inside"), "--yes"])
         .status(1)
         .stderr(&format!(
-            "error: `{name}` cannot go back to `inside`: snapshot `outside` stands on the file that holds it, which \
+            "error: `{name}` cannot go back to `inside`: snapshot `outside` depends on the file that holds it, which \
              libvirt would overwrite\nhint: a branch can grow from it: that copies its disks, without the RAM\n"
         ))
         .run();

@@ -133,10 +133,8 @@ fn what_was_below_an_undo_must_not_have_changed() {
     let base = theirs.directory.join("a.qcow2");
     std::thread::sleep(std::time::Duration::from_millis(20));
     assert!(io("write -P 7 0 64k", &base).contains("wrote 65536/65536"));
-    let why = format!(
-        "cannot take back `revert to s1`: `{}`, which it needs, was written to or replaced since",
-        base.display()
-    );
+    let why =
+        format!("cannot undo `revert to s1`: `{}`, which it needs, was written to or replaced since", base.display());
     theirs.refuses(&["undo", &lab.machine], &why);
 }
 
@@ -330,7 +328,7 @@ fn a_file_that_another_domain_writes_to_is_neither_frozen_nor_gone_back_to() {
     lab.virsh(&["destroy", &other]);
     let said = lab.snaptree(&["snapshot", &lab.machine, "s1"]).any_stderr().run().stderr;
     let (noted, _) = writes.split_once('\n').unwrap();
-    assert!(said.starts_with(&format!("the snapshot may not stay what it is: {noted}.\n")), "{said}");
+    assert!(said.starts_with(&format!("the content of the snapshot may change: {noted}.\n")), "{said}");
     theirs.write(2);
     let why = format!("`{}` cannot go back to `s1`: {writes}", lab.machine);
     theirs.refuses(&["revert", &format!("{}/s1", lab.machine), "--yes"], &why);

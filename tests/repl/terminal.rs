@@ -78,7 +78,7 @@ fn ctrl_c_stops_a_command_or_a_loop_and_the_machine_stays_usable() {
     }
     see_place(&mut session, "lab/web+1?> ");
     terminal::type_in(&mut session, "snapshot 'x'\r");
-    see(&mut session, "error: nobody knows what `run \"hang\"` did, which did not come to its end");
+    see(&mut session, "error: `run \"hang\"` was interrupted; its effect is unknown");
     terminal::type_in(&mut session, "back()\r");
     see(&mut session, "lab/web> ");
     terminal::type_in(&mut session, "run 'greet'\r");

@@ -54,7 +54,7 @@ fn a_guest_whose_ram_cannot_be_kept_goes_back_all_the_same() {
     web.run("revert web/clean --yes")
         .stderr(
             "
-            the RAM of `web` cannot be kept: the guest mounts a directory of the host (9p).
+            the RAM of `web` cannot be kept: the guest mounts a host directory (9p).
             Reverted `web` to `clean`.
             ",
         )

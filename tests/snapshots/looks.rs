@@ -227,8 +227,8 @@ fn an_editor_changes_a_snapshot_and_what_is_refused_is_kept() {
         .run();
     let ran = edit("edit web/sn02", r#"sed -i 's/"parent":"sn01"/"parent":"gone"/'"#).status(1).any_stderr().run();
     let (said, kept) = ran.stderr.split_once("hint: ").expect("a hint");
-    assert_eq!(said, "error: there is no snapshot `gone` in `web`: `sn02` is to be below it\n");
-    let kept = kept.strip_prefix("put that one in first, or take `<parent>` out for a root; ").expect(kept);
+    assert_eq!(said, "error: there is no snapshot `gone` in `web`: `sn02` would be below it\n");
+    let kept = kept.strip_prefix("add that one first, or remove `<parent>` to make a root; ").expect(kept);
     let kept = kept.trim_end().strip_prefix("your edits are kept in `[DIR]/").expect(kept).trim_end_matches('`');
     assert!(ran.read(kept).contains("\"parent\":\"gone\""));
     assert_eq!(web.does("list web --json").stdout, state);

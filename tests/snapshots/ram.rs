@@ -113,7 +113,7 @@ fn ram_that_cannot_be_kept_is_announced() {
     web.run("revert web/sn01 --yes")
         .stderr(
             "
-            the RAM of `web` cannot be kept: the guest mounts a directory of the host (virtiofs).
+            the RAM of `web` cannot be kept: the guest mounts a host directory (virtiofs).
             Reverted `web` to `sn01`.
             ",
         )

@@ -74,7 +74,7 @@ fn with_two() -> Web {
     web
 }
 
-const TAKEN_BACK: &str = "`web` is what it was: `revert to sn01` was interrupted.\n";
+const TAKEN_BACK: &str = "rolled back interrupted `revert to sn01` on `web`.\n";
 
 #[test]
 fn a_revert_that_had_stopped_the_guest_is_taken_back() {
@@ -145,7 +145,7 @@ fn an_undo_that_was_interrupted_can_be_tried_again() {
     state_then["memories"] = before["memories"].clone();
     state_then["domains"]["web"] = before["domains"]["web"].clone();
     fs::write(half.web.test.path().join("state.json"), state_then.to_string()).expect("cannot write the state");
-    half.settled("`web` is what it was: `undo: revert to sn01` was interrupted.\n");
+    half.settled("rolled back interrupted `undo: revert to sn01` on `web`.\n");
     half.web.run("undo web").stderr("Undid `revert to sn01` in `web`.\n").run();
     assert_eq!(state(&half.web)["domains"]["web"]["ram"], json!({ "/run/pid": { "content": "Nw==" } }));
 }
@@ -162,7 +162,7 @@ fn a_deletion_that_was_interrupted_is_finished_and_can_be_taken_back() {
     one_gone["snapshots"].as_object_mut().expect("snapshots").remove("sn03");
     one_gone["current"] = json!("sn02");
     half.killed_with(&one_gone);
-    half.settled("finished `delete sn02, sn03` in `web`, which was interrupted.\n");
+    half.settled("finished interrupted `delete sn02, sn03` on `web`.\n");
     assert_eq!(half.web.does("list web --tree").stdout, "sn01 (current)\n");
     half.web.does("undo web");
     assert_eq!(half.web.does("list web --tree").stdout, whole);
@@ -182,7 +182,7 @@ fn a_return_of_deleted_snapshots_that_was_interrupted_can_be_tried_again() {
     one_back["snapshots"].as_object_mut().expect("snapshots").remove("sn03");
     one_back["current"] = json!("sn01");
     half.killed_with(&one_back);
-    half.settled("`web` is what it was: `undo: delete sn02, sn03` was interrupted.\n");
+    half.settled("rolled back interrupted `undo: delete sn02, sn03` on `web`.\n");
     assert_eq!(half.web.does("list web --tree").stdout, "sn01 (current)\n");
     half.web.run("undo web").stderr("Undid `delete sn02, sn03` in `web`.\n").run();
     assert_eq!(half.web.does("list web --tree").stdout, whole);

@@ -1,4 +1,4 @@
-//! Whether a disk image stands on its own: what somebody else's header names is never opened.
+//! Checks that a disk image is self-contained: a file named in a foreign header is never opened.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ const MERGE: &str = "merge it with its parent in the program that made it, and n
 const JOIN: &str = "make one file of all parts: qemu-img convert -O qcow2 DESCRIPTOR.vmdk disk.qcow2";
 const DECRYPT: &str = "decrypt it first with qemu-img convert";
 
-/// Returns what keeps an image of this format from being used without any other file.
+/// Returns why an image of this format cannot be used without other files.
 pub fn check(file: &File, format: Format) -> io::Result<Option<Trouble>> {
     let image = Image { file };
     match format {
@@ -95,14 +95,14 @@ impl Image<'_> {
         if head.len() < 512 {
             return Ok(cut_off());
         }
-        // Without a capacity QEMU takes the descriptor inside for the image, and opens the files that it names.
+        // Without a capacity QEMU uses the embedded descriptor as the image, and opens the files that it names.
         if le64(&head, 12) == 0 {
             return Ok(Some(Trouble::new("only names the files that hold the disk", FLATTEN)));
         }
         if le64(&head, 28) == 0 {
             return Ok(Some(Trouble::new("is one part of a VMDK image that is split into several files", JOIN)));
         }
-        // QEMU looks for the descriptor behind the first sector, others where the header says.
+        // QEMU looks for the descriptor behind the first sector, other programs at the offset in the header.
         for at in [512, le64(&head, 28).saturating_mul(512)] {
             let descriptor = self.read(at, DESCRIPTOR)?;
             let end = descriptor.iter().position(|byte| *byte == 0).unwrap_or(descriptor.len());
@@ -150,7 +150,7 @@ impl Image<'_> {
     }
 }
 
-/// Returns what a descriptor's line `key="..."` says.
+/// Returns the value of a descriptor's line `key="..."`.
 fn named(descriptor: &[u8], key: &[u8]) -> Option<Vec<u8>> {
     let at = descriptor.windows(key.len()).position(|window| window == key)?;
     let line = descriptor[at + key.len()..].split(|byte| *byte == b'\n').next()?;

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 /// Reads up to `size` bytes of a file; there are fewer at its end.
 pub fn read(file: &File, at: u64, size: usize) -> io::Result<Vec<u8>> {
-    // A header may name a place where no file goes on.
+    // A header may name a place past the largest possible file.
     if at > i64::MAX as u64 - size as u64 {
         return Ok(Vec::new());
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a disk image is laid out.
+/// The format of a disk image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -10,14 +10,14 @@ pub enum Format {
     Qcow2,
     Vdi,
     Vmdk,
-    /// VHD, which QEMU calls by the name of Virtual PC.
+    /// VHD, which QEMU names after Virtual PC.
     Vpc,
     Vhdx,
     Qed,
 }
 
 impl Format {
-    /// What scripts may say; the second name of VHD is the one that its publishers use.
+    /// The names that scripts may use; the second name of VHD is the one that its publishers use.
     pub const NAMES: [&str; 8] = ["raw", "qcow2", "vdi", "vmdk", "vhd", "vpc", "vhdx", "qed"];
 
     /// Reads one of [`Format::NAMES`].
@@ -47,7 +47,7 @@ impl Format {
         }
     }
 
-    /// Returns what people call such an image.
+    /// Returns the usual name of such an image.
     pub(in crate::image) fn noun(self) -> &'static str {
         match self {
             Self::Raw => "a raw disk",

@@ -1,4 +1,4 @@
-//! What a file is, told by its content: a disk, something packed, an archive, or none of these.
+//! Detects from its content what a file is: a disk, something packed, an archive, or none of these.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use crate::image::content::bytes;
 use crate::image::content::format::Format;
 
-/// How much of a file's beginning is looked at: all superblocks but those of exotic file systems are in it.
+/// How much of a file's beginning is examined: it includes all superblocks but those of exotic file systems.
 pub const HEAD: usize = 72 << 10;
 const SECTOR: usize = 512;
 
@@ -14,7 +14,7 @@ const SECTOR: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     Disk(Format),
-    /// Nothing is known of its content, which may be a raw disk all the same.
+    /// Its content is unknown, but may still be a raw disk.
     Unknown,
     Packed(Compression),
     Tar,
@@ -22,7 +22,7 @@ pub enum Kind {
     Other(Trouble),
 }
 
-/// What stands against using a file, and what to do about it. `FILE` stands for the file's name.
+/// Why a file cannot be used, and what to do about it. `FILE` stands for the file's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     pub cause: String,
@@ -52,7 +52,7 @@ const ISO: &str = "install a system from it and use that disk, or say format = \
 const UNLOCK: &str =
     "decrypt it first with qemu-img convert, or say format = \"raw\" if the guest unlocks the disk itself";
 
-/// What is not a disk by a few bytes at some place.
+/// Files that are not disks, by a few bytes at a fixed offset.
 const OTHERS: [(usize, &[u8], &str, &str); 36] = [
     (0, b"PK\x03\x04", "is a ZIP archive", INSIDE),
     (0, b"PK\x05\x06", "is an empty ZIP archive", INSIDE),
@@ -92,7 +92,7 @@ const OTHERS: [(usize, &[u8], &str, &str); 36] = [
     (0, b"QFI\xfb\0\0\0\x01", "is a qcow image of version 1", CONVERT),
 ];
 
-/// What a raw disk begins with: partition tables and file systems.
+/// The signatures of raw disks: partition tables and file systems.
 const DISKS: [(usize, &[u8]); 13] = [
     (510, b"\x55\xaa"),
     (512, b"EFI PART"),
@@ -109,7 +109,7 @@ const DISKS: [(usize, &[u8]); 13] = [
     (0x10034, b"ReIsEr"),
 ];
 
-/// Tells what a file is.
+/// Detects what a file is.
 pub fn tell(file: &File) -> io::Result<Kind> {
     if has_vhd_footer(file)? {
         return Ok(Kind::Disk(Format::Vpc));
@@ -135,7 +135,7 @@ pub fn has_vhd_footer(file: &File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Tells what begins with `head` and has this size; what is told by its end is not known then.
+/// Detects what a file of this size that begins with `head` is, except for kinds that only its end shows.
 pub fn tell_head(head: &[u8], size: u64) -> Kind {
     let has = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(magic));
     let other = |cause: &str, hint: &str| Kind::Other(Trouble::new(cause, hint));
@@ -172,7 +172,7 @@ pub fn tell_head(head: &[u8], size: u64) -> Kind {
         return other("is shorter than one sector of a disk", AS_RAW);
     }
     if !size.is_multiple_of(SECTOR as u64) {
-        return other("is no disk image that is known, and no whole number of sectors", AS_RAW);
+        return other("is not a known disk image, and its size is not a whole number of sectors", AS_RAW);
     }
     if DISKS.iter().any(|(at, magic)| has(*at, magic)) || head.iter().all(|byte| *byte == 0) {
         return Kind::Disk(Format::Raw);
@@ -196,7 +196,7 @@ fn compression(head: &[u8]) -> Option<Compression> {
     }
 }
 
-/// Tells a VHD's footer by its cookie and its checksum, since a raw disk may end in the word alone.
+/// Recognises a VHD's footer by its cookie and its checksum, since a raw disk may end in the cookie alone.
 fn is_vhd_footer(footer: &[u8]) -> bool {
     const CHECKSUM: std::ops::Range<usize> = 64..68;
     if !footer.starts_with(b"conectix") {
@@ -206,7 +206,7 @@ fn is_vhd_footer(footer: &[u8]) -> bool {
     footer[CHECKSUM] == (!sum.sum::<u32>()).to_be_bytes()
 }
 
-/// Tells a tar archive by the checksum of its first header, which old archives have as well.
+/// Recognises a tar archive by the checksum of its first header, which old archives have as well.
 fn is_tar(head: &[u8]) -> bool {
     const CHECKSUM: std::ops::Range<usize> = 148..156;
     let Some(header) = head.get(..SECTOR).filter(|header| header[0] != 0) else { return false };
@@ -216,14 +216,15 @@ fn is_tar(head: &[u8]) -> bool {
     said.is_ok_and(|said| said == header.iter().enumerate().map(byte).sum::<u32>())
 }
 
-/// Tells text, and what it is about.
+/// Recognises text, and what it describes.
 fn text(head: &[u8]) -> Option<Kind> {
     const ENOUGH: usize = 4096;
-    // Programs that write whole sectors fill the last one up with zeros; so may a disk go on that begins with text.
+    // Programs that write whole sectors pad the last one with zeros, but a disk that begins with text may continue so
+    // too.
     let end = head.iter().position(|byte| *byte == 0).unwrap_or(head.len());
     let is_padded = end < head.len();
     let head = &head[..end.min(ENOUGH)];
-    // The last character may be cut.
+    // The last character may be cut off.
     let valid = match std::str::from_utf8(head) {
         Ok(text) => text,
         Err(error) if error.error_len().is_none() => std::str::from_utf8(&head[..error.valid_up_to()]).ok()?,
@@ -254,14 +255,14 @@ fn text(head: &[u8]) -> Option<Kind> {
     Some(Kind::Other(Trouble::new(what, hint)))
 }
 
-/// Tells a PE program by both of its signatures.
+/// Recognises a PE program by both of its signatures.
 fn is_program(head: &[u8]) -> bool {
     let Some(at) = head.get(0x3c..0x40) else { return false };
     let at = at.iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
     head.starts_with(b"MZ") && head.get(at..).is_some_and(|rest| rest.starts_with(b"PE\0\0"))
 }
 
-/// Reads the beginning of a stream, as far as it is looked at.
+/// Reads the beginning of a stream, as much of it as is examined.
 pub fn read_head(reader: &mut dyn Read) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     reader.take(HEAD as u64).read_to_end(&mut head)?;

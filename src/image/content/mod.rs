@@ -1,4 +1,4 @@
-//! What a file holds: a disk and its format, something packed, or neither.
+//! The content of a file: a disk and its format, something packed, or neither.
 
 pub mod alone;
 pub mod bytes;

@@ -1,4 +1,4 @@
-//! Whether a file is what it was.
+//! Detects whether a file has changed.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Because, Error, Result};
 
-/// What a file looks like without reading it.
+/// The metadata of a file, without its content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp {
     path: PathBuf,
@@ -32,12 +32,12 @@ impl FileStamp {
         })
     }
 
-    /// Says whether the content is that of an earlier time; links and permissions may have changed.
+    /// Returns whether the content is unchanged; links and permissions may differ.
     pub fn has_content_of(&self, earlier: &Self) -> bool {
         (self.modified, self.size, self.inode) == (earlier.modified, earlier.size, earlier.inode)
     }
 
-    /// Fails when the file does not look like that any more.
+    /// Fails if the file has changed.
     pub fn check(&self) -> Result<()> {
         if Self::of(&self.path)?.has_content_of(self) { Ok(()) } else { Err(changed(&self.path)) }
     }

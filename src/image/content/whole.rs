@@ -1,6 +1,6 @@
-//! Whether a disk image has a disk, and is there to its end: QEMU reads what is missing as zeros, and says nothing.
+//! Checks that a disk image has a disk and is not truncated: QEMU silently reads a missing part as zeros.
 //!
-//! Of formats that are not here QEMU notices it itself, or nobody can, as with raw disks.
+//! For the formats not listed here QEMU notices it itself, or it cannot be detected, as with raw disks.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,7 +13,7 @@ use crate::image::content::kind::{self, Trouble};
 /// Tables larger than this are damage; QEMU refuses them.
 const LARGEST_TABLE: usize = 32 << 20;
 
-/// Returns what is wrong with an image of which a part is missing, or all. Its header has been read before.
+/// Returns the error for an image that is empty or lacks a part. Its header has been checked before.
 pub fn check(file: &File, format: Format) -> io::Result<Option<Trouble>> {
     let size = file.metadata()?.len();
     if format == Format::Qcow2 && be64(&bytes::read(file, 0, 104)?, 24) == 0 {
@@ -49,7 +49,7 @@ fn last_of_qcow2(file: &File) -> io::Result<Option<u64>> {
     if first.len() < entries * 8 {
         return Ok(Some(u64::MAX));
     }
-    // Each table once, however often it is named.
+    // Each table is read once, however often it is named.
     let seconds: BTreeSet<u64> =
         first.chunks_exact(8).map(|entry| be64(entry, 0) & OFFSET).filter(|at| *at != 0).collect();
     let mut last = seconds.last().copied();
@@ -84,7 +84,7 @@ fn last_of_vmdk(file: &File) -> io::Result<Option<u64>> {
     let tables: BTreeSet<u64> = directory.chunks_exact(4).map(place).filter(|at| *at != 0).collect();
     let mut last = tables.last().copied();
     for at in tables {
-        // The number 1 is that of a grain of zeros.
+        // The number 1 stands for a grain of zeros.
         let table = bytes::read(file, at, entries as usize * 4)?;
         last = last.max(table.chunks_exact(4).map(place).filter(|at| *at > SECTOR).max());
     }

@@ -196,7 +196,7 @@ fn a_download_that_brings_nothing_leaves_nothing() {
         desk.fetch(&url).unwrap_err();
         let kept = (fs::read(desk.part()).ok(), fs::read(&noted).ok());
         if url.contains("/dir/") {
-            assert_eq!(kept, (None, None), "{url}: the server sent it anew, and then nothing");
+            assert_eq!(kept, (None, None), "{url}: the server sent it again, and then nothing");
         } else {
             assert_eq!(kept, (Some(CONTENT[..8].to_vec()), Some(b"{}".to_vec())), "{url}");
         }

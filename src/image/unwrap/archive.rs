@@ -19,17 +19,17 @@ use crate::image::unwrap::subject::Subject;
 use crate::image::unwrap::unpack::Pouring;
 use crate::stop::Interrupt;
 
-/// What of an archive may be kept in memory: the names of one member, a description, a list of checksums.
+/// How much of an archive may be kept in memory: the names of one member, a description, a list of checksums.
 const IN_MEMORY: u64 = 4 << 20;
 
-/// A tar archive that was looked through.
+/// The contents of a tar archive.
 pub struct Tar<'a> {
     file: &'a File,
     subject: &'a Subject,
     members: Vec<Member>,
-    /// What the archive's OVF description says its disks are, as URI references.
+    /// The disks in the archive's OVF description, as URI references.
     described: Option<Vec<String>>,
-    /// Checksums of members, as the manifest writes them: `SHA256(disk.vmdk)= 9f86...`.
+    /// Checksums of members, in the manifest's form: `SHA256(disk.vmdk)= 9f86...`.
     manifest: String,
 }
 
@@ -38,7 +38,7 @@ struct Member {
     kind: Kind,
 }
 
-/// A file that is read without ever reading more than what is left of a limit.
+/// A file reader that never reads past what is left of a limit.
 struct Metered<'a> {
     file: &'a File,
     left: &'a Cell<u64>,
@@ -48,7 +48,7 @@ impl Read for Metered<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.left.get()).unwrap_or(usize::MAX).min(buffer.len());
         if most == 0 && !buffer.is_empty() {
-            return Err(io::Error::other("the names in the archive have no end"));
+            return Err(io::Error::other("the names in the archive are too long"));
         }
         let done = self.file.read(&mut buffer[..most])?;
         self.left.set(self.left.get() - done as u64);
@@ -63,7 +63,7 @@ impl Seek for Metered<'_> {
 }
 
 impl<'a> Tar<'a> {
-    /// Looks at the beginning of every file in the archive.
+    /// Examines the beginning of every file in the archive.
     pub fn open(file: &'a File, subject: &'a Subject, interrupt: &Interrupt) -> Result<Self> {
         let (mut members, mut described, mut manifest) = (Vec::new(), None, String::new());
         walk(file, subject, interrupt, &mut |name, entry| {
@@ -101,7 +101,7 @@ impl<'a> Tar<'a> {
             outcome = pouring.write(entry, to);
             Ok(false)
         })?;
-        // What lies behind the end of a truncated archive reads as nothing.
+        // A truncated archive simply ends early when read.
         if outcome? != size {
             return Err(self.subject.damaged(&ErrorKind::UnexpectedEof.into()));
         }
@@ -154,8 +154,8 @@ impl<'a> Tar<'a> {
         }
     }
 
-    /// Returns the name that a reference means. Not every program encodes the names that it refers to, so a member that is
-    /// called as the reference is written comes first.
+    /// Returns the name that a reference means. Not every program encodes the names that it refers to, so a member with
+    /// exactly the name in the reference comes first.
     fn referred(&self, href: &str) -> String {
         let href = href.trim_start_matches("./");
         if self.members.iter().any(|member| member.name == href) {
@@ -164,7 +164,7 @@ impl<'a> Tar<'a> {
         percent_decode_str(href).decode_utf8_lossy().into_owned()
     }
 
-    /// Returns the checksum that the manifest has for a member.
+    /// Returns the checksum of a member in the manifest.
     fn expected(&self, name: &str) -> Option<&str> {
         self.manifest.lines().find_map(|line| {
             let (what, sum) = line.rsplit_once('=')?;
@@ -183,7 +183,7 @@ enum Sum {
 }
 
 impl Sum {
-    /// Chooses the kind that has so many digits.
+    /// Chooses the kind by its number of digits.
     fn of_length(digits: usize) -> Option<Self> {
         match digits {
             40 => Some(Self::Sha1(Sha1::new())),
@@ -211,7 +211,7 @@ impl Sum {
     }
 }
 
-/// Goes through the regular files of an archive, until `visit` returns false. Links are no files.
+/// Visits the regular files of an archive, without links, until `visit` returns false.
 fn walk(
     file: &File,
     subject: &Subject,
@@ -252,18 +252,18 @@ fn walk(
     })?
 }
 
-/// Tells a file with holes as newer archives write it: what is stored is not what the file is.
+/// Recognises a sparse file in the form of newer archives: the stored bytes are not the content of the file.
 fn is_pax_sparse(entry: &mut Entry<Metered>) -> io::Result<bool> {
     let Some(extensions) = entry.pax_extensions()? else { return Ok(false) };
     Ok(extensions.flatten().any(|extension| extension.key_bytes().starts_with(b"GNU.sparse.")))
 }
 
-/// Reads which files an OVF description says the disks are.
+/// Reads the files of the disks from an OVF description.
 fn disks_of(ovf: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(ovf);
     let mut reader = quick_xml::Reader::from_str(&text);
     let (mut files, mut disks) = (Vec::new(), Vec::new());
-    // What is no XML from some place on names nothing there.
+    // Anything after invalid XML is ignored.
     while let Ok(event) = reader.read_event() {
         match event {
             Event::Start(element) | Event::Empty(element) => match element.local_name().as_ref() {
@@ -279,7 +279,7 @@ fn disks_of(ovf: &[u8]) -> Vec<String> {
     disks.iter().filter_map(file).collect()
 }
 
-/// Returns an attribute, whatever its prefix.
+/// Returns an attribute, regardless of its prefix.
 fn attribute(element: &BytesStart, name: &str) -> Option<String> {
     let attribute = element.attributes().flatten().find(|it| it.key.local_name().as_ref() == name)?;
     attribute.normalized_value(XmlVersion::Implicit1_0).ok().map(|value| value.into_owned())

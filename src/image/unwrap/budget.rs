@@ -1,4 +1,4 @@
-//! What unpacking a file may come to, so that a small file does not fill the host's disk.
+//! Limits on unpacking a file, so that a small file does not fill the host's disk.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -7,20 +7,20 @@ use bytesize::ByteSize;
 
 use crate::error::{Because, Error, Result};
 
-/// Packed disks are mostly blank, and up to here nobody minds.
+/// Packed disks are mostly blank, and unpacking up to this size is always fine.
 const ANYHOW: u64 = 1 << 30;
 /// How many times its own size a larger file may unpack to.
 const RATIO: u64 = 500;
-/// What is left free on the file system of the cache, or a twentieth of it where that is less.
+/// The space to leave free on the file system of the cache, or a twentieth of it if that is less.
 const RESERVE: u64 = 256 << 20;
 
-/// A limit on the bytes that come out of one file, and on the room that they take.
+/// A limit on the unpacked bytes of one file, and on the disk space that they take.
 pub struct Budget {
     image: String,
     directory: PathBuf,
     most: u64,
     is_given: bool,
-    /// The largest size that was asked about.
+    /// The largest size checked so far.
     largest: Cell<u64>,
 }
 
@@ -37,12 +37,12 @@ impl Budget {
         }
     }
 
-    /// Returns the largest size that was checked: what another budget has to allow for the same file.
+    /// Returns the largest size that was checked, which another budget has to allow for the same file.
     pub fn largest(&self) -> u64 {
         self.largest.get()
     }
 
-    /// Fails when `size` bytes are more than may come out.
+    /// Fails if `size` bytes exceed the limit.
     pub fn check_size(&self, size: u64) -> Result<()> {
         self.largest.set(self.largest.get().max(size));
         if size <= self.most {
@@ -70,14 +70,14 @@ impl Budget {
         Err(self.full())
     }
 
-    /// The error of a file system that has no room for what comes out.
+    /// Returns the error for a file system without room for the unpacked file.
     pub fn full(&self) -> Error {
         Error::failed(format!("cannot unpack image `{}`", self.image))
             .cause(format!("the file system of `{}` is full", self.cache().display()))
             .hint("free some space, or set SNAPTREE_CACHE to a directory on a larger file system")
     }
 
-    /// The cache, of which the directory is a part that is gone when somebody reads the error.
+    /// The cache, since the directory inside it is gone by the time that the error is read.
     fn cache(&self) -> &Path {
         self.directory.ancestors().nth(2).unwrap_or(&self.directory)
     }

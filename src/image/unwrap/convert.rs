@@ -1,4 +1,4 @@
-//! Conversion to qcow2 by `qemu-img`, which is told the format and opens the one file only.
+//! Conversion to qcow2 by `qemu-img`, which gets an explicit format and opens only the one file.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -30,7 +30,7 @@ pub fn convert(
     interrupt: &Interrupt,
 ) -> Result<PathBuf> {
     let failed = || format!("cannot convert image `{}`", subject.image());
-    // Paths may have bytes that QEMU's own syntax does not take.
+    // Paths may have bytes that QEMU's own syntax does not accept.
     symlink(from, work.join(SOURCE)).because(failed)?;
     let source = json!({
         "driver": format.as_str(),
@@ -74,7 +74,7 @@ fn taken(file: &Path) -> u64 {
     file.metadata().map_or(0, |metadata| metadata.blocks() * SECTOR)
 }
 
-/// Returns the reason in what `qemu-img` printed, without what it repeats of its arguments.
+/// Returns the reason in the output of `qemu-img`, without the arguments that it repeats.
 fn why(said: &str) -> &str {
     let line = said.lines().find(|line| !line.contains("warning: ")).unwrap_or("qemu-img says no reason");
     match line.rsplit_once("}': ") {
@@ -83,11 +83,11 @@ fn why(said: &str) -> &str {
     }
 }
 
-/// A process that ends with whoever waits for it.
+/// A process that is killed when dropped.
 struct Leash(Child);
 
 impl Leash {
-    /// Waits for the process, and returns whether it succeeded; ends it when its file grows too large.
+    /// Waits for the process, and returns whether it succeeded; kills it if its file grows too large.
     fn wait(&mut self, file: &Path, budget: &Budget, interrupt: &Interrupt) -> Result<bool> {
         const TICK: Duration = Duration::from_millis(20);
         loop {

@@ -1,4 +1,4 @@
-//! Taking off what a disk is wrapped in, within limits.
+//! Unpacks disks from compression and archives, within limits.
 
 pub mod archive;
 pub mod budget;

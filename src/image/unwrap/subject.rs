@@ -1,4 +1,4 @@
-//! What an error about an image is about: the file that was given, or something inside it.
+//! The subject of an error about an image: the given file, or something inside it.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use crate::image::content::kind::Trouble;
 
 const GET_IT: &str = "the file is damaged or not complete: get it again";
 
-/// A file that was given, or what came out of it.
+/// A given file, or something unpacked from it.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// What the user knows the given file by.
@@ -32,7 +32,7 @@ impl Subject {
         &self.image
     }
 
-    /// What this file is when its compression is taken off.
+    /// This file without its compression.
     pub fn unpacked(&self) -> Self {
         let inside = match &self.inside {
             Inside::Member(name) => Inside::Member(name.clone()),
@@ -46,7 +46,7 @@ impl Subject {
         Self { image: self.image.clone(), inside: Inside::Member(name.to_string()) }
     }
 
-    /// Says `trouble` of this file.
+    /// Returns the error for `trouble` with this file.
     pub fn refuse(&self, trouble: &Trouble) -> Error {
         let (who, file) = match &self.inside {
             Inside::Given => ("it".to_string(), self.image.as_str()),
@@ -58,7 +58,7 @@ impl Subject {
             .hint(trouble.hint.replace("FILE", file))
     }
 
-    /// Says that this file cannot be read to its end.
+    /// Returns the error for a file that cannot be read to its end.
     pub fn damaged(&self, error: &io::Error) -> Error {
         let failed = Error::failed(format!("cannot unpack image `{}`", self.image));
         let said = error.to_string();
@@ -73,7 +73,7 @@ impl Subject {
         failed.cause(said).hint(GET_IT)
     }
 
-    /// Fails when the file cannot be looked at, or when something stands against it.
+    /// Fails if the file cannot be examined, or if there is trouble with it.
     pub fn accept(&self, found: io::Result<Option<Trouble>>) -> Result<()> {
         let trouble = found.because(|| format!("cannot read the image `{}`", self.image))?;
         trouble.map_or(Ok(()), |trouble| Err(self.refuse(&trouble)))

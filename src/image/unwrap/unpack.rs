@@ -17,7 +17,7 @@ use crate::image::unwrap::budget::Budget;
 use crate::image::unwrap::subject::Subject;
 use crate::stop::Interrupt;
 
-/// How much memory a decoder may take. The strongest presets of xz and zstd need some 130 MiB.
+/// How much memory a decoder may use. The strongest presets of xz and zstd need about 130 MiB.
 const MEMORY: u64 = 512 << 20;
 const MEMORY_LOG: u32 = MEMORY.ilog2();
 /// Blocks of zeros of this size become holes.
@@ -26,8 +26,8 @@ const BLOCK: usize = 64 << 10;
 const LOOK: u64 = 256;
 
 impl Compression {
-    /// Reads what is packed: all members, streams and frames that the file has. Zeros may follow those of gzip, bzip2 and
-    /// xz, and anything but another member may follow those of gzip and bzip2.
+    /// Reads the unpacked bytes of all members, streams and frames in the file. Zeros may follow those of gzip, bzip2
+    /// and xz, and anything but another member may follow those of gzip and bzip2.
     pub fn reader<'a>(self, packed: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
         const CHUNK: usize = 1 << 18;
         let packed = BufReader::with_capacity(CHUNK, packed);
@@ -47,14 +47,14 @@ impl Compression {
     }
 }
 
-/// What one member is read from: what was looked at to tell that it is one, and the rest.
+/// The input of one member: the bytes already read to recognise it, and the rest.
 type Rest<R> = Chain<Cursor<Vec<u8>>, R>;
 
-/// A decoder of one member of a file that has several, one after the other.
+/// A decoder of one member of a file that may have several in a row.
 trait Member<R>: Read {
     const MAGIC: &[u8];
 
-    /// Says whether a member begins here, by more than can come about by chance.
+    /// Returns whether a member begins here, by enough bytes to rule out chance.
     fn is_beginning(bytes: &[u8]) -> bool;
 
     fn begin(from: Rest<R>) -> Self;
@@ -94,8 +94,8 @@ impl<R: BufRead> Member<R> for BzDecoder<Rest<R>> {
     }
 }
 
-/// All members of a file. What follows the last one is no part of it: `gzip` and `bzip2` skip it as well, and images of
-/// firmware carry padding and signatures there. Where another member follows that, something between them is damaged.
+/// All members of a file. Bytes after the last one are not part of it: `gzip` and `bzip2` skip them as well, and
+/// firmware images have padding and signatures there. If another member follows such bytes, the file is damaged.
 struct Members<R, M> {
     /// None at the end.
     member: Option<M>,
@@ -123,14 +123,14 @@ impl<R: BufRead, M: Member<R>> Read for Members<R, M> {
             } else if !begins.is_empty() && M::MAGIC.starts_with(&begins) {
                 return Err(ErrorKind::UnexpectedEof.into());
             } else if is_found(Cursor::new(begins).chain(rest), M::is_beginning)? {
-                return Err(io::Error::other("between two of its parts is something that is neither"));
+                return Err(io::Error::other("there is damaged data between two of its parts"));
             }
         }
         Ok(0)
     }
 }
 
-/// Says whether `is_it` holds anywhere in what is left.
+/// Returns whether `is_it` holds anywhere in the rest.
 fn is_found(mut from: impl Read, is_it: fn(&[u8]) -> bool) -> io::Result<bool> {
     const CHUNK: u64 = 1 << 16;
     const LONGEST: usize = 10;
@@ -147,17 +147,17 @@ fn is_found(mut from: impl Read, is_it: fn(&[u8]) -> bool) -> io::Result<bool> {
     }
 }
 
-/// What writing a stream into a file needs.
+/// Everything needed to write a stream into a file.
 pub struct Pouring<'a> {
     pub budget: &'a Budget,
     pub interrupt: &'a Interrupt,
     pub subject: &'a Subject,
-    /// Is told of each block.
+    /// Called for each block.
     pub seen: &'a mut dyn FnMut(&[u8]),
 }
 
 impl Pouring<'_> {
-    /// Writes all that `from` has into a new file, and returns how much that is; zeros become holes.
+    /// Writes everything in `from` into a new file, and returns the number of bytes; zeros become holes.
     pub fn write(&mut self, mut from: impl Read, to: &Path) -> Result<u64> {
         let failed = || format!("cannot write `{}`", to.display());
         let file = File::create_new(to).because(failed)?;
@@ -201,7 +201,7 @@ fn fill(from: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// Tells what a file is when all its compression is taken off, as far as the beginning tells it.
+/// Detects what a file is without all of its compression, as far as the beginning shows that.
 pub fn peek(file: &File, deepest: usize) -> io::Result<Kind> {
     let mut kind = kind::tell(file)?;
     let mut file = file;
@@ -211,7 +211,7 @@ pub fn peek(file: &File, deepest: usize) -> io::Result<Kind> {
         let Kind::Packed(compression) = kind else { return Ok(kind) };
         reader = compression.reader(reader)?;
         let head = kind::read_head(&mut reader)?;
-        // The size is not known; a whole number of sectors is as good as any.
+        // The size is unknown; assume a whole number of sectors.
         kind = kind::tell_head(&head, kind::HEAD as u64);
         reader = Box::new(io::Cursor::new(head).chain(reader));
     }

@@ -152,7 +152,7 @@ fn a_build_without_a_disk_is_refused() {
     workshop.write("disk.qcow2", &[0; 512], 0o644).unwrap();
     assert_eq!(
         workshop.finish().unwrap_err().to_string(),
-        "the build of image `tiny` left a `disk.qcow2` that is no qcow2 image\n\
+        "the build of image `tiny` left a `disk.qcow2` that is not a qcow2 image\n\
          hint: convert it in the build function: qemu-img convert -O qcow2 disk.raw disk.qcow2"
     );
 }

@@ -1,4 +1,4 @@
-//! What becomes of what was kept of a branch, once it is built or has failed for good.
+//! Cleans up the records and files of earlier tries of a branch, once it is built.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::tree::machine::engine::Engine;
 use crate::tree::owners::collect::collect;
 use crate::tree::record::node_id::NodeId;
 
-/// Notes the check-points below a branch that was built, and gives up what was kept for this.
+/// Records the checkpoints below a branch that was built, and discards what was kept for building it.
 pub fn succeed(engine: &Engine, parent: &NodeId, name: &SnapshotName, mut trail: Trail) -> Result<()> {
     let directory = engine.existing(&parent.machine)?.directory.clone();
     let (trails, failures) = (Trail::json_dir(&directory), Failed::json_dir(&directory));
@@ -24,7 +24,7 @@ pub fn succeed(engine: &Engine, parent: &NodeId, name: &SnapshotName, mut trail:
     if files.is_empty() { Ok(()) } else { collect(engine, &parent.machine, files).map(drop) }
 }
 
-/// Forgets the failed node of a branch and removes its files, as far as nothing else needs them.
+/// Forgets the failed node of a branch and removes its files if nothing else needs them.
 pub fn forget_failed(engine: &Engine, machine: &MachineName, name: &SnapshotName) -> Result<()> {
     let directory = engine.existing(machine)?.directory.clone();
     if let Some(failed) = Failed::json_dir(&directory).take(name) {
@@ -33,7 +33,7 @@ pub fn forget_failed(engine: &Engine, machine: &MachineName, name: &SnapshotName
     Ok(())
 }
 
-/// Forgets the failed node of a branch that is as it should be, unless another process builds in that tree.
+/// Forgets the failed node of a branch that is up to date, unless another process builds in that tree.
 pub fn forgive(engine: &Engine, machine: &MachineName, name: &SnapshotName) -> Result<()> {
     let is_failed = Failed::json_dir(&engine.existing(machine)?.directory).get(name).is_some();
     if is_failed && engine.store.claim_if_free(machine)? { forget_failed(engine, machine, name) } else { Ok(()) }

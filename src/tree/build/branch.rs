@@ -1,4 +1,4 @@
-//! Branches: built and grafted.
+//! Builds branches and grafts them into the tree.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,12 +27,12 @@ pub struct Build {
     pub(in crate::tree) wanted: Arc<Wanted>,
     pub(in crate::tree) builder: Builder,
     started: Instant,
-    /// When the first operation was begun, perhaps by an earlier try.
+    /// When the first operation began, perhaps in an earlier try.
     begun: u64,
 }
 
 impl Engine {
-    /// Boots a builder for a branch of a tree that was claimed, where there is something to go on from on that.
+    /// Starts a builder for a branch of a claimed tree, from `resume` if given.
     pub fn start_build(&self, parent: &NodeId, wanted: &Arc<Wanted>, resume: Option<Resume>) -> Result<Build> {
         let name = &wanted.name;
         let machine = self.existing(&parent.machine)?;
@@ -61,7 +61,7 @@ impl Engine {
         Ok(Build { session, wanted: Arc::clone(wanted), builder, started, begun })
     }
 
-    /// Freezes a builder whose step succeeded and puts its layer into the tree.
+    /// Freezes a builder whose step succeeded and grafts its layer into the tree.
     pub fn graft(&self, parent: &NodeId, build: Build) -> Result<NodeId> {
         self.events.emit(Event::Freezing { subject: Subject::node(&parent.machine, &build.wanted.name) });
         let journal = build.journal();
@@ -75,7 +75,7 @@ impl Engine {
     }
 }
 
-/// Puts what is left of a clone into the tree, as what these operations make of `parent`.
+/// Grafts the layers of a clone into the tree, as the result of these operations on `parent`.
 pub fn put_in(
     engine: &Engine,
     parent: &NodeId,
@@ -94,7 +94,7 @@ pub fn put_in(
     let mut record = Record::of(&node, Some(parent.into()), directory, machine.is_ours);
     record.fits = ram.fits;
     let disk = |layer: DiskFile| {
-        // libvirt wants to know where the domain went on writing; nothing was ever written after this state.
+        // libvirt requires the overlay that the domain wrote to next; nothing was ever written after this state.
         let overlay = layer.file.with_extension("next");
         DiskState { target: layer.target, layer: layer.file, overlay }
     };
@@ -116,14 +116,14 @@ pub fn put_in(
     prune(engine, &machine.name)?;
     let trail = Trail { name: name.clone(), parent: parent.into(), journal, checkpoints };
     if let Err(why) = succeed(engine, parent, name, trail) {
-        // The branch is built; what stays behind is debris.
-        engine.events.note(format!("what was kept of `{}/{name}` could not be removed: {why}", parent.machine));
+        // The branch is built; any remaining file is debris.
+        engine.events.note(format!("earlier tries of `{}/{name}` could not be removed: {why}", parent.machine));
     }
     Ok(node)
 }
 
 impl Build {
-    /// Returns what was done so far, as it is recorded.
+    /// Returns the operations so far, as they are recorded.
     pub(in crate::tree) fn journal(&self) -> Journal {
         Journal { inputs: self.wanted.inputs.clone(), begun: Some(self.begun), ..self.session.journal() }
     }

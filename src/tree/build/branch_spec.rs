@@ -1,4 +1,4 @@
-//! What a script wants of a branch, apart from what its step does.
+//! The options of a branch in a script.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use crate::tree::record::difference::inputs_difference;
 use crate::tree::record::journal::Journal;
 use crate::tree::record::key::NamedInputs;
 
-/// A branch as the script asks for it.
+/// A branch as the script specifies it.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     pub name: SnapshotName,
     pub comment: String,
-    /// Whether its RAM is kept; where nothing is said, it is if the host can.
+    /// Whether its RAM is kept; by default if the host can.
     pub live: Option<bool>,
     /// How long the step may take.
     pub timeout: Option<Duration>,
     pub inputs: NamedInputs,
-    /// When what was done is too old.
+    /// The age from which an earlier build is too old.
     pub max_age: Option<Duration>,
 }
 
@@ -27,23 +27,23 @@ impl Wanted {
         Self { name, comment, live: None, timeout: None, inputs, max_age: None }
     }
 
-    /// Says why something that was done, `when` at the latest, does not count, as far as that shows without the step.
+    /// Returns why an earlier result, from `when` at the latest, does not count, as far as that shows without the step.
     pub(in crate::tree) fn refuses(&self, journal: &Journal, when: u64) -> Option<String> {
         let is_other = inputs_difference(&journal.inputs, &self.inputs);
         is_other.or_else(|| too_old(crate::clock::now().saturating_sub(journal.begun(when)), self.max_age?))
     }
 }
 
-/// Says why a node is not as `live` wants it.
+/// Returns why a node does not match `live`.
 pub fn other_liveness(live: Option<bool>, is_live: bool) -> Option<String> {
     match (live?, is_live) {
         (true, false) => Some("it has no RAM, and `live = true` asks for it".to_string()),
-        (false, true) => Some("it has its RAM, and `live = false` asks for its disks alone".to_string()),
+        (false, true) => Some("it has its RAM, and `live = false` asks for its disks only".to_string()),
         _ => None,
     }
 }
 
-/// Says that something is too old, in the largest unit in which the limit is a whole number.
+/// Describes an age past its limit, in the largest unit in which the limit is a whole number.
 fn too_old(age: u64, max_age: Duration) -> Option<String> {
     const UNITS: [(u64, &str); 4] = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
     let limit = max_age.as_secs_f64().ceil() as u64;

@@ -1,4 +1,4 @@
-//! Giving a build up whose step failed: what is left of it becomes its branch's failed node.
+//! Ends a build whose step failed: its last state becomes the branch's failed node.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use crate::tree::owners::collect::collect;
 use crate::tree::record::node_id::NodeId;
 
 impl Engine {
-    /// Says whether something is left of a step that failed on this branch.
+    /// Returns whether this branch has a failed node.
     pub fn has_failed(&self, path: &SnapshotPath) -> Result<bool> {
         let machine = self.existing(&path.machine)?;
         Ok(failed_node(&machine.name, &machine.directory, &path.snapshot).is_ok())
     }
 
-    /// Ends a build whose step failed. What is left of it becomes the branch's failed node, unless nothing is to be
-    /// `kept` or the user stopped it; says whether it did.
+    /// Ends a build whose step failed. Its last state becomes the branch's failed node, unless nothing is to be `kept`
+    /// or the user stopped it. Returns whether it did.
     pub fn give_up(&self, parent: &NodeId, build: Build, error: &Error, kept: bool) -> bool {
         let wanted = Arc::clone(&build.wanted);
         let name = &wanted.name;
@@ -35,9 +35,9 @@ impl Engine {
             }
             Ok(kept)
         });
-        // The step's own error is the news.
+        // The step's own error matters more.
         ended.unwrap_or_else(|why| {
-            self.events.note(format!("what is left of `{}/{name}` could not be kept: {why}", parent.machine));
+            self.events.note(format!("the last state of `{}/{name}` could not be kept: {why}", parent.machine));
             false
         })
     }

@@ -1,4 +1,4 @@
-//! Forks: throw-away running clones of a snapshot, and what becomes of one that is worth keeping.
+//! Forks: throw-away running clones of a snapshot, and turning one that is worth keeping into a branch.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,26 +34,26 @@ const SYNC_LIMIT: Duration = Duration::from_secs(60);
 /// How a fork is made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ForkOptions {
-    /// It stays until somebody stops it.
+    /// It keeps running until it is stopped.
     pub is_kept: bool,
-    /// It is an error when its guest would have to boot.
+    /// Fail if its guest would have to boot.
     pub require_live: bool,
-    /// Its system gets an identity of its own: the machine id, the host name, the SSH host keys, the DHCP lease.
+    /// Give its system an identity of its own: the machine id, the host name, the SSH host keys, the DHCP lease.
     pub new_identity: bool,
 }
 
-/// What the guest runs for that.
+/// The script that the guest runs for `identity`.
 const NEW_IDENTITY: &str = include_str!("identity.sh");
 
 impl Engine {
-    /// Starts a fork of a snapshot: its guest goes on where the snapshot's was, or boots where that has no RAM. It is
-    /// gone when the returned value is dropped.
+    /// Starts a fork of a snapshot: its guest resumes from the snapshot's state, or boots if that has no RAM. Dropping
+    /// the returned value removes the fork.
     pub fn fork(&self, path: &SnapshotPath, options: ForkOptions) -> Result<Builder> {
         self.sweep(&path.machine)?;
         let machine = self.existing(&path.machine)?;
         let node = machine.existing(&path.snapshot).map_err(|error| {
             match failed_node(&machine.name, &machine.directory, &path.snapshot) {
-                Ok(_) => error.hint("its step failed: `--failed` is what is left of it"),
+                Ok(_) => error.hint("its step failed; `--failed` uses its last state"),
                 Err(_) => error,
             }
         })?;
@@ -61,7 +61,7 @@ impl Engine {
         self.start_fork(&machine, &origin, options)
     }
 
-    /// Starts a fork of what is left of a branch whose step failed.
+    /// Starts a fork of a failed branch's last state.
     pub fn fork_failed(&self, path: &SnapshotPath, options: ForkOptions) -> Result<Builder> {
         self.sweep(&path.machine)?;
         let machine = self.existing(&path.machine)?;
@@ -69,7 +69,7 @@ impl Engine {
         if let Some(missing) = failed.files().iter().find(|file| !file.exists()) {
             return Err(Error::failed(format!("the failed `{path}` cannot be cloned"))
                 .cause(format!("its layer `{}` is missing", missing.display()))
-                .hint("run the script again: that builds the branch anew"));
+                .hint("run the script again to rebuild the branch"));
         }
         let (name, ram) = (path.snapshot.clone(), failed.ram);
         let origin = Origin { name, document: failed.document, layers: failed.layers, ram };
@@ -82,14 +82,14 @@ impl Engine {
         {
             return Err(Error::failed(format!("the guest of `{}` would have to boot", origin.name))
                 .cause(why)
-                .hint("without the demand for a live one the fork boots from its disks"));
+                .hint("do not require a live fork, and it boots from its disks"));
         }
         let purpose = if options.is_kept { Purpose::KeptFork } else { Purpose::Fork };
         Builder::start(self, machine, origin, &origin.name, purpose, None)
     }
 
-    /// Returns what carries operations out in a fork of a snapshot and records them, the ones that `options` ask for
-    /// first.
+    /// Returns a session that carries operations out in a fork of a snapshot and records them, first the ones that
+    /// `options` ask for.
     pub fn session_in(&self, fork: &Builder, of: &SnapshotPath, options: ForkOptions) -> Result<Session> {
         const LIMIT: Duration = Duration::from_secs(120);
         let subject = Subject::fork(&of.machine, &of.snapshot, fork.domain());
@@ -104,17 +104,18 @@ impl Engine {
         Ok(session)
     }
 
-    /// Says what a fork adds to the memory in use, in bytes, where that can be seen.
+    /// Returns how much memory a fork adds to the memory in use, in bytes, if it can be measured.
     pub fn own_memory(&self, fork: &Builder) -> Result<Option<u64>> {
         self.hypervisor.own_memory(fork.domain())
     }
 
-    /// Lets a port of 127.0.0.1 lead to a port of a fork; returns the host's.
+    /// Forwards a port on 127.0.0.1 to a port of a fork, and returns the host's port.
     pub fn forward(&self, fork: &Builder, guest_port: u16) -> Result<u16> {
         self.hypervisor.forward(fork.domain(), guest_port)
     }
 
-    /// Puts a fork as it is now into the tree as a branch of the snapshot that it was made of. It runs on.
+    /// Adds a fork's present state to the tree as a branch of the snapshot that it was made from. The fork keeps
+    /// running.
     pub fn keep_fork(&self, fork: &Builder, parent: &NodeId, wanted: &Wanted, journal: Journal) -> Result<NodeId> {
         let name = &wanted.name;
         self.claim(&parent.machine)?;
@@ -161,7 +162,7 @@ impl Engine {
         self.store.new_file(&machine.directory, &name.slug(), ending)
     }
 
-    /// Lets a guest whose whole state is in a file go on, with its RAM in a file, to freeze it there at once.
+    /// Resumes a guest whose whole state is in one file, with its RAM in a file, and freezes it there at once.
     fn map_anew(
         &self,
         machine: &Machine,
@@ -201,7 +202,7 @@ impl Engine {
         Ok(MappedMemory { ram, devices })
     }
 
-    /// Stops forks that were made to stay: one by the name of its domain, or all of a machine. Returns the names.
+    /// Stops forks that keep running: one by the name of its domain, or all of a machine. Returns the names.
     pub fn stop_forks(&self, name: &MachineName) -> Result<Vec<String>> {
         let details = self.hypervisor.domain(name.as_str())?;
         let mark = details.and_then(|details| CloneMark::read(&details.metadata?));
@@ -217,8 +218,8 @@ impl Engine {
                 continue;
             }
             if !clone.mark.is_kept {
-                return Err(Error::failed(format!("`{name}` belongs to a snaptree that is running"))
-                    .hint("it goes when that ends"));
+                return Err(Error::failed(format!("`{name}` belongs to a running snaptree"))
+                    .hint("it stops when that process ends"));
             }
             self.hypervisor.destroy(&clone.domain)?;
             stopped.push(clone.domain);

@@ -1,4 +1,4 @@
-//! What was found where a node should be.
+//! The result of looking for a node.
 
 use crate::error::Error;
 use crate::name::SnapshotName;
@@ -6,13 +6,13 @@ use crate::tree::machine::seen::Machine;
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::reason::Reason;
 
-/// What was found where a node should be.
+/// The result of looking for a node.
 #[derive(Debug, PartialEq)]
 pub enum Found {
     Cached(NodeId),
-    /// A plan found it among the superseded ones, from where a run takes it back.
+    /// A plan found it among the superseded nodes, from which a run takes it back.
     KeptAside(NodeId),
-    /// It has to be built, because of this.
+    /// It has to be built, for this reason.
     Needed(Reason),
 }
 

@@ -1,4 +1,4 @@
-//! How nodes come to be: roots, branches, forks.
+//! Building nodes: roots, branches, forks.
 
 pub mod aftermath;
 pub mod branch;

@@ -1,4 +1,4 @@
-//! Branches that were built before: recalled from the tree, or revived from aside.
+//! Branches that were built before: recalled from the tree, or revived from the superseded nodes.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::tree::record::node_id::NodeId;
 use crate::tree::record::reason::Reason;
 use crate::tree::step::session::Session;
 
-/// A node that may be what a step would make, to be found out by replaying the step.
+/// A node that may be what a step would build; replaying the step decides.
 pub struct Candidate {
     pub session: Arc<Session>,
     node: Node,
@@ -28,22 +28,22 @@ pub struct Candidate {
 enum Place {
     /// In the tree, below its parent.
     Right,
-    /// In the tree, below another snapshot, since its parent was deleted.
+    /// In the tree, below another snapshot, because its parent was deleted.
     Wrong,
     /// Superseded.
     SupersededNodes,
 }
 
-/// What is known of a branch before its step has run.
+/// What is known about a branch before its step has run.
 pub enum Recalled {
-    /// The node of that name may be it.
+    /// The node of that name may match.
     Candidate(Box<Candidate>),
-    /// It is not, because of this.
+    /// It does not, for this reason.
     Stale(Reason),
 }
 
 impl Engine {
-    /// Looks in the tree for what a step on `parent` may have made before.
+    /// Looks in the tree for a node that a step on `parent` may have built before.
     pub fn recall(&self, parent: &NodeId, wanted: &Wanted) -> Result<Recalled> {
         let name = &wanted.name;
         let machine = self.existing(&parent.machine)?;
@@ -69,7 +69,7 @@ impl Engine {
         })
     }
 
-    /// Looks among the superseded nodes for what a step on `parent` may have made before.
+    /// Looks among the superseded nodes for one that a step on `parent` may have built before.
     pub fn recall_superseded(&self, parent: &NodeId, wanted: &Wanted) -> Result<Vec<Candidate>> {
         let machine = self.existing(&parent.machine)?;
         let nodes = SupersededNodes::of(&machine.directory).named(wanted.name.as_str());
@@ -80,7 +80,7 @@ impl Engine {
         Ok(nodes.into_iter().filter(fits).filter_map(candidate).collect())
     }
 
-    /// Lets a step be run against what made a node; says why not where that is clear without it.
+    /// Prepares to run a step against the journal of a node; returns the reason if the node clearly cannot match.
     fn candidate(
         &self,
         parent: &NodeId,
@@ -106,7 +106,7 @@ impl Engine {
         Ok(Candidate { session, node, place })
     }
 
-    /// Takes a candidate whose replay has gone through; says why not when the step asked for less than it holds.
+    /// Accepts a candidate whose replay succeeded; returns the reason if the step asked for less than the journal has.
     pub fn accept(&self, parent: &NodeId, candidate: &Candidate) -> Result<Found> {
         if let Some(reason) = candidate.session.left_over() {
             return Ok(Found::Needed(Reason::Changed(reason)));
@@ -127,7 +127,7 @@ impl Engine {
         Ok(Found::Cached(node))
     }
 
-    /// Puts a node that is as it should be where it should be.
+    /// Moves a node that matches to its place in the tree.
     fn put_back(&self, parent: &NodeId, Candidate { node, place, .. }: &Candidate) -> Result<()> {
         let machine = self.existing(&parent.machine)?;
         let below = Some(parent.name.as_str());
@@ -149,7 +149,7 @@ impl Engine {
     }
 }
 
-/// Says why a node cannot be what a step on `parent` makes, as far as that shows without the step.
+/// Returns why a node cannot be what a step on `parent` builds, as far as that shows without the step.
 fn stale(node: &Node, record: &Record, parent: &NodeId) -> Option<Reason> {
     let was = record.built_on.as_ref().map_or("none", |was| &was.name);
     if record.fits(parent) {

@@ -1,4 +1,4 @@
-//! Going on from a check-point: where a new try of a step need not begin at its parent.
+//! Resuming from a checkpoint, so that a new try of a step need not begin at its parent.
 
 use std::sync::Arc;
 
@@ -17,25 +17,25 @@ use crate::tree::record::operation::Operation;
 use crate::tree::record::replay::Replay;
 use crate::tree::step::session::Session;
 
-/// What a step did before, with the states on the way that are still there.
+/// What an earlier try of a step did, with its checkpoints that still exist.
 pub struct ResumePoint {
-    /// Finds out, when the step is run against it, how far the step is still the same.
+    /// Shows how far the step still matches, once the step is run against it.
     pub session: Arc<Session>,
     journal: Journal,
     checkpoints: Vec<Checkpoint>,
-    /// Which try that was.
+    /// The number of that try.
     of: &'static str,
-    /// The operation at which going on has failed before.
+    /// The operation at which an earlier attempt to resume failed.
     stuck_at: Option<Operation>,
-    /// How far the step is the same, where another replay has told.
+    /// How far the step matches, if another replay has shown that.
     matched: Option<usize>,
 }
 
-/// A check-point to go on from.
+/// A checkpoint to resume from.
 pub struct Resume {
-    /// The operations that are done.
+    /// The operations that are done by then.
     pub(in crate::tree) answers: Journal,
-    /// The check-points on the way, the last one being the one to go on from.
+    /// The checkpoints on the way; the last one is the one to resume from.
     pub(in crate::tree) checkpoints: Vec<Checkpoint>,
     pub(in crate::tree) of: &'static str,
 }
@@ -47,12 +47,12 @@ impl Resume {
 }
 
 impl ResumePoint {
-    /// Says whether the step has to be run against the session to find out how far it is the same.
+    /// Returns whether the step has to be run against the session to find out how far it matches.
     pub fn is_unknown(&self) -> bool {
         self.matched.is_none()
     }
 
-    /// Returns the last check-point before the step does something else than it did.
+    /// Returns the last checkpoint before the step diverges.
     pub fn resume(self) -> Option<Resume> {
         let matched = self.matched.unwrap_or_else(|| self.session.matched());
         let is_stuck = self.stuck_at.is_some()
@@ -68,12 +68,12 @@ impl ResumePoint {
 }
 
 impl Engine {
-    /// Lists what a step has done on `parent` before, and from where it may go on.
+    /// Lists earlier tries of a step on `parent`, with the checkpoints to resume from.
     pub fn resume_points(&self, parent: &NodeId, wanted: &Wanted) -> Result<Vec<ResumePoint>> {
         let name = &wanted.name;
         let machine = self.existing(&parent.machine)?;
         let replays = self.replays_of(parent, name);
-        // A branch that is built although a replay went through is to be built anew.
+        // A branch that is built although a replay succeeded is to be built from the beginning.
         let is_forced = replays.iter().any(|replay| replay.has_gone_through());
         if self.is_planning || is_forced {
             return Ok(Vec::new());
@@ -121,7 +121,7 @@ impl Engine {
     }
 }
 
-/// Says how far a step is the same as `journal`, as far as its replay against another journal tells.
+/// Returns how far a step matches `journal`, as far as its replay against another journal shows.
 fn known(replay: &Replay, journal: &Journal) -> Option<usize> {
     let (other, matched) = (replay.journal(), replay.matched());
     let common = other.entries.iter().zip(&journal.entries).take_while(|(one, other)| one == other).count();

@@ -1,4 +1,4 @@
-//! Roots: a machine's domain and the snapshot that its tree grows from.
+//! Roots: a machine's domain and the first snapshot of its tree.
 
 use std::path::Path;
 use std::time::Instant;
@@ -57,8 +57,8 @@ impl Engine {
         Ok(Found::Cached(NodeId { machine: machine.name.clone(), name: name.clone(), key, build }))
     }
 
-    /// Defines the machine's domain on a copy of its image, and its root with it. `expression` is what a script says to
-    /// have the image.
+    /// Defines the machine's domain on a copy of its image, and takes its root. `expression` is what a script writes
+    /// for the image.
     pub fn make_root(
         &self,
         name: &MachineName,
@@ -73,7 +73,7 @@ impl Engine {
         if let Some(machine) = &existing {
             machine.own_directory()?;
             if machine.is_active() {
-                return Err(Error::failed(format!("machine `{name}` is running, and its root has to be made anew"))
+                return Err(Error::failed(format!("machine `{name}` is running, and its root has to be rebuilt"))
                     .hint(format!("`virsh shutdown {}`, then run this again", shell::last(name))));
             }
         }
@@ -104,7 +104,7 @@ impl Engine {
 
         let key = RootKey { schema: SCHEMA, machine: definition }.digest();
         let node = new_root(self, name, root, key)?;
-        // What is superseded is written down before anything of it changes.
+        // Superseded nodes are recorded before anything of them changes.
         if let Some((machine, node)) =
             existing.as_ref().and_then(|machine| machine.node(root.as_str()).map(|node| (machine, node)))
         {
@@ -156,20 +156,20 @@ impl Engine {
     }
 }
 
-/// Names a root that is to be made.
+/// Identifies a root that is about to be made.
 pub fn new_root(engine: &Engine, machine: &MachineName, name: &SnapshotName, key: String) -> Result<NodeId> {
     let before = engine.machine(machine)?.and_then(|machine| earlier_build(&machine, name, &key));
     let build = before.map_or_else(|| engine.store.new_id(), Ok)?;
     Ok(NodeId { machine: machine.clone(), name: name.clone(), key, build })
 }
 
-/// Keeps what a machine was that gets a new root.
+/// Keeps the state of a machine that is about to get a new root.
 fn keep_working_state(engine: &Engine, machine: &Machine, root: &SnapshotName) -> Result<Entry> {
     let present = present(engine, machine)?;
     remember(engine, machine, format!("rebuild {root}"), Kept::State(present), Unfinished::default())
 }
 
-/// Copies what QEMU boots into the machine's directory, since the image may leave the cache.
+/// Copies the files that QEMU boots into the machine's directory, since the image may leave the cache.
 fn copy_boot(engine: &Engine, boot: &Boot, draft: &mut Draft) -> Result<Boot> {
     let mut copy = |from: &Path, what: &str| {
         let to = draft.add(engine.store.new_file(&draft.directory, what, "boot")?);
@@ -183,8 +183,8 @@ fn copy_boot(engine: &Engine, boot: &Boot, draft: &mut Draft) -> Result<Boot> {
     })
 }
 
-/// Returns the build of a root that was deleted or superseded by one of another key. A root is a copy of what its
-/// key names: what stands on that one is right on the next one too.
+/// Returns the build of a root that was deleted, or superseded by one of another key. A root is a copy of what its key
+/// names, so nodes built on the old one are valid on the new one too.
 fn earlier_build(machine: &Machine, name: &SnapshotName, key: &str) -> Option<String> {
     let has_key = |node: &Node| node.record.as_ref().is_some_and(|record| record.key == key);
     if machine.node(name.as_str()).is_some_and(has_key) {

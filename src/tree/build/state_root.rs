@@ -1,5 +1,5 @@
-//! Roots that stand for what a domain of somebody else is while it is shut off. Neither the domain nor its files are
-//! touched.
+//! Roots that stand for the state of a shut-off domain that snaptree did not create. Neither the domain nor its files
+//! are touched.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -25,11 +25,11 @@ use crate::tree::record::node::Record;
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::reason::Reason;
 
-/// What tells a domain's state while it is shut off.
+/// The identity of a shut-off domain's state.
 #[derive(Serialize, Deserialize, PartialEq)]
 struct StateKey {
     schema: u32,
-    /// The digest of the domain's description.
+    /// The digest of the domain's XML.
     description: String,
     disks: Vec<DiskStamp>,
 }
@@ -39,12 +39,12 @@ struct DiskStamp {
     target: String,
     file: PathBuf,
     size: u64,
-    /// When the file was written to the last time: seconds and nanoseconds.
+    /// When the file was last written to: seconds and nanoseconds.
     written: (i64, i64),
 }
 
 impl Engine {
-    /// Looks for the root `name` that stands for what a domain is while it is shut off.
+    /// Looks for the root `name` that stands for the state of a shut-off domain.
     pub fn find_state_root(&self, machine: &MachineName, name: &SnapshotName) -> Result<Found> {
         let machine = self.existing_now(machine)?;
         let Some(node) = machine.node(name.as_str()) else {
@@ -121,8 +121,8 @@ impl Engine {
         Ok(node)
     }
 
-    /// Tells a domain's state by its description and by when its files were written to: those of the disks, of what they
-    /// are overlays on, and of what has their data.
+    /// Identifies a domain's state by its XML and by when its files were written to: its disks, their backing files,
+    /// and their external data files.
     fn state_key(&self, machine: &Machine) -> Result<StateKey> {
         let mut disks = Vec::new();
         for disk in machine.written_disks() {
@@ -143,7 +143,7 @@ impl Engine {
 }
 
 impl StateKey {
-    /// Says what changed between two states.
+    /// Describes what changed between two states.
     fn difference(&self, now: &Self) -> Option<String> {
         if self == now {
             return None;

@@ -1,4 +1,4 @@
-//! Working forks: a clone in which somebody tries one thing after the other, goes back, and keeps what worked.
+//! Working forks: clones in which a user tries one thing after the other, goes back, and keeps what worked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,17 +22,17 @@ use crate::tree::step::session::Session;
 
 const FLATTEN_LIMIT: Duration = Duration::from_secs(3600);
 
-/// A fork in which one works. It is gone when the last one who holds it lets it go.
+/// A fork to work in. It is removed when the last reference to it is dropped.
 pub struct Work {
-    /// The node whose child it would become.
+    /// The node whose child it would become when kept.
     pub of: NodeId,
-    /// The name of the failed node that it goes on from, where it does.
+    /// The name of the failed node that it resumes from, if it does.
     pub failed: Option<SnapshotName>,
     pub session: Arc<Session>,
     builder: Arc<Builder>,
 }
 
-/// From where a working fork begins.
+/// The origin of a working fork.
 struct Start {
     origin: Origin,
     done: Journal,
@@ -41,12 +41,12 @@ struct Start {
 }
 
 impl Work {
-    /// Returns how many operations were done since it began.
+    /// Returns how many operations were carried out since it began.
     pub fn operations(&self) -> usize {
         self.session.journal().entries.len()
     }
 
-    /// Says where one is: the node, and how many operations past it.
+    /// Describes the present state: the node, and the number of operations since.
     pub fn place(&self) -> String {
         let place = match &self.failed {
             Some(failed) => format!("{}/{failed} (failed)", self.of.machine),
@@ -59,7 +59,7 @@ impl Work {
         }
     }
 
-    /// Lists the operations, with the mark of those of which nobody knows what they did.
+    /// Lists the operations, with a mark on those whose effect is unknown.
     pub fn lines(&self) -> Vec<(String, bool)> {
         let told = self.session.told().unwrap_or(usize::MAX);
         let entries = self.session.journal().entries;
@@ -77,7 +77,7 @@ impl Engine {
         self.begin_work(&machine, self.node_id(path)?, None, start)
     }
 
-    /// Starts a working fork of what is left of a step that failed, after the operations that it did.
+    /// Starts a working fork of a failed step's last state, after the operations that it carried out.
     pub fn work_on_failed(&self, path: &SnapshotPath) -> Result<Work> {
         self.sweep(&path.machine)?;
         let machine = self.existing_now(&path.machine)?;
@@ -106,7 +106,7 @@ impl Engine {
         Session::live(subject, builder.guest(), self.events.by_hand(), self.interrupt.clone())
     }
 
-    /// Undoes the last operations: starts a working fork of the state before them, which takes the place of this one.
+    /// Undoes the last operations: starts a working fork of the state before them, which replaces this one.
     pub fn go_back(&self, work: &Work, count: usize) -> Result<Work> {
         let done = work.operations();
         let Some(left) = done.checked_sub(count).filter(|_| count > 0) else {
@@ -129,7 +129,7 @@ impl Engine {
             _ if left == 0 => origin(self, &machine, node)?,
             _ => {
                 return Err(Error::failed(format!("the state after operation {left} was not kept"))
-                    .hint("back(n) goes further back; use(\"MACHINE/SNAPSHOT\") begins anew"));
+                    .hint("back(n) goes further back; use(\"MACHINE/SNAPSHOT\") starts over"));
             }
         };
         let mut journal = work.session.journal();
@@ -143,11 +143,11 @@ impl Engine {
         Ok(back)
     }
 
-    /// Keeps what a working fork is now as a branch; the fork goes on from there.
+    /// Keeps the present state of a working fork as a branch; the fork continues from there.
     pub fn keep_work(&self, work: &Work, wanted: &Wanted) -> Result<Work> {
         if let Some((line, _)) = work.lines().into_iter().find(|(_, is_untold)| *is_untold) {
-            return Err(Error::failed(format!("nobody knows what `{line}` did, which did not come to its end"))
-                .hint("back() goes to before it"));
+            return Err(Error::failed(format!("`{line}` was interrupted; its effect is unknown"))
+                .hint("back() returns to the state before it"));
         }
         let builder = Arc::clone(&work.builder);
         let of = self.keep_fork(&builder, &work.of, wanted, work.session.journal())?;
@@ -157,8 +157,7 @@ impl Engine {
         Ok(Work { of, failed: None, session: Arc::new(session), builder })
     }
 
-    /// Makes room for further states to go back to, where the backing chain has none: the fork's disks are made to
-    /// stand alone.
+    /// Flattens the fork's disks if the backing chain has no room for more states to go back to.
     pub fn make_room_to_go_back(&self, work: &Work) -> Result<()> {
         let is_used_up =
             work.session.with_checkpointer(|it| it.as_ref().is_some_and(|checkpointer| checkpointer.is_used_up()));
@@ -177,7 +176,7 @@ impl Engine {
 }
 
 impl Entry {
-    /// Stands for an operation that did not come to its end.
+    /// Stands for an operation that was interrupted.
     fn broken_off(attempt: Attempt) -> Self {
         Self { operation: attempt.operation, outcome: Outcome::Done, took: attempt.took, shape: None }
     }

@@ -1,4 +1,4 @@
-//! Consoles that somebody sits at: a fork's, or a running machine's own.
+//! Interactive consoles: a fork's, or a running machine's own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub struct GuestConsole {
     console: Box<dyn Console>,
     guest: Arc<dyn Guest>,
     interrupt: Interrupt,
-    /// Whether the system has booted and nobody else uses it.
+    /// Whether the system has booted and no one else uses the console.
     is_fork: bool,
 }
 
@@ -39,7 +39,7 @@ impl Engine {
         Ok(GuestConsole { console, guest, interrupt: self.interrupt.clone(), is_fork })
     }
 
-    /// Waits until a fork has gone whose guest stops by itself.
+    /// Waits for the end of a fork whose guest shuts itself down.
     pub fn see_off(&self, fork: &Builder) -> Result<()> {
         const LIMIT: Duration = Duration::from_secs(60);
         self.hypervisor.wait_until_gone(fork.domain(), &Stop::after(LIMIT, &self.interrupt))
@@ -51,13 +51,13 @@ impl GuestConsole {
         &*self.console
     }
 
-    /// Makes the guest show where one is, unless somebody else may be in the middle of something there.
+    /// Makes the guest print its prompt, unless another user may be working there.
     pub fn greet(&self) -> Result<()> {
         if self.is_fork { self.console.write(b"\r") } else { Ok(()) }
     }
 
-    /// Tells the guest the size of the terminal, which a serial line cannot. A guest whose agent does not answer
-    /// keeps the size that it has.
+    /// Sets the size of the terminal in the guest, since a serial line cannot transmit it. If the guest's agent does
+    /// not answer, the size stays as it is.
     pub fn resize(&self, rows: u16, columns: u16) {
         const LIMIT: Duration = Duration::from_secs(5);
         let Some(device) = self.console.device() else { return };

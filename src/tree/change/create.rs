@@ -1,4 +1,4 @@
-//! Taking snapshots of a domain, whoever made it.
+//! Takes snapshots of any domain.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,17 +19,17 @@ use crate::tree::kept::undo_log::{Kept, UndoLog};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 
-/// A snapshot as somebody asks for it.
+/// A requested snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct Take {
     pub comment: String,
-    /// External without it.
+    /// External by default.
     pub kind: Option<SnapshotKind>,
-    /// Whether the RAM of a running guest belongs to it; without it that is so unless `disk_only` is asked for.
+    /// Whether it includes the RAM of a running guest; by default it does, unless `disk_only` is set.
     pub memory: Option<bool>,
-    /// The file for the RAM; beside the first disk without it.
+    /// The file for the RAM; by default beside the first disk.
     pub memory_file: Option<PathBuf>,
-    /// What is asked for disks by target; the others take part as the domain says.
+    /// Choices for disks, by target; the domain's XML decides about the others.
     pub disks: BTreeMap<String, DiskChoice>,
     pub flags: SnapshotFlags,
 }
@@ -37,7 +37,7 @@ pub struct Take {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskChoice {
     LeaveOut,
-    /// The file is the overlay of an external snapshot; beside the disk without it.
+    /// The file is the overlay of an external snapshot; by default beside the disk.
     TakePart(Option<PathBuf>),
 }
 
@@ -68,7 +68,7 @@ impl Engine {
         let overlays = request.disks.iter().filter_map(|(_, overlay)| overlay.as_ref());
         let overlays = overlays.filter(|_| !take.flags.reuse_external);
         for file in overlays.chain(&request.memory) {
-            // The snapshot is there; what is not recorded is never removed.
+            // The snapshot exists; a file that is not recorded is never removed.
             if let Err(error) = Made::of(&machine.directory).record_if_there(&self.store, &machine.directory, file) {
                 self.events.note(format!("`snaptree gc` will not remove `{}`: {error}", file.display()));
             }
@@ -76,7 +76,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes of what is asked for what is to be done, or says why it cannot be.
+    /// Turns the requested snapshot into a request to libvirt, or returns why it is impossible.
     fn plan(&self, machine: &Machine, name: &SnapshotName, take: &Take) -> Result<SnapshotRequest> {
         if machine.node(name.as_str()).is_some() {
             return Err(Error::failed(format!("a snapshot `{name}` exists already in `{}`", machine.name))
@@ -183,7 +183,7 @@ impl Engine {
         Ok(flags)
     }
 
-    /// Takes the snapshot that `document`, libvirt's XML, asks for. Returns its name.
+    /// Takes the snapshot that `document`, libvirt's XML, describes. Returns its name.
     pub fn take_described(&self, machine: &MachineName, document: &str, flags: SnapshotFlags) -> Result<SnapshotName> {
         let wanted = self.hypervisor.read_snapshot(&Document(document.to_string()))?;
         let name = if wanted.name.is_empty() { crate::clock::now().to_string() } else { wanted.name.clone() };
@@ -192,7 +192,7 @@ impl Engine {
         Ok(name)
     }
 
-    /// Puts a snapshot into a machine's tree as `document`, libvirt's XML, says; replaces one of the same name.
+    /// Adds the snapshot that `document`, libvirt's XML, describes to a machine's tree; replaces one of the same name.
     /// Returns its name.
     pub fn redefine_snapshot(&self, machine: &MachineName, document: &str, current: bool) -> Result<SnapshotName> {
         let document = Document(document.to_string());
@@ -203,8 +203,8 @@ impl Engine {
             preflight::redefine(self)?;
             match wanted.parent.as_deref().filter(|parent| machine.node(parent).is_none()) {
                 Some(parent) => Err(Error::failed(format!("there is no snapshot `{parent}` in `{}`", machine.name))
-                    .cause(format!("`{name}` is to be below it"))
-                    .hint("put that one in first, or take `<parent>` out for a root")),
+                    .cause(format!("`{name}` would be below it"))
+                    .hint("add that one first, or remove `<parent>` to make a root")),
                 None => Ok(name),
             }
         })?;
@@ -231,7 +231,7 @@ impl Engine {
 }
 
 impl Take {
-    /// Reads what a document asks for.
+    /// Reads the request in a document.
     fn described(wanted: &Snapshot, flags: SnapshotFlags) -> Self {
         let described = wanted.disks.iter().map(|disk| {
             let choice = match disk.kind {
@@ -256,19 +256,19 @@ impl Take {
 }
 
 impl Engine {
-    /// Refuses to reuse a file that is no overlay on the disk's.
+    /// Refuses to reuse a file that is not an overlay on the disk's file.
     fn overlay_on(&self, overlay: &Path, file: &Path) -> Result<()> {
         let chain = self.hypervisor.backing_chain(&Image::qcow2(overlay)).unwrap_or_default();
         if chain.first().is_some_and(|backing| FileId::of(&backing.file) == FileId::of(file)) {
             return Ok(());
         }
         Err(Error::failed(format!("`{}` cannot be reused as an overlay", overlay.display()))
-            .cause(format!("it is no qcow2 image whose backing file is `{}`", file.display()))
+            .cause(format!("it is not a qcow2 image with the backing file `{}`", file.display()))
             .hint("make it with `qemu-img create -f qcow2 -b FILE -F FORMAT`"))
     }
 
-    /// Refuses an internal snapshot of a name that is inside a disk already, of a snapshot that no tree shows. What was
-    /// deleted and could be put back gives way.
+    /// Refuses the name of an internal snapshot that a disk already contains and that no tree shows. A deleted one that
+    /// could be put back is discarded instead.
     fn free_inside(&self, machine: &Machine, name: &SnapshotName) -> Result<()> {
         let is_it = |snapshot: &Snapshot| snapshot.name == name.as_str();
         let gives_way = UndoLog::of(&machine.directory).entries().into_iter().any(|entry| match entry.kept {
@@ -297,7 +297,7 @@ impl Machine {
         self.written_disks().into_iter().filter(is_held).collect()
     }
 
-    /// Lists the disks that take part: the target, the file, and the overlay that is asked for.
+    /// Lists the disks that take part: the target, the file, and the requested overlay.
     fn taking_part(&self, take: &Take, kind: SnapshotKind) -> Result<Vec<(String, PathBuf, Option<PathBuf>)>> {
         let targets = || self.details.disks.iter().map(|disk| disk.target.as_str());
         if let Some(unknown) = take.disks.keys().find(|wanted| !targets().any(|target| target == wanted.as_str())) {
@@ -330,7 +330,7 @@ impl Machine {
 }
 
 fn named_twice(file: &Path) -> Error {
-    Error::usage(format!("`{}` is to be two files of the snapshot", file.display()))
+    Error::usage(format!("`{}` would be two files of the snapshot", file.display()))
         .hint("give each disk, and the RAM, a file of its own")
 }
 

@@ -1,5 +1,5 @@
-//! Deleting snapshots: metadata alone, which `undo` can put back. Their files go when that is forgotten and nothing
-//! stands on them.
+//! Deletes snapshots: their metadata only, which `undo` can put back. Their files are removed once that is forgotten
+//! and nothing depends on them.
 
 use crate::error::{Error, Result};
 use crate::name::{SnapshotName, SnapshotPath};
@@ -24,7 +24,7 @@ pub enum Scope {
 }
 
 impl Engine {
-    /// Says what deleting would remove, for somebody who is asked.
+    /// Describes what deleting would remove, for the confirmation prompt.
     pub fn what_erase_removes(&self, path: &SnapshotPath, scope: Scope, metadata_only: bool) -> Result<String> {
         let machine = self.existing_now(&path.machine)?;
         let doomed = doomed(&machine, &path.snapshot, scope)?;
@@ -32,8 +32,8 @@ impl Engine {
         Ok(format!("{what}{} of `{}`", names(&doomed), machine.name))
     }
 
-    /// Deletes snapshots. Their files stay until what is kept for `undo` is forgotten, or for good when only the
-    /// metadata is to go. Returns their names.
+    /// Deletes snapshots. Their files stay until the undo history forgets them, or forever if only the metadata is
+    /// deleted. Returns their names.
     pub fn erase(&self, path: &SnapshotPath, scope: Scope, metadata_only: bool) -> Result<Vec<SnapshotName>> {
         let (machine, ()) = to_be_changed_if(self, &path.machine, |machine| {
             preflight::redefine(self)?;
@@ -47,7 +47,7 @@ impl Engine {
     }
 }
 
-/// Takes nodes, parents first, out of a machine's tree.
+/// Removes nodes, given parents first, from a machine's tree.
 pub fn remove(engine: &Engine, machine: &Machine, what: String, doomed: Vec<&Node>, metadata_only: bool) -> Result<()> {
     let is_doomed = |name: &str| doomed.iter().any(|node| node.name() == name);
     let moved = machine.nodes.iter().filter(|node| !is_doomed(node.name())).filter_map(|node| {
@@ -76,7 +76,7 @@ fn put_as_it_was(engine: &Engine, machine: &Machine, node: &Node) -> Result<()> 
     put(engine, machine, &node.snapshot, node.snapshot.parent.as_deref(), node.snapshot.is_current)
 }
 
-/// Lists what is to be deleted, parents first.
+/// Lists the snapshots to delete, parents first.
 fn doomed<'m>(machine: &'m Machine, name: &SnapshotName, scope: Scope) -> Result<Vec<&'m Node>> {
     let node = machine.existing(name)?;
     let below = machine.descendants(node.name());

@@ -1,4 +1,4 @@
-//! Deleting a whole machine.
+//! Deletes a whole machine.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::tree::machine::seen::Machine;
 use crate::tree::owners::discard::{check_nothing_depends, discard, disks_of};
 
 impl Engine {
-    /// Says what deleting a machine would remove.
+    /// Describes what deleting a machine would remove.
     pub fn what_delete_removes(&self, name: &MachineName) -> Result<String> {
         let machine = self.existing(name)?;
         check_nothing_depends(self, &machine, to_be_deleted(&machine)?, &going_with(self, &machine)?)?;
@@ -48,11 +48,11 @@ fn going_with(engine: &Engine, machine: &Machine) -> Result<Vec<String>> {
     Ok(clones(engine, machine)?.into_iter().map(|clone| clone.domain).collect())
 }
 
-/// Returns the directory of a machine that may be deleted: one of ours.
+/// Returns the directory of a machine that may be deleted, which has to be one of ours.
 fn to_be_deleted(machine: &Machine) -> Result<&Path> {
     let name = &machine.name;
     machine.own_directory().map_err(|_| {
-        Error::failed(format!("snaptree did not make the domain `{name}`, and does not delete it")).hint(format!(
+        Error::failed(format!("snaptree did not create the domain `{name}`, and will not delete it")).hint(format!(
             "`snaptree delete {}` deletes a snapshot of it, `virsh undefine {}` the domain",
             shell::last(format!("{name}/SNAPSHOT")),
             shell::last(name)

@@ -1,4 +1,4 @@
-//! Giving up what is kept besides the tree, for the space that it takes.
+//! Frees disk space by deleting everything that is kept besides the tree.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::tree::machine::seen::Machine;
 use crate::tree::owners::collect::{Collected, collect};
 
 impl Engine {
-    /// Says what a collection would give up, for somebody who is asked; nothing when there is nothing.
+    /// Describes what a collection would delete, for the confirmation prompt; none if there is nothing to delete.
     pub fn what_gc_removes(&self, name: &MachineName) -> Result<Option<String>> {
         let machine = self.existing_now(name)?;
         let (changes, superseded, failed, trails) = machine.kept();
@@ -31,15 +31,15 @@ impl Engine {
         }
         if trails > 0 {
             parts.push(format!(
-                "the check-points of {trails} {} of `{name}`",
+                "the checkpoints of {trails} {} of `{name}`",
                 if trails == 1 { "branch" } else { "branches" }
             ));
         }
         Ok((!parts.is_empty()).then(|| parts.join(" and ")))
     }
 
-    /// Gives up what `undo` could take back and the superseded and failed nodes with all check-points, and removes the
-    /// files that snaptree made and that nothing depends on then.
+    /// Deletes the undo history, the superseded and failed nodes and all checkpoints, and removes the files that
+    /// snaptree made and that nothing depends on then.
     pub fn gc(&self, name: &MachineName) -> Result<Collected> {
         let machine = to_be_changed(self, name)?;
         let undo_log = UndoLog::of(&machine.directory);
@@ -69,7 +69,7 @@ impl Engine {
         Ok(collected)
     }
 
-    /// Removes what was given up before and could not go then, unless another process is at work in that tree.
+    /// Removes files that an earlier collection had to leave, unless another process is working in that tree.
     pub fn collect_leftovers(&self, name: &MachineName) -> Result<Collected> {
         let machine = self.existing(name)?;
         if UndoLog::of(&machine.directory).leftovers().is_empty() || !self.store.claim_if_free(name)? {
@@ -80,8 +80,7 @@ impl Engine {
 }
 
 impl Machine {
-    /// Counts the changes that can be taken back, the superseded and the failed nodes, and the branches with
-    /// check-points.
+    /// Counts the changes that can be undone, the superseded and the failed nodes, and the branches with checkpoints.
     fn kept(&self) -> (usize, usize, usize, usize) {
         let (undo_log, aside) = (UndoLog::of(&self.directory), SupersededNodes::of(&self.directory));
         let (failed, trails) = (Failed::json_dir(&self.directory), Trail::json_dir(&self.directory));

@@ -1,4 +1,4 @@
-//! The primitives on any domain: snapshots taken, reverted to and deleted, and taking that back.
+//! The primitives for any domain: taking, reverting to and deleting snapshots, and undoing that.
 
 pub mod console;
 pub mod create;

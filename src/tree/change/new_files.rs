@@ -1,4 +1,4 @@
-//! The files that a snapshot makes beside the disks, and those that somebody chose.
+//! The files of a snapshot: those made beside the disks, and those that the user chose.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 use crate::name::{SnapshotName, cut, slug};
 use crate::paths;
 
-/// Names a file as libvirt does: the disk's name with the snapshot's in the place of its ending. A number makes it new.
+/// Names a file as libvirt does: the disk's name with the snapshot's in place of its ending. A number makes it unique.
 ///
-/// What stands for the snapshot is one ending, so that the next snapshot's takes its place, and names do not grow.
+/// The snapshot's part is one ending, so that the next snapshot's replaces it, and names do not grow.
 pub fn beside(disk: &Path, name: &SnapshotName, ending: &str, taken: &BTreeSet<PathBuf>) -> PathBuf {
     let stem = disk.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let longest = longest_name_in(directory_of(disk));
@@ -22,18 +22,18 @@ pub fn beside(disk: &Path, name: &SnapshotName, ending: &str, taken: &BTreeSet<P
         .unwrap_or_default()
 }
 
-/// Returns how many bytes the name of a file can have there.
+/// Returns how many bytes a file name can have there.
 fn longest_name_in(directory: &Path) -> usize {
     const USUAL: usize = 255;
     let told = rustix::fs::statvfs(directory).ok().and_then(|stat| usize::try_from(stat.f_namemax).ok());
     told.map_or(USUAL, |told| told.min(USUAL))
 }
 
-/// Checks a file that somebody chose: an overlay, or the one for the RAM.
+/// Checks a file that the user chose: an overlay, or the one for the RAM.
 pub fn wanted_file(file: &Path, must_exist: bool) -> Result<PathBuf> {
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
     paths::for_libvirt(&file)?;
-    // A link that leads nowhere would be followed.
+    // A dangling link would be followed.
     match (std::fs::symlink_metadata(&file).is_ok(), must_exist) {
         (true, false) => {
             Err(Error::failed(format!("`{}` exists already", file.display())).hint("choose a file that does not"))

@@ -1,4 +1,4 @@
-//! A machine's own verbs: starting, stopping, looking at it.
+//! Operations on a machine itself: starting it, stopping it, looking at it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ impl Engine {
         Ok(self.existing_now(machine)?.details.domain.state)
     }
 
-    /// Starts a machine; one that runs is an error.
+    /// Starts a machine; fails if it is running.
     pub fn start(&self, machine: &MachineName, start: Start) -> Result<()> {
         self.hypervisor.start(self.existing_now(machine)?.name.as_str(), start)
     }
 
-    /// Asks the guest to power off and waits until it has.
+    /// Asks the guest to power off, and waits until it does.
     pub fn shutdown(&self, machine: &MachineName, timeout: Duration) -> Result<()> {
         let name = self.existing_now(machine)?.name.clone();
         self.hypervisor.shutdown(name.as_str())?;
         self.hypervisor.wait_until_gone(name.as_str(), &Stop::after(timeout, &self.interrupt))
     }
 
-    /// Stops a machine at once. One that does not run is an error.
+    /// Stops a machine at once; fails if it is not running.
     pub fn power_off(&self, machine: &MachineName) -> Result<()> {
         let machine = self.existing_now(machine)?;
         if !machine.is_active() {
@@ -54,7 +54,7 @@ impl Engine {
         Ok(kind)
     }
 
-    /// Returns a machine's XML; as it will be when it is started the next time when `inactive`.
+    /// Returns a machine's XML, with `inactive` that of its next start.
     pub fn xml(&self, machine: &MachineName, inactive: bool) -> Result<String> {
         let machine = self.existing_now(machine)?;
         if inactive {

@@ -1,4 +1,4 @@
-//! What cannot work, said before anything is done.
+//! Refuses unsupported operations before anything changes.
 
 use std::path::{Path, PathBuf};
 
@@ -12,38 +12,38 @@ use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::owners::dependents::written_by_another;
 
-/// The first libvirt that takes external snapshots by `VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE`.
+/// The first libvirt that accepts external snapshots with `VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE`.
 const REDEFINES: Version = Version::new(5, 1, 0);
-/// The first libvirt that puts the variables of UEFI firmware into internal snapshots.
+/// The first libvirt that includes the variables of UEFI firmware in internal snapshots.
 const KEEPS_NVRAM: Version = Version::new(10, 9, 0);
 
-/// Refuses a libvirt that cannot put snapshots into a tree.
+/// Refuses a libvirt that cannot add existing snapshots to a tree.
 pub fn redefine(engine: &Engine) -> Result<()> {
     let version = engine.hypervisor.version()?;
     if version < REDEFINES {
         return Err(Error::failed(format!("libvirt {version} is too old"))
-            .cause(format!("trees of snapshots can be changed from {REDEFINES} on"))
-            .hint("install a newer libvirt; `snaptree doctor` says what it has to offer"));
+            .cause(format!("changing snapshot trees needs {REDEFINES} or newer"))
+            .hint("install a newer libvirt; `snaptree doctor` shows what it supports"));
     }
     Ok(())
 }
 
-/// Refuses a domain whose RAM is in a file that libvirt would start it from.
+/// Refuses a domain with a managed save, from which libvirt would start it.
 pub fn managed_save(machine: &Machine) -> Result<()> {
     if !machine.details.has_managed_save {
         return Ok(());
     }
     let (name, word) = (&machine.name, shell::last(&machine.name));
-    Err(Error::failed(format!("the RAM of `{name}` was put to disk by a managed save"))
+    Err(Error::failed(format!("the RAM of `{name}` was saved to disk by a managed save"))
         .cause("its disks must not change until it is started again")
-        .hint(format!("`virsh start {word}` resumes it, `virsh managedsave-remove {word}` gives its RAM up")))
+        .hint(format!("`virsh start {word}` resumes it, `virsh managedsave-remove {word}` discards its RAM")))
 }
 
 pub fn end_block_job(machine: &Machine, target: &str) -> String {
     format!("`virsh blockjob {} {target}` shows it, with `--abort` it ends", shell::word(machine.name.as_str()))
 }
 
-/// Says which other domain writes to one of these files, so that what is in them is not what anybody froze.
+/// Names another domain that writes to one of these files, so that their content may change.
 fn another_writer(engine: &Engine, machine: &Machine, files: &[DiskFile]) -> Result<Option<(String, Domain)>> {
     let paths: Vec<PathBuf> = files.iter().map(|disk| disk.file.clone()).collect();
     let another = written_by_another(engine, machine, &paths)?;
@@ -66,7 +66,7 @@ pub fn own(engine: &Engine, machine: &Machine, files: &[DiskFile], cannot: impl 
     }
 }
 
-/// Refuses a snapshot of disks that a domain that runs writes to as well; returns what is to be said of one that is off.
+/// Refuses a snapshot of disks that another running domain writes to as well; returns a warning if that domain is off.
 pub fn snapshot(engine: &Engine, machine: &Machine, disks: &[DiskFile]) -> Result<Option<String>> {
     match another_writer(engine, machine, disks)? {
         Some((why, other)) if other.state.is_active() => {
@@ -74,11 +74,11 @@ pub fn snapshot(engine: &Engine, machine: &Machine, disks: &[DiskFile]) -> Resul
                 .cause(why)
                 .hint(give_another_disk(&other)))
         }
-        another => Ok(another.map(|(why, _)| format!("the snapshot may not stay what it is: {why}"))),
+        another => Ok(another.map(|(why, _)| format!("the content of the snapshot may change: {why}"))),
     }
 }
 
-/// Refuses to keep a running guest where there is no room for its RAM.
+/// Refuses to keep a running guest if there is no room for its RAM.
 pub fn keep(machine: &Machine, present: &State) -> Result<()> {
     match &present.memory {
         Some(file) => room_for_ram(machine, file.parent().unwrap_or(file), "shut the guest down first"),
@@ -88,7 +88,7 @@ pub fn keep(machine: &Machine, present: &State) -> Result<()> {
 
 pub fn room_for_ram(machine: &Machine, directory: &Path, hint: &str) -> Result<()> {
     let size = |bytes| bytesize::ByteSize(bytes).display().iec().to_string();
-    // A directory that does not exist yet will be on the file system of the one above it.
+    // A directory that does not exist yet will be on the file system of its parent.
     let existing = directory.ancestors().find(|directory| directory.exists()).unwrap_or(directory);
     let stat = rustix::fs::statvfs(existing).because(|| format!("cannot look at `{}`", existing.display()))?;
     let (free, needed) = (stat.f_bavail.saturating_mul(stat.f_frsize), machine.details.memory);
@@ -100,10 +100,10 @@ pub fn room_for_ram(machine: &Machine, directory: &Path, hint: &str) -> Result<(
     Ok(())
 }
 
-/// What an overlay's directory is for.
+/// The purpose of an overlay's directory.
 pub const OVERLAY: &str = "the disk's new overlay goes there";
 
-/// Refuses a directory in which no file can be made; `hint` says what it is for.
+/// Refuses a directory in which no file can be made; `hint` names its purpose.
 pub fn writable(directory: &Path, hint: &str) -> Result<()> {
     tempfile::tempfile_in(directory)
         .map(drop)
@@ -161,14 +161,14 @@ pub fn disk(machine: &Machine, disk: &Disk, kind: SnapshotKind) -> Result<()> {
     Ok(())
 }
 
-/// Says why neither a snapshot can hold a disk that a guest writes to, nor a copy stand for it.
+/// Returns why a disk that a guest writes to can be neither in a snapshot nor copied.
 fn not_a_plain_file(disk: &Disk) -> Option<String> {
     let why = match &disk.source {
         Source::Volume { pool, volume } => format!("it is the volume `{volume}` of the pool `{pool}`"),
         Source::Network(protocol) => format!("it is on the network ({protocol})"),
         Source::Block(device) => format!("it is the block device `{}`", device.display()),
         Source::Other(kind) => format!("it is of the type {kind}"),
-        Source::File(_) | Source::None if disk.has_block_job => "a block job works on it".to_string(),
+        Source::File(_) | Source::None if disk.has_block_job => "it has a block job".to_string(),
         // The domain starts without it.
         Source::File(file) if disk.is_optional && matches!(file.try_exists(), Ok(false)) => {
             format!("its file `{}` is gone", file.display())
@@ -178,7 +178,7 @@ fn not_a_plain_file(disk: &Disk) -> Option<String> {
     Some(why)
 }
 
-/// Refuses to copy the disks of a machine where a copy would not be what they are.
+/// Refuses to copy the disks of a machine if the copy could differ from them.
 pub fn copy(machine: &Machine) -> Result<()> {
     for disk in machine.details.disks.iter().filter(|disk| disk.is_written()) {
         if let Some(why) = not_a_plain_file(disk) {
@@ -201,7 +201,7 @@ pub fn internal_name(machine: &Machine, name: &SnapshotName) -> Result<()> {
         .hint("give it another name, or take an external snapshot"))
 }
 
-/// Refuses an internal snapshot of a machine whose firmware's variables would not be in it.
+/// Refuses an internal snapshot that would lack the variables of the machine's firmware.
 pub fn firmware(engine: &Engine, machine: &Machine) -> Result<()> {
     let Some(format) = &machine.details.nvram else { return Ok(()) };
     let version = engine.hypervisor.version()?;
@@ -255,9 +255,9 @@ mod tests {
         machine.details.domain.state = DomainState::Running;
         assert!(memory(&machine).is_ok());
         machine.details.has_host_devices = true;
-        assert_eq!(memory(&machine).unwrap_err().causes, ["the guest has a device of the host"]);
+        assert_eq!(memory(&machine).unwrap_err().causes, ["the guest has a host device"]);
         machine.details.filesystems = vec!["virtiofs".into()];
-        assert_eq!(memory(&machine).unwrap_err().causes, ["the guest mounts a directory of the host (virtiofs)"]);
+        assert_eq!(memory(&machine).unwrap_err().causes, ["the guest mounts a host directory (virtiofs)"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What keeps a machine from going back, said before anything is done.
+//! Refuses reverts that cannot work, before anything changes.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::tree::record::node::Node;
 
 const BY_VIRSH: &str = "`virsh snapshot-revert` can try it";
 
-/// Refuses to stop a domain that would be gone then.
+/// Refuses to stop a domain that would cease to exist.
 fn persistent(machine: &Machine, cannot: impl Fn() -> Error) -> Result<()> {
     if machine.details.domain.is_persistent {
         return Ok(());
@@ -41,14 +41,14 @@ fn lost_medium(target: &str, file: &Path) -> String {
     format!("the file of disk `{target}`, `{}`, is gone, and the guest does not start without it", file.display())
 }
 
-/// Refuses to change disks that libvirt works on.
+/// Refuses to change disks with a block job.
 fn block_jobs(machine: &Machine, cannot: impl Fn() -> Error) -> Result<()> {
     let Some(disk) = machine.details.disks.iter().find(|disk| disk.has_block_job) else { return Ok(()) };
     let target = &disk.target;
-    Err(cannot().cause(format!("a block job works on disk `{target}`")).hint(end_block_job(machine, target)))
+    Err(cannot().cause(format!("disk `{target}` has a block job")).hint(end_block_job(machine, target)))
 }
 
-/// Refuses what a revert cannot do.
+/// Refuses a revert that cannot work.
 pub fn revert(engine: &Engine, machine: &Machine, node: &Node, is_started: bool) -> Result<()> {
     let cannot = || Error::failed(format!("`{}` cannot go back to `{}`", machine.name, node.name()));
     redefine(engine)?;
@@ -84,14 +84,14 @@ fn media(node: &Node, is_started: bool, cannot: impl Fn() -> Error) -> Result<()
     }
 }
 
-/// Refuses disks that cannot be brought back.
+/// Refuses disks that cannot be reverted.
 fn held(machine: &Machine, node: &Node, cannot: impl Fn() -> Error) -> Result<()> {
     let snapshot = &node.snapshot;
     if snapshot.members().next().is_none() {
         return Err(cannot().cause("the snapshot holds no disk").hint(BY_VIRSH));
     }
     if let Some(disk) = snapshot.members().find(|disk| disk.file.is_none()) {
-        return Err(cannot().cause(format!("disk `{}` was no file then", disk.target)).hint(BY_VIRSH));
+        return Err(cannot().cause(format!("disk `{}` was not a file then", disk.target)).hint(BY_VIRSH));
     }
     let is_held = |target: &str| snapshot.members().any(|disk| disk.target == target);
     let then = snapshot.members().find_map(|disk| Some((&disk.target, disk.obstacle.as_deref()?)));
@@ -103,7 +103,7 @@ fn held(machine: &Machine, node: &Node, cannot: impl Fn() -> Error) -> Result<()
     }
 }
 
-/// Refuses a snapshot whose files are not what they were.
+/// Refuses a snapshot whose files changed.
 fn unchanged(engine: &Engine, machine: &Machine, node: &Node, cannot: impl Fn() -> Error) -> Result<()> {
     let (snapshot, name) = (&node.snapshot, &machine.name);
     let delete = format!("`snaptree delete {}` removes", shell::last(format!("{name}/{}", node.name())));
@@ -133,7 +133,7 @@ fn unchanged(engine: &Engine, machine: &Machine, node: &Node, cannot: impl Fn() 
     Ok(())
 }
 
-/// Refuses places where nothing may be written.
+/// Refuses files and directories that must not or cannot be written.
 fn place(engine: &Engine, machine: &Machine, node: &Node, cannot: impl Fn() -> Error) -> Result<()> {
     let (snapshot, present) = (&node.snapshot, machine.written_disks());
     match snapshot.kind() {
@@ -145,7 +145,7 @@ fn place(engine: &Engine, machine: &Machine, node: &Node, cannot: impl Fn() -> E
             let files: Vec<_> = snapshot.layers().into_iter().map(|layer| layer.file).collect();
             match standing_on(engine, machine, &files)? {
                 Some(upper) => Err(cannot()
-                    .cause(format!("{upper} stands on the file that holds it, which libvirt would overwrite"))
+                    .cause(format!("{upper} depends on the file that holds it, which libvirt would overwrite"))
                     .hint("a branch can grow from it: that copies its disks, without the RAM")),
                 None => Ok(()),
             }
@@ -155,12 +155,12 @@ fn place(engine: &Engine, machine: &Machine, node: &Node, cannot: impl Fn() -> E
 }
 
 fn give_up(machine: &Machine) -> String {
-    format!("`snaptree gc {}` gives up what cannot be taken back", shell::last(&machine.name))
+    format!("`snaptree gc {}` deletes the undo history", shell::last(&machine.name))
 }
 
-/// Refuses to go back to what was kept of a machine where that cannot work.
+/// Refuses to restore a kept state of a machine if that cannot work.
 pub fn undo(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<()> {
-    let cannot = || Error::failed(format!("cannot take back `{}`", entry.what));
+    let cannot = || Error::failed(format!("cannot undo `{}`", entry.what));
     managed_save(machine)?;
     persistent(machine, cannot)?;
     block_jobs(machine, cannot)?;
@@ -180,7 +180,7 @@ pub fn undo(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<()> {
     if let Kept::State(state) = &entry.kept {
         own(engine, machine, &state.disks, cannot)?;
     }
-    // What an internal snapshot without RAM holds can be copied out of its file.
+    // The disks of an internal snapshot without RAM can be copied out of its file.
     let written: Vec<PathBuf> = match &entry.kept {
         Kept::State(state) => state.disks.iter().map(|disk| disk.file.clone()).collect(),
         Kept::Inside { snapshot, .. } if snapshot.has_memory() => {
@@ -191,8 +191,8 @@ pub fn undo(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<()> {
     for file in written {
         if let Some(upper) = standing_on(engine, machine, std::slice::from_ref(&file))? {
             return Err(cannot()
-                .cause(format!("{upper} stands on `{}` now, which must not change", file.display()))
-                .hint("remove what stands on it first"));
+                .cause(format!("{upper} depends on `{}` now, which must not change", file.display()))
+                .hint("delete what depends on it first"));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! A machine's present: how it is left, and how it is entered again.
+//! A machine's present state: how it is saved, and how it is restored.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::record::node::Node;
 
-/// Describes a machine as it is now. The RAM of a running guest gets a file's name, but is not there yet.
+/// Describes a machine's present state. The RAM of a running guest is given a file name, but not saved yet.
 pub fn present(engine: &Engine, machine: &Machine) -> Result<State> {
     let memory = match machine.is_active().then(|| machine.why_no_memory()) {
         Some(None) => Some(engine.store.new_file(&machine.directory, "present", "ram")?),
@@ -32,7 +32,7 @@ pub fn present(engine: &Engine, machine: &Machine) -> Result<State> {
     };
     let mut below = Vec::new();
     for disk in machine.written_disks() {
-        // What cannot be read, such as a disk that no snapshot can hold, has nothing that could be told to have changed.
+        // For an unreadable file, such as a disk that no snapshot can hold, a change could not be detected anyway.
         let chain = engine.hypervisor.backing_chain(&disk.image()).unwrap_or_default();
         below.extend(chain.into_iter().filter_map(|image| Below::of(image.file)));
     }
@@ -46,7 +46,7 @@ pub fn present(engine: &Engine, machine: &Machine) -> Result<State> {
     })
 }
 
-/// Stops a machine, its RAM kept as `state` says.
+/// Stops a machine, and keeps its RAM according to `state`.
 pub fn leave(engine: &Engine, machine: &Machine, state: &State) -> Result<()> {
     match &state.memory {
         Some(memory) => match engine.hypervisor.save(machine.name.as_str(), memory)? {
@@ -61,7 +61,7 @@ pub fn leave(engine: &Engine, machine: &Machine, state: &State) -> Result<()> {
     }
 }
 
-/// Makes a machine that is shut off what it is to be.
+/// Brings a shut-off machine to its target state.
 pub fn enter(engine: &Engine, machine: &Machine, target: &Target) -> Result<()> {
     let name = machine.name.as_str();
     engine.hypervisor.redefine(name, &target.document, &machine.details.document, &target.disks)?;
@@ -91,7 +91,7 @@ pub fn enter(engine: &Engine, machine: &Machine, target: &Target) -> Result<()> 
     }
 }
 
-/// Goes back to a state after something failed on the way out of it, whatever has been done.
+/// Restores a state after leaving it failed, however far that got.
 pub fn return_to(engine: &Engine, machine: &Machine, state: &State) -> Result<()> {
     let name = machine.name.as_str();
     let now = engine.existing_now(&machine.name)?;
@@ -122,8 +122,8 @@ fn enter_again(engine: &Engine, machine: &Machine, state: &State) -> Result<()> 
     })
 }
 
-/// Returns the file with the RAM of a guest that has stood still since the current snapshot was taken: it still writes
-/// to the overlays that this began.
+/// Returns the file with the RAM of a guest that has been paused since the current snapshot was taken: its disks are
+/// still the overlays of that snapshot.
 fn saved_ram(machine: &Machine) -> Result<&Path> {
     let began = |node: &&Node| {
         let overlays: Vec<&Path> = node.snapshot.overlays().collect();

@@ -1,7 +1,8 @@
-//! Going back to a snapshot.
+//! Reverts to a snapshot.
 //!
-//! To an external one that is ours to do: new overlays on its layers, the domain redefined onto them, the current
-//! snapshot moved by metadata. No layer is written to, and what the machine was is kept for `undo`.
+//! For an external one snaptree does this itself: it makes new overlays on the snapshot's layers, redefines the domain
+//! onto them, and moves the current snapshot by metadata. No layer is written to, and the machine's earlier state is
+//! kept for `undo`.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,7 @@ use crate::tree::machine::seen::Machine;
 use crate::tree::owners::dependents::standing_on;
 use crate::tree::record::node::Node;
 
-/// A file that a machine's disk is to have, and how it comes to be.
+/// The next file of a machine's disk, and how to make it.
 pub struct NewDisk {
     file: PathBuf,
     from: Origin,
@@ -36,17 +37,17 @@ enum Origin {
 }
 
 impl Engine {
-    /// Says what going back to a snapshot would do to the machine, for somebody who is asked.
+    /// Describes what reverting to a snapshot would do to the machine, for the confirmation prompt.
     pub fn what_revert_does(&self, path: &SnapshotPath) -> Result<String> {
         let machine = self.existing_now(&path.machine)?;
         let node = machine.existing(&path.snapshot)?;
         preflight_revert::revert(self, &machine, node, false)?;
         let since = machine.current().map(|node| format!(" since `{}`", node.name())).unwrap_or_default();
         let guest = if machine.is_active() { "stop its guest and " } else { "" };
-        Ok(format!("{guest}put aside what `{}` has become{since}, to go back to `{}`", machine.name, node.name()))
+        Ok(format!("{guest}put aside the state of `{}`{since}, and revert to `{}`", machine.name, node.name()))
     }
 
-    /// Goes back to a snapshot. What the machine is now is kept, for `undo`.
+    /// Reverts to a snapshot. The machine's present state is kept for `undo`.
     pub fn revert(&self, path: &SnapshotPath, flags: RevertFlags) -> Result<()> {
         if flags.running && flags.paused {
             return Err(
@@ -110,7 +111,7 @@ fn revert_external(engine: &Engine, machine: &Machine, node: &Node, what: String
     go(engine, machine, what, &Target { document: snapshot.document.clone(), disks, current, then }, made)
 }
 
-/// Goes to what an internal snapshot without RAM holds whose file others stand on, by a copy of its disks.
+/// Reverts to an internal snapshot without RAM by copying its disks, if something else depends on its file.
 pub fn enter_copy(
     engine: &Engine,
     machine: &Machine,
@@ -124,7 +125,7 @@ pub fn enter_copy(
     go(engine, machine, what, &Target { document: snapshot.document.clone(), disks, current, then }, made)
 }
 
-/// Names new files for the disks that a snapshot holds; the other ones stay what they are.
+/// Names new files for the disks that a snapshot holds; the other disks do not change.
 fn new_disks(
     engine: &Engine,
     machine: &Machine,
@@ -144,7 +145,7 @@ fn new_disks(
     Ok((DiskChanges { files, as_now }, made))
 }
 
-/// Leaves what a machine is, keeps it, and enters something else. When that fails, the machine is what it was.
+/// Keeps a machine's present state and replaces it with another one. If that fails, the machine is as before.
 pub fn go(engine: &Engine, machine: &Machine, what: String, target: &Target, made: Vec<NewDisk>) -> Result<()> {
     let present = present(engine, machine)?;
     preflight::keep(machine, &present)?;
@@ -177,7 +178,7 @@ fn make(engine: &Engine, machine: &Machine, made: &NewDisk) -> Result<()> {
     Made::of(&machine.directory).record_if_there(&engine.store, &machine.directory, &made.file)
 }
 
-/// Goes back to an internal snapshot by libvirt's own call, which overwrites what is in its file.
+/// Reverts to an internal snapshot by libvirt's own call, which overwrites the present content of its file.
 pub fn revert_inside(
     engine: &Engine,
     machine: &Machine,
@@ -196,7 +197,7 @@ pub fn revert_inside(
         let kept = Kept::Inside { snapshot: Box::new(inside), current };
         let entry = remember(engine, machine, what, kept, Unfinished::default())?;
         engine.hypervisor.revert_internal(name, &snapshot.name, flags)?;
-        // libvirt brings back all of the domain, with what the snapshot left out.
+        // libvirt reverts the whole definition of the domain, including the disks that the snapshot left out.
         engine.hypervisor.redefine(name, &snapshot.document, &machine.details.document, &changes)?;
         return remembered(engine, machine, entry);
     }
@@ -227,10 +228,10 @@ fn give_up_ram(engine: &Engine, machine: &Machine) -> Result<()> {
     }
 }
 
-/// Keeps what a machine is in an internal snapshot that its tree does not show.
+/// Keeps a machine's present state in an internal snapshot that its tree does not show.
 fn take_inside(engine: &Engine, machine: &Machine) -> Result<Snapshot> {
     let name = machine.name.as_str();
-    // The image may have snapshots from another store.
+    // The image may have internal snapshots from another store.
     let inside = format!("snaptree-undo-{}", engine.store.new_id()?);
     engine.hypervisor.create_snapshot(
         name,
@@ -249,7 +250,7 @@ fn take_inside(engine: &Engine, machine: &Machine) -> Result<Snapshot> {
     Ok(snapshot)
 }
 
-/// Copies files that are kept for `undo` before something is overwritten in them.
+/// Copies files that are kept for `undo` before anything in them is overwritten.
 fn move_kept_states_off(engine: &Engine, machine: &Machine, layers: &[DiskFile]) -> Result<()> {
     let undo_log = UndoLog::of(&machine.directory);
     for mut entry in undo_log.entries() {
@@ -271,7 +272,7 @@ fn move_kept_states_off(engine: &Engine, machine: &Machine, layers: &[DiskFile])
     Ok(())
 }
 
-/// Says whether an internal snapshot's file can be written to without changing what something else stands on.
+/// Returns whether an internal snapshot's file can be written to without changing a backing file of something else.
 pub fn is_sound(engine: &Engine, machine: &Machine, snapshot: &Snapshot) -> Result<bool> {
     let files: Vec<PathBuf> = snapshot.layers().into_iter().map(|layer| layer.file).collect();
     Ok(standing_on(engine, machine, &files)?.is_none())

@@ -1,4 +1,4 @@
-//! A change of a machine that can be taken back: begun, finished or settled, and forgotten.
+//! A change of a machine that can be undone: begun, finished or settled, and forgotten.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,12 +15,11 @@ use crate::tree::machine::seen::Machine;
 use crate::tree::owners::collect::{Left, WhyLeft, collect};
 use crate::tree::owners::dependents::standing_on;
 
-/// How many changes of a machine can be taken back.
+/// How many changes of a machine can be undone.
 const KEPT: usize = 8;
 
-/// Takes the right to change a machine that `check` lets be changed; what it refuses, it refuses before anything is
-/// written, unless a change that was killed has to be settled first. Returns what it found out of the machine as it is
-/// then.
+/// Claims a machine that passes `check`. The check refuses before anything is written, unless an interrupted change has
+/// to be settled first. Returns the result of the check on the machine's final state.
 pub fn to_be_changed_if<T>(
     engine: &Engine,
     name: &MachineName,
@@ -35,8 +34,7 @@ pub fn to_be_changed_if<T>(
     Ok((machine, found))
 }
 
-/// Takes the right to change a machine, finishes or takes back what was killed half-way, and returns the machine
-/// as it is then.
+/// Claims a machine, finishes or rolls back interrupted changes, and returns the machine's state after that.
 pub fn to_be_changed(engine: &Engine, name: &MachineName) -> Result<Arc<Machine>> {
     engine.claim(name)?;
     engine.existing_now(name)?;
@@ -53,7 +51,7 @@ pub fn to_be_changed(engine: &Engine, name: &MachineName) -> Result<Arc<Machine>
     engine.existing_now(name)
 }
 
-/// Ends a change whose process was killed: it was made when the machine has its files already.
+/// Settles a change whose process was killed: it was made if the machine has its files already.
 fn settle(engine: &Engine, machine: &Machine, entry: Entry) -> Result<()> {
     let undo_log = UndoLog::of(&machine.directory);
     let Some(unfinished) = entry.unfinished.clone() else { return Ok(()) };
@@ -61,17 +59,17 @@ fn settle(engine: &Engine, machine: &Machine, entry: Entry) -> Result<()> {
         Kept::State(state) => state,
         Kept::Inside { .. } => return undo_log.finish(entry),
         Kept::Deleted(deleted) => {
-            // Meanwhile somebody may have given a name again.
+            // A name may have been reused meanwhile.
             let is_it = |snapshot: &&Snapshot| {
                 machine.node(&snapshot.name).is_some_and(|node| node.snapshot.created == snapshot.created)
             };
             let left = deleted.snapshots.iter().filter(is_it).map(|snapshot| snapshot.name.as_str());
             take_out(engine, machine, &left.collect::<Vec<_>>())?;
-            engine.events.note(format!("finished `{}` in `{}`, which was interrupted", entry.what, machine.name));
+            engine.events.note(format!("finished interrupted `{}` on `{}`", entry.what, machine.name));
             return undo_log.finish(entry);
         }
         Kept::PutBack { names, .. } => {
-            // What is to be put back is still kept by the entry that was being taken back.
+            // The entry that was being undone still keeps the snapshots to put back.
             take_out(engine, machine, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
             engine.events.note(is_what_it_was(machine, &entry));
             return undo_log.remove(&entry);
@@ -87,7 +85,7 @@ fn settle(engine: &Engine, machine: &Machine, entry: Entry) -> Result<()> {
         return undo_log.finish(entry);
     }
     if disks != state.disks {
-        // Somebody has taken the machine elsewhere since.
+        // The machine's disks were changed since, by something other than snaptree.
         return undo_log.finish(entry);
     }
     return_to(engine, machine, state)?;
@@ -96,19 +94,19 @@ fn settle(engine: &Engine, machine: &Machine, entry: Entry) -> Result<()> {
     collect(engine, &machine.name, unfinished.made).map(drop)
 }
 
-/// Takes those of the named snapshots, parents first, that are in a machine's tree out of it.
+/// Removes the named snapshots, given parents first, from a machine's tree, as far as they are in it.
 fn take_out(engine: &Engine, machine: &Machine, names: &[&str]) -> Result<()> {
     let present = names.iter().rev().filter(|name| machine.node(name).is_some());
     present.copied().try_for_each(|name| engine.hypervisor.delete_snapshot_metadata(machine.name.as_str(), name))
 }
 
-/// Writes down what a machine was, for `undo`, before it changes.
+/// Records a machine's state for `undo`, before it changes.
 pub fn remember(engine: &Engine, machine: &Machine, what: String, kept: Kept, change: Unfinished) -> Result<Entry> {
     engine.store.create_directory(&machine.directory)?;
     UndoLog::of(&machine.directory).begin(what, kept, change)
 }
 
-/// Notes that a change was made, and forgets the oldest ones.
+/// Records that a change was made, and forgets the oldest ones.
 pub fn remembered(engine: &Engine, machine: &Machine, entry: Entry) -> Result<()> {
     let undo_log = UndoLog::of(&machine.directory);
     undo_log.finish(entry)?;
@@ -117,14 +115,15 @@ pub fn remembered(engine: &Engine, machine: &Machine, entry: Entry) -> Result<()
     entries.into_iter().take(too_many).try_for_each(|oldest| forget(engine, &machine.name, &oldest).map(drop))
 }
 
-/// Gives up what an entry keeps.
+/// Discards everything that an entry keeps.
 fn forget(engine: &Engine, name: &MachineName, entry: &Entry) -> Result<()> {
     let Some(machine) = engine.look_again(name)? else { return Ok(()) };
     let (files, _) = take_off(engine, &machine, entry)?;
     collect(engine, name, files).map(drop)
 }
 
-/// Takes an entry off the undo log; returns the files that may go then, and those that an internal snapshot stays in.
+/// Removes an entry from the undo log; returns the files that may be removed then, and those that still contain an
+/// internal snapshot.
 pub fn take_off(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<(Vec<PathBuf>, Vec<Left>)> {
     let (mut files, mut left) = (entry.files(), Vec::new());
     match &entry.kept {
@@ -138,14 +137,14 @@ pub fn take_off(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<(Ve
         Kept::State(_) | Kept::PutBack { .. } => {}
     }
     let undo_log = UndoLog::of(&machine.directory);
-    // Written down first, so that they are known when this process is killed.
+    // Recorded first, so that they are known if this process is killed.
     undo_log.set_leftovers(&undo_log.leftovers().into_iter().chain(files.iter().cloned()).collect())?;
     undo_log.remove(entry)?;
     Ok((files, left))
 }
 
-/// Removes what an internal snapshot holds that is not in the tree any more. Inside a file that other images depend on
-/// it stays as long as that file. Returns the files that it stays in.
+/// Deletes the data of an internal snapshot that is no longer in the tree. In a file that other images depend on it
+/// stays as long as the file does. Returns the files that still contain it.
 fn drop_internal(engine: &Engine, machine: &Machine, snapshot: &Snapshot) -> Result<Vec<Left>> {
     if snapshot.kind() != SnapshotKind::Internal || machine.node(&snapshot.name).is_some() {
         return Ok(Vec::new());
@@ -165,13 +164,13 @@ fn drop_internal(engine: &Engine, machine: &Machine, snapshot: &Snapshot) -> Res
     let current = machine.current().map(|node| node.name().to_string());
     engine.hypervisor.put_snapshot(name, &snapshot.document, current.as_deref(), false)?;
     if engine.hypervisor.delete_internal(name, &snapshot.name).is_err() {
-        // It is not there any more, or cannot be reached now: nothing depends on it.
+        // It no longer exists, or cannot be reached now: nothing depends on it.
         engine.hypervisor.delete_snapshot_metadata(name, &snapshot.name)?;
     }
     Ok(Vec::new())
 }
 
-/// Forgets what was kept of internal snapshots with a name that is to be given again: a disk holds each name once.
+/// Forgets kept internal snapshots whose name is about to be reused: a disk holds each name once.
 pub fn free_internal_name(engine: &Engine, machine: &Machine, wanted: &SnapshotName) -> Result<()> {
     let holds = |snapshot: &Snapshot| snapshot.kind() == SnapshotKind::Internal && snapshot.name == wanted.as_str();
     for entry in UndoLog::of(&machine.directory).entries() {
@@ -183,5 +182,5 @@ pub fn free_internal_name(engine: &Engine, machine: &Machine, wanted: &SnapshotN
 }
 
 fn is_what_it_was(machine: &Machine, entry: &Entry) -> String {
-    format!("`{}` is what it was: `{}` was interrupted", machine.name, entry.what)
+    format!("rolled back interrupted `{}` on `{}`", entry.what, machine.name)
 }

@@ -1,4 +1,4 @@
-//! Taking things back.
+//! Undoes changes.
 
 use crate::error::{Error, Result};
 use crate::hypervisor::{RevertFlags, Snapshot, SnapshotKind};
@@ -16,7 +16,7 @@ use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 
 impl Engine {
-    /// Takes back the newest change, or the one with this number; returns what it was. This can be taken back too.
+    /// Undoes the newest change, or the one with this number; returns its description. This can be undone too.
     pub fn undo(&self, name: &MachineName, number: Option<u64>) -> Result<String> {
         let (machine, entry) = to_be_changed_if(self, name, |machine| {
             let entry = machine.undo_entry(number)?;
@@ -56,7 +56,7 @@ impl Engine {
         Ok(entry.what)
     }
 
-    /// Goes back to a machine's state that an internal snapshot outside of the tree holds.
+    /// Restores the state of a machine from an internal snapshot outside of the tree.
     fn enter_inside(&self, machine: &Machine, what: String, inside: &Snapshot, current: Option<&str>) -> Result<()> {
         let name = machine.name.as_str();
         let below = machine.current().map(|node| node.name().to_string());
@@ -72,7 +72,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Puts deleted snapshots into the tree again, and their children below them.
+    /// Puts deleted snapshots back into the tree, and their children below them.
     fn put_back_deleted(&self, machine: &Machine, what: String, deleted: &Deleted) -> Result<()> {
         if let Some(taken) = deleted.snapshots.iter().find(|snapshot| machine.node(&snapshot.name).is_some()) {
             return Err(Error::failed(format!("cannot put back `{}`", taken.name))
@@ -82,7 +82,7 @@ impl Engine {
         if let Some(missing) = deleted.snapshots.iter().find_map(Snapshot::missing_file) {
             return Err(Error::failed("cannot put back what was deleted")
                 .cause(missing)
-                .hint(format!("`snaptree gc {}` gives up what cannot be taken back", shell::last(&machine.name))));
+                .hint(format!("`snaptree gc {}` deletes the undo history", shell::last(&machine.name))));
         }
         let current = self.was_current(machine, deleted)?;
         let names: Vec<String> = deleted.snapshots.iter().map(|snapshot| snapshot.name.clone()).collect();
@@ -103,7 +103,7 @@ impl Engine {
         remembered(self, machine, entry)
     }
 
-    /// Returns the deleted snapshot that is the current one again once it is back: the machine stands on it.
+    /// Returns the deleted snapshot that will be the current one again, because the machine's disks are based on it.
     fn was_current<'a>(&self, machine: &Machine, deleted: &'a Deleted) -> Result<Option<&'a str>> {
         let (mut written, mut below) = (FileSet::default(), FileSet::default());
         for disk in machine.written_disks() {
@@ -114,7 +114,7 @@ impl Engine {
         let is_stood_on = |snapshot: &&Snapshot| {
             let layers = snapshot.layers();
             let is_below = layers.iter().all(|layer| below.contains(&layer.file));
-            // An internal one is in a file that other snapshots may be in too.
+            // An internal one shares its file with other snapshots.
             let is_inside = || layers.iter().all(|layer| below.contains(&layer.file) || written.contains(&layer.file));
             deleted.heir(snapshot) == current
                 && match snapshot.kind() {
@@ -122,13 +122,13 @@ impl Engine {
                     SnapshotKind::Internal => snapshot.is_current && is_inside(),
                 }
         };
-        // Parents come first: the last one is the nearest to the machine.
+        // Parents come first, so the last one is the nearest to the machine.
         Ok(deleted.snapshots.iter().rev().find(is_stood_on).map(|snapshot| snapshot.name.as_str()))
     }
 }
 
 impl Machine {
-    /// Returns the newest change that can be taken back, or the one with this number.
+    /// Returns the newest change that can be undone, or the one with this number.
     fn undo_entry(&self, number: Option<u64>) -> Result<Entry> {
         let name = &self.name;
         let entries = UndoLog::of(&self.directory).entries();
@@ -137,16 +137,16 @@ impl Machine {
             None => entries.into_iter().next_back(),
         };
         chosen.ok_or_else(|| match number {
-            Some(number) => Error::failed(format!("nothing with the number {number} can be taken back in `{name}`"))
-                .hint(format!("`snaptree undo --list {}` lists what can", shell::last(name))),
+            Some(number) => Error::failed(format!("there is no change {number} to undo in `{name}`"))
+                .hint(format!("`snaptree undo --list {}` lists the changes", shell::last(name))),
             None => Error::failed(format!("there is nothing to undo in `{name}`"))
-                .hint("reverts and deletions of snapshots can be taken back"),
+                .hint("reverts and deletions of snapshots can be undone"),
         })
     }
 }
 
 impl Deleted {
-    /// Returns the nearest parent of one of the snapshots that is not deleted too.
+    /// Returns the nearest ancestor of one of the snapshots that is not deleted too.
     fn heir<'a>(&'a self, snapshot: &'a Snapshot) -> Option<&'a str> {
         let is_deleted = |name: &str| self.snapshots.iter().find(|snapshot| snapshot.name == name);
         let mut heir = snapshot.parent.as_deref();

@@ -1,4 +1,4 @@
-//! Transient clones: the builder in which a branch is made, and the fork in which somebody tries something.
+//! Transient clones: the builder of a branch, and the forks that users work in.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,25 +26,25 @@ use crate::tree::record::ram::KeptRam;
 
 const BOOT_LIMIT: Duration = Duration::from_secs(300);
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(180);
-/// What was written shortly before a failure is worth a wait, but not a long one for a guest that hangs.
+/// Data written shortly before a failure is worth a wait, but not a long one if the guest hangs.
 const SYNC_LIMIT: Duration = Duration::from_secs(20);
 const FLATTEN_LIMIT: Duration = Duration::from_secs(3600);
 
-/// A running transient clone of a snapshot on an overlay of its own. Dropping it destroys both.
+/// A running transient clone of a snapshot, on its own overlay. Dropping it destroys both.
 pub struct Builder {
     running: Arc<Running>,
     guest: Arc<dyn Guest>,
-    /// Whether the guest goes on from another one's state, and has not booted.
+    /// Whether the guest was resumed from another one's state instead of booting.
     pub(in crate::tree) goes_on: bool,
-    /// Copies a chain that got too deep into the builder's own overlay while the step runs.
+    /// Flattens a chain that got too deep into the builder's own overlay while the step runs.
     flattening: Option<JoinHandle<Result<()>>>,
-    /// The overlays that check-points may begin.
+    /// The next overlays for checkpoints.
     spare: Vec<BTreeMap<String, PathBuf>>,
 }
 
 impl Builder {
-    /// Starts a clone and waits until its guest answers: one that goes on where the origin's was, or one that boots. A
-    /// branch keeps its RAM as `live` says.
+    /// Starts a clone and waits until its guest answers, resumed from the origin's state or booted. A branch keeps its
+    /// RAM according to `live`.
     pub fn start(
         engine: &Engine,
         machine: &Machine,
@@ -123,7 +123,7 @@ impl Builder {
         Ok(Self { running: Arc::new(running), guest, goes_on, flattening, spare })
     }
 
-    /// Returns what takes check-points while the step runs, after the ones that it goes on from.
+    /// Returns the checkpointer for the step, which continues after the checkpoints that the builder resumes from.
     pub(in crate::tree) fn checkpointer(
         &mut self,
         engine: &Engine,
@@ -137,7 +137,7 @@ impl Builder {
         Checkpointer::new(running, spare, after, &engine.interrupt)
     }
 
-    /// Names overlays of further states, as many as the backing chains have room for now.
+    /// Names the overlays for further checkpoints, as many as the backing chains now have room for.
     pub(in crate::tree) fn room_for_more(
         &self,
         engine: &Engine,
@@ -150,7 +150,7 @@ impl Builder {
         overlays_to_come(engine, machine, node, &now, DEEPEST.saturating_sub(deepest))
     }
 
-    /// Runs the last command in the guest, handing its input and output over.
+    /// Runs the last command in the guest, passing its input and output through.
     pub fn run_last(
         &self,
         command: &Command,
@@ -165,7 +165,7 @@ impl Builder {
         Arc::clone(&self.guest)
     }
 
-    /// Lets the clone run on without this process.
+    /// Lets the clone keep running without this process.
     pub fn leave(self) {
         self.running.disks().take();
     }
@@ -185,12 +185,12 @@ impl Builder {
         }
         let stop = Stop::after(SHUTDOWN_LIMIT, &engine.interrupt);
         if matches!(self.running.keeps, RamPolicy::Mapped(_) | RamPolicy::Saved) {
-            // The disks alone are a state to start from, too.
+            // A branch can also start from the disks alone.
             self.guest.settle(&stop)?;
             match self.running.keep_ram(engine, machine) {
                 Ok(ram) => return self.running.remains(ram, true),
                 Err(error) if live == Some(true) || error.kind == Kind::Interrupted => return Err(error),
-                // Nothing of what the step did is lost.
+                // Nothing that the step did is lost.
                 Err(why) => {
                     engine.events.note(format!("the RAM of `{}` is not kept: {why}", self.running.domain));
                     let _ = self.running.hypervisor.resume(&self.running.domain);
@@ -202,18 +202,18 @@ impl Builder {
         self.running.remains(KeptRam::NONE, true)
     }
 
-    /// Stops the guest where it is and keeps its overlays as immutable layers, with its RAM where that can be.
+    /// Stops the guest where it is and keeps its overlays as immutable layers, with its RAM if possible.
     pub fn keep(self, engine: &Engine, machine: &Machine) -> Result<BuildOutput> {
-        // Without it the last seconds are missing, as after a power cut.
+        // Without a sync the last seconds would be missing, as after a power cut.
         let synced = self.guest.settle(&Stop::after(SYNC_LIMIT, &engine.interrupt));
-        // A guest that hangs is looked at all the better by its disks.
+        // A hanging guest is easier to examine from its disks.
         let ram = self.running.keep_ram(engine, machine).unwrap_or_default();
         self.running.hypervisor.destroy(&self.running.domain)?;
         self.running.remains(ram, synced.is_ok())
     }
 }
 
-/// Names the overlays of as many further states as there is room for.
+/// Names the overlays for as many further checkpoints as there is room for.
 fn overlays_to_come(
     engine: &Engine,
     machine: &Machine,
@@ -226,7 +226,7 @@ fn overlays_to_come(
     (0..room).map(|_| next()).collect()
 }
 
-/// Makes a running domain's disks stand alone, beside what else is done.
+/// Flattens a running domain's disks in the background.
 fn flatten(engine: &Engine, domain: &str, targets: Vec<String>) -> JoinHandle<Result<()>> {
     let (hypervisor, domain) = (Arc::clone(&engine.hypervisor), domain.to_string());
     let stop = Stop::after(FLATTEN_LIMIT, &engine.interrupt);

@@ -1,4 +1,4 @@
-//! Taking check-points while a step runs.
+//! Takes checkpoints while a step runs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use crate::tree::kept::checkpoint::Checkpoint;
 
 const SYNC_LIMIT: Duration = Duration::from_secs(60);
 
-/// Takes check-points of a running builder.
+/// Takes checkpoints of a running builder.
 pub struct Checkpointer {
     running: Weak<Running>,
-    /// The overlays to come, by target: as many as the backing chain has room for.
+    /// The next overlays, by target: as many as the backing chain has room for.
     overlays: Vec<BTreeMap<String, PathBuf>>,
     after: Duration,
     taken: u32,
@@ -37,22 +37,22 @@ impl Checkpointer {
         Self { running, overlays, after, taken: 0, last, from_the_start: false, interrupt }
     }
 
-    /// Keeps the state before the first operation too, which took a boot.
+    /// Also keeps the state before the first operation, to save a boot.
     pub fn with_the_beginning(self) -> Self {
         Self { from_the_start: true, ..self }
     }
 
-    /// Says whether the backing chain has no room for another one.
+    /// Returns whether the backing chain has no room for another checkpoint.
     pub fn is_used_up(&self) -> bool {
         self.overlays.is_empty()
     }
 
-    /// Gives it overlays to come, once the chain has room again.
+    /// Sets the next overlays, once the chain has room again.
     pub fn refill(&mut self, overlays: Vec<BTreeMap<String, PathBuf>>) {
         self.overlays = overlays;
     }
 
-    /// Takes a check-point if the last one is long ago. Each takes a place in the chain, so the time between two grows.
+    /// Takes a checkpoint if the last one was long ago. Each adds a layer to the chain, so the interval grows.
     pub fn pass(&mut self, operations: usize, guest: &dyn Guest) -> Result<()> {
         let is_due = (operations > 0 || self.from_the_start) && self.last.elapsed() >= self.after * (self.taken + 1);
         let Some(running) = self.running.upgrade().filter(|_| is_due) else { return Ok(()) };

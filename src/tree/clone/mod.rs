@@ -1,4 +1,4 @@
-//! Transient clones: what they are made from, how they run, and the check-points taken of them.
+//! Transient clones: their origins, how they run, and the checkpoints taken of them.
 
 pub mod builder;
 pub mod checkpointer;

@@ -1,4 +1,4 @@
-//! What a clone is made from.
+//! The origin of a clone.
 
 use serde::Serialize;
 
@@ -15,17 +15,17 @@ use crate::tree::record::node::Node;
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::ram::KeptRam;
 
-/// What a clone is made from: the domain, its disks, and the RAM of its guest where there is some.
+/// The origin of a clone: the domain, its disks, and the RAM of its guest if there is any.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// What it is called in messages and in the names of files.
+    /// Its name in messages and file names.
     pub name: SnapshotName,
     pub document: Document,
     pub layers: Vec<DiskFile>,
     pub ram: KeptRam,
 }
 
-/// What tells a snapshot that no script made from every other one.
+/// The identity of a snapshot that no script made.
 #[derive(Serialize)]
 struct FoundKey<'a> {
     schema: u32,
@@ -36,7 +36,7 @@ struct FoundKey<'a> {
 }
 
 impl Engine {
-    /// Names a snapshot by its place and its content, whoever made it.
+    /// Identifies any snapshot by its place and its content, whether or not snaptree made it.
     pub fn node_id(&self, path: &SnapshotPath) -> Result<NodeId> {
         let machine = self.existing(&path.machine)?;
         let node = machine.existing(&path.snapshot)?;
@@ -45,24 +45,24 @@ impl Engine {
     }
 }
 
-/// Says what a clone of a snapshot is made from.
+/// Returns the origin of a snapshot's clones.
 pub fn origin(engine: &Engine, machine: &Machine, node: &Node) -> Result<Origin> {
     let (name, document) = (SnapshotName::existing(node.name())?, node.snapshot.document.clone());
     Ok(Origin { name, document, layers: base(engine, machine, node)?, ram: node.ram() })
 }
 
-/// Lists the layers that a clone of a snapshot stands on. Those of an internal one are copied out of its file.
+/// Lists the backing layers for a clone of a snapshot. Those of an internal one are copied out of its file.
 fn base(engine: &Engine, machine: &Machine, node: &Node) -> Result<Vec<DiskFile>> {
     let snapshot = &node.snapshot;
     let cannot = || Error::failed(format!("`{}/{}` cannot be cloned", machine.name, node.name()));
     if let Some(disk) = snapshot.left_out().next() {
         return Err(cannot()
-            .cause(format!("it left out disk `{}`, so what was on it is not known", disk.target))
+            .cause(format!("it left out disk `{}`, so its content is unknown", disk.target))
             .hint("take a snapshot with every disk, and clone that"));
     }
     if let Some(disk) = snapshot.members().find(|disk| disk.file.is_none()) {
         return Err(cannot()
-            .cause(format!("disk `{}` was no file", disk.target))
+            .cause(format!("disk `{}` was not a file", disk.target))
             .hint("a clone needs disks that are files"));
     }
     if let Some(missing) = snapshot.missing_file() {
@@ -75,7 +75,7 @@ fn base(engine: &Engine, machine: &Machine, node: &Node) -> Result<Vec<DiskFile>
     }
 }
 
-/// Refuses a domain that has something which only one domain can have.
+/// Refuses a domain with something that only one domain can have.
 pub fn refuse_clone(
     engine: &Engine,
     machine: &Machine,

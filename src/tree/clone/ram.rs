@@ -1,4 +1,4 @@
-//! Live snapshots: how a clone comes to have the RAM of what it is made from, and how its own RAM is kept.
+//! Live snapshots: how a clone gets the RAM of its origin, and how its own RAM is kept.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,18 +18,18 @@ use crate::tree::record::ram::KeptRam;
 /// How a clone's own RAM is kept when it is frozen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RamPolicy {
-    /// It is not; the guest is shut down.
+    /// Not at all; the guest is shut down.
     Disks,
-    /// It is not until somebody asks for it; then it is written out and mapped anew.
+    /// Not until it is needed; then it is written to a file and mapped again.
     Whole,
-    /// In the file that it has it in already.
+    /// In the file in which it already is.
     Mapped(PathBuf),
-    /// In one that libvirt writes.
+    /// In a file that libvirt writes.
     Saved,
 }
 
 impl RamPolicy {
-    /// Lists the files that the RAM is in while the guest runs.
+    /// Lists the files that hold the RAM while the guest runs.
     pub fn files(&self) -> Vec<PathBuf> {
         match self {
             Self::Disks | Self::Whole | Self::Saved => Vec::new(),
@@ -37,7 +37,7 @@ impl RamPolicy {
         }
     }
 
-    /// Says where the RAM is kept of a guest that goes on writing to `overlay`: beside it.
+    /// Returns where to keep the RAM of a guest that continues in `overlay`: beside it.
     pub fn beside(&self, overlay: Option<&PathBuf>) -> Memory {
         let file = |ending: &str| overlay.map(|overlay| overlay.with_extension(ending));
         match self {
@@ -51,16 +51,16 @@ impl RamPolicy {
     }
 }
 
-/// How a clone begins.
+/// How a clone starts.
 pub struct Beginning {
     pub ram: Ram,
-    /// What its guest goes on from; it boots without.
+    /// The RAM that its guest resumes from; without it the guest boots.
     pub from: Option<Frozen>,
     pub keeps: RamPolicy,
     pub fits: Fingerprint,
 }
 
-/// Says how the RAM of a guest in this domain, or in an ordinary one, can be kept.
+/// Returns how the RAM of a guest in this domain, or in an ordinary one, can be kept.
 pub fn liveness(engine: &Engine, document: Option<&Document>) -> Result<Liveness> {
     let forced = |word: &str| format!("SNAPTREE_LIVE is `{word}`");
     match engine.forced_live {
@@ -74,8 +74,7 @@ pub fn liveness(engine: &Engine, document: Option<&Document>) -> Result<Liveness
     })
 }
 
-/// Decides how a clone begins. A branch keeps its RAM if it is `live`, which it is where nothing is said and the host
-/// can.
+/// Decides how a clone starts. A branch keeps its RAM if it is `live`, by default if the host can.
 pub fn beginning(
     engine: &Engine,
     machine: &Machine,
@@ -88,7 +87,7 @@ pub fn beginning(
     if let (Liveness::No(why), Some(true)) = (&liveness, live) {
         return Err(Error::failed(format!("`{node}` cannot have its RAM kept"))
             .cause(why)
-            .hint("without `live = true` it keeps its disks alone"));
+            .hint("leave out `live = true` to keep only its disks"));
     }
     if let Liveness::Saved(why) = &liveness {
         engine.note_once(format!("libvirt saves the RAM of live snapshots here, which takes longer: {why}"));
@@ -120,9 +119,9 @@ pub fn beginning(
     Ok(Beginning { ram, from, keeps, fits })
 }
 
-/// Returns the RAM with which the machine itself can go on from a live snapshot, and says once why not.
+/// Returns the RAM from which the machine itself can resume a live snapshot, or notes once why it cannot.
 pub fn memory_to_wake(engine: &Engine, node: &Node) -> Result<Option<MappedMemory>> {
-    // Its own disks are dealt with elsewhere.
+    // Its own disks are checked elsewhere.
     let (name, document) = (SnapshotName::new(node.name())?, node.snapshot.document.clone());
     let origin = Origin { name, document, layers: Vec::new(), ram: node.ram() };
     let fits = engine.hypervisor.fingerprint(&origin.document)?;
@@ -132,7 +131,7 @@ pub fn memory_to_wake(engine: &Engine, node: &Node) -> Result<Option<MappedMemor
     })
 }
 
-/// Wakes the guest of a machine that went on; one without an agent keeps the time that it has. Says whether it did.
+/// Wakes the guest of a resumed machine; without an agent the guest keeps its clock. Returns whether it did.
 pub fn wake_guest(engine: &Engine, domain: &str) -> bool {
     const LIMIT: Duration = Duration::from_secs(10);
     let stop = Stop::after(LIMIT, &engine.interrupt);
@@ -140,16 +139,14 @@ pub fn wake_guest(engine: &Engine, domain: &str) -> bool {
     guest.and_then(|guest| guest.wake(&stop)).is_ok()
 }
 
-/// Returns the RAM that a clone can go on with. Where there is some that is of no use, that is said once.
+/// Returns the RAM from which a clone can resume. If there is RAM that cannot be used, it notes once why.
 fn usable_or_noted(engine: &Engine, origin: &Origin, now: &Fingerprint, liveness: &Liveness) -> Option<Usable> {
     let has_file = matches!(origin.ram.memory, Memory::External(_) | Memory::Mapped(_));
-    let note = |why| {
-        engine.note_once(format!("the RAM of `{}` is of no use here ({why}): booting from its disks", origin.name))
-    };
+    let note = |why| engine.note_once(format!("cannot resume `{}` ({why}): booting from its disks", origin.name));
     usable(&origin.ram, now, liveness).map_err(|why| has_file.then(|| note(why))).ok()
 }
 
-/// Says why the guest of a clone would have to boot.
+/// Returns why the guest of a clone would have to boot.
 pub fn why_not_live(engine: &Engine, origin: &Origin) -> Result<Option<String>> {
     let fits = engine.hypervisor.fingerprint(&origin.document)?;
     Ok(usable(&origin.ram, &fits, &liveness(engine, Some(&origin.document))?).err())
@@ -160,7 +157,7 @@ enum Usable {
     Saved(PathBuf),
 }
 
-/// Says what of this RAM a guest can go on with, or why it cannot.
+/// Returns the RAM from which a guest can resume, or why it cannot.
 fn usable(ram: &KeptRam, now: &Fingerprint, liveness: &Liveness) -> std::result::Result<Usable, String> {
     let usable = match (&ram.memory, liveness) {
         (Memory::No, _) => return Err("it has no RAM".to_string()),
@@ -172,7 +169,7 @@ fn usable(ram: &KeptRam, now: &Fingerprint, liveness: &Liveness) -> std::result:
     mismatch(&ram.fits, now).map_or(Ok(usable), Err)
 }
 
-/// Names what a state fits that is not so now.
+/// Describes a requirement of a state that this host no longer meets.
 fn mismatch(was: &Fingerprint, now: &Fingerprint) -> Option<String> {
     let differs = |(name, was): (&String, &String)| {
         let now = now.get(name).map_or("none", String::as_str);

@@ -1,4 +1,4 @@
-//! The domain of a clone and its disks, and what it leaves behind.
+//! The domain of a clone and its disks, and the layers that remain of it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,34 +16,34 @@ use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::record::ram::KeptRam;
 
-/// What a builder leaves behind.
+/// The layers that remain of a builder.
 pub struct BuildOutput {
     pub layers: Vec<DiskFile>,
     pub ram: KeptRam,
-    /// Whether all that the guest had written is in them.
+    /// Whether they have everything that the guest had written.
     pub is_whole: bool,
     pub checkpoints: Vec<Checkpoint>,
 }
 
-/// A domain and its disks, removed on drop unless the disks were taken.
+/// A domain and its disks, removed when dropped unless the disks were taken.
 pub struct Running {
     pub hypervisor: Arc<dyn Hypervisor>,
     pub domain: String,
     pub keeps: RamPolicy,
-    /// What its state fits.
+    /// What its state is compatible with.
     pub fits: Fingerprint,
     pub disks: Mutex<Option<Disks>>,
 }
 
 #[derive(Default)]
 pub struct Disks {
-    /// What the guest writes to, by target.
+    /// The overlays that the guest writes to, by target.
     pub overlays: BTreeMap<String, PathBuf>,
-    /// Every file that was made for the domain and may be given away.
+    /// Every file that was made for the domain and can be handed over.
     pub made: Vec<PathBuf>,
-    /// The files that it may have made for itself, which go with it.
+    /// The files that it may have made for itself, which are removed with it.
     pub own: Vec<PathBuf>,
-    /// The states on the way, the ones that others had made before included.
+    /// The checkpoints on the way, including those that earlier clones made.
     pub checkpoints: Vec<Checkpoint>,
 }
 
@@ -52,24 +52,24 @@ impl Running {
         self.disks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves files to somebody else, so that they stay when the domain goes; returns those that were its own.
+    /// Hands files over, so that they stay when the domain is removed; returns those that were its own.
     pub fn give_away(&self, files: &[PathBuf]) -> Vec<PathBuf> {
         let mut disks = self.disks();
         let Some(disks) = disks.as_mut() else { return Vec::new() };
         disks.made.extract_if(.., |file| files.contains(file)).collect()
     }
 
-    /// Takes files over, which go when the domain goes.
+    /// Takes files over, which are then removed with the domain.
     pub fn take_over(&self, files: Vec<PathBuf>) {
         self.disks().get_or_insert_default().made.extend(files);
     }
 
-    /// Returns the check-points that were taken so far.
+    /// Returns the checkpoints taken so far.
     pub fn checkpoints(&self) -> Vec<Checkpoint> {
         self.disks().as_ref().map(|disks| disks.checkpoints.clone()).unwrap_or_default()
     }
 
-    /// Keeps the guest's RAM as it is to be kept, and ends the domain.
+    /// Keeps the guest's RAM in the chosen way, and ends the domain.
     pub fn keep_ram(&self, engine: &Engine, machine: &Machine) -> Result<KeptRam> {
         let new_file = |what: &str| {
             let file = engine.store.new_file(&machine.directory, "live", what)?;
@@ -94,7 +94,7 @@ impl Running {
         Ok(KeptRam { memory, fits: self.fits.clone() })
     }
 
-    /// Makes the overlays of a domain that is gone layers, which stay.
+    /// Turns the overlays of a domain that is gone into layers, which stay.
     pub fn remains(&self, ram: KeptRam, is_whole: bool) -> Result<BuildOutput> {
         let mut disks = self.disks();
         let Some(ended) = disks.as_mut() else { return Err(Error::bug("a builder ended twice")) };
@@ -106,14 +106,14 @@ impl Running {
         Ok(BuildOutput { layers: disk_files(overlays), ram, is_whole, checkpoints })
     }
 
-    /// Lets the guest go on writing to new overlays, and keeps what it wrote to until now, with its RAM where that is
-    /// kept.
+    /// Switches the guest to new overlays, and keeps the old ones, with its RAM if that is kept.
     pub fn leave_behind(&self, name: &str, overlays: BTreeMap<String, PathBuf>) -> Result<(Vec<DiskFile>, KeptRam)> {
         let ram = KeptRam { memory: self.keeps.beside(overlays.values().next()), fits: self.fits.clone() };
         self.disks().get_or_insert_default().made.extend(ram.files());
         let layers = match (&ram.memory, &self.keeps) {
             (Memory::Mapped(MappedMemory { ram, devices }), RamPolicy::Mapped(own)) => {
-                // Most of it while the guest runs, and what that wrote meanwhile when it stands still.
+                // Copies most of the RAM while the guest runs, then, with the guest stopped, the pages that it wrote
+                // meanwhile.
                 let catch_up = self.hypervisor.follow_ram(own, ram)?;
                 self.standing_still(|| {
                     std::thread::scope(|scope| {
@@ -133,8 +133,8 @@ impl Running {
         Ok((disk_files(layers), ram))
     }
 
-    /// Lets the guest write to new overlays; returns the ones that it leaves, which never change again. libvirt saves its
-    /// RAM into `image` meanwhile, and remembers a snapshot of this name, until that is forgotten.
+    /// Switches the guest to new overlays; returns the old ones, which never change again. libvirt saves its RAM into
+    /// `image` meanwhile, and has a snapshot of this name until its metadata is deleted.
     pub fn switch(
         &self,
         name: &str,
@@ -146,7 +146,7 @@ impl Running {
         disks.made.extend(overlays.values().cloned());
         let is_reused = image.is_none();
         if is_reused {
-            // A guest that stands still waits for less than when QEMU makes them.
+            // Creating them here stops a guest for a shorter time than QEMU would.
             let backed = overlays.iter().filter_map(|(target, overlay)| Some((overlay, disks.overlays.get(target)?)));
             backed
                 .into_iter()
@@ -177,7 +177,7 @@ impl Running {
         self.hypervisor.delete_snapshot_metadata(&self.domain, name)
     }
 
-    /// Stops the guest's processors while something is done, and lets them go on whatever came of it.
+    /// Stops the guest's processors during `act`, and resumes them whether or not it succeeds.
     pub fn standing_still<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
         self.hypervisor.suspend(&self.domain)?;
         let done = act();
@@ -188,7 +188,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(disks) = self.disks().take() {
-            // Nobody is left to tell; what stays behind is collected by the next run.
+            // There is no caller to report an error to; the next run collects any remaining files.
             let _ = self.hypervisor.destroy(&self.domain);
             for file in disks.made.into_iter().chain(disks.own) {
                 let _ = std::fs::remove_file(file);
@@ -197,7 +197,7 @@ impl Drop for Running {
     }
 }
 
-/// Names the disks of a builder as those of a snapshot are.
+/// Lists the disks of a builder in the form of a snapshot's.
 pub fn disk_files(layers: BTreeMap<String, PathBuf>) -> Vec<DiskFile> {
     layers.into_iter().map(|(target, file)| DiskFile { target, file, format: "qcow2".to_string() }).collect()
 }

@@ -1,9 +1,9 @@
-//! What files take on the disk.
+//! The disk usage of files.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Says what a file takes on the disk, in bytes.
+/// Returns the disk usage of a file, in bytes.
 pub fn taken(path: &Path) -> Option<u64> {
     const BLOCK: u64 = 512;
     std::fs::metadata(path).ok().map(|metadata| metadata.blocks() * BLOCK)

@@ -1,5 +1,5 @@
-//! The files of a root whose domain is not defined yet. In the directory of a new machine a note says whose they are,
-//! since nothing else does when the process is killed.
+//! The files of a root whose domain is not defined yet. A note in the directory of a new machine names their owner,
+//! since nothing else would if the process is killed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::tree::files::store::{Store, maker};
 /// The ending of the notes.
 pub const ENDING: &str = "draft";
 
-/// The machine that a directory is going to belong to, as it says itself.
+/// The note in a directory about the machine that it is going to belong to.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Note {
     pub connection: String,
@@ -21,13 +21,13 @@ pub struct Note {
 }
 
 impl Note {
-    /// Returns what is noted in the directory of a machine that is going to be made.
+    /// Returns the note for the directory of a machine that is about to be made.
     pub fn of(connection: String, machine: &MachineName) -> Self {
         Self { connection, machine: machine.clone() }
     }
 }
 
-/// The files; they go when the domain cannot be defined.
+/// The files; they are removed if the domain cannot be defined.
 pub struct Draft {
     pub directory: PathBuf,
     files: Vec<PathBuf>,
@@ -35,12 +35,12 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Begins one in a directory that is there.
+    /// Begins a draft in an existing directory.
     pub fn new(directory: PathBuf) -> Self {
         Self { directory, files: Vec::new(), note: None }
     }
 
-    /// Notes whose the directory is going to be.
+    /// Notes which machine the directory is going to belong to.
     pub fn sign(&mut self, store: &Store, note: &Note) -> Result<()> {
         let path = store.new_file(&self.directory, "machine", ENDING)?;
         let cannot = || format!("cannot write `{}`", path.display());
@@ -54,7 +54,7 @@ impl Draft {
         file
     }
 
-    /// Gives the files to the domain, which is defined now.
+    /// Gives the files to the domain, which is now defined.
     pub fn finish(mut self) {
         self.files.clear();
         if let Some(note) = self.note.take() {
@@ -71,13 +71,13 @@ impl Drop for Draft {
         for file in self.files.iter().chain(&self.note) {
             let _ = fs::remove_file(file);
         }
-        // It stays when the machine was there before, since then it is not empty.
+        // The directory stays if the machine existed before, since it is not empty then.
         let _ = fs::remove_dir(&self.directory);
     }
 }
 
 impl Store {
-    /// Lists the directories that were begun for a machine, which has no domain, by processes that are gone.
+    /// Lists the directories begun by processes that are gone, for machines that have no domain.
     pub fn abandoned(&self, note: &Note) -> Vec<PathBuf> {
         let is_left = |path: &Path| {
             let owner = path.file_stem().and_then(|stem| stem.to_str()).and_then(maker);

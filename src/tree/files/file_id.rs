@@ -1,18 +1,18 @@
-//! Which file a path leads to. Many paths lead to one file: through symbolic links, `..`, hard links and bind mounts.
+//! The identity of files. Many paths lead to one file: through symbolic links, `..`, hard links and bind mounts.
 
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A file, however it is named. Whether something is that file is asked of this and never of a path.
+/// A file, however it is named. Compare these to find out whether two files are the same, never paths.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FileId {
     Inode {
         device: u64,
         inode: u64,
     },
-    /// A file that is not there, by the directory and the name that it would have.
+    /// A file that does not exist, by the directory and the name that it would have.
     Absent(PathBuf),
 }
 
@@ -25,7 +25,7 @@ impl FileId {
     }
 }
 
-/// Returns a path with its directory as it is without symbolic links.
+/// Returns a path with the symbolic links in its directory resolved.
 pub fn place(path: &Path) -> PathBuf {
     let real =
         |directory: &Path| fs::canonicalize(if directory.as_os_str().is_empty() { Path::new(".") } else { directory });
@@ -45,7 +45,7 @@ pub struct FileSet(HashSet<FileId>);
 
 impl FileSet {
     pub fn contains(&self, path: &Path) -> bool {
-        // Most sets that are asked are empty or small, and looking at a file takes a call.
+        // Most sets are empty or small, and looking at a file takes a system call.
         !self.0.is_empty() && self.0.contains(&FileId::of(path))
     }
 

@@ -1,4 +1,4 @@
-//! What is kept of branches outside of the tree: a file for each branch of a machine, beside the layers.
+//! Records about branches outside of the tree: a file for each branch of a machine, beside the layers.
 
 use std::fs;
 use std::marker::PhantomData;
@@ -27,7 +27,7 @@ impl<T: Serialize + DeserializeOwned> JsonDir<T> {
         self.directory.join(format!("{}-{}.json", branch.slug(), &digest[..8]))
     }
 
-    /// Puts something in, in the place of what was kept of that branch before.
+    /// Adds a record, replacing the earlier one of that branch.
     pub fn keep(&self, branch: &SnapshotName, what: &T) -> Result<()> {
         let path = self.path(branch);
         let cannot = || format!("cannot write `{}`", path.display());
@@ -39,7 +39,7 @@ impl<T: Serialize + DeserializeOwned> JsonDir<T> {
         read(&self.path(branch))
     }
 
-    /// Lists what is kept, in the order of the files' names; what cannot be read is left out.
+    /// Lists the records in the order of the files' names, without those that cannot be read.
     pub fn all(&self) -> Vec<T> {
         let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -48,7 +48,7 @@ impl<T: Serialize + DeserializeOwned> JsonDir<T> {
         paths.iter().filter_map(|path| read(path)).collect()
     }
 
-    /// Takes out what is kept of a branch.
+    /// Removes the record of a branch.
     pub fn take(&self, branch: &SnapshotName) -> Option<T> {
         let path = self.path(branch);
         let what = read(&path);

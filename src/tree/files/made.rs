@@ -1,8 +1,8 @@
 //! The record of the files that snaptree made. Nothing else is ever removed.
 //!
-//! A file in a machine's own directory has its maker's id in its name. Of every other one, such as an overlay beside
-//! somebody else's disk, a file in the machine's directory tells the inode and when that was born: what takes its place
-//! later is another file.
+//! A file in a machine's own directory has its maker's id in its name. For every other one, such as an overlay beside a
+//! disk that snaptree did not make, a file in the machine's directory records the inode and its birth time, so that a
+//! file that replaces it later is not taken for it.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -17,16 +17,16 @@ use crate::tree::files::draft::ENDING;
 use crate::tree::files::file_id::place;
 use crate::tree::files::store::{Store, maker};
 
-/// The endings of what a clone may have besides disks and RAM, see
+/// The endings of files that a clone may have besides disks and RAM, see
 /// [`Clone::own_files`](crate::hypervisor::Clone::own_files).
 pub const NVRAM: &str = "nvram";
 pub const PSTORE: &str = "pstore";
 
-/// What tells a file from every other one, on whatever device it is: numbers of devices change when a host is started.
+/// The identity of a file, without its device: device numbers change when a host restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stamp {
     inode: u64,
-    /// In nanoseconds since the epoch; zero where the file system does not know.
+    /// In nanoseconds since the epoch; zero if the file system does not record it.
     born: u128,
 }
 
@@ -45,16 +45,16 @@ pub struct Made(PathBuf);
 pub struct Known {
     stamps: HashSet<Stamp>,
     places: HashMap<PathBuf, Stamp>,
-    /// The directory in which a maker's id in a name counts, and those in which it does where nothing is recorded.
+    /// The directory in which a maker's id in a name counts, and those in which it counts if nothing is recorded.
     own: Vec<PathBuf>,
 }
 
-/// Whose a file is.
+/// Who made a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Maker {
     Snaptree,
     SomebodyElse,
-    /// It is where snaptree made one, and is another one.
+    /// Another file, in the place of one that snaptree made.
     Replaced,
 }
 
@@ -67,15 +67,15 @@ impl Made {
         self.0.join(format!("{}-{}", stamp.inode, stamp.born))
     }
 
-    /// Notes that snaptree has just made a file.
+    /// Records that snaptree has just made a file.
     pub fn record(&self, file: &Path) -> Result<()> {
         let cannot = || format!("cannot record that `{}` was made", file.display());
         let stamp = Stamp::of(&fs::symlink_metadata(file).because(cannot)?);
         crate::paths::write_whole(&self.path(stamp), place(file).as_os_str().as_bytes()).because(cannot)
     }
 
-    /// Notes that a file was just made for a machine, so that it may be removed one day. Where the fake hypervisor makes
-    /// no real file there is nothing to note.
+    /// Records that a file was just made for a machine, so that it may be removed one day. The fake hypervisor may have
+    /// made no real file; then there is nothing to record.
     pub fn record_if_there(&self, store: &Store, machine_directory: &Path, file: &Path) -> Result<()> {
         if fs::symlink_metadata(file).is_err() {
             return Ok(());
@@ -84,7 +84,7 @@ impl Made {
         self.record(file)
     }
 
-    /// Removes a file that was made just now, and its record.
+    /// Removes a file that was just made, and its record.
     pub fn unmake(&self, file: &Path) {
         if let Ok(metadata) = fs::symlink_metadata(file) {
             let _ = fs::remove_file(file);
@@ -92,12 +92,12 @@ impl Made {
         }
     }
 
-    /// Forgets a file that is removed now.
+    /// Forgets a file that is about to be removed.
     pub fn forget(&self, metadata: &Metadata) {
         let _ = fs::remove_file(self.path(Stamp::of(metadata)));
     }
 
-    /// Reads the record, for a machine whose files have their makers' ids in this directory.
+    /// Reads the record of a machine whose files in this directory have their makers' ids in their names.
     pub fn read_in(&self, directory: &Path) -> Known {
         let mut known = Known { own: fs::canonicalize(directory).into_iter().collect(), ..Known::default() };
         for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
@@ -116,11 +116,11 @@ impl Made {
 }
 
 impl Known {
-    /// Says who made a file that is there.
+    /// Returns who made an existing file.
     pub fn maker_of(&self, file: &Path) -> Maker {
         let Ok(metadata) = fs::symlink_metadata(file) else { return Maker::SomebodyElse };
         let (stamp, place) = (Stamp::of(&metadata), place(file));
-        // Where nobody knows when it was born, an inode alone may be used again.
+        // Without a birth time the path has to match too: inode numbers are reused.
         let is_recorded = match stamp.born {
             0 => self.places.get(&place) == Some(&stamp),
             _ => self.stamps.contains(&stamp),
@@ -134,12 +134,12 @@ impl Known {
         if self.has_named(file) { Maker::Snaptree } else { Maker::SomebodyElse }
     }
 
-    /// Lets a maker's id in a name count in these directories too.
+    /// Accepts a maker's id in a name in these directories too.
     pub fn also_in<'a>(&mut self, directories: impl Iterator<Item = &'a Path>) {
         self.own.extend(directories.filter_map(|directory| fs::canonicalize(directory).ok()));
     }
 
-    /// Says by its name and its place that snaptree made a file.
+    /// Returns whether snaptree made a file, according to its name and its directory.
     pub fn has_named(&self, file: &Path) -> bool {
         let place = place(file);
         let is_named = place.file_stem().and_then(|stem| stem.to_str()).and_then(maker).is_some();
@@ -148,13 +148,13 @@ impl Known {
     }
 }
 
-/// Says by the ending of a file's name that snaptree makes such files.
+/// Returns whether snaptree makes files with such an ending.
 pub fn is_of_a_kind(file: &Path) -> bool {
     let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
     ["qcow2", "ram", "devices", "restore", "boot", ENDING, NVRAM, PSTORE].contains(&ending)
 }
 
-/// Says by its name that a file holds the RAM of a guest of ours, or the state of its devices.
+/// Returns whether a file holds the RAM or the device state of a guest of ours, according to its name.
 pub fn is_ram(file: &Path) -> bool {
     let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
     let is_ours = file.file_stem().and_then(|stem| stem.to_str()).and_then(maker).is_some();

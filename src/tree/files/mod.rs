@@ -1,4 +1,4 @@
-//! Files: where they are, which is which, who made them, and the directories of small records.
+//! Files: where they are, their identity, who made them, and the directories of small records.
 
 pub mod disk_usage;
 pub mod draft;

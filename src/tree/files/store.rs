@@ -1,7 +1,8 @@
-//! The store: one directory per machine, which holds its layers, its working disk and what its domain boots.
+//! The store: one directory per machine, with its layers, its working disk and the kernel that its domain boots, if
+//! any.
 //!
-//! A file's name ends in the id of the process that made it. A file that no domain and no snapshot refers to is
-//! debris once that process is gone, which its lock file tells.
+//! A file's name ends in the id of the process that made it. A file that no domain and no snapshot refers to is debris
+//! once that process is gone, as its lock file shows.
 
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
@@ -19,19 +20,19 @@ use crate::paths;
 use crate::stop::Interrupt;
 use crate::tree::files::file_id::FileSet;
 
-/// A process that makes files and domains, alive as long as its lock is held.
+/// A process that makes files and domains; it is alive as long as its lock is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner(pub String);
 
 pub struct Store {
     root: PathBuf,
     owner: Owner,
-    /// Held from the first file on that this process makes.
+    /// Held from this process's first file on.
     alive: Mutex<Option<File>>,
     /// The machines whose trees this process may change.
     machines: Mutex<HashMap<MachineName, File>>,
     made: AtomicU64,
-    /// Removed with the store, where it is one for this process alone.
+    /// Removed with the store if it is a temporary one.
     _temporary: Option<TempDir>,
 }
 
@@ -52,7 +53,7 @@ impl Store {
         }
     }
 
-    /// Makes a store that goes with this process.
+    /// Makes a temporary store, removed when this process ends.
     pub fn temporary() -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("snaptree-").tempdir();
         let directory = directory.because(|| "cannot make a temporary store".to_string())?;
@@ -74,7 +75,7 @@ impl Store {
         &self.owner
     }
 
-    /// Returns the directory of the machine with this uuid, whatever it was called when that was made.
+    /// Returns the directory of the machine with this uuid, whatever the machine's name was when it was made.
     pub fn directory_for(&self, machine: &MachineName, uuid: &str) -> PathBuf {
         let machines = self.root.join("machines");
         let entries = fs::read_dir(&machines).into_iter().flatten().flatten();
@@ -82,7 +83,7 @@ impl Store {
         known.next().map_or_else(|| machines.join(format!("{}-{}", machine.slug(), whole(uuid))), |known| known.path())
     }
 
-    /// Lists the directories that may be the machine's: another name can have the same slug.
+    /// Lists the directories that may belong to the machine: another name can have the same slug.
     pub fn directories_of(&self, machine: &MachineName) -> Vec<PathBuf> {
         let prefix = format!("{}-", machine.slug());
         let entries = fs::read_dir(self.root.join("machines")).into_iter().flatten().flatten();
@@ -90,26 +91,26 @@ impl Store {
         may_be.map(|entry| entry.path()).collect()
     }
 
-    /// Creates a machine's directory. Others may pass through it, as QEMU's own user must, but not list it.
+    /// Creates a machine's directory. Other users may pass through it, as QEMU's own user must, but not list it.
     pub fn create_directory(&self, directory: &Path) -> Result<()> {
         paths::make_passable(directory)
             .because(|| format!("cannot create `{}`", directory.display()))
             .map_err(|error| error.hint("SNAPTREE_STORE names another directory for the store"))?;
         for directory in [self.root.as_path(), &self.root.join("machines"), directory] {
-            // Only the owner can: for another's directory its mode is the owner's choice.
+            // Only the owner can set the mode; another user's directory keeps the mode that its owner chose.
             let _ = fs::set_permissions(directory, fs::Permissions::from_mode(0o711));
         }
         Ok(())
     }
 
-    /// Returns a name for a new file that says what it is for and who makes it.
+    /// Returns a name for a new file that contains its purpose and its maker.
     pub fn new_file(&self, directory: &Path, what: &str, ending: &str) -> Result<PathBuf> {
         self.stay_alive()?;
         let n = self.made.fetch_add(1, Ordering::SeqCst);
         Ok(directory.join(format!("{what}-{}-{n}.{ending}", self.owner.0)))
     }
 
-    /// Finds a layer that was made for `what` before, by whomever.
+    /// Finds a layer that was made for `what` before, by any process.
     pub fn sealed(&self, directory: &Path, what: &str) -> Option<PathBuf> {
         let is_it = |path: &PathBuf| {
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
@@ -148,7 +149,7 @@ impl Store {
         Ok(())
     }
 
-    /// Says whether a process is still there.
+    /// Returns whether a process is still alive.
     pub fn is_alive(&self, owner: &Owner) -> bool {
         if *owner == self.owner {
             return true;
@@ -165,8 +166,8 @@ impl Store {
         }
     }
 
-    /// Takes the right to change a machine's tree for the rest of this process; says whether another process had it
-    /// meanwhile, so that the tree may have changed. `waiting` is called once when there is a wait.
+    /// Claims a machine's tree for the rest of this process, to change it. Returns whether another process had it
+    /// meanwhile, so that the tree may have changed. `waiting` is called once if it has to wait.
     pub fn claim(&self, machine: &MachineName, interrupt: &Interrupt, waiting: impl FnOnce()) -> Result<bool> {
         if locked(&self.machines).contains_key(machine) {
             return Ok(false);
@@ -179,7 +180,7 @@ impl Store {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) => {
-                    // Two threads of this process may come here together; one has it.
+                    // Two threads of this process may come here together; one gets the claim.
                     if locked(&self.machines).contains_key(machine) {
                         return Ok(false);
                     }
@@ -198,7 +199,7 @@ impl Store {
         Ok(waiting.is_none())
     }
 
-    /// Takes the right to change a machine's tree unless another process has it; says whether this one has it now.
+    /// Claims a machine's tree unless another process has it. Returns whether this process has it now.
     pub fn claim_if_free(&self, machine: &MachineName) -> Result<bool> {
         if locked(&self.machines).contains_key(machine) {
             return Ok(true);
@@ -213,19 +214,19 @@ impl Store {
         Ok(is_free)
     }
 
-    /// Gives up the right to change a machine's tree.
+    /// Releases the claim on a machine's tree.
     pub fn release(&self, machine: &MachineName) {
         if locked(&self.machines).remove(machine).is_some() {
             let _ = fs::remove_file(self.claim_path(machine));
         }
     }
 
-    /// Says by its name whether a file or a domain was made by this process.
+    /// Returns whether a file or a domain was made by this process, according to its name.
     pub fn is_own(&self, name: &str) -> bool {
         maker(name).is_some_and(|owner| owner == self.owner)
     }
 
-    /// Gives up the right to change any machine's tree.
+    /// Releases all claims.
     pub fn release_all(&self) {
         let machines: Vec<MachineName> = locked(&self.machines).keys().cloned().collect();
         machines.iter().for_each(|machine| self.release(machine));
@@ -236,8 +237,7 @@ impl Store {
         self.root.join("run").join(format!("{}-{}.claim", machine.slug(), &digest[..8]))
     }
 
-    /// Lists the files in a machine's directory that were made by a process that is gone and that `referred` does
-    /// not name.
+    /// Lists the files in a machine's directory whose maker is gone and that `referred` does not name.
     pub fn debris(&self, directory: &Path, referred: &FileSet) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
         let mut debris: Vec<PathBuf> = entries
@@ -263,10 +263,10 @@ impl Drop for Store {
     }
 }
 
-/// Says by its name whether a directory was made for the machine with this uuid, whatever that is called now.
+/// Returns whether a directory was made for the machine with this uuid, according to the directory's name.
 pub fn is_directory_of(directory: &Path, uuid: &str) -> bool {
     let name = directory.file_name().and_then(|name| name.to_str());
-    // Older versions wrote the beginning of it alone.
+    // Older versions wrote only the beginning of the uuid.
     is_of(name, &whole(uuid)) || is_of(name, uuid.get(..8).unwrap_or(uuid))
 }
 
@@ -279,12 +279,12 @@ fn whole(uuid: &str) -> String {
     uuid.replace('-', "")
 }
 
-/// Opens a file to lock it. Nobody else may, for a lock held by another user could not be explained.
+/// Opens a lock file that other users cannot open: a lock held by one of them could not be explained.
 fn lock_file(path: &Path) -> std::io::Result<File> {
     File::options().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
-/// Reads who made a file or a domain off its name, which ends in the maker's id and a number.
+/// Reads the maker of a file or a domain from its name, which ends in the maker's id and a number.
 pub fn maker(name: &str) -> Option<Owner> {
     let mut parts = name.rsplitn(3, '-');
     let (number, owner) = (parts.next()?, parts.next()?);
@@ -326,7 +326,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (first, second) = (Store::new(root.path().to_path_buf()), Store::new(root.path().to_path_buf()));
         let (machine, interrupt) = (MachineName::new("m").unwrap(), Interrupt::default());
-        assert!(!first.claim(&machine, &interrupt, || panic!("nobody holds it")).unwrap());
+        assert!(!first.claim(&machine, &interrupt, || panic!("no process holds it")).unwrap());
         assert!(!first.claim(&machine, &interrupt, || panic!("it is ours")).unwrap());
         let waited = std::thread::scope(|scope| {
             let waiting = scope.spawn(|| second.claim(&machine, &interrupt, || first.release(&machine)));

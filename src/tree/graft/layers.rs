@@ -1,4 +1,4 @@
-//! Backing chains: how deep they may get.
+//! Backing chains, and the limit on their depth.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub fn depth(engine: &Engine, image: &Image) -> Result<usize> {
     Ok(1 + engine.hypervisor.backing_chain(image)?.len())
 }
 
-/// Makes a file that begins as a copy of `layer`: an overlay, or a full copy where the chain would get too deep.
+/// Makes a file that begins as a copy of `layer`: an overlay, or a full copy if the chain would get too deep.
 pub fn stand_on(engine: &Engine, layer: &Image, file: &Path) -> Result<()> {
     if depth(engine, layer)? < DEEPEST {
         engine.hypervisor.create_overlay(file, layer)
@@ -24,7 +24,7 @@ pub fn stand_on(engine: &Engine, layer: &Image, file: &Path) -> Result<()> {
     }
 }
 
-/// Lists the disks whose chain a snapshot would make too deep; refuses one that must not be made to stand alone.
+/// Lists the disks whose chain a snapshot would make too deep; refuses one that must not be flattened.
 pub fn too_deep<'a>(engine: &Engine, machine: &Machine, disks: &'a [DiskFile]) -> Result<Vec<&'a DiskFile>> {
     let mut deep = Vec::new();
     for disk in disks {
@@ -41,7 +41,7 @@ pub fn too_deep<'a>(engine: &Engine, machine: &Machine, disks: &'a [DiskFile]) -
     Ok(deep)
 }
 
-/// Makes a machine's own disks stand alone where a snapshot would make their chain too deep.
+/// Flattens a machine's own disks if a snapshot would make their chain too deep.
 pub fn shorten(engine: &Engine, machine: &Machine, disks: &[DiskFile]) -> Result<()> {
     for disk in too_deep(engine, machine, disks)? {
         engine.events.note(format!(

@@ -1,4 +1,4 @@
-//! What is done to a machine's tree and to its layers.
+//! Changes to a machine's tree and to its layers.
 
 pub mod layers;
 pub mod prune;

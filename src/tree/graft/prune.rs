@@ -1,4 +1,4 @@
-//! Nodes that give way: to one of the same name, and where what they stood on was built anew.
+//! Takes superseded nodes out of the tree: those replaced by one of the same name, and those whose parent was rebuilt.
 
 use std::collections::HashSet;
 
@@ -10,16 +10,16 @@ use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::record::node::Node;
 
-/// Makes room for a node in the tree: one of that name is kept aside with all that hangs below it. Says whether
-/// it was the current snapshot.
+/// Makes room for a node in the tree: an existing one of that name is kept aside with its whole subtree. Returns
+/// whether it was the current snapshot.
 pub fn make_room(engine: &Engine, machine: &Machine, name: &str) -> Result<bool> {
     let Some(node) = machine.node(name) else { return Ok(false) };
     supersede(engine, machine, node)?;
     Ok(node.snapshot.is_current)
 }
 
-/// Writes a node and what hangs below it aside, before anything of it changes in the tree. What stands on a
-/// layer that is gone can never be used again, and is dropped.
+/// Keeps a node and its subtree aside, before anything of it changes in the tree. If its layer is gone, the nodes below
+/// it can never be used again and are dropped.
 pub fn supersede(engine: &Engine, machine: &Machine, node: &Node) -> Result<()> {
     let below = machine.descendants(node.name()).into_iter().filter(|node| node.record.is_some());
     if node.snapshot.missing_file().is_none() {
@@ -34,7 +34,7 @@ pub fn supersede(engine: &Engine, machine: &Machine, node: &Node) -> Result<()> 
         .try_for_each(|node| engine.hypervisor.delete_snapshot_metadata(machine.name.as_str(), node.name()))
 }
 
-/// Takes those nodes out of a tree whose parent is no longer the one they were built on. They are kept aside.
+/// Takes nodes out of a tree if their parent is no longer the one they were built on, and keeps them aside.
 pub fn prune(engine: &Engine, machine: &MachineName) -> Result<()> {
     let Some(machine) = engine.look_again(machine)? else { return Ok(()) };
     let orphans: Vec<&Node> = machine.nodes.iter().filter(|node| is_orphan(&machine, node)).collect();
@@ -43,7 +43,7 @@ pub fn prune(engine: &Engine, machine: &MachineName) -> Result<()> {
     }
     let (mut doomed, mut known): (Vec<&Node>, HashSet<&str>) = Default::default();
     for orphan in orphans.iter().filter(|orphan| orphan.record.is_some()) {
-        // What is below an orphan that was met already was met with it.
+        // The subtree of an earlier orphan was handled with it.
         if !known.contains(orphan.name()) {
             let all = [vec![*orphan], machine.descendants(orphan.name())].concat();
             doomed.extend(all.into_iter().filter(|node| node.record.is_some() && known.insert(node.name())));
@@ -62,7 +62,7 @@ pub fn prune(engine: &Engine, machine: &MachineName) -> Result<()> {
     Ok(())
 }
 
-/// Says whether a node's parent is another one by now than it was built on.
+/// Returns whether a node's parent is no longer the one it was built on.
 pub fn is_orphan(machine: &Machine, node: &Node) -> bool {
     let Some(built_on) = node.record.as_ref().and_then(|record| record.built_on.as_ref()) else {
         return false;
@@ -72,8 +72,8 @@ pub fn is_orphan(machine: &Machine, node: &Node) -> bool {
     parent.is_some_and(|parent| parent.key != built_on.key)
 }
 
-/// Returns the build of a node that somebody deleted, where something in the tree was built on it: that stays
-/// what it is when the node is there again.
+/// Returns the build of a deleted node if something in the tree was built on it: that stays valid once the node is
+/// back.
 pub fn deleted_build(machine: &Machine, name: &SnapshotName, key: &str) -> Option<String> {
     if machine.node(name.as_str()).is_some() {
         return None;

@@ -1,4 +1,4 @@
-//! Putting a snapshot into a machine's tree again.
+//! Puts a snapshot back into a machine's tree.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use crate::tree::kept::undo_log::UndoLog;
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 
-/// Puts a snapshot into a machine's tree again, or moves it there. The overlays of a current one become the machine's
-/// disks, so those that it had are written down: they go once nothing stands on them.
+/// Puts a snapshot back into a machine's tree, or moves it there. The overlays of a current one become the machine's
+/// disks, so its old disks are recorded: they are removed once nothing depends on them.
 pub fn put(engine: &Engine, machine: &Machine, snapshot: &Snapshot, parent: Option<&str>, current: bool) -> Result<()> {
     if current {
         let undo_log = UndoLog::of(&machine.directory);
@@ -20,7 +20,7 @@ pub fn put(engine: &Engine, machine: &Machine, snapshot: &Snapshot, parent: Opti
     engine.hypervisor.put_snapshot(machine.name.as_str(), &snapshot.document, parent, current)
 }
 
-/// Lets the current snapshot name the machine's disks as its overlays, after libvirt made it the current one.
+/// Makes the current snapshot name the machine's disks as its overlays, after libvirt made it the current one.
 pub fn mend_current(engine: &Engine, name: &MachineName) -> Result<()> {
     let Some(machine) = engine.look_again(name)? else { return Ok(()) };
     let Some(node) = machine.current() else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! Removing the debris of runs that were killed.
+//! Removes the debris of killed runs.
 
 use std::path::{Path, PathBuf};
 
@@ -16,15 +16,15 @@ use crate::tree::owners::collect::{judge, remove_doomed};
 use crate::tree::owners::dependents::{Scope, dependents};
 use crate::tree::owners::discard::discard;
 
-/// A transient clone that runs.
+/// A running transient clone.
 pub struct RunningClone {
     pub domain: String,
     pub mark: CloneMark,
 }
 
 impl Engine {
-    /// Destroys the builders and forks of processes that are gone, removes files that nothing refers to, and
-    /// finishes what they left half done.
+    /// Destroys the builders and forks of processes that are gone, removes files that nothing refers to, and finishes
+    /// changes that were interrupted.
     pub fn sweep(&self, name: &MachineName) -> Result<()> {
         if self.is_planning {
             return Ok(());
@@ -34,7 +34,7 @@ impl Engine {
             let made = |directory: &Path| Made::of(directory).read_in(directory);
             return abandoned.iter().try_for_each(|it| discard(self, it, &made(it), &FileSet::default()));
         };
-        // Before anything is listed that may refer to them: who is gone by now refers to nothing new.
+        // List these before anything that may refer to them: a process that is gone by now adds no references.
         let debris = self.store.debris(&machine.directory, &machine.referred());
         for clone in clones(self, &machine)?.into_iter().filter(|clone| !is_wanted(self, clone)) {
             self.hypervisor.destroy(&clone.domain)?;
@@ -48,7 +48,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Lists the clones that this process runs: the domain of each, and what it is of.
+    /// Lists the clones that this process runs: the domain of each, and its origin.
     pub fn own_clones(&self) -> Result<Vec<(String, String)>> {
         let mut own = Vec::new();
         for domain in self.hypervisor.domains()?.into_iter().filter(|domain| self.store.is_own(&domain.name)) {
@@ -74,9 +74,9 @@ fn remove_debris(engine: &Engine, name: &MachineName, mut debris: Vec<PathBuf>) 
     remove_doomed(engine, Some(&machine), &mut verdict).map(drop)
 }
 
-/// Says whether somebody still wants a clone: the process that made it, or whoever asked for it to stay.
+/// Returns whether a clone is still in use: the process that made it is alive, or it is a fork that keeps running.
 pub fn is_wanted(engine: &Engine, clone: &RunningClone) -> bool {
-    // Where another store is, nobody here can tell who lives.
+    // The locks are in another store, so whether their owners are alive is unknown.
     let is_elsewhere =
         clone.mark.store.as_deref().is_some_and(|store| FileId::of(store) != FileId::of(engine.store.root()));
     clone.mark.is_kept || is_elsewhere || maker(&clone.domain).is_some_and(|owner| engine.store.is_alive(&owner))

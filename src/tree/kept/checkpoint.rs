@@ -1,4 +1,4 @@
-//! Check-points as they are kept: states inside a step, from which a later try of it goes on.
+//! Kept checkpoints: states inside a step, from which a later try of it resumes.
 
 use std::path::{Path, PathBuf};
 
@@ -11,16 +11,16 @@ use crate::tree::record::journal::Journal;
 use crate::tree::record::node::Parent;
 use crate::tree::record::ram::KeptRam;
 
-/// The most check-points that are kept of a branch.
+/// The most checkpoints that are kept for a branch.
 const MOST: usize = 4;
 
 /// The guest after the first operations of a step. Its disks were taken while it ran, after a sync.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// How many operations were done.
+    /// How many operations were carried out.
     pub operations: usize,
     pub layers: Vec<DiskFile>,
-    /// Its RAM, where the builder keeps it.
+    /// Its RAM, if the builder keeps it.
     #[serde(default)]
     pub ram: KeptRam,
 }
@@ -35,13 +35,13 @@ impl Checkpoint {
     }
 }
 
-/// The check-points below the layer of a branch that succeeded.
+/// The checkpoints below the layer of a branch that succeeded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trail {
     pub name: SnapshotName,
     #[serde(flatten)]
     pub parent: Parent,
-    /// The operations up to the last check-point.
+    /// The operations up to the last checkpoint.
     pub journal: Journal,
     pub checkpoints: Vec<Checkpoint>,
 }
@@ -56,12 +56,12 @@ impl Trail {
     }
 }
 
-/// Lists the files that check-points keep.
+/// Lists the files that checkpoints keep.
 pub fn files(checkpoints: &[Checkpoint]) -> Vec<PathBuf> {
     checkpoints.iter().flat_map(Checkpoint::files).collect()
 }
 
-/// Leaves the newest check-points, as many as are kept.
+/// Returns the newest checkpoints, as many as are kept.
 pub fn newest(mut checkpoints: Vec<Checkpoint>) -> Vec<Checkpoint> {
     checkpoints.split_off(checkpoints.len().saturating_sub(MOST))
 }

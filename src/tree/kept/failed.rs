@@ -1,4 +1,4 @@
-//! Failed nodes: what is left of a step that failed, outside of the tree, until its branch fails again or is built.
+//! Failed nodes: the last state of a failed step, kept outside of the tree until its branch fails again or is built.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::tree::record::journal::{Attempt, Journal};
 use crate::tree::record::node::Parent;
 use crate::tree::record::ram::KeptRam;
 
-/// What is left of the last step that failed on a branch.
+/// The last failed build of a branch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failed {
     pub name: SnapshotName,
@@ -27,18 +27,18 @@ pub struct Failed {
     pub error: String,
     /// The operations that succeeded.
     pub journal: Journal,
-    /// The operation that failed, where it was one.
+    /// The operation that failed, if one did.
     pub attempt: Option<Attempt>,
-    /// The domain that a fork of it is made from.
+    /// The XML of the domain, for forks of it.
     pub document: Document,
-    /// The builder's disks as they were left.
+    /// The builder's disks in their last state.
     pub layers: Vec<DiskFile>,
-    /// Its RAM, where it was kept.
+    /// Its RAM, if it was kept.
     #[serde(default)]
     pub ram: KeptRam,
-    /// From where a new try may go on.
+    /// Checkpoints from which a new try may resume.
     pub checkpoints: Vec<Checkpoint>,
-    /// Whether this try had gone on from an earlier one.
+    /// Whether this try had resumed from an earlier one.
     pub went_on: bool,
 }
 

@@ -1,4 +1,4 @@
-//! All that a machine was at some moment, and what it is to become.
+//! The whole state of a machine at some moment, and the state that it is to have next.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::hypervisor::{DiskChanges, DiskFile, Document, DomainState, MappedMemory, Start};
 
-/// All that a machine was at some moment.
+/// The whole state of a machine at some moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct State {
     pub document: Document,
     /// The disks that a guest writes to.
     pub disks: Vec<DiskFile>,
     pub state: DomainState,
-    /// The file with the RAM of a guest that ran.
+    /// The file with the RAM, if the guest was running.
     pub memory: Option<PathBuf>,
     /// The name of the current snapshot.
     pub current: Option<String>,
@@ -28,7 +28,7 @@ pub struct State {
 pub struct Below {
     file: PathBuf,
     inode: u64,
-    /// When it was written to the last time: seconds and nanoseconds.
+    /// When it was last written to: seconds and nanoseconds.
     written: (i64, i64),
 }
 
@@ -39,7 +39,7 @@ impl Below {
     }
 }
 
-/// What a machine is to become.
+/// The state that a machine is to have next.
 pub struct Target {
     pub document: Document,
     pub disks: DiskChanges,
@@ -54,14 +54,14 @@ pub enum Then {
     Off,
     Boot {
         start: Start,
-        /// What is attached to it that it does not start with.
+        /// Disks to attach that it does not start with.
         attached: Vec<DiskFile>,
     },
     Resume {
         memory: PathBuf,
         paused: bool,
     },
-    /// It goes on where a guest was frozen that had its RAM in a file; the file stays as it is.
+    /// It resumes from a guest that was frozen with its RAM in a file; the file does not change.
     Wake {
         memory: MappedMemory,
         paused: bool,
@@ -79,7 +79,7 @@ impl State {
         self.disks.iter().map(|disk| disk.file.as_path()).chain(self.memory.as_deref())
     }
 
-    /// Says how the guest goes on when this state is entered again.
+    /// Returns how the guest continues when this state is restored.
     pub fn then(&self) -> Then {
         let paused = self.state == DomainState::Paused;
         match &self.memory {

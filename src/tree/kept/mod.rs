@@ -1,4 +1,4 @@
-//! What is kept outside of a machine's tree: for `undo`, for another try, for a later run.
+//! Everything that is kept outside of a machine's tree: for `undo`, for another try, for a later run.
 
 pub mod checkpoint;
 pub mod failed;

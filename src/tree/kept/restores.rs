@@ -1,4 +1,4 @@
-//! What was done to guests that went on from a live snapshot, so that none believes to be the one that was frozen.
+//! What was done to guests that were resumed from a live snapshot, so that none believes it is still the frozen one.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,21 +10,21 @@ use crate::name::SnapshotName;
 use crate::tree::files::json_dir::JsonDir;
 use crate::tree::record::node::Node;
 
-/// Counts of one live snapshot, since it was made.
+/// The counts of one live snapshot, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restores {
-    /// How many guests went on from it.
+    /// How many guests were resumed from it.
     pub guests: u64,
-    /// How many of them were told the time.
+    /// How many of them had their clock set.
     pub clocks: u64,
-    /// How many got a generation id of their own (`<genid>`), for kernels that look at it.
+    /// How many got a generation id of their own (`<genid>`), for kernels that use it.
     pub generations: u64,
     /// How many got a machine id, a host name, SSH host keys and a DHCP lease of their own.
     pub identities: u64,
 }
 
 impl Restores {
-    /// Counts one more guest, and what was done to it.
+    /// Adds one guest, and what was done to it.
     pub fn add(&mut self, clock: bool, generation: bool) {
         self.guests += 1;
         self.clocks += u64::from(clock);
@@ -32,11 +32,11 @@ impl Restores {
     }
 }
 
-/// The counts as they are kept, with the snapshot that they are of.
+/// The counts as stored, with the snapshot that they belong to.
 #[derive(Serialize, Deserialize)]
 pub struct Restored {
     pub name: SnapshotName,
-    /// The id of its build: one of the same name that is built later has counts of its own.
+    /// The id of its build: a later one of the same name has counts of its own.
     build: String,
     #[serde(flatten)]
     restores: Restores,
@@ -50,14 +50,14 @@ impl Restored {
     }
 }
 
-/// Says what was done to the guests that went on from a snapshot.
+/// Returns what was done to the guests that were resumed from a snapshot.
 pub fn restores(machine_directory: &Path, node: &Node) -> Restores {
     let name = SnapshotName::existing(node.name()).ok();
     let kept = name.and_then(|name| Restored::json_dir(machine_directory).get(&name));
     kept.filter(|kept| kept.build == node.build()).map(|kept| kept.restores).unwrap_or_default()
 }
 
-/// Counts what was done to a guest. That it cannot be written down is no reason to be without the guest.
+/// Counts what was done to a guest. The guest is started even if the counts cannot be written.
 pub fn count_restore(machine_directory: &Path, node: &Node, count: impl FnOnce(&mut Restores)) {
     let _ = keep(machine_directory, node, count);
 }

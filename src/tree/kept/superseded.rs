@@ -27,7 +27,7 @@ impl SupersededNodes {
         crate::paths::write_whole(&path, &json).because(cannot)
     }
 
-    /// Lists the kept nodes; one that cannot be read is left out.
+    /// Lists the kept nodes, without those that cannot be read.
     pub fn nodes(&self) -> Vec<Node> {
         self.read(|_| true)
     }

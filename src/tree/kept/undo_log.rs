@@ -1,4 +1,4 @@
-//! The undo log: what a machine was before it was changed, kept for `undo`, a file for each change.
+//! The undo log: the state of a machine before each change, kept for `undo`, one file per change.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::error::{Because, Error, Result};
 use crate::hypervisor::{DiskFile, Image, Snapshot};
 use crate::tree::kept::machine_state::State;
 
-/// One change that can be taken back.
+/// One change that can be undone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     pub number: u64,
@@ -20,24 +20,24 @@ pub struct Entry {
     /// What was done.
     pub what: String,
     pub kept: Kept,
-    /// While the change is under way: how to recognise that it was made, should nobody live to say so.
+    /// While the change is under way: how to recognise that it was made, if the process dies before it records that.
     pub unfinished: Option<Unfinished>,
 }
 
-/// What is needed to take a change back.
+/// What is needed to undo a change.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Kept {
-    /// The machine as it was.
+    /// The earlier state of the machine.
     State(State),
-    /// The machine as it was, in an internal snapshot that its tree does not show.
+    /// The earlier state of the machine, in an internal snapshot that its tree does not show.
     Inside { snapshot: Box<Snapshot>, current: Option<String> },
     /// Deleted snapshots, parents first.
     Deleted(Deleted),
     /// Snapshots that were put back.
     PutBack {
         names: Vec<String>,
-        /// Whether only their metadata was deleted, so that their files stay when they go again.
+        /// Whether only their metadata was deleted, so that their files stay when they are deleted again.
         #[serde(default)]
         metadata_only: bool,
     },
@@ -46,9 +46,9 @@ pub enum Kept {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Deleted {
     pub snapshots: Vec<Snapshot>,
-    /// The children that moved to another parent, with the one that they had.
+    /// The children that moved to another parent, with their earlier parent.
     pub moved: Vec<(String, String)>,
-    /// Whether their files are somebody else's affair.
+    /// Whether to leave their files alone, because only the metadata was deleted.
     pub metadata_only: bool,
 }
 
@@ -56,7 +56,7 @@ pub struct Deleted {
 pub struct Unfinished {
     /// Files that the change makes.
     pub made: Vec<PathBuf>,
-    /// Files that the machine's disks have once the change is made.
+    /// The files of the machine's disks once the change is made.
     pub disks: Vec<PathBuf>,
     /// The snapshot that becomes the current one.
     pub current: Option<String>,
@@ -74,7 +74,7 @@ impl UndoLog {
         self.0.join(format!("{number:06}.json"))
     }
 
-    /// Lists the entries, the oldest first; one that cannot be read is left out.
+    /// Lists the entries, the oldest first, without those that cannot be read.
     pub fn entries(&self) -> Vec<Entry> {
         let Ok(files) = fs::read_dir(&self.0) else { return Vec::new() };
         let read = |path: PathBuf| serde_json::from_slice::<Entry>(&fs::read(path).ok()?).ok();
@@ -83,7 +83,7 @@ impl UndoLog {
         entries
     }
 
-    /// Lists the snapshots whose deletion can be taken back, the oldest deletion first.
+    /// Lists the snapshots whose deletion can be undone, the oldest deletion first.
     pub fn deleted(&self) -> Vec<Snapshot> {
         let of_entry = |entry: Entry| match entry.kept {
             Kept::Deleted(deleted) => deleted.snapshots,
@@ -92,7 +92,7 @@ impl UndoLog {
         self.entries().into_iter().flat_map(of_entry).collect()
     }
 
-    /// Makes the entry for a change that is about to be made.
+    /// Adds an entry for a change that is about to be made.
     pub fn begin(&self, what: String, kept: Kept, unfinished: Unfinished) -> Result<Entry> {
         let number = self.entries().last().map_or(1, |entry| entry.number + 1);
         let entry = Entry { number, created: crate::clock::now(), what, kept, unfinished: Some(unfinished) };
@@ -100,7 +100,7 @@ impl UndoLog {
         Ok(entry)
     }
 
-    /// Notes that the change was made.
+    /// Records that the change was made.
     pub fn finish(&self, mut entry: Entry) -> Result<()> {
         entry.unfinished = None;
         self.write(&entry)
@@ -121,7 +121,7 @@ impl UndoLog {
         self.replace(&self.path(entry.number), &json)
     }
 
-    /// Lists the files whose last snapshot was forgotten while something else still stood on them.
+    /// Lists the files whose last snapshot was forgotten while something still depended on them.
     pub fn leftovers(&self) -> BTreeSet<PathBuf> {
         let read = fs::read(self.leftovers_path()).ok();
         read.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
@@ -172,7 +172,7 @@ impl Entry {
         }
     }
 
-    /// Says what taking it back would do.
+    /// Describes what undoing it would do.
     pub fn effect(&self) -> String {
         let named = |names: &mut dyn Iterator<Item = &str>| {
             names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")

@@ -1,18 +1,18 @@
-//! What marks a domain as a transient clone of a machine.
+//! The mark of a domain that is a transient clone of a machine.
 
 use std::path::PathBuf;
 
 use crate::hypervisor::Metadata;
 use crate::tree::files::store::Store;
 
-/// What a transient clone is for; the word is in its domain's name and metadata.
+/// The purpose of a transient clone; its word is in the domain's name and metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     Build,
     Fork,
-    /// A fork that stays when the process ends that made it, until somebody stops it.
+    /// A fork that outlives the process that made it, until it is stopped.
     KeptFork,
-    /// A fork in which one can go back, and which keeps its RAM as a builder does.
+    /// A fork that can go back to earlier states, and that keeps its RAM as a builder does.
     Work,
 }
 
@@ -24,7 +24,7 @@ impl Purpose {
         }
     }
 
-    /// Says whether what the guest comes to be is kept on the way.
+    /// Returns whether states of the guest are kept on the way.
     pub fn keeps_states(self) -> bool {
         matches!(self, Self::Build | Self::Work)
     }
@@ -32,7 +32,7 @@ impl Purpose {
 
 const KEPT: &str = "kept";
 
-/// Names the store in which the locks of a clone's owner are.
+/// Names the store that has the locks of a clone's owner.
 const STORE: &str = "store";
 
 pub fn clone_metadata(store: &Store, purpose: Purpose, machine: &str, node: &str) -> Metadata {
@@ -44,7 +44,7 @@ pub fn clone_metadata(store: &Store, purpose: Purpose, machine: &str, node: &str
     Metadata { attributes, ..Metadata::default() }
 }
 
-/// What a domain's metadata says of a transient clone.
+/// A domain's metadata about a transient clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloneMark {
     pub machine: String,

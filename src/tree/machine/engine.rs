@@ -1,4 +1,4 @@
-//! The engine: what every command and every script works through.
+//! The engine, which every command and every script uses.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -19,7 +19,7 @@ use crate::tree::record::node::{Node, machine_directory};
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::replay::Replay;
 
-/// A machine and the name of a snapshot that is there or may come.
+/// A machine and the name of a snapshot, which need not exist yet.
 type Branch = (MachineName, String);
 
 pub struct Engine {
@@ -27,23 +27,23 @@ pub struct Engine {
     pub store: Store,
     pub events: Events,
     pub interrupt: Interrupt,
-    /// What the script has read of the host.
+    /// The host files that the script has read.
     pub inputs: Arc<Inputs>,
-    /// Whether it looks and changes nothing.
+    /// Whether it is read-only.
     pub(in crate::tree) is_planning: bool,
-    /// Nodes that left a tree since what they stood on was built anew.
+    /// Nodes that left a tree because their parent was rebuilt.
     gone: Mutex<HashSet<Branch>>,
     machines: Mutex<HashMap<MachineName, Arc<Machine>>>,
-    /// Held while somebody looks, so that what was seen first never replaces what was seen later.
+    /// Held during a look, so that an earlier result never replaces a later one.
     looking: Mutex<()>,
     noted: Mutex<BTreeSet<String>>,
-    /// How RAM is to be kept, whatever the host can do.
+    /// How to keep RAM, whatever the host can do.
     pub forced_live: Option<Forced>,
-    /// How long after the start of a step its first check-point is taken.
+    /// How long after the start of a step its first checkpoint is taken.
     pub checkpoint_after: Duration,
-    /// The replays of each branch that is being looked for.
+    /// The replays of each branch that is being recalled.
     replays: Mutex<HashMap<Branch, Vec<Arc<Replay>>>>,
-    /// Held while files that nothing needs are looked for and removed.
+    /// Held while finding and removing files that nothing needs.
     collecting: Mutex<()>,
 }
 
@@ -67,8 +67,8 @@ impl Engine {
         }
     }
 
-    /// Returns an engine on the same hypervisor that looks and changes nothing: it sweeps nothing away, claims no
-    /// machine and puts nothing back.
+    /// Returns a read-only engine on the same hypervisor: it sweeps nothing away, claims no machine and puts nothing
+    /// back.
     pub fn planning(&self, events: Events) -> Self {
         let mut engine = Self::new(Arc::clone(&self.hypervisor), self.store.beside(), events, self.interrupt.clone());
         engine.is_planning = true;
@@ -83,25 +83,25 @@ impl Engine {
         self.gone().extend(nodes.iter().map(|node| (machine.clone(), node.name().to_string())));
     }
 
-    /// Says whether this run took a node out of the tree since what it stood on was built anew.
+    /// Returns whether this run took a node out of the tree because its parent was rebuilt.
     pub(in crate::tree) fn is_gone(&self, machine: &MachineName, name: &SnapshotName) -> bool {
         self.gone().contains(&(machine.clone(), name.to_string()))
     }
 
-    /// Keeps a replay of a branch, which tells how far other journals would have answered its step.
+    /// Keeps a replay of a branch, which shows how far other journals would have answered its step.
     pub(in crate::tree) fn remember_replay(&self, parent: &NodeId, name: &str, replay: Arc<Replay>) {
         let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
         let branch = (parent.machine.clone(), name.to_string());
         replays.entry(branch).or_default().push(replay);
     }
 
-    /// Returns the replays of a branch since it was looked for, and forgets them.
+    /// Returns and forgets the replays of a branch since its recall began.
     pub(in crate::tree) fn replays_of(&self, parent: &NodeId, name: &SnapshotName) -> Vec<Arc<Replay>> {
         let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
         replays.remove(&(parent.machine.clone(), name.to_string())).unwrap_or_default()
     }
 
-    /// Lets one branch after the other remove what it no longer needs.
+    /// Lets only one branch at a time remove files that it no longer needs.
     pub(in crate::tree) fn one_collection(&self) -> MutexGuard<'_, ()> {
         self.collecting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,14 +114,14 @@ impl Engine {
         self.looking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says something once, however often it is found out.
+    /// Prints a note only once, however often it applies.
     pub fn note_once(&self, note: String) {
         if self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(note.clone()) {
             self.events.emit(Event::Note(note));
         }
     }
 
-    /// Warns once of an operation that would be another one in every run.
+    /// Warns once about an operation that would differ in every run.
     pub fn warn_of_chance(&self, subject: Subject, number: usize, operation: &str) {
         let operation = operation.to_string();
         if self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(format!("{number} of {subject}")) {
@@ -129,7 +129,7 @@ impl Engine {
         }
     }
 
-    /// Returns a machine as it was last seen, looking once.
+    /// Returns a machine as it was last seen, and looks at it if it never was.
     pub fn machine(&self, name: &MachineName) -> Result<Option<Arc<Machine>>> {
         let seen = self.seen().get(name).map(Arc::clone);
         if seen.is_some() { Ok(seen) } else { self.look_again(name) }
@@ -143,7 +143,7 @@ impl Engine {
             return Ok(None);
         };
         let nodes = self.hypervisor.snapshots(name.as_str())?.into_iter().map(Node::new).collect();
-        // A copy of a machine by another tool has its metadata and another uuid: the directory is not the copy's.
+        // A copy that another tool made has the machine's metadata but another uuid: the directory is not the copy's.
         let ours = machine_directory(details.metadata.as_ref());
         let ours = ours.filter(|directory| is_directory_of(directory, &details.domain.uuid));
         let is_ours = ours.is_some();
@@ -154,13 +154,13 @@ impl Engine {
         Ok(Some(machine))
     }
 
-    /// Notes that a machine changed, so that it is looked at again when somebody asks for it.
+    /// Notes that a machine changed, so that its next use looks at it again.
     pub fn changed(&self, name: &MachineName) {
         let _looking = self.looking();
         self.seen().remove(name);
     }
 
-    /// Forgets what was seen and gives up what was claimed, since others can have their turn until somebody asks again.
+    /// Forgets all machines and releases all claims, so that other processes can change them until the next use.
     pub fn pause(&self) {
         let _looking = self.looking();
         self.seen().clear();
@@ -169,8 +169,8 @@ impl Engine {
         self.store.release_all();
     }
 
-    /// Takes the right to change a machine's tree; says whether another process had it meanwhile, so that what is to
-    /// be built has to be looked for again.
+    /// Claims a machine's tree, to change it. Returns whether another process had it meanwhile; if so, the caller has
+    /// to look again for what it is about to build.
     pub fn claim(&self, machine: &MachineName) -> Result<bool> {
         if self.is_planning {
             return Ok(false);
@@ -188,17 +188,17 @@ impl Engine {
         self.hypervisor.uri()
     }
 
-    /// Says that no guest ever boots here, so images need not exist.
+    /// Returns whether no guest ever boots here, so that images need not exist.
     pub fn is_simulated(&self) -> bool {
         self.hypervisor.is_simulated()
     }
 
-    /// Opens the connection anew where it was lost.
+    /// Reconnects if the connection was lost.
     pub fn revive(&self) -> Result<()> {
         self.hypervisor.revive()
     }
 
-    /// Lists the names of a machine's snapshots without a look at them.
+    /// Lists the names of a machine's snapshots without reading them.
     pub fn snapshot_names(&self, machine: &str) -> Result<Vec<String>> {
         self.hypervisor.snapshot_names(machine)
     }
@@ -208,7 +208,7 @@ impl Engine {
         self.names_of(|_| true)
     }
 
-    /// Lists the names of all domains that are nobody's clones, in order.
+    /// Lists the names of all domains that are not transient clones, in order.
     pub fn names_of_machines(&self) -> Result<Vec<MachineName>> {
         self.names_of(|domain| domain.is_persistent || maker(&domain.name).is_none())
     }

@@ -1,4 +1,4 @@
-//! Machines as they were when they were last looked at, and the engine that looks.
+//! Machines as last seen, and the engine that looks at them.
 
 pub mod clone_mark;
 pub mod engine;

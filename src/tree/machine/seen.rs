@@ -21,14 +21,14 @@ pub struct Machine {
     pub details: DomainDetails,
     /// Whether snaptree made the domain, so that it may delete it.
     pub is_ours: bool,
-    /// Where snaptree puts its files for this machine; it need not exist for somebody else's domain.
+    /// Where snaptree puts its files for this machine; it need not exist for a domain that snaptree did not create.
     pub directory: PathBuf,
     pub nodes: Vec<Node>,
-    /// Made when it is asked for.
+    /// Made on first use.
     pub(in crate::tree) index: OnceLock<Index>,
 }
 
-/// Where in a machine's list of nodes each one is, and its children.
+/// The index of each node in a machine's list, and its children.
 #[derive(Debug, Default)]
 pub struct Index {
     by_name: HashMap<String, usize>,
@@ -86,8 +86,7 @@ impl Machine {
         self.details.domain.state.is_active()
     }
 
-    /// Finds every file that the domain, its snapshots, the superseded and failed nodes or what is kept for `undo` refer
-    /// to.
+    /// Finds every file that the domain, its snapshots, superseded and failed nodes or the undo history refer to.
     pub fn referred(&self) -> FileSet {
         let of_snapshots = self.nodes.iter().flat_map(|node| node.snapshot.files());
         let of_domain = self.details.disks.iter().filter_map(Disk::file);
@@ -105,17 +104,17 @@ impl Machine {
         self.details.disks.iter().filter(move |disk| !has(&disk.target))
     }
 
-    /// Lists the disks that it will only have at its next start.
+    /// Lists the disks that it will have only from its next start on.
     pub fn next_only(&self) -> impl Iterator<Item = &Disk> {
         let has = |target: &str| self.details.disks.iter().any(|disk| disk.target == target);
         self.details.next_disks.iter().filter(move |disk| !has(&disk.target))
     }
 
-    /// Returns the snapshot of that name, or, where it was deleted, the nearest one above it that is there.
+    /// Returns the snapshot of that name or, if it was deleted, its nearest ancestor that still exists.
     pub fn nearest_to(&self, name: &str) -> Option<&Node> {
         let deleted = UndoLog::of(&self.directory).deleted();
         let mut name = Some(name);
-        // Names can be given again, so that the parents of what was deleted might go in a circle.
+        // Names can be reused, so the parents of deleted snapshots might form a cycle.
         for _ in 0..=deleted.len() {
             if let Some(node) = self.node(name?) {
                 return Some(node);
@@ -125,11 +124,11 @@ impl Machine {
         None
     }
 
-    /// Says why the RAM of the running guest cannot be written to a file.
+    /// Returns why the RAM of the running guest cannot be written to a file.
     pub fn why_no_memory(&self) -> Option<String> {
         match self.details.filesystems.first() {
-            Some(driver) => Some(format!("the guest mounts a directory of the host ({driver})")),
-            None if self.details.has_host_devices => Some("the guest has a device of the host".to_string()),
+            Some(driver) => Some(format!("the guest mounts a host directory ({driver})")),
+            None if self.details.has_host_devices => Some("the guest has a host device".to_string()),
             None => None,
         }
     }
@@ -143,13 +142,13 @@ impl Machine {
         self.nodes.iter().find(|node| node.snapshot.disks.iter().any(holds)).map(|node| node.name())
     }
 
-    /// Says whether the machine's disks are the very files that hold a snapshot.
+    /// Returns whether the machine's disks are the very files that hold a snapshot.
     pub fn has_disks_of(&self, snapshot: &Snapshot) -> bool {
         let present = self.written_disks();
         snapshot.layers().iter().all(|layer| present.iter().any(|disk| is_same_file(&disk.file, &layer.file)))
     }
 
-    /// Returns the directory for a new file of a disk: a machine of ours has one, else it is beside the disk's file.
+    /// Returns the directory for a new file of a disk: that of a machine of ours, otherwise the one of the disk's file.
     pub fn directory_for(&self, file: &Path) -> PathBuf {
         match file.parent() {
             Some(beside) if !self.is_ours => beside.to_path_buf(),
@@ -157,7 +156,7 @@ impl Machine {
         }
     }
 
-    /// Returns the directory of a machine of ours; refuses a domain that somebody else made.
+    /// Returns the directory of a machine of ours; refuses a domain that snaptree did not create.
     pub fn own_directory(&self) -> Result<&Path> {
         if self.is_ours {
             return Ok(&self.directory);
@@ -169,7 +168,7 @@ impl Machine {
     /// Reads which files snaptree made for this machine.
     pub fn made(&self) -> Known {
         let mut known = Made::of(&self.directory).read_in(&self.directory);
-        // Older versions recorded nothing, and put the overlays of somebody else's domain beside its disks.
+        // Older versions recorded nothing, and put the overlays of a domain that they did not create beside its disks.
         let disks = self.details.disks.iter().filter_map(Disk::file).filter_map(Path::parent);
         known.also_in(disks.filter(|_| !self.is_ours));
         known

@@ -1,4 +1,4 @@
-//! Which snapshots of a tree are meant: the filters of `virDomainListAllSnapshots`.
+//! Selects snapshots of a tree: the filters of `virDomainListAllSnapshots`.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;

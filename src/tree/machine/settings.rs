@@ -1,10 +1,10 @@
-//! What somebody sets for a whole run.
+//! The settings of a whole run.
 
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// How RAM is to be kept whatever the host can do, for those who want to see it.
+/// How to keep RAM whatever the host can do, to try it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forced {
     Mapped,
@@ -21,10 +21,10 @@ impl Forced {
             "saved" => Ok(Some(Self::Saved)),
             "no" => Ok(Some(Self::No)),
             other => Err(Error::usage(format!("SNAPTREE_LIVE cannot be `{other}`"))
-                .hint("it is `mapped`, `saved` or `no`; without it the host is asked")),
+                .hint("set it to `mapped`, `saved` or `no`, or unset it to use what the host can do")),
         }
     }
 }
 
-/// How long after the start of a step its first check-point is taken.
+/// How long after the start of a step its first checkpoint is taken.
 pub const CHECKPOINT_AFTER: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! Removing files that nothing depends on any more. Only what snaptree made goes, and in doubt nothing does.
+//! Removes files that nothing depends on any more: only those that snaptree made, and in doubt none.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,12 +18,12 @@ use crate::tree::machine::seen::Machine;
 use crate::tree::owners::dependents::{Dependent, Dependents, Doubt, Scope, dependents};
 use crate::tree::owners::opened::opened;
 
-/// What became of files that were given up.
+/// The outcome of a collection.
 #[derive(Debug, Default)]
 pub struct Collected {
     /// With their sizes on the disk, in bytes.
     pub removed: Vec<(PathBuf, u64)>,
-    /// Those that the machine itself needs are not among them, unless there is a deleted snapshot inside.
+    /// Without those that the machine itself needs, unless they hold a deleted snapshot.
     pub left: Vec<Left>,
 }
 
@@ -67,18 +67,17 @@ impl fmt::Display for WhyLeft {
     }
 }
 
-/// Which of some files may go.
+/// Which files may be removed.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// What each one was when that was decided.
+    /// The identity of each one at the time of the decision.
     pub doomed: Vec<(PathBuf, FileId)>,
     pub left: Vec<Left>,
     /// The machine itself depends on these.
     pub needed: Vec<PathBuf>,
 }
 
-/// Removes those of `files` that snaptree made and that nothing depends on. What is left is looked at again the next
-/// time.
+/// Removes those of `files` that snaptree made and that nothing depends on. The next collection tries the rest again.
 pub fn collect(engine: &Engine, name: &MachineName, files: Vec<PathBuf>) -> Result<Collected> {
     let _alone = engine.one_collection();
     let Some(machine) = engine.look_again(name)? else { return Ok(Collected::default()) };
@@ -93,14 +92,14 @@ pub fn collect(engine: &Engine, name: &MachineName, files: Vec<PathBuf>) -> Resu
     let known = machine.made();
     let scope = Scope { machine: Some(&machine), candidates: &files, ..Scope::default() };
     let mut found = dependents(engine, &scope)?;
-    // Those between two nodes are of check-points, which need not be known any more.
+    // Layers between two nodes belong to checkpoints that may have been forgotten.
     let below: Vec<PathBuf> = files.iter().flat_map(|file| found.all_below(file)).collect();
     let is_unnamed = |file: &PathBuf| known.has_named(file) && file.exists();
     files.extend(below.into_iter().filter(|file| is_unnamed(file) && seen.insert(file)));
     let mut verdict = judge(found, &files, |file| known.maker_of(file));
     let removed = remove_doomed(engine, Some(&machine), &mut verdict)?;
     let stay = verdict.left.iter().map(|(file, _)| file).chain(&verdict.needed);
-    // What libvirt names is UTF-8; another path to it was only found below an image.
+    // libvirt's names are UTF-8; a path that is not was only found below an image.
     undo_log.set_leftovers(&stay.filter(|file| file.to_str().is_some()).cloned().collect())?;
     let mut collected = Collected { removed, left: verdict.left };
     collected.removed.sort();
@@ -108,7 +107,7 @@ pub fn collect(engine: &Engine, name: &MachineName, files: Vec<PathBuf>) -> Resu
     Ok(collected)
 }
 
-/// Removes what is doomed, as far as it still is when looked at once more; what is not joins what is left.
+/// Removes the doomed files after one more check; those that fail it join the files that are left.
 pub fn remove_doomed(engine: &Engine, machine: Option<&Machine>, verdict: &mut Verdict) -> Result<Vec<(PathBuf, u64)>> {
     let mut removed = Vec::new();
     let doomed = std::mem::take(&mut verdict.doomed);
@@ -121,7 +120,7 @@ pub fn remove_doomed(engine: &Engine, machine: Option<&Machine>, verdict: &mut V
     verdict.left.extend(again.left);
     verdict.needed.extend(again.needed);
     for (file, id) in again.doomed {
-        // It may have been moved, and another file put in its place.
+        // The file may have been moved, and another one put in its place.
         if !doomed.iter().any(|(was, of)| *was == file && *of == id) {
             verdict.left.push((file, WhyLeft::Replaced));
             continue;
@@ -141,7 +140,7 @@ pub fn remove_doomed(engine: &Engine, machine: Option<&Machine>, verdict: &mut V
     Ok(removed)
 }
 
-/// Says which files may go. What stays of them keeps what it depends on.
+/// Decides which files may be removed. A file that stays also keeps the files that it depends on.
 pub fn judge(mut dependents: Dependents, files: &[PathBuf], maker_of: impl Fn(&Path) -> Maker) -> Verdict {
     dependents.leave_out(files);
     let (mut used, open) = (dependents.used(), opened(files));
@@ -172,7 +171,7 @@ pub fn judge(mut dependents: Dependents, files: &[PathBuf], maker_of: impl Fn(&P
     verdict
 }
 
-/// Says why a file stays whoever depends on it.
+/// Returns why a file has to stay, whether or not anything depends on it.
 fn why_for_itself(file: &Path, maker: Maker) -> Option<WhyLeft> {
     let metadata = match fs::symlink_metadata(file) {
         Ok(metadata) => metadata,

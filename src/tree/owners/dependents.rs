@@ -1,6 +1,6 @@
-//! What depends on files: the domains of every connection that can be seen, and every image beside the ones that they
-//! name. Files are told by what they are and not by their paths, each header is read once, and what cannot be read is a
-//! doubt, which keeps everything.
+//! What depends on files: the domains of every reachable connection, and every image beside the ones that they name.
+//! Files are identified by inode and not by path, each header is read once, and anything that cannot be read is a
+//! doubt, which keeps every file.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -15,14 +15,14 @@ use crate::tree::kept::files::{kept_files, kept_images};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 
-/// Who depends on a file.
+/// Something that depends on a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dependent {
-    /// The machine that is looked at, with its snapshots and what is kept for it.
+    /// The machine in question, with its snapshots and everything kept for it.
     Itself(PathBuf),
     Domain {
         name: String,
-        /// The URI of another connection than the one in use.
+        /// The URI of a connection other than the one in use.
         connection: Option<String>,
     },
     /// An image that no domain names.
@@ -57,16 +57,16 @@ impl fmt::Display for Doubt {
     }
 }
 
-/// Whom to ask.
+/// Where to look.
 #[derive(Default)]
 pub struct Scope<'a> {
-    /// The machine whose own dependence is told from that of others; it comes first.
+    /// The machine whose own dependence is reported separately; it comes first.
     pub machine: Option<&'a Machine>,
-    /// Domains that do not count.
+    /// Domains to ignore.
     pub without: &'a [String],
-    /// Files that depend on others only when they stay.
+    /// Files whose own dependence counts only if they stay.
     pub candidates: &'a [PathBuf],
-    /// Whether only what may have changed within a moment is looked at: no snapshots and no other connections.
+    /// Whether to check only what may have changed within a moment: no snapshots and no other connections.
     pub is_second_look: bool,
 }
 
@@ -75,11 +75,11 @@ struct Root {
     dependent: Dependent,
 }
 
-/// Who depends on each file.
+/// The dependents of each file.
 #[derive(Default)]
 pub struct Used {
     by: HashMap<FileId, Dependent>,
-    /// What was followed down its chain, by the file and the directory in which it was named.
+    /// Chains already followed, by the file and the directory in which it was named.
     followed: HashSet<(FileId, Option<PathBuf>)>,
 }
 
@@ -93,15 +93,16 @@ impl Used {
 pub struct Dependents<'a> {
     engine: &'a Engine,
     roots: Vec<Root>,
-    /// What is right below an image, by the image and the directory in which it is named: relative names count from there.
+    /// The files directly below an image, by the image and the directory in which it is named: relative names start
+    /// there.
     below: HashMap<(FileId, FileId), Option<Vec<PathBuf>>>,
-    /// Files of which whoever uses them says that they have no header.
+    /// Files that are used as raw disks, without a header.
     raw: HashSet<FileId>,
     formatted: HashSet<FileId>,
     doubts: Vec<Doubt>,
 }
 
-/// Finds out what depends on files.
+/// Finds what depends on files.
 pub fn dependents<'e>(engine: &'e Engine, scope: &Scope) -> Result<Dependents<'e>> {
     let mut found = Dependents {
         engine,
@@ -121,7 +122,7 @@ pub fn dependents<'e>(engine: &'e Engine, scope: &Scope) -> Result<Dependents<'e
             continue;
         }
         if found.add_domain(&domain.name, !scope.is_second_look, &mut directories).is_err() {
-            // A transient one may have ended meanwhile.
+            // A transient domain may have ended meanwhile.
             match engine.hypervisor.domain(&domain.name) {
                 Ok(None) => {}
                 _ => found.doubts.push(Doubt::Domain(domain.name)),
@@ -139,7 +140,7 @@ pub fn dependents<'e>(engine: &'e Engine, scope: &Scope) -> Result<Dependents<'e
 pub fn written_by_another(engine: &Engine, machine: &Machine, files: &[PathBuf]) -> Result<Option<(PathBuf, Domain)>> {
     let wanted = FileSet::from_iter(files);
     for domain in engine.hypervisor.domains()?.into_iter().filter(|domain| domain.name != machine.name.as_str()) {
-        // One that has ended meanwhile writes no more.
+        // A domain that has ended meanwhile no longer writes.
         let images = engine.hypervisor.disk_images(&domain.name).unwrap_or_default();
         if !images.iter().any(|image| wanted.contains(&image.file)) {
             continue;
@@ -154,7 +155,7 @@ pub fn written_by_another(engine: &Engine, machine: &Machine, files: &[PathBuf])
     Ok(None)
 }
 
-/// Returns what stands on one of these files: a snapshot, or another image.
+/// Returns a dependent of one of these files: a snapshot, or another image.
 pub fn standing_on(engine: &Engine, machine: &Machine, files: &[PathBuf]) -> Result<Option<String>> {
     let wanted = FileSet::from_iter(files);
     let is_layer = |layers: Vec<DiskFile>| layers.iter().any(|layer| wanted.contains(&layer.file));
@@ -174,7 +175,7 @@ impl Dependents<'_> {
         self.roots.push(Root { file, dependent });
     }
 
-    /// Notes the format of an image that somebody names, and its directory.
+    /// Notes the format of a named image, and its directory.
     fn add_image(&mut self, image: Image, dependent: Dependent, directories: &mut Vec<PathBuf>) {
         let id = FileId::of(&image.file);
         if image.format == "raw" {
@@ -237,7 +238,7 @@ impl Dependents<'_> {
         self.doubts.extend(neighbours.silent.into_iter().map(|(uri, why)| Doubt::Connection(uri, why)));
     }
 
-    /// Leaves out images that were found beside others and that are to go themselves.
+    /// Leaves out images that were found beside others and that are to be removed themselves.
     pub fn leave_out(&mut self, files: &[PathBuf]) {
         let files = FileSet::from_iter(files);
         self.roots.retain(|root| !(matches!(root.dependent, Dependent::Image(_)) && files.contains(&root.file)));
@@ -257,7 +258,7 @@ impl Dependents<'_> {
         }
     }
 
-    /// Lists what is right below an image; nothing when that cannot be told.
+    /// Lists the files directly below an image; none if they cannot be determined.
     fn below(&mut self, file: &Path) -> Option<Vec<PathBuf>> {
         let id = FileId::of(file);
         if matches!(id, FileId::Absent(_)) || (self.raw.contains(&id) && !self.formatted.contains(&id)) {
@@ -270,7 +271,7 @@ impl Dependents<'_> {
         self.below.entry(key).or_insert_with(read).clone()
     }
 
-    /// Names for each file who depends on it. Who comes first counts.
+    /// Records a dependent of each file. The first one counts.
     pub fn used(&mut self) -> Used {
         let mut used = Used::default();
         for Root { file, dependent } in std::mem::take(&mut self.roots) {
@@ -279,7 +280,7 @@ impl Dependents<'_> {
         used
     }
 
-    /// Notes that somebody depends on a file and on all below it.
+    /// Notes a dependent of a file and of its whole backing chain.
     pub fn spread(&mut self, used: &mut Used, file: PathBuf, dependent: Dependent) {
         let mut next = VecDeque::from([file]);
         while let Some(file) = next.pop_front() {
@@ -295,7 +296,7 @@ impl Dependents<'_> {
         }
     }
 
-    /// Finds what depends on one of these files and is none of them itself.
+    /// Finds something that depends on one of these files and is none of them itself.
     fn above(&mut self, wanted: &FileSet) -> Option<Dependent> {
         let mut seen = HashSet::new();
         for Root { file, dependent } in std::mem::take(&mut self.roots) {
@@ -318,7 +319,7 @@ impl Dependents<'_> {
         &self.doubts
     }
 
-    /// Lists the files below `file`, nearest first, as far as they can be told.
+    /// Lists the files below `file`, nearest first, as far as they can be determined.
     pub fn all_below(&mut self, file: &Path) -> Vec<PathBuf> {
         let mut found: Vec<PathBuf> = Vec::new();
         let mut next = VecDeque::from([file.to_path_buf()]);

@@ -1,4 +1,4 @@
-//! Removing a machine's directory: the files that snaptree made there, and no other.
+//! Removes a machine's directory: the files that snaptree made there, and no others.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,22 +14,22 @@ use crate::tree::machine::seen::Machine;
 use crate::tree::owners::collect::{WhyLeft, judge, remove_doomed};
 use crate::tree::owners::dependents::{Scope, dependents};
 
-/// The directories in a machine's own one with what is remembered of it.
+/// The subdirectories of a machine's directory that hold its records.
 const RECORDS: [&str; 6] = ["aside", "failed", "restores", "checkpoints", "undo", "made"];
 
-/// What is in a machine's directory.
+/// The content of a machine's directory.
 #[derive(Debug, Default)]
 struct Contents {
     /// Disks, RAM and what QEMU boots.
     files: Vec<PathBuf>,
-    /// What is remembered of the machine.
+    /// Records about the machine.
     records: Vec<PathBuf>,
-    /// What is somebody else's.
+    /// Files that snaptree did not make.
     others: Vec<(PathBuf, WhyLeft)>,
 }
 
 impl Contents {
-    /// Tells apart what is in a directory; `disks` belong to the machine whoever made them.
+    /// Sorts the content of a directory; `disks` belong to the machine even if snaptree did not make them.
     fn of(directory: &Path, known: &Known, disks: &FileSet) -> Self {
         let mut contents = Self::default();
         let Ok(metadata) = fs::symlink_metadata(directory) else { return contents };
@@ -73,13 +73,13 @@ fn is_of_a_record(file: &Path) -> bool {
         && (["leftovers", "lock"].contains(&name) || is_stamp || name.ends_with(".json") || name.ends_with(".part"))
 }
 
-/// Refuses to delete a machine on whose files something depends that stays. Domains that go with it are named.
+/// Refuses to delete a machine if something that stays depends on its files. `going` names the domains deleted with it.
 pub fn check_nothing_depends(engine: &Engine, machine: &Machine, directory: &Path, going: &[String]) -> Result<()> {
     let Contents { files, .. } = Contents::of(directory, &machine.made(), &disks_of(engine, machine)?);
     let going: Vec<String> = going.iter().cloned().chain([machine.name.to_string()]).collect();
     let scope = Scope { without: &going, candidates: &files, ..Scope::default() };
     let verdict = judge(dependents(engine, &scope)?, &files, |_| Maker::Snaptree);
-    // What its own guests have open is closed when they are stopped.
+    // Files that its own guests have open are closed when the guests are stopped.
     let runs = machine.is_active() || going.len() > 1;
     let cannot = || Error::failed(format!("cannot delete machine `{}`", machine.name));
     for (file, why) in verdict.left {
@@ -90,7 +90,7 @@ pub fn check_nothing_depends(engine: &Engine, machine: &Machine, directory: &Pat
             ),
             WhyLeft::InDoubt(doubt) => cannot()
                 .cause(format!("{doubt} may depend on `{file}`"))
-                .hint("mend that, or move it to another directory, then delete the machine"),
+                .hint("fix that, or move it to another directory, then delete the machine"),
             WhyLeft::Open(how) if !runs => {
                 cannot().cause(format!("`{file}` is in use: {how}")).hint("end what uses it, then delete the machine")
             }
@@ -100,7 +100,7 @@ pub fn check_nothing_depends(engine: &Engine, machine: &Machine, directory: &Pat
     Ok(())
 }
 
-/// Removes what snaptree made in the directory of a machine that is gone, and the directory when it is empty then.
+/// Removes the files that snaptree made in the directory of a deleted machine, then the directory if it is empty.
 pub fn discard(engine: &Engine, directory: &Path, known: &Known, disks: &FileSet) -> Result<()> {
     let Contents { files, records, others } = Contents::of(directory, known, disks);
     let scope = Scope { candidates: &files, ..Scope::default() };
@@ -128,7 +128,7 @@ pub fn disks_of(engine: &Engine, machine: &Machine) -> Result<FileSet> {
     Ok(disks)
 }
 
-/// Says whether a directory had to stay: it is gone, or something was left in it.
+/// Returns whether it is fine that a directory was not removed: it is gone, or something was left in it.
 fn is_expected(error: &std::io::Error, is_empty: bool) -> bool {
     error.kind() == ErrorKind::NotFound || !is_empty
 }

@@ -1,4 +1,4 @@
-//! Who depends on a file, and the removal of those that nobody depends on.
+//! What depends on a file, and the removal of files that nothing depends on.
 
 pub mod collect;
 pub mod dependents;

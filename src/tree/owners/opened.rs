@@ -1,4 +1,4 @@
-//! Who has a file open without anybody naming it.
+//! Files that are in use although no domain or image names them.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::tree::files::file_id::FileId;
 
-/// Finds out which of these files are in use without anybody naming them: by a process that has one open, or by a loop
-/// device. Processes of others are seen as far as they may be.
+/// Finds which of these files are in use although nothing names them: by a process that has one open, or by a loop
+/// device. Other users' processes are checked as far as permissions allow.
 pub fn opened(files: &[PathBuf]) -> HashMap<FileId, String> {
     let wanted: HashSet<FileId> = files.iter().map(|file| FileId::of(file)).collect();
     let mut found = HashMap::new();
@@ -39,7 +39,7 @@ pub fn opened(files: &[PathBuf]) -> HashMap<FileId, String> {
         let node = Path::new("/dev").join(device.file_name().unwrap_or_default());
         let is_loop = !file.is_empty() && fs::metadata(&node).is_ok_and(|node| node.file_type().is_block_device());
         if is_loop && wanted.contains(&id) {
-            found.entry(id).or_insert_with(|| format!("`{}` is made of it", node.display()));
+            found.entry(id).or_insert_with(|| format!("`{}` is backed by it", node.display()));
         }
     }
     found

@@ -1,4 +1,4 @@
-//! What a machine is made of.
+//! The definition of a machine.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hypervisor::{Firmware, Network};
 
-/// What a machine is made of, apart from its name.
+/// The definition of a machine, apart from its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
     /// The image's digest.
@@ -14,7 +14,7 @@ pub struct Definition {
     /// In bytes.
     pub memory: u64,
     pub cpus: u32,
-    /// The disk's size in bytes; the image's own without it.
+    /// The disk's size in bytes; by default that of the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<u64>,
     pub cpu_model: Option<String>,
@@ -23,25 +23,25 @@ pub struct Definition {
     pub extra_xml: String,
 }
 
-/// A definition as a root keeps it, with what decides nothing.
+/// A definition as a root records it, with fields that do not affect the key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Described {
     #[serde(flatten)]
     pub definition: Definition,
-    /// What a script says to have the image.
+    /// The expression for the image in a script.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_expression: Option<String>,
 }
 
 impl Definition {
-    /// Says which field changed between two definitions, and how.
+    /// Describes which fields changed between two definitions, and how.
     pub fn difference(&self, now: &Self) -> Option<String> {
         let fields = |definition: &Self| match serde_json::to_value(definition) {
             Ok(serde_json::Value::Object(fields)) => fields,
             _ => serde_json::Map::new(),
         };
         let (old, new) = (fields(self), fields(now));
-        // A field that is not set is not there.
+        // A field that is not set is missing.
         let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
         let value =
             |of: &serde_json::Map<String, serde_json::Value>, name: &str| of.get(name).cloned().unwrap_or_default();

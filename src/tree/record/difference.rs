@@ -1,4 +1,4 @@
-//! How an operation differs from the recorded one, and a branch in its inputs.
+//! How an operation differs from the recorded one, and the inputs of a branch from the recorded inputs.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::tree::record::host_files::Inputs;
 use crate::tree::record::key::NamedInputs;
 use crate::tree::record::operation::{Content, Operation, Payload, Quoted, Request};
 
-/// Says what a step asks for now, and what was recorded in its place.
+/// Describes the operation that a step asks for now, and the one that was recorded in its place.
 pub fn difference(was: &Operation, now: &Request, inputs: &Inputs) -> String {
     match (was, &now.operation) {
         (
@@ -61,7 +61,7 @@ pub fn difference(was: &Operation, now: &Request, inputs: &Inputs) -> String {
     }
 }
 
-/// Says which named inputs changed, and how.
+/// Describes which named inputs changed, and how.
 pub fn inputs_difference(was: &NamedInputs, now: &NamedInputs) -> Option<String> {
     let names: BTreeSet<&String> = was.keys().chain(now.keys()).collect();
     let change = |name: &String| match (was.get(name), now.get(name)) {
@@ -78,13 +78,13 @@ pub fn inputs_difference(was: &NamedInputs, now: &NamedInputs) -> Option<String>
     (!changes.is_empty()).then(|| changes.join(", "))
 }
 
-/// Says whether a text is more than a line of an explanation has room for.
+/// Returns whether a text is too long for a line of an explanation.
 fn is_long(text: &str) -> bool {
     const MOST: usize = 60;
     text.len() > MOST || text.contains('\n')
 }
 
-/// Says whether the command is all that a `run` has.
+/// Returns whether a `run` has nothing but its command.
 fn only_command(operation: &Operation) -> bool {
     matches!(operation, Operation::Run { stdin: None, env, cwd: None, user: None, .. } if env.is_empty())
 }
@@ -94,7 +94,7 @@ fn changed(what: &str, was: Option<&str>, now: Option<&str>) -> Option<String> {
     (was != now).then(|| format!("{what} {} was {}", shown(now), shown(was)))
 }
 
-/// Writes two digests as short as they can be told apart, but not shorter than a glance needs.
+/// Abbreviates two digests as far as they still differ, down to a length that is easy to read.
 fn digests(was: &Content, now: &Content) -> String {
     const SHORTEST: usize = 4;
     let same = was.digest.bytes().zip(now.digest.bytes()).take_while(|(a, b)| a == b).count();

@@ -1,4 +1,4 @@
-//! The record of a step: its operations in order, with what came of each.
+//! The record of a step: its operations in order, each with its result.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +14,18 @@ pub struct Entry {
     pub outcome: Outcome,
     /// In milliseconds.
     pub took: u64,
-    /// The digest of what went into the guest but for what looks like chance; none when nothing does.
+    /// The digest of what went into the guest without the values that look random; none if no value does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<String>,
 }
 
-/// An operation that failed, with what was heard of it.
+/// A failed operation, with its output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     pub operation: Operation,
     /// In milliseconds.
     pub took: u64,
-    /// The exit status; none when the operation was ended, or runs no command.
+    /// The exit status; none if the operation was stopped or runs no command.
     pub status: Option<i32>,
     pub stdout: Bytes,
     pub stderr: Bytes,
@@ -36,19 +36,19 @@ pub struct Journal {
     pub entries: Vec<Entry>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: NamedInputs,
-    /// When the first operation was begun, also where a later try went on from there: seconds since the epoch.
+    /// When the first operation began, even if a later try resumed from there: seconds since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun: Option<u64>,
 }
 
 impl Journal {
-    /// Returns the key of the node that these operations make of the parent with the key `parent`.
+    /// Returns the key of the node that these operations build from the parent with the key `parent`.
     pub fn key(&self, parent: &str) -> String {
         let operations = self.entries.iter().map(|entry| &entry.operation).collect();
         BranchKey { schema: SCHEMA, parent, inputs: &self.inputs, operations }.digest()
     }
 
-    /// Returns when the first operation was begun, which was not later than `when`.
+    /// Returns when the first operation began, which was not later than `when`.
     pub fn begun(&self, when: u64) -> u64 {
         self.begun.unwrap_or(when).min(when)
     }

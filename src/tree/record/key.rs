@@ -1,4 +1,4 @@
-//! Node keys: a digest over everything that decides what a node is, each input named.
+//! Node keys: a digest over every input that decides what a node is, each with its name.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::tree::record::operation::Operation;
 /// Raised when the same inputs no longer mean the same node.
 pub const SCHEMA: u32 = 1;
 
-/// What a step depends on that no operation shows, by name: strings, numbers and booleans.
+/// Inputs of a step that no operation shows, by name: strings, numbers and booleans.
 pub type NamedInputs = BTreeMap<String, Value>;
 
 /// The inputs of a root.

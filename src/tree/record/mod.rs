@@ -1,4 +1,4 @@
-//! What is recorded of a node: its operations, its key, and why another one differs.
+//! The metadata of a node: its operations, its key, and how two nodes differ.
 
 pub mod definition;
 pub mod difference;

@@ -1,4 +1,4 @@
-//! A snapshot in a machine's tree, with what snaptree remembers of it.
+//! A snapshot in a machine's tree, with snaptree's record of it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,25 +15,25 @@ use crate::tree::record::node_id::NodeId;
 use crate::tree::record::ram::KeptRam;
 use crate::tree::record::reason::Reason;
 
-/// What the metadata of a node says of how it came to be.
+/// The metadata of a node about how it was built.
 #[derive(Clone, Debug)]
 pub struct Record {
     pub key: String,
-    /// An id of this very build, since another one of the same key has another disk. Empty where none was recorded.
+    /// An id of this very build, since another build of the same key has another disk. Empty if none was recorded.
     pub build: String,
-    /// None for a root. The tree may name another parent, when somebody deleted this one.
+    /// None for a root. The tree may name another parent if this one was deleted.
     pub built_on: Option<Parent>,
-    /// The machine's directory. Going back to a snapshot gives its metadata to the domain.
+    /// The machine's directory. Reverting to a snapshot gives its metadata to the domain.
     pub directory: PathBuf,
     /// Whether snaptree made the machine's domain.
     pub is_ours: bool,
-    /// The schema of another version of snaptree that made the node; its key means nothing here.
+    /// The schema, if another version of snaptree made the node; its key means nothing here.
     pub other_schema: Option<String>,
-    /// What the RAM of a live snapshot fits.
+    /// What the RAM of a live snapshot is compatible with.
     pub fits: Fingerprint,
 }
 
-/// What was built on: a node as it was then.
+/// The parent of a build: a node as it was then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parent {
     #[serde(rename = "parent", default)]
@@ -44,7 +44,7 @@ pub struct Parent {
     pub build: String,
 }
 
-/// A snapshot of a machine; one that snaptree made has a record.
+/// A snapshot of a machine, with a record if snaptree made it.
 #[derive(Clone, Debug)]
 pub struct Node {
     pub snapshot: Snapshot,
@@ -55,9 +55,9 @@ const KIND: &str = "kind";
 const NODE: &str = "node";
 const MACHINE: &str = "machine";
 const DIRECTORY: &str = "directory";
-/// Marks a node in the tree of a domain that somebody else made.
+/// Marks a node in the tree of a domain that snaptree did not create.
 const GUEST: &str = "guest";
-/// Before the name of each thing that the RAM of a live snapshot fits.
+/// The prefix of the name of each thing that the RAM of a live snapshot is compatible with.
 const FITS: &str = "fits.";
 
 impl Node {
@@ -80,12 +80,12 @@ impl Node {
         KeptRam { memory: self.snapshot.memory.clone(), fits }
     }
 
-    /// Says whether it has RAM.
+    /// Returns whether it has RAM.
     pub fn is_live(&self) -> bool {
         self.snapshot.memory != Memory::No
     }
 
-    /// Says what the node's own files take on the host's disk, in bytes.
+    /// Returns the disk usage of the node's own files on the host, in bytes.
     pub fn size(&self) -> u64 {
         let layers = self.snapshot.layers().into_iter().filter_map(|layer| taken(&layer.file)).sum::<u64>();
         layers + self.snapshot.memory_files().filter_map(taken).sum::<u64>()
@@ -104,7 +104,7 @@ impl Node {
         Ok(self.described()?.definition)
     }
 
-    /// Returns what a script says to have the image of this root, where that was recorded.
+    /// Returns the expression for this root's image in a script, if it was recorded.
     pub fn image_expression(&self) -> Option<String> {
         self.described().ok()?.image_expression
     }
@@ -134,18 +134,18 @@ impl Record {
         Some(Self { key, build, built_on, directory, is_ours, other_schema, fits })
     }
 
-    /// Returns the record of a node that is made now.
+    /// Returns the record of a node that is being made.
     pub fn of(node: &NodeId, built_on: Option<Parent>, directory: PathBuf, is_ours: bool) -> Self {
         let (key, build, fits) = (node.key.clone(), node.build.clone(), Fingerprint::new());
         Self { key, build, built_on, directory, is_ours, other_schema: None, fits }
     }
 
-    /// Says whether the node stands on `parent`.
+    /// Returns whether the node was built on `parent`.
     pub fn fits(&self, parent: &NodeId) -> bool {
         self.other_schema.is_none() && self.built_on.as_ref().is_some_and(|built_on| built_on.is(parent))
     }
 
-    /// Says that the node was made by a version of snaptree that keeps its records otherwise.
+    /// Returns the reason to rebuild a node whose record has the format of another version of snaptree.
     pub fn incompatible(&self) -> Option<Reason> {
         self.other_schema.as_ref().map(|schema| {
             let ours = format!("this one has schema {SCHEMA}");
@@ -153,7 +153,7 @@ impl Record {
         })
     }
 
-    /// Writes the record of a node with what made it: a journal, or a root's definition.
+    /// Writes the record of a node with its journal or, for a root, its definition.
     pub fn write(&self, lines: Vec<String>, payload: Vec<u8>) -> Metadata {
         let mut attributes = BTreeMap::from([
             (KIND.to_string(), NODE.to_string()),
@@ -177,7 +177,7 @@ impl Record {
 }
 
 impl Parent {
-    /// Says whether it was this very build of the node.
+    /// Returns whether it was this very build of the node.
     pub fn is(&self, node: &NodeId) -> bool {
         (&self.key, &self.build) == (&node.key, &node.build)
     }
@@ -198,7 +198,7 @@ pub fn machine_metadata(directory: &Path) -> Metadata {
     Metadata { attributes, ..Metadata::default() }
 }
 
-/// Returns the directory of a machine of ours, or nothing when the domain is somebody else's.
+/// Returns the directory of a machine of ours; none for a domain that snaptree did not create.
 pub fn machine_directory(metadata: Option<&Metadata>) -> Option<PathBuf> {
     let attributes = &metadata?.attributes;
     let is_ours = matches!(attributes.get(KIND)?.as_str(), MACHINE | NODE) && !attributes.contains_key(GUEST);

@@ -2,12 +2,12 @@
 
 use crate::name::{MachineName, SnapshotName};
 
-/// A node that this run has found or made, named by its place, its content and its build.
+/// A node that this run has found or made, identified by its place, its content and its build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeId {
     pub machine: MachineName,
     pub name: SnapshotName,
     pub key: String,
-    /// Empty where none was recorded.
+    /// Empty if none was recorded.
     pub build: String,
 }

@@ -1,9 +1,9 @@
-//! Operations that look as if they would be another one in every run: with a time stamp or a random value in them.
+//! Finds operations that would probably differ in every run, because of a time stamp or a random value in them.
 
 use crate::tree::record::journal::Entry;
 use crate::tree::record::operation::{Content, Operation, Payload, RESULT_LIMIT, Request};
 
-/// Says whether an operation differs from the recorded one only in what looks like chance.
+/// Returns whether an operation differs from the recorded one only in values that look random.
 pub fn differ_by_chance(was: &Entry, now: &Request) -> bool {
     let (old, new) = (content(&was.operation), content(&now.operation));
     let (was_said, said) = (without_content(&was.operation), without_content(&now.operation));
@@ -11,7 +11,7 @@ pub fn differ_by_chance(was: &Entry, now: &Request) -> bool {
     is_same_content && (old != new || was_said != said) && shape(&was_said) == shape(&said)
 }
 
-/// Returns the digest of what goes into a guest with each word that looks like chance replaced, where there is one.
+/// Returns the digest of what goes into a guest, with each random-looking word replaced; none if there is no such word.
 pub fn shape_of(payload: &Payload) -> Option<String> {
     let Payload::Bytes(bytes) = payload else { return None };
     let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= RESULT_LIMIT)?;
@@ -27,7 +27,7 @@ fn content(operation: &Operation) -> Option<&Content> {
     }
 }
 
-/// Writes an operation without the digest of its content, which is another one for any other content.
+/// Writes an operation without the digest of its content, which differs for any other content.
 fn without_content(operation: &Operation) -> String {
     let mut operation = operation.clone();
     match &mut operation {
@@ -38,9 +38,9 @@ fn without_content(operation: &Operation) -> String {
     operation.to_string()
 }
 
-/// Replaces each word that looks like chance by what it looks like.
+/// Replaces each random-looking word with the kind of value that it looks like.
 fn shape(text: &str) -> String {
-    // Neither a number, a date nor a digest goes on where these are not.
+    // These characters can continue a number, a date or a digest; any other one ends it.
     let is_part = |c: char| c.is_alphanumeric() || "-:.".contains(c);
     let mut shape = String::with_capacity(text.len());
     let mut rest = text;

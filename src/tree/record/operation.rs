@@ -1,4 +1,4 @@
-//! What a step can do to a guest, and what came of it.
+//! What a step can do to a guest, and the outcome.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,8 +34,7 @@ impl Content {
     }
 }
 
-/// One operation with everything that decides its effect, and nothing that does not: time limits and the
-/// host's paths are not here.
+/// One operation with everything that decides its effect, and nothing else: no time limits and no host paths.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Operation {
@@ -78,7 +77,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Says whether it only looks, so that the guest is the same afterwards, also where it failed.
+    /// Returns whether it only reads, so that the guest is the same afterwards, even if it failed.
     pub fn only_looks(&self) -> bool {
         match self {
             Self::Read { .. } | Self::WaitForUnit { .. } | Self::WaitForPort { .. } | Self::WaitForFile { .. } => true,
@@ -169,7 +168,7 @@ impl TryFrom<String> for Bytes {
     }
 }
 
-/// What came of an operation, as the script saw it.
+/// The outcome of an operation, as the script saw it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -182,7 +181,7 @@ pub enum Outcome {
     Content(Bytes),
     Clock(f64),
     Facts(BTreeMap<String, String>),
-    /// A result of `size` bytes, more than a journal keeps. What went into a host file is known by its digest.
+    /// A result of `size` bytes, more than a journal keeps. The content of a host file is identified by its digest.
     Unrecorded {
         size: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -194,7 +193,7 @@ pub enum Outcome {
 pub const RESULT_LIMIT: usize = 1 << 20;
 
 impl Outcome {
-    /// Returns what an operation gives that does nothing and succeeds.
+    /// Returns the outcome of an operation that does nothing and succeeds.
     pub fn empty(operation: &Operation) -> Self {
         let nothing = || Bytes(Vec::new());
         match operation {
@@ -206,7 +205,7 @@ impl Outcome {
         }
     }
 
-    /// Returns what a journal keeps of this outcome.
+    /// Returns this outcome as a journal keeps it.
     pub fn recorded(&self) -> Outcome {
         let size = match self {
             Self::Exit { stdout, stderr, .. } => stdout.0.len() + stderr.0.len(),
@@ -217,7 +216,7 @@ impl Outcome {
     }
 }
 
-/// An operation with what it takes to carry it out.
+/// An operation with everything needed to carry it out.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub operation: Operation,
@@ -225,11 +224,11 @@ pub struct Request {
     pub timeout: Duration,
     /// Whether a status other than 0 is a failure.
     pub check: bool,
-    /// What a command prints that has to be run again later, when it fails.
+    /// Output of a failed command that means it has to be run again later.
     pub retry_on: Vec<String>,
 }
 
-/// The bytes of an operation, or where they are on the host.
+/// The bytes of an operation, or their file on the host.
 #[derive(Clone, Debug)]
 pub enum Payload {
     Nothing,

@@ -1,4 +1,4 @@
-//! The RAM of a guest as it was kept.
+//! The saved RAM of a guest.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hypervisor::{Fingerprint, MappedMemory, Memory};
 
-/// The RAM of a guest as it was kept, and what that fits.
+/// The saved RAM of a guest, and what it is compatible with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptRam {
     pub memory: Memory,

@@ -1,11 +1,11 @@
-//! A replay of a branch: what was recorded, and how far a step was the same.
+//! A replay of a branch: its journal, and how far a step matched it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::tree::record::journal::Journal;
 use crate::tree::record::operation::Operation;
 
-/// Tells how far the journal of a node answers a step, while the step is run against it and afterwards.
+/// Shows how far the journal of a node answers a step, while the step is run against it and afterwards.
 pub struct Replay {
     journal: Journal,
     progress: Mutex<Progress>,
@@ -15,7 +15,7 @@ pub struct Replay {
 struct Progress {
     /// How many operations were answered.
     next: usize,
-    /// The first operation that is not the recorded one.
+    /// The first operation that differs from the recorded one.
     wanted: Option<Operation>,
 }
 
@@ -52,7 +52,7 @@ impl Replay {
         self.progress().wanted.clone()
     }
 
-    /// Says whether it has answered all that was asked, and nothing is left over.
+    /// Returns whether it has answered every operation, with none left over.
     pub fn has_gone_through(&self) -> bool {
         let progress = self.progress();
         progress.wanted.is_none() && progress.next == self.journal.entries.len()

@@ -1,4 +1,4 @@
-//! A step in progress: replayed against a journal, or carried out in a guest.
+//! Steps in progress: replayed against a journal, or carried out in a guest.
 
 pub mod perform;
 pub mod recall;

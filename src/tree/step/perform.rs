@@ -1,4 +1,4 @@
-//! Carries one operation out in a guest.
+//! Carries out one operation in a guest.
 
 use std::io::Cursor;
 use std::time::Duration;
@@ -9,22 +9,22 @@ use crate::stop::Stop;
 use crate::tree::record::journal::Attempt;
 use crate::tree::record::operation::{Bytes, Content, Operation, Outcome, Payload, Quoted, RESULT_LIMIT, Request};
 
-/// How often a condition is looked at while it is waited for.
+/// How often to check a condition while waiting for it.
 const POLL: Duration = Duration::from_millis(250);
-/// How long a busy guest is left alone before a command is run again, longer each time.
+/// How long to leave a busy guest alone before running a command again, longer each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
-/// What an operation tells while it is carried out.
+/// What an operation reports while it is carried out.
 pub enum Told<'a> {
     Output(Stream, &'a [u8]),
-    /// It is tried again until it gets through, because of what it printed.
+    /// It will be tried again until it succeeds, because of this output.
     Waits(&'a str),
 }
 
 type Tell<'t> = &'t mut dyn FnMut(Told<'_>);
 
-/// What an operation's last command printed and how it ended, also where the operation failed.
+/// The output and the exit status of an operation's last command, even if the operation failed.
 #[derive(Default)]
 pub struct Heard {
     pub status: Option<i32>,
@@ -33,7 +33,7 @@ pub struct Heard {
 }
 
 impl Heard {
-    /// Runs a command and hears what it prints.
+    /// Runs a command and collects its output.
     fn run(
         &mut self,
         guest: &dyn Guest,
@@ -57,7 +57,7 @@ impl Heard {
         exit
     }
 
-    /// Returns the first line that has one of these texts in it.
+    /// Returns the first line that contains one of these texts.
     fn says(&self, texts: &[String]) -> Option<String> {
         [&self.stderr, &self.stdout].into_iter().find_map(|stream| {
             let stream = String::from_utf8_lossy(stream);
@@ -67,7 +67,7 @@ impl Heard {
     }
 }
 
-/// Carries an operation out until `stop` ends it. What is printed is told at once.
+/// Carries out an operation until `stop` ends it. Output is reported as it comes.
 pub fn carry_out(
     guest: &dyn Guest,
     node: &str,
@@ -81,7 +81,7 @@ pub fn carry_out(
             let limit = humantime::format_duration(stop.limit());
             let said = Error::new(Kind::Timeout, format!("{} timed out after {limit} in `{node}`", request.operation));
             Error { output: error.output, causes: error.causes, ..said }
-                .hint("the option `timeout` gives it longer, such as timeout = \"30m\"")
+                .hint("raise the option `timeout`, such as timeout = \"30m\"")
         }
         _ => error,
     })
@@ -246,7 +246,7 @@ fn wait_until_succeeds(guest: &dyn Guest, command: &Command, heard: &mut Heard, 
     }
 }
 
-/// Keeps the end of what was heard, as much as a journal keeps of a result.
+/// Keeps the end of the output, as much as a journal keeps of a result.
 pub fn attempt(operation: Operation, took: Duration, heard: Heard) -> Attempt {
     let end = |mut stream: Vec<u8>| Bytes(stream.split_off(stream.len().saturating_sub(RESULT_LIMIT / 2)));
     let (stdout, stderr) = (end(heard.stdout), end(heard.stderr));

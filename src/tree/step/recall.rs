@@ -1,4 +1,4 @@
-//! How a replay answers an operation, or says why it cannot.
+//! Answers an operation in a replay, or explains why it cannot.
 
 use crate::error::{Because, Error, Result};
 use crate::tree::record::difference::difference;
@@ -11,7 +11,7 @@ use crate::tree::record::reason::Reason;
 /// Why an operation gave no outcome.
 #[derive(Debug)]
 pub enum Halt {
-    /// The journal has something else here; the step has to be run for real, because of this.
+    /// The journal differs here, for this reason; the step has to be carried out.
     Diverged(Reason),
     Failed(Error),
 }
@@ -39,7 +39,7 @@ pub fn recall(
     if entry.operation != request.operation {
         let later = journal.entries[next..].iter().position(|later| later.operation == request.operation);
         return diverged(match later {
-            // Whether the step asks for the one before it later on cannot be known without a machine.
+            // Whether the step asks for the skipped one later cannot be known without a machine.
             Some(later) => format!(
                 "{operation}: {} was operation {}, and {} is gone or comes later",
                 request.operation,
@@ -71,7 +71,7 @@ pub fn recall(
             if Content::of_file(path).is_ok_and(|present| present.digest == *digest) {
                 return Ok(entry.outcome.clone());
             }
-            diverged(format!("{operation}: {} has to fill `{}` again", entry.operation, path.display()))
+            diverged(format!("{operation}: {} has to write `{}` again", entry.operation, path.display()))
         }
         (Outcome::Unrecorded { size, .. }, _) => diverged(format!(
             "{operation}: {} gave {size} bytes, more than the {RESULT_LIMIT} that a journal keeps",

@@ -24,25 +24,25 @@ enum Source {
         writes: bool,
     },
     Live(Box<Live>),
-    /// Nothing is there: every operation succeeds with an empty result.
+    /// There is no guest: every operation succeeds with an empty result.
     Hollow,
 }
 
-/// A step that is carried out.
+/// A step that is being carried out.
 struct Live {
     subject: Subject,
     guest: Arc<dyn Guest>,
     journal: Journal,
     /// The operations that the guest's disks hold already.
     answers: Journal,
-    /// The last operation, where it failed.
+    /// The last operation, if it failed.
     attempt: Option<Attempt>,
-    /// Whether all that was done to the guest is in the journal.
+    /// Whether the journal has everything that was done to the guest.
     is_recorded: bool,
     checkpointer: Option<Checkpointer>,
-    /// Whether what failed is recorded too, since there is no step that could end with it.
+    /// Whether failed operations are recorded too, since there is no step that a failure would end.
     is_by_hand: bool,
-    /// The number of operations before the first one of which nobody knows what it did.
+    /// The number of leading operations with a known effect; none if all are known.
     told: Option<usize>,
 }
 
@@ -50,7 +50,7 @@ struct Live {
 pub struct Session {
     node: String,
     source: Mutex<Source>,
-    /// How many operations there were after the last one that ended.
+    /// The number of operations when the last one ended.
     done: AtomicUsize,
     is_live: bool,
     events: Events,
@@ -73,13 +73,13 @@ impl Session {
         Self { node: node.to_string(), source, done, is_live, events, interrupt, inputs, limit: None }
     }
 
-    /// Lets differences name the files of the host that contents are of.
+    /// Lets differences name the host files with a recorded content.
     pub fn naming(mut self, inputs: &Arc<Inputs>) -> Self {
         self.inputs = Arc::clone(inputs);
         self
     }
 
-    /// Makes a replay write no file of the host.
+    /// Keeps a replay from writing files on the host.
     pub fn leaving_the_host_alone(self) -> Self {
         if let Source::Replay { writes, .. } = &mut *self.source() {
             *writes = false;
@@ -104,12 +104,12 @@ impl Session {
         Self::of(&node, Source::Live(Box::new(live)), events, interrupt)
     }
 
-    /// Answers every operation with nothing, for a plan that comes to a machine that it may not touch.
+    /// Answers every operation with an empty result, for a plan that reaches a machine that it may not touch.
     pub fn hollow(node: &str, events: Events, interrupt: Interrupt) -> Self {
         Self::of(node, Source::Hollow, events, interrupt)
     }
 
-    /// Answers the first operations from what the guest's disks hold already, and lets check-points be taken.
+    /// Answers the first operations from the journal of what the guest's disks hold already, and enables checkpoints.
     pub fn going_on(self, answers: Journal, checkpointer: Checkpointer) -> Self {
         if let Source::Live(live) = &mut *self.source() {
             live.answers = answers;
@@ -118,7 +118,7 @@ impl Session {
         self
     }
 
-    /// Goes on after these operations, one by one as somebody asks for them: what fails is recorded too.
+    /// Continues after these operations interactively, one operation at a time; failed ones are recorded too.
     pub fn by_hand(self, done: Journal, told: Option<usize>, checkpointer: Checkpointer) -> Self {
         self.done.store(done.entries.len(), Ordering::SeqCst);
         if let Source::Live(live) = &mut *self.source() {
@@ -128,7 +128,7 @@ impl Session {
         self
     }
 
-    /// Acts on what takes check-points, where there is one.
+    /// Calls `act` with the checkpointer, if there is one.
     pub fn with_checkpointer<T>(&self, act: impl FnOnce(&mut Option<Checkpointer>) -> T) -> Option<T> {
         match &mut *self.source() {
             Source::Live(live) => Some(act(&mut live.checkpointer)),
@@ -136,8 +136,8 @@ impl Session {
         }
     }
 
-    /// Returns how many operations there are, and whether it is known what each of them did; an operation that is under
-    /// way counts, and is not known.
+    /// Returns how many operations there are, and whether the effect of each is known; an operation under way counts,
+    /// with an unknown effect.
     pub fn standing(&self) -> (usize, bool) {
         match self.source.try_lock().as_deref() {
             Ok(Source::Live(live)) => (live.journal.entries.len(), live.told.is_none()),
@@ -146,7 +146,7 @@ impl Session {
         }
     }
 
-    /// Returns how many operations there are before the first one of which nobody knows what it did, if there is one.
+    /// Returns the number of leading operations with a known effect, if any later one has an unknown effect.
     pub fn told(&self) -> Option<usize> {
         match &*self.source() {
             Source::Live(live) => live.told,
@@ -154,34 +154,34 @@ impl Session {
         }
     }
 
-    /// Limits the time that the whole step may take, from now on.
+    /// Limits the time for the whole step, from now on.
     pub fn within(self, limit: Option<Duration>) -> Self {
         let limit = limit.map(|limit| Stop::after(limit, &self.interrupt));
         Self { limit, ..self }
     }
 
-    /// Returns how long the whole step may still take, where that is limited.
+    /// Returns the time left for the whole step, if it is limited.
     pub fn left(&self) -> Option<Duration> {
         self.limit.as_ref().map(Stop::left)
     }
 
-    /// Says that the whole step took too long.
+    /// Returns the error for a step that took too long.
     pub fn overdue(&self) -> Error {
         let limit = self.limit.as_ref().map(Stop::limit).unwrap_or_default();
         let message = format!("the step of `{}` timed out after {}", self.node, humantime::format_duration(limit));
-        Error::new(Kind::Timeout, message).hint("the option `timeout` of the branch gives it longer")
+        Error::new(Kind::Timeout, message).hint("raise the option `timeout` of the branch")
     }
 
     fn source(&self) -> MutexGuard<'_, Source> {
         self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says whether an operation is answered without a wait: from what was recorded, with no file to compare or write.
+    /// Returns whether an operation is answered without a wait: from the journal, with no file to compare or write.
     pub fn answers_at_once(&self, request: &Request) -> bool {
         !self.is_live && !matches!(request.payload, Payload::Into(_))
     }
 
-    /// Runs a script of the shell, which has to succeed.
+    /// Runs a shell script, which has to succeed.
     pub fn run(&self, script: &str, timeout: Duration) -> Result<()> {
         let operation = Operation::Run {
             command: CommandLine::Shell(script.to_string()),
@@ -244,8 +244,8 @@ impl Session {
             && let Err(why) = checkpointer.pass(live.journal.entries.len(), live.guest.as_ref())
         {
             self.interrupt.check()?;
-            // The step itself can do without.
-            self.events.note(format!("`{}` gets no check-points: {why}", live.subject));
+            // The step itself does not need them.
+            self.events.note(format!("`{}` gets no checkpoints: {why}", live.subject));
         }
         let subject = live.subject.clone();
         self.events.emit(Event::OperationStarted { subject: subject.clone(), number, operation: operation.clone() });
@@ -292,7 +292,7 @@ impl Session {
         Ok(outcome)
     }
 
-    /// Says which recorded operation the finished step no longer asked for.
+    /// Describes the recorded operation that the finished step no longer asked for.
     pub fn left_over(&self) -> Option<String> {
         let source = self.source();
         let (journal, next) = match &*source {
@@ -304,7 +304,7 @@ impl Session {
         Some(format!("operation {} of {} is gone: {}", next + 1, self.node, entry.operation))
     }
 
-    /// Returns the journal: the recorded one of a replay, or what has been done so far.
+    /// Returns the journal: the recorded one in a replay, otherwise the operations so far.
     pub fn journal(&self) -> Journal {
         match &*self.source() {
             Source::Replay { replay, .. } => replay.journal().clone(),
@@ -313,7 +313,7 @@ impl Session {
         }
     }
 
-    /// Returns the replay, where this is one.
+    /// Returns the replay, if this is one.
     pub fn replayed(&self) -> Option<Arc<Replay>> {
         match &*self.source() {
             Source::Replay { replay, .. } => Some(Arc::clone(replay)),
@@ -330,7 +330,7 @@ impl Session {
         }
     }
 
-    /// Says whether a replay has answered all that was asked, and nothing is left over.
+    /// Returns whether a replay has answered every operation, with none left over.
     pub fn has_gone_through(&self) -> bool {
         match &*self.source() {
             Source::Replay { replay, .. } => replay.has_gone_through(),
@@ -346,7 +346,7 @@ impl Session {
         }
     }
 
-    /// Returns the last operation, where it was carried out and failed.
+    /// Returns the last operation, if it was carried out and failed.
     pub fn attempt(&self) -> Option<Attempt> {
         match &*self.source() {
             Source::Replay { .. } | Source::Hollow => None,
@@ -354,7 +354,7 @@ impl Session {
         }
     }
 
-    /// Says whether the journal tells all that was done to the guest: no operation failed that could have changed it.
+    /// Returns whether the journal has everything that was done to the guest: no operation that could change it failed.
     pub fn is_recorded(&self) -> bool {
         match &*self.source() {
             Source::Replay { .. } | Source::Hollow => true,
@@ -364,8 +364,7 @@ impl Session {
 }
 
 impl Live {
-    /// Records what was done by an operation that failed: a command that came to its end can be repeated, what was
-    /// broken off cannot.
+    /// Records the effect of a failed operation: a command that ended can be repeated, one that was interrupted cannot.
     fn record_failure(&mut self, request: &Request, heard: &Heard, took: Duration) {
         let ended = heard.status.filter(|_| matches!(request.operation, Operation::Run { .. }));
         let outcome = match ended {

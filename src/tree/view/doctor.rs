@@ -1,4 +1,4 @@
-//! What this host can do, for somebody who wonders.
+//! Checks this host and explains what limits it.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::hypervisor::{Accelerator, Liveness, Reaping};
 use crate::tree::clone::ram::liveness;
 use crate::tree::machine::engine::Engine;
 
-/// What was found out. This is the schema of `snaptree doctor --json`.
+/// The results. This is the schema of `snaptree doctor --json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Checkup {
     /// The connection's URI.
@@ -21,7 +21,7 @@ pub struct Checkup {
     pub accelerator: Finding,
     /// How live snapshots keep the RAM: `mapped`, `saved` or `no`.
     pub live: Finding,
-    /// How soon a guest that was stopped is gone; nothing where no QEMU runs.
+    /// How soon a stopped guest's process is gone; none if no QEMU runs.
     pub reaping: Option<Reaping>,
     /// Where layers and RAM are.
     pub store: PathBuf,
@@ -30,12 +30,12 @@ pub struct Checkup {
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
     pub is: &'static str,
-    /// Why it is nothing better.
+    /// Why it is not better.
     pub because: Option<String>,
 }
 
 impl Engine {
-    /// Tries out what this host can do.
+    /// Checks what this host can do.
     pub fn checkup(&self) -> Result<Checkup> {
         self.store.create_directory(self.store.root())?;
         let finding = |is, because| Finding { is, because };

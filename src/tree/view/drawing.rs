@@ -6,7 +6,7 @@ use std::fmt;
 use crate::name::on_one_line;
 use crate::tree::view::tree::{SnapshotView, TreeView};
 
-/// What is drawn of a node: its name, its parent's, and the words in its place.
+/// A node to draw: its name, its parent's name, and its label.
 pub struct Drawn<'a> {
     pub name: &'a str,
     pub parent: Option<&'a str>,
@@ -15,7 +15,7 @@ pub struct Drawn<'a> {
 
 /// Draws the tree in the shape of `virsh snapshot-list --tree`, the current snapshot marked.
 impl TreeView {
-    /// Draws several trees one after the other, each below its machine's name where that is wanted.
+    /// Draws several trees in a row, each below its machine's name if requested.
     pub fn draw_all(trees: &[Self], with_names: bool) -> String {
         let name = |tree: &Self| if with_names { format!("{}:\n", tree.machine) } else { String::new() };
         let drawn: Vec<String> = trees.iter().map(|tree| format!("{}{tree}", name(tree))).collect();
@@ -42,7 +42,7 @@ pub fn draw(nodes: &[Drawn]) -> String {
     let names: HashSet<&str> = nodes.iter().map(|node| node.name).collect();
     let mut below: HashMap<Option<&str>, Vec<&Drawn>> = HashMap::new();
     for node in nodes {
-        // A node whose parent is not drawn is on top: a root, or where a part of a tree begins.
+        // A node whose parent is not drawn is at the top: a root, or the start of a partial tree.
         below.entry(node.parent.filter(|parent| names.contains(parent))).or_default().push(node);
     }
     let mut lines = Vec::new();

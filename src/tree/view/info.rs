@@ -1,4 +1,4 @@
-//! Machines and snapshots as somebody looks at them: plain data for text, JSON and Lua.
+//! Machines and snapshots to display: plain data for text, JSON and Lua.
 
 use std::path::{Path, PathBuf};
 
@@ -43,22 +43,22 @@ pub struct MachineInfo {
     pub cpus: u32,
     pub disks: Vec<DiskInfo>,
     pub undo: Vec<UndoView>,
-    /// What is left of branches whose step failed.
+    /// The failed nodes: the last states of branches whose step failed.
     pub failed: Vec<FailedView>,
-    /// The forks of its snapshots that run.
+    /// The running forks of its snapshots.
     pub forks: Vec<ForkInfo>,
 }
 
-/// A fork that runs.
+/// A running fork.
 #[derive(Clone, Debug, Serialize)]
 pub struct ForkInfo {
     /// Its domain's name.
     pub name: String,
-    /// The snapshot that it is of.
+    /// The snapshot that it was made from.
     pub of: String,
-    /// Whether it stays until somebody stops it.
+    /// Whether it keeps running until it is stopped.
     pub kept: bool,
-    /// What it adds to the memory in use, in bytes, where that can be seen.
+    /// How much it adds to the memory in use, in bytes, if it can be measured.
     pub memory: Option<u64>,
 }
 
@@ -71,11 +71,11 @@ pub struct DiskInfo {
     pub source: Option<String>,
     pub format: String,
     pub read_only: bool,
-    /// When the domain has it, where that is not always.
+    /// When the domain has it, if not always.
     pub only: Option<Only>,
-    /// What it will have at the next start, where that is something else.
+    /// Its source at the next start, if different.
     pub next_source: Option<String>,
-    /// Why a snapshot leaves it out unless it is asked for, of a disk that the guest writes to.
+    /// Why a snapshot leaves out this disk by default, although the guest writes to it.
     pub left_out: Option<String>,
     /// The backing chain, the disk's own file first.
     pub chain: Vec<FileInfo>,
@@ -93,7 +93,7 @@ pub enum Only {
 #[derive(Clone, Debug, Serialize)]
 pub struct FileInfo {
     pub path: PathBuf,
-    /// What it takes on the host's disk, in bytes; nothing when it is missing.
+    /// Its disk usage on the host, in bytes; none if it is missing.
     pub size: Option<u64>,
 }
 
@@ -106,11 +106,11 @@ pub struct SnapshotInfo {
     pub children: Vec<String>,
     /// How many snapshots are below it.
     pub descendants: usize,
-    /// What its own files take on the host's disk, in bytes: layers and RAM, without what they stand on.
+    /// The disk usage of its own files on the host, in bytes: layers and RAM, without backing files.
     pub size: u64,
     /// The file with the RAM of an external snapshot.
     pub memory: Option<PathBuf>,
-    /// What was done to guests that went on from it.
+    /// What was done to guests that were resumed from it.
     pub restores: Restores,
     pub disks: Vec<SnapshotDiskInfo>,
 }
@@ -118,11 +118,11 @@ pub struct SnapshotInfo {
 #[derive(Clone, Debug, Serialize)]
 pub struct SnapshotDiskInfo {
     pub target: String,
-    /// How the snapshot holds it; none when it was left out.
+    /// How the snapshot holds it; none if it was left out.
     pub kind: Option<SnapshotKind>,
     /// The file that the disk had then.
     pub file: Option<PathBuf>,
-    /// The file that the domain went on writing to.
+    /// The file that the domain continued in.
     pub overlay: Option<PathBuf>,
     /// The backing chain, the file itself first.
     pub chain: Vec<FileInfo>,
@@ -230,7 +230,7 @@ impl Engine {
         Ok(self.existing_now(&path.machine)?.existing(&path.snapshot)?.snapshot.document.0.clone())
     }
 
-    /// Lists an image and what it stands on, as far as that can be found out.
+    /// Lists an image and its backing files, as far as they can be determined.
     fn chain(&self, image: &Image) -> Vec<FileInfo> {
         let below = self.hypervisor.backing_chain(image).unwrap_or_default();
         let files = std::iter::once(image.clone()).chain(below).map(|image| image.file);

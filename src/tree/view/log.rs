@@ -1,4 +1,4 @@
-//! What made a snapshot, and what is left of a step that failed.
+//! The operations that built a snapshot, and the record of its last failed build.
 
 use serde::Serialize;
 
@@ -10,14 +10,14 @@ use crate::tree::record::journal::{Entry, Journal};
 use crate::tree::record::key::NamedInputs;
 use crate::tree::record::operation::{Bytes, Outcome};
 
-/// What made a snapshot. This is the schema of `snaptree log --json`.
+/// The operations that built a snapshot. This is the schema of `snaptree log --json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Log {
     pub machine: String,
     pub name: String,
     pub inputs: NamedInputs,
     pub operations: Vec<LoggedOperation>,
-    /// What is left of the last step of that name that failed.
+    /// The last failed build of that name.
     pub failed: Option<FailedLog>,
 }
 
@@ -37,16 +37,16 @@ pub struct FailedView {
     pub name: String,
     /// Seconds since the epoch.
     pub when: u64,
-    /// What the error says, in one line.
+    /// The error's message, in one line.
     pub error: String,
 }
 
-/// What a failed node knows, the field `failed` of `snaptree log --json`.
+/// The record of a failed node, the field `failed` of `snaptree log --json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct FailedLog {
     /// Seconds since the epoch.
     pub when: u64,
-    /// What it was built on.
+    /// The parent that it was built on.
     pub parent: String,
     pub parent_key: String,
     /// The error as it was reported.
@@ -64,15 +64,15 @@ pub struct FailedOperation {
     pub operation: String,
     /// In milliseconds.
     pub took: u64,
-    /// The exit status of its command; none when the command was ended, or there was none.
+    /// The exit status of its command; none if the command was stopped, or if there was none.
     pub status: Option<i32>,
     pub stdout: Bytes,
     pub stderr: Bytes,
 }
 
 impl Engine {
-    /// Returns what made a snapshot, and what is left of its last step that failed; nothing is known of a snapshot that
-    /// no script made.
+    /// Returns the operations that built a snapshot, and its last failed build. A snapshot that no script made has no
+    /// log.
     pub fn log(&self, path: &SnapshotPath) -> Result<Log> {
         let machine = self.existing_now(&path.machine)?;
         let failed = Failed::json_dir(&machine.directory).get(&path.snapshot);
@@ -89,7 +89,7 @@ impl Engine {
         Ok(Log { machine, name, inputs, operations: logged(journal), failed: failed.map(failed_log) })
     }
 
-    /// Returns what is left of a branch whose step failed.
+    /// Returns the record of a branch's last failed build.
     pub fn failed_log(&self, path: &SnapshotPath) -> Result<Log> {
         let machine = self.existing_now(&path.machine)?;
         let failed = failed_node(&machine.name, &machine.directory, &path.snapshot)?;

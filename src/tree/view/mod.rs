@@ -1,4 +1,4 @@
-//! What somebody looks at: plain data for text, JSON and Lua.
+//! Plain data to display, as text, JSON or Lua.
 
 pub mod doctor;
 pub mod drawing;

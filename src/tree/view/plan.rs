@@ -15,9 +15,9 @@ use crate::tree::view::drawing::{Drawn, draw};
 pub struct Plan {
     /// Whether anything would be built.
     pub builds: bool,
-    /// In the order in which the script comes to them.
+    /// In the order in which the script reaches them.
     pub machines: Vec<MachinePlan>,
-    /// What the script would do at once, in its order, which a plan leaves out.
+    /// Immediate actions of the script, in its order, which a plan leaves out.
     pub not_planned: Vec<NotPlanned>,
 }
 
@@ -38,7 +38,7 @@ pub struct PlannedNode {
     /// The parent that the script gives it.
     pub parent: Option<String>,
     pub status: Status,
-    /// Whether it is cached outside of the tree, since another one has superseded it.
+    /// Whether it is cached outside of the tree, because another node superseded it.
     pub kept_aside: bool,
     /// Why it is stale.
     pub because: Option<String>,
@@ -51,23 +51,23 @@ pub struct PlannedNode {
 pub enum Status {
     /// A run would use it as it is.
     Cached,
-    /// It is there, and a run would build it anew.
+    /// It exists, and a run would rebuild it.
     Stale,
-    /// It is not there.
+    /// It does not exist.
     Missing,
 }
 
-/// What a plan has found out about a node.
+/// What a plan found out about a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeStatus {
     Cached,
     KeptAside,
     Needed(Reason),
-    /// It is there, and its parent is not as it will be: the parent's name, and what it is.
+    /// It exists, but its parent is not cached: the parent's name, and its status.
     Below(String, &'static str),
 }
 
-/// An act such as the start of a machine.
+/// An action such as starting a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NotPlanned {
     pub act: String,
@@ -115,10 +115,10 @@ impl fmt::Display for NodeStatus {
 }
 
 impl Plan {
-    /// Adds a node that the script comes to; one that it comes to again stays what it was.
+    /// Adds a node that the script reaches; if it was added before, it keeps its status.
     pub fn add(&mut self, connection: &str, machine: &str, name: &str, parent: Option<&str>, standing: NodeStatus) {
         let is_it = |it: &MachinePlan| it.machine == machine && it.connection == connection;
-        // Nearly always it is the last one.
+        // It is nearly always the last one.
         let place = self.machines.iter().rposition(is_it).unwrap_or_else(|| {
             self.machines.push(MachinePlan {
                 machine: machine.to_string(),
@@ -144,7 +144,7 @@ impl Plan {
         });
     }
 
-    /// Adds an act that is left out.
+    /// Adds an action that is left out.
     pub fn leave_out(&mut self, act: &str, of: impl fmt::Display) {
         self.not_planned.push(NotPlanned { act: act.to_string(), of: of.to_string() });
     }
@@ -201,7 +201,7 @@ impl MachinePlan {
     }
 }
 
-/// Draws the trees in the shape of `snaptree tree`, what each node is beside it, and lists what is not planned.
+/// Draws the trees in the shape of `snaptree tree`, with the status of each node, and lists the actions not planned.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, machine) in self.machines.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! A tree as somebody looks at it: plain data for text and JSON.
+//! A tree to display: plain data for text and JSON.
 
 use serde::Serialize;
 
@@ -40,7 +40,7 @@ pub struct SnapshotView {
 }
 
 impl Engine {
-    /// Looks at one machine's tree, or at every domain that has one.
+    /// Returns one machine's tree, or that of every domain that has one.
     pub fn trees(&self, machine: Option<&MachineName>) -> Result<Vec<TreeView>> {
         if let Some(name) = machine {
             return Ok(vec![TreeView::selected(self.existing(name)?.as_ref(), &Filter::default())?]);
@@ -58,7 +58,7 @@ impl Engine {
 }
 
 impl TreeView {
-    /// Looks at a machine's selected snapshots.
+    /// Returns a machine's selected snapshots.
     pub fn selected(machine: &Machine, filter: &Filter) -> Result<Self> {
         Ok(Self {
             machine: machine.name.to_string(),

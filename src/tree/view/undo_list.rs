@@ -1,4 +1,4 @@
-//! What can be taken back.
+//! The changes that can be undone.
 
 use serde::Serialize;
 
@@ -7,21 +7,21 @@ use crate::name::MachineName;
 use crate::tree::kept::undo_log::{Entry, UndoLog};
 use crate::tree::machine::engine::Engine;
 
-/// One change that can be taken back. This is the schema of `snaptree undo --list --json`.
+/// One change that can be undone. This is the schema of `snaptree undo --list --json`.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
 pub struct UndoView {
-    /// Counts up; `snaptree undo MACHINE NUMBER` takes this one back.
+    /// Counts up; `snaptree undo MACHINE NUMBER` undoes this change.
     pub number: u64,
     /// Seconds since the epoch.
     pub created: u64,
     /// What was done: `revert to sn02`, `delete sn03`, `undo revert to sn02`.
     pub what: String,
-    /// What taking it back would do.
+    /// What undoing it would do.
     pub effect: String,
 }
 
 impl Engine {
-    /// Lists what can be taken back, the newest last.
+    /// Lists the changes that can be undone, the newest last.
     pub fn undo_entries(&self, machine: &MachineName) -> Result<Vec<UndoView>> {
         let machine = self.existing(machine)?;
         let view = |entry: Entry| UndoView {

@@ -11,7 +11,7 @@ fn told(size: usize, parts: &[(usize, &[u8])]) -> Kind {
     tell(file.as_file()).unwrap()
 }
 
-/// What stands against a file with this content.
+/// The trouble with a file with this content.
 fn trouble(content: &[u8]) -> String {
     match told(content.len(), &[(0, content)]) {
         Kind::Other(trouble) => trouble.cause,
@@ -88,7 +88,7 @@ fn what_is_no_disk_is_named() {
     }
     assert_eq!(trouble(b""), "is empty");
     assert_eq!(trouble(b"\xff\0"), "is shorter than one sector of a disk");
-    assert_eq!(trouble(&[7; 1000]), "is no disk image that is known, and no whole number of sectors");
+    assert_eq!(trouble(&[7; 1000]), "is not a known disk image, and its size is not a whole number of sectors");
     assert_eq!(trouble(b"hello\n"), "is a text file");
     assert_eq!(trouble(&b"na\xc3\xafve ".repeat(1000)), "is a text file");
     assert_eq!(trouble(b"\xef\xbb\xbf<!DOCTYPE HTML><html>"), "is a web page (HTML)");

@@ -4,7 +4,7 @@ use super::*;
 
 const LACKS: &str = "is cut off: a part of the disk is missing";
 
-/// What is said of an image with these bytes, of which the end is missing where `size` is less.
+/// The trouble with an image of these bytes, cut off at `size` if that is less.
 fn checked(format: Format, size: usize, parts: &[(usize, &[u8])]) -> Option<String> {
     let mut bytes = vec![0; 1 << 20];
     for (at, part) in parts {

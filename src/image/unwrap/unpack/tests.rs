@@ -75,7 +75,7 @@ fn what_follows_the_last_member_is_no_part_of_the_disk() {
         }
         for between in [&b"\0"[..], b"garbage", &zeros] {
             let error = unpacked(compression, &[&both[..], between, &one].concat(), None).unwrap_err();
-            assert_eq!(error.causes, ["between two of its parts is something that is neither"], "{compression:?}");
+            assert_eq!(error.causes, ["there is damaged data between two of its parts"], "{compression:?}");
         }
         let error = unpacked(compression, &zeros, None).unwrap_err();
         assert_ne!(error.causes, ["it ends too early"], "{compression:?}: there is no member");
