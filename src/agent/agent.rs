@@ -1,8 +1,8 @@
 //! The guest behind an agent.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ impl<T: Transport> Agent<T> {
     }
 
     fn seen(&self) -> MutexGuard<'_, Vec<String>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock()
     }
 
     /// Runs a command. Its files stay in the guest until the next command, so that its result is not lost if the agent
@@ -202,7 +202,7 @@ impl<T: Transport> Guest for Agent<T> {
         output: &mut dyn FnMut(Stream, &[u8]),
         stop: &Stop,
     ) -> Result<Exit> {
-        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let waker = self.waker.lock().take();
         if let Some(mut waker) = waker.filter(|waker| waker.takes(command)) {
             return waker.run(command, input, output, stop);
         }
@@ -302,7 +302,7 @@ impl<T: Transport> Guest for Agent<T> {
             Ok(Some(port)) => {
                 let mut waker = Waker::new(port);
                 let is_awake = waker.wake(stop)?;
-                *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = is_awake.then_some(waker);
+                *self.waker.lock() = is_awake.then_some(waker);
                 is_awake
             }
             // No program waits there, or it cannot be reached: every guest of ours has an agent.

@@ -11,10 +11,6 @@ mod program;
 mod sockets;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_restart;
-#[cfg(test)]
-mod tests_waker;
 mod transport;
 mod waker;
 mod wrapper;

@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
+mod restart;
+mod waker;
+
+use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use base64::Engine;
@@ -30,7 +33,7 @@ impl Script {
 impl Transport for Script {
     fn command(&self, text: &str, _timeout: Duration) -> Result<String, TransportError> {
         let message: Value = serde_json::from_str(text).unwrap();
-        let mut answers = self.answers.lock().unwrap();
+        let mut answers = self.answers.lock();
         if answers.is_empty() && text.contains("for files; do rm") {
             // The last thing that an agent does; its answer is never read.
             return Err(TransportError::Gone("it is over".to_string()));
@@ -45,7 +48,7 @@ impl Transport for Script {
 impl Drop for Script {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            let rest: Vec<&str> = self.answers.lock().unwrap().iter().map(|(command, _)| *command).collect();
+            let rest: Vec<&str> = self.answers.lock().iter().map(|(command, _)| *command).collect();
             assert!(rest.is_empty(), "never asked: {rest:?}");
         }
     }
@@ -61,14 +64,14 @@ impl Wrapped {
         let place = words.and_then(|words| words.iter().position(|word| word == "sh"));
         let is_wrapper = message.to_string().contains("most=500000");
         if let Some(id) = words.zip(place).and_then(|(words, place)| words.get(place + 1)).filter(|_| is_wrapper) {
-            *self.0.lock().unwrap() = id.as_str().unwrap().to_string();
+            *self.0.lock() = id.as_str().unwrap().to_string();
         }
     }
 
     fn put_in(&self, mut answer: Value) -> Value {
         let printed = answer["out-data"].as_str().map(|data| BASE64.decode(data).unwrap_or_default());
         if let Some(rest) = printed.as_deref().and_then(|printed| printed.strip_prefix(b"ended\n")) {
-            let head = format!("ended {}\n", self.0.lock().unwrap());
+            let head = format!("ended {}\n", self.0.lock());
             answer["out-data"] = BASE64.encode([head.as_bytes(), rest].concat()).into();
         }
         answer
@@ -170,7 +173,7 @@ impl Transport for Slow {
             "guest-file-open" => json!(1),
             "guest-file-read" if message["arguments"]["handle"] == 1 => {
                 // The last piece comes when the command has ended.
-                let mut reads = self.reads.lock().unwrap();
+                let mut reads = self.reads.lock();
                 let now = reads.len() > 1 || self.since.elapsed() >= RUN_TIME;
                 let bytes = if now { reads.pop_front().unwrap_or_default() } else { b"" };
                 json!({ "count": bytes.len(), "buf-b64": BASE64.encode(bytes), "eof": true })

@@ -17,11 +17,3 @@ pub use port::fake::{SCHEME, connect};
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_internal;
-#[cfg(test)]
-mod tests_power;
-#[cfg(test)]
-mod tests_snapshots;
-#[cfg(test)]
-mod tests_state;

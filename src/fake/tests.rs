@@ -1,3 +1,8 @@
+mod internal;
+mod power;
+mod snapshots;
+mod state;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Builds images: a temporary directory, and host commands that run in it.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Component, Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -149,7 +150,7 @@ impl Workshop {
         if status.success() {
             return Ok(String::from_utf8_lossy(&stdout).into_owned());
         }
-        let log = log.lock().map(|log| log.clone()).unwrap_or_default();
+        let log = log.lock().clone();
         let error = Error::failed(format!("`{}` {}", abbreviated(argv), how(status))).tail_of(&log);
         const NOT_FOUND: i32 = 127;
         Err(if status.code() == Some(NOT_FOUND) { error.hint(format!("a program is missing: {SETUP}")) } else { error })
@@ -221,7 +222,8 @@ fn follow(pipe: impl Read, log: &Mutex<String>, events: &Events, image: &str) ->
         let text = String::from_utf8_lossy(&all[start..]);
         // If a line was overwritten with carriage returns, only what would remain on the screen counts.
         let line = text.trim_end().rsplit('\r').next().unwrap_or_default().to_string();
-        if let Ok(mut log) = log.lock() {
+        {
+            let mut log = log.lock();
             log.push_str(&line);
             log.push('\n');
         }
@@ -274,7 +276,5 @@ fn abbreviated(argv: &[String]) -> String {
     if kept.len() < line.len() { format!("{} ...", kept.trim_end()) } else { kept }
 }
 
-#[cfg(test)]
-mod cache_tests;
 #[cfg(test)]
 mod tests;

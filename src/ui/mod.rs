@@ -9,9 +9,10 @@ mod table;
 mod terminal;
 mod words;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::io::{self, IsTerminal, Read};
+use std::sync::Arc;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -71,18 +72,18 @@ impl Ui {
 
     /// Sends what a script prints to stderr, since stdout is for the command's result.
     pub fn keep_stdout_for_the_result(&mut self) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).keep_stdout_for_the_result();
+        self.progress.lock().keep_stdout_for_the_result();
     }
 
     /// Returns the sink for the engine's events.
     pub fn events(&self) -> Events {
         let progress = Arc::clone(&self.progress);
-        Events::new(move |event| progress.lock().unwrap_or_else(PoisonError::into_inner).show(event))
+        Events::new(move |event| progress.lock().show(event))
     }
 
     /// Prints lines with `above` while the returned value lives, since the user is typing on the last line.
     pub fn begin_typing(&self, above: impl FnMut(String) + Send + 'static) -> Typing {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).begin_typing(Box::new(above));
+        self.progress.lock().begin_typing(Box::new(above));
         *self.before_typing() = Settings::now();
         Typing(self.clone())
     }
@@ -95,7 +96,7 @@ impl Ui {
     }
 
     fn before_typing(&self) -> MutexGuard<'_, Option<Settings>> {
-        self.before_typing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.before_typing.lock()
     }
 
     /// Says whether the terminal should have colours (<https://no-color.org>).
@@ -106,7 +107,7 @@ impl Ui {
 
     /// Prints `error: ...` with all causes and hints.
     pub fn error(&self, error: &Error) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = self.progress.lock();
         progress.clear();
         // It may contain a guest's output.
         format!("error: {error}").lines().for_each(|line| progress.line(&words::tame(line)));
@@ -141,7 +142,7 @@ impl Ui {
     }
 
     fn line(&self, line: &str) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).line(line);
+        self.progress.lock().line(line);
     }
 
     /// Asks a yes-or-no question; returns `None` without a terminal.
@@ -283,7 +284,7 @@ pub struct Typing(Ui);
 impl Drop for Typing {
     fn drop(&mut self) {
         *self.0.before_typing() = None;
-        self.0.progress.lock().unwrap_or_else(PoisonError::into_inner).end_typing();
+        self.0.progress.lock().end_typing();
     }
 }
 

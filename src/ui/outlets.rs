@@ -1,7 +1,8 @@
 //! The standard output and error, and what happens to a run when their readers are gone.
 
+use parking_lot::Mutex;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::error::Error;
 use crate::hypervisor::Stream;
@@ -33,7 +34,7 @@ impl Outlets {
     }
 
     pub fn loss(&self) -> Option<Loss> {
-        self.loss.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.loss.lock().clone()
     }
 
     pub fn note(&self, stream: Stream, written: &io::Result<()>) {
@@ -44,7 +45,7 @@ impl Outlets {
             // It cannot be reported anywhere, and results may still arrive.
             (_, Stream::Stderr) => return,
         };
-        self.loss.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(loss);
+        self.loss.lock().get_or_insert(loss);
         self.interrupt.raise_for_good();
     }
 }

@@ -1,6 +1,7 @@
 //! The console of a fake domain: a shell that runs lines as the guest runs commands.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
@@ -44,10 +45,8 @@ impl Console for FakeConsole {
         const LOOK_AT_DOMAIN: Duration = Duration::from_millis(50);
         let mut screen = self.0.screen();
         while screen.output.is_empty() && !screen.closed {
-            let waited = self.0.changed.wait_timeout(screen, LOOK_AT_DOMAIN);
-            let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            screen = woken;
-            screen.closed |= timeout.timed_out() && !self.0.guest.is_there();
+            let waited = self.0.changed.wait_for(&mut screen, LOOK_AT_DOMAIN);
+            screen.closed |= waited.timed_out() && !self.0.guest.is_there();
         }
         let length = screen.output.len().min(buffer.len());
         buffer[..length].copy_from_slice(&screen.output[..length]);
@@ -80,7 +79,7 @@ impl Console for FakeConsole {
 
 impl Shared {
     fn screen(&self) -> MutexGuard<'_, Screen> {
-        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.screen.lock()
     }
 
     fn typed(self: &Arc<Self>, screen: &mut Screen, byte: u8) {

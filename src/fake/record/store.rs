@@ -1,9 +1,9 @@
 //! Where the state lives: in this connection, or in a file that several processes share.
 
+use parking_lot::Mutex;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Because, Error, Kind, Result};
 use crate::fake::record::state::State;
@@ -34,7 +34,7 @@ impl Store {
     /// Reads the state.
     pub fn look<T>(&self, look: impl FnOnce(&State) -> Result<T>) -> Result<T> {
         match self {
-            Store::Memory(state) => look(&state.lock().unwrap_or_else(PoisonError::into_inner)),
+            Store::Memory(state) => look(&state.lock()),
             Store::File(path) => {
                 let _lock = lock(path)?;
                 look(&read(path)?)
@@ -46,7 +46,7 @@ impl Store {
     pub fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
         match self {
             Store::Memory(state) => {
-                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut state = state.lock();
                 let mut changed = state.clone();
                 let result = change(&mut changed)?;
                 *state = changed;

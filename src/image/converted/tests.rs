@@ -1,4 +1,5 @@
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use super::*;
 use crate::event::Event;
@@ -34,7 +35,7 @@ impl Desk {
     fn ready(&self, content: &[u8], format: Option<Format>) -> Result<Ready> {
         let events = self.events.clone();
         let events = Events::new(move |event| {
-            events.lock().unwrap().push(match event {
+            events.lock().push(match event {
                 Event::ImageStarted { image, what } => format!("{what} {image}"),
                 Event::ImageFinished { .. } => "finished".into(),
                 Event::ImageFailed { .. } => "failed".into(),
@@ -83,7 +84,7 @@ fn what_needs_no_unpacking_is_used_where_it_lies() {
     used(&qcow2(), Some(Format::Raw), Format::Raw);
     used(&[0; 512], None, Format::Raw);
     used(b"text", Some(Format::Raw), Format::Raw);
-    assert!(desk.events.lock().unwrap().is_empty());
+    assert!(desk.events.lock().is_empty());
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn what_is_packed_is_unpacked_once_and_kept_until_it_is_removed() {
         let ready = desk.ready(&twice, None).unwrap();
         assert_eq!((fs::read(&ready.disk).unwrap(), ready.format), (qcow2(), Format::Qcow2));
     }
-    assert_eq!(*desk.events.lock().unwrap(), ["unpacking x", "finished"]);
+    assert_eq!(*desk.events.lock(), ["unpacking x", "finished"]);
     let listed = desk.cache.list().unwrap();
     assert_eq!(
         listed.iter().map(|image| (image.name.as_str(), image.kind)).collect::<Vec<_>>(),
@@ -103,7 +104,7 @@ fn what_is_packed_is_unpacked_once_and_kept_until_it_is_removed() {
     desk.cache.remove(&desk.cache.find("x").unwrap()).unwrap();
     assert_eq!(fs::read_dir(desk.cache.converted()).unwrap().count(), 0);
     desk.ready(&twice, None).unwrap();
-    assert_eq!(desk.events.lock().unwrap().len(), 4);
+    assert_eq!(desk.events.lock().len(), 4);
 }
 
 #[test]

@@ -1,6 +1,7 @@
+use parking_lot::Mutex;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::*;
 use crate::event::Event;
@@ -43,7 +44,7 @@ fn answer(mut stream: TcpStream, content: &[u8], manners: Manners, ranges: &Mute
         .map(|line| line.to_ascii_lowercase())
         .collect();
     let range = lines.iter().find_map(|line| line.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok());
-    ranges.lock().unwrap().push(range);
+    ranges.lock().push(range);
     let (head, body) = match range {
         _ if !lines[0].contains("/dir/disk.raw") => ("404 Not Found\r\ncontent-length: 0".to_string(), &[][..]),
         Some(start) if manners == Manners::Ranges && start >= content.len() => {
@@ -87,7 +88,7 @@ impl Desk {
     fn fetch(&self, url: &str) -> Result<Vec<u8>> {
         let events = self.events.clone();
         let events = Events::new(move |event| {
-            events.lock().unwrap().push(match event {
+            events.lock().push(match event {
                 Event::ImageStarted { image, what } => format!("{what} {image}"),
                 Event::ImageProgress { done, total, .. } => format!("{done} of {}", total.unwrap_or(0)),
                 Event::ImageFinished { .. } => "finished".into(),
@@ -101,7 +102,7 @@ impl Desk {
     }
 
     fn events(&self) -> Vec<String> {
-        self.events.lock().unwrap().clone()
+        self.events.lock().clone()
     }
 }
 
@@ -110,7 +111,7 @@ fn a_download_is_verified_kept_and_not_repeated() {
     let (desk, server) = (Desk::new(), Server::start(CONTENT, Manners::Ranges));
     assert_eq!(desk.fetch(&server.url).unwrap(), CONTENT);
     assert_eq!(desk.fetch(&server.url).unwrap(), CONTENT);
-    assert_eq!(*server.ranges.lock().unwrap(), [None]);
+    assert_eq!(*server.ranges.lock(), [None]);
     assert_eq!(desk.events(), ["downloading disk.raw", "16 of 16", "finished"]);
     let listed = desk.cache.list().unwrap();
     assert_eq!((listed.len(), listed[0].name.as_str()), (1, "disk.raw"));
@@ -123,7 +124,7 @@ fn a_part_is_continued() {
     let (desk, server) = (Desk::new(), Server::start(CONTENT, Manners::Ranges));
     fs::write(desk.part(), &CONTENT[..10]).unwrap();
     assert_eq!(desk.fetch(&server.url).unwrap(), CONTENT);
-    assert_eq!(*server.ranges.lock().unwrap(), [Some(10)]);
+    assert_eq!(*server.ranges.lock(), [Some(10)]);
 }
 
 #[test]
@@ -139,7 +140,7 @@ fn a_part_that_is_longer_than_the_file_is_dropped() {
     let (desk, server) = (Desk::new(), Server::start(CONTENT, Manners::Ranges));
     fs::write(desk.part(), [0; 40]).unwrap();
     assert_eq!(desk.fetch(&server.url).unwrap(), CONTENT);
-    assert_eq!(*server.ranges.lock().unwrap(), [Some(40), None]);
+    assert_eq!(*server.ranges.lock(), [Some(40), None]);
 }
 
 #[test]

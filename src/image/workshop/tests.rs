@@ -1,3 +1,5 @@
+mod cache;
+
 use super::*;
 use crate::image::workshop::Claim;
 use serde_json::json;
@@ -17,7 +19,7 @@ impl Bench {
     fn workshop(&self) -> Workshop {
         let events = self.events.clone();
         let events = Events::new(move |event| {
-            events.lock().unwrap().push(match event {
+            events.lock().push(match event {
                 Event::ImageStarted { image, what } => format!("{what} {image}"),
                 Event::ImageOutput { line, .. } => line,
                 Event::ImageFinished { .. } => "finished".into(),
@@ -34,7 +36,7 @@ impl Bench {
     }
 
     fn events(&self) -> Vec<String> {
-        self.events.lock().unwrap().clone()
+        self.events.lock().clone()
     }
 }
 

@@ -335,5 +335,4 @@ fn is_shared_object(value: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "arguments_tests.rs"]
 mod tests;

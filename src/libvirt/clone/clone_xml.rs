@@ -231,9 +231,4 @@ fn nvram(os: &mut Element, identity: &Identity) -> Verdict {
 }
 
 #[cfg(test)]
-#[path = "clone_xml_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "build_tests.rs"]
-mod build_tests;

@@ -1,6 +1,6 @@
 //! A domain's console on one of libvirt's streams.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use virt::error::Error as VirtError;
@@ -34,7 +34,7 @@ impl StreamConsole {
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+        self.line.lock()
     }
 
     /// Repeats a call that moves bytes until it has moved some; returns 0 when the line has ended.

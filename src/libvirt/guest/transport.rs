@@ -1,6 +1,6 @@
 //! What is sent to a guest through libvirt: its agent's messages, and the bytes of another port.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use std::time::Duration;
 
 use virt::connect::Connect;
@@ -36,7 +36,7 @@ impl Channel {
 
     /// Returns the domain, on a new connection if the previous one was lost.
     fn domain(&self) -> Result<Domain, VirtError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         if !open.connect.is_alive().unwrap_or(false) {
             *open = Open::new(&self.uri, &self.name)?;
         }

@@ -1,7 +1,6 @@
 //! Calls on clones and on frozen guests.
 
 use std::path::Path;
-use std::sync::PoisonError;
 
 use crate::error::Result;
 use crate::hypervisor::{CatchUp, CloneSpec, Clones, Document, Facts, Fingerprint, Frozen, Liveness, Ram};
@@ -27,7 +26,7 @@ impl Clones for Libvirt {
         if let Some(obstacle) = domain.as_ref().and_then(live_xml::obstacle_to_map) {
             return Ok(Liveness::Saved(obstacle.to_string()));
         }
-        let mut known = self.liveness.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.liveness.lock();
         if let Some((_, liveness)) = known.iter().find(|(place, _)| place == directory) {
             return Ok(liveness.clone());
         }

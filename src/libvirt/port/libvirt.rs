@@ -1,7 +1,8 @@
 //! A connection to libvirt, and what it knows about itself and its host.
 
+use parking_lot::Mutex;
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use virt::connect::Connect;
 use virt::domain::Domain as VirtDomain;
@@ -49,7 +50,7 @@ impl Libvirt {
     }
 
     pub(super) fn connect(&self) -> Connect {
-        self.connect.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.connect.lock().clone()
     }
 
     pub(super) fn find(&self, name: &str) -> Result<Option<VirtDomain>> {
@@ -130,7 +131,7 @@ impl Facts for Libvirt {
         let anew = Connect::open(Some(&self.uri)).map_err(|error| {
             lost().cause(error.message()).hint("start the libvirt daemon again; the next line reconnects")
         })?;
-        *self.connect.lock().unwrap_or_else(PoisonError::into_inner) = anew;
+        *self.connect.lock() = anew;
         Ok(())
     }
 
@@ -181,9 +182,4 @@ pub(super) fn with_version(emulator: &str, version: u64) -> String {
 }
 
 #[cfg(test)]
-#[path = "libvirt_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "qemu_tests.rs"]
-mod qemu_tests;

@@ -97,5 +97,4 @@ pub fn no_disk(target: &str) -> Error {
 }
 
 #[cfg(test)]
-#[path = "disk_xml_tests.rs"]
 mod tests;

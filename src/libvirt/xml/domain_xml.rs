@@ -309,5 +309,4 @@ pub fn adapt(domain: &mut Element, domain_type: DomainType) {
 }
 
 #[cfg(test)]
-#[path = "domain_xml_tests.rs"]
 pub mod tests;

@@ -283,5 +283,4 @@ fn disks(domain: &Element, next: Option<&Element>, states: Option<&Element>) -> 
 }
 
 #[cfg(test)]
-#[path = "snapshot_xml_tests.rs"]
 mod tests;

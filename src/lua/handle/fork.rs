@@ -1,6 +1,7 @@
 //! A throw-away running clone of a snapshot as a script holds it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::lua::handle::guest::{Guest, InGuest};
@@ -47,13 +48,13 @@ impl Fork {
 
     /// Returns the clone; fails if it is closed.
     pub fn running(&self) -> Result<Arc<Builder>> {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = self.running.lock();
         running.clone().ok_or_else(|| Error::failed(format!("this fork of {} is closed", self.of)))
     }
 
     /// Ends the fork in the background.
     pub fn close(&self) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = self.running.lock().take();
         if let Some(running) = running {
             self.of.domain.context.endings.end(running);
         }

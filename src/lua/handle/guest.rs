@@ -1,6 +1,7 @@
 //! The system inside a builder, a fork or a machine, as a script holds it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use mlua::{Lua, UserData};
 use tokio::sync::Notify;
@@ -18,14 +19,14 @@ pub struct Divergence {
 
 impl Divergence {
     fn raise(&self, reason: Reason) {
-        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        *self.reason.lock() = Some(reason);
         self.noticed.notify_one();
     }
 
     pub async fn raised(&self) -> Reason {
         loop {
             self.noticed.notified().await;
-            if let Some(reason) = self.reason.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            if let Some(reason) = self.reason.lock().take() {
                 return reason;
             }
         }

@@ -1,7 +1,8 @@
 //! An image as a script holds it, and how it is built.
 
+use parking_lot::Mutex;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use mlua::{Function, Lua, Value};
 
@@ -58,7 +59,7 @@ impl AnyImage {
             Ok(call) => call.end::<()>().await,
             Err(error) => Err(error),
         };
-        let workshop = work.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let workshop = work.0.lock().take();
         built?;
         match workshop {
             Some(workshop) => context.blocking(move |_| workshop.finish()).await,
@@ -74,7 +75,7 @@ pub struct Work(Arc<Mutex<Option<Workshop>>>);
 impl Work {
     /// Acts in the workshop; fails if it is closed.
     pub fn with<T>(&self, act: impl FnOnce(&Workshop) -> Result<T>) -> Result<T> {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.0.lock() {
             Some(workshop) => act(workshop),
             None => Err(Error::failed("this image has been built; `work` is over")),
         }

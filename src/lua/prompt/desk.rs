@@ -1,8 +1,9 @@
 //! The state of a prompt: the user's variables, and the working fork that typed lines act on.
 
+use parking_lot::Mutex;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, MultiValue, Table, Value};
@@ -45,10 +46,6 @@ pub struct At {
     pub work: Arc<Work>,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Desk {
     pub fn new(
         lua: &Lua,
@@ -78,7 +75,7 @@ impl Desk {
     }
 
     pub fn at(&self) -> Option<At> {
-        locked(&self.at).clone()
+        self.at.lock().clone()
     }
 
     /// Returns the working fork; fails if there is none.
@@ -90,7 +87,7 @@ impl Desk {
 
     /// Switches to another fork; the previous one ends in the background.
     pub fn work_in(&self, at: Option<At>) {
-        let before = std::mem::replace(&mut *locked(&self.at), at);
+        let before = std::mem::replace(&mut *self.at.lock(), at);
         if let Some(At { context, work }) = before {
             context.endings.end(work);
         }
@@ -98,17 +95,17 @@ impl Desk {
 
     /// Ends the working fork and waits until it has ended.
     pub async fn leave(&self) {
-        let at = locked(&self.at).take();
+        let at = self.at.lock().take();
         let _ = tokio::task::spawn_blocking(move || drop(at)).await;
     }
 
     /// Lets the failed step be run again when the user leaves the prompt.
     pub fn allow_retry(&self) {
-        *locked(&self.is_retried) = Some(false);
+        *self.is_retried.lock() = Some(false);
     }
 
     pub fn retry(&self) -> Result<()> {
-        match &mut *locked(&self.is_retried) {
+        match &mut *self.is_retried.lock() {
             Some(is_retried) => *is_retried = true,
             None => {
                 return Err(Error::failed("there is no step to run again")
@@ -119,7 +116,7 @@ impl Desk {
     }
 
     pub fn is_retried(&self) -> bool {
-        *locked(&self.is_retried) == Some(true)
+        *self.is_retried.lock() == Some(true)
     }
 
     /// Names the current place, for the prompt.
@@ -129,7 +126,7 @@ impl Desk {
 
     /// Says whether this prompt is on its own, with no script waiting for it.
     pub fn is_alone(&self) -> bool {
-        locked(&self.is_retried).is_none()
+        self.is_retried.lock().is_none()
     }
 
     /// Evaluates Lua; returns the text of its results.

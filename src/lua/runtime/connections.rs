@@ -1,6 +1,7 @@
 //! The connections of one script: the one of the command line, and those that it opened.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::lua::runtime::context::Context;
@@ -30,7 +31,7 @@ impl Connections {
     }
 
     pub fn all(&self) -> Vec<Arc<Context>> {
-        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = self.others.lock();
         let mut all = vec![Arc::clone(&self.first)];
         for (_, other) in others.iter() {
             if !all.iter().any(|known| Arc::ptr_eq(known, other)) {
@@ -51,7 +52,7 @@ impl Connections {
         let engine = (self.connect)(uri)?;
         // Several URIs may be the same connection: `embed` is short for a URI with a path in it.
         let opened = self.find(&engine.uri()).unwrap_or_else(|| Arc::new(self.first.beside(engine)));
-        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut others = self.others.lock();
         others.push((uri.to_string(), Arc::clone(&opened)));
         Ok(opened)
     }
@@ -60,7 +61,7 @@ impl Connections {
         if self.first.engine.uri() == uri {
             return Some(Arc::clone(&self.first));
         }
-        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = self.others.lock();
         let is_it = |(name, context): &&(String, Arc<Context>)| name == uri || context.engine.uri() == uri;
         others.iter().find(is_it).map(|(_, context)| Arc::clone(context))
     }

@@ -1,7 +1,7 @@
 //! Contents that went into guests, by digest: journals keep only digests, but a saved recipe needs the bytes.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use crate::tree::{Content, Operation, Payload, Request};
 
@@ -11,12 +11,12 @@ pub struct Contents(Mutex<Option<HashMap<String, Payload>>>);
 
 impl Contents {
     pub fn start_keeping(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+        self.0.lock().get_or_insert_default();
     }
 
     /// Keeps the content that a request puts into a guest.
     pub fn keep(&self, request: &Request) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         let content = match &request.operation {
             Operation::Write { content, .. } | Operation::Run { stdin: Some(content), .. } => content,
             _ => return,
@@ -27,6 +27,6 @@ impl Contents {
     }
 
     pub fn find(&self, content: &Content) -> Option<Payload> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.get(&content.digest).cloned()
+        self.0.lock().as_ref()?.get(&content.digest).cloned()
     }
 }

@@ -1,8 +1,9 @@
 //! The context that every function of the Lua API uses, and how it waits without blocking the others.
 
+use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
@@ -164,7 +165,7 @@ impl Context {
     /// Records that the script declares a machine, or a snapshot of one, here; fails the second time.
     pub fn declare(&self, lua: &Lua, machine: &MachineName, snapshot: Option<&SnapshotName>) -> Result<()> {
         let place = caller(lua).unwrap_or_else(|| "the prompt".to_string());
-        let mut declared = self.declared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut declared = self.declared.lock();
         let what = (machine.clone(), snapshot.cloned());
         if let Some(first) = declared.places.get(&what) {
             let what = match snapshot {
@@ -193,25 +194,25 @@ impl Context {
 
     /// Allows everything to be declared again.
     pub fn forget_places(&self) {
-        self.declared.lock().unwrap_or_else(PoisonError::into_inner).places.clear();
+        self.declared.lock().places.clear();
     }
 
     /// Lists the declared snapshots in order.
     pub fn snapshots(&self) -> Vec<SnapshotPath> {
-        self.declared.lock().unwrap_or_else(PoisonError::into_inner).snapshots.clone()
+        self.declared.lock().snapshots.clone()
     }
 
     /// Records that a step runs in a coroutine, while the returned value lives.
     pub fn enter_step(self: &Arc<Self>, thread: &mlua::Thread) -> InStep {
         let step = thread.to_pointer() as usize;
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).insert(step);
+        self.steps.lock().insert(step);
         InStep { context: Arc::clone(self), step }
     }
 
     /// Says whether the running coroutine is a step's.
     pub fn is_in_step(&self, lua: &Lua) -> bool {
         let running = lua.current_thread().to_pointer() as usize;
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).contains(&running)
+        self.steps.lock().contains(&running)
     }
 
     /// Names a node of this connection.
@@ -245,7 +246,7 @@ impl Context {
 
     /// Lists the machines that the script declared, in order.
     pub fn machines(&self) -> Vec<MachineName> {
-        self.declared.lock().unwrap_or_else(PoisonError::into_inner).machines.clone()
+        self.declared.lock().machines.clone()
     }
 
     /// Says whether no blocking call is running.
@@ -278,7 +279,7 @@ pub struct InStep {
 
 impl Drop for InStep {
     fn drop(&mut self) {
-        self.context.steps.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.step);
+        self.context.steps.lock().remove(&self.step);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The command line's orders for a run: which nodes, which parameters, and whether anything may be built.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::lua::runtime::origin::Origin;
@@ -55,10 +55,6 @@ pub struct Planned {
     sources: Vec<Vec<u8>>,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Says whether the command line means this node by `wanted`.
 fn means(wanted: &str, machine: &str, name: &str) -> bool {
     match wanted.split_once('/') {
@@ -87,7 +83,7 @@ impl Control {
 
     /// Returns the plan that is being made, if any.
     pub fn plan(&self) -> Option<MutexGuard<'_, Plan>> {
-        self.plan.as_ref().map(locked)
+        self.plan.as_ref().map(Mutex::lock)
     }
 
     pub fn is_plan(&self) -> bool {
@@ -116,25 +112,25 @@ impl Control {
     }
 
     pub fn remember(&self, place: Place, origin: Origin) {
-        locked(&self.hollow).insert(place, origin);
+        self.hollow.lock().insert(place, origin);
     }
 
     pub fn remembered(&self, place: &Place) -> Option<Origin> {
-        locked(&self.hollow).get(place).cloned()
+        self.hollow.lock().get(place).cloned()
     }
 
     /// Records the state that a machine would be in.
     pub fn would_be(&self, connection: String, machine: &MachineName, state: &'static str) {
-        locked(&self.states).insert((connection, machine.clone()), state);
+        self.states.lock().insert((connection, machine.clone()), state);
     }
 
     pub fn state(&self, connection: String, machine: &MachineName) -> Option<&'static str> {
-        locked(&self.states).get(&(connection, machine.clone())).copied()
+        self.states.lock().get(&(connection, machine.clone())).copied()
     }
 
     pub fn loaded(&self, source: &[u8]) {
         if self.is_plan() && !self.orders.set.is_empty() {
-            locked(&self.sources).push(source.to_vec());
+            self.sources.lock().push(source.to_vec());
         }
     }
 
@@ -146,7 +142,7 @@ impl Control {
             (None, false) => error.hint("a plan runs nothing: the results of its guests are empty"),
             _ => error,
         });
-        let sources = std::mem::take(&mut *locked(&self.sources));
+        let sources = std::mem::take(&mut *self.sources.lock());
         Planned { plan, failure, asked: self.params.asked(), sources }
     }
 }

@@ -1,6 +1,6 @@
 //! Forks that are ending while the script continues.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use std::thread::JoinHandle;
 
 /// The endings that must finish before the script has ended, since QEMU takes a while to stop.
@@ -10,7 +10,7 @@ pub struct Endings(Mutex<Vec<JoinHandle<()>>>);
 impl Endings {
     pub fn end<T: Send + 'static>(&self, fork: T) {
         let ending = std::thread::spawn(move || drop(fork));
-        let mut endings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut endings = self.0.lock();
         endings.retain(|ending| !ending.is_finished());
         endings.push(ending);
     }
@@ -18,7 +18,7 @@ impl Endings {
 
 impl Drop for Endings {
     fn drop(&mut self) {
-        for ending in self.0.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for ending in self.0.get_mut().drain(..) {
             // The next run finds a fork that could not be removed.
             let _ = ending.join();
         }

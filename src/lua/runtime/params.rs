@@ -1,7 +1,7 @@
 //! The parameters of a script: those that `--set` passes, and those that it has asked for.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use mlua::{Lua, Value};
 
@@ -38,7 +38,7 @@ impl Params {
 
     /// Lists the parameters that the script asked for.
     pub fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.asked.lock().keys().cloned().collect()
     }
 
     /// Finds a parameter that was set but not asked for.
@@ -54,7 +54,7 @@ impl Params {
 
     /// Records how a script asks for a parameter; fails if the default differs from an earlier one.
     pub fn ask(&self, name: &str, asked: Asked) -> Result<()> {
-        let mut all = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.asked.lock();
         let first = all.entry(name.to_string()).or_insert_with(|| asked.clone());
         if first.default == asked.default {
             return Ok(());

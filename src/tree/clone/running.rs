@@ -1,8 +1,9 @@
 //! The domain of a clone and its disks, and the layers that remain of it.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::hypervisor::{
@@ -49,7 +50,7 @@ pub struct Disks {
 
 impl Running {
     pub fn disks(&self) -> MutexGuard<'_, Option<Disks>> {
-        self.disks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.disks.lock()
     }
 
     /// Hands files over, so that they stay when the domain is removed; returns those that were its own.

@@ -4,12 +4,12 @@
 //! A file's name ends in the id of the process that made it. A file that no domain and no snapshot refers to is debris
 //! once that process is gone, as its lock file shows.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -34,10 +34,6 @@ pub struct Store {
     made: AtomicU64,
     /// Removed with the store if it is a temporary one.
     _temporary: Option<TempDir>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Store {
@@ -131,7 +127,7 @@ impl Store {
     }
 
     fn stay_alive(&self) -> Result<()> {
-        let mut alive = locked(&self.alive);
+        let mut alive = self.alive.lock();
         if alive.is_none() {
             let path = self.lock_path(&self.owner);
             let lock = || {
@@ -169,7 +165,7 @@ impl Store {
     /// Claims a machine's tree for the rest of this process, to change it. Returns whether another process had it
     /// meanwhile, so that the tree may have changed. `waiting` is called once if it has to wait.
     pub fn claim(&self, machine: &MachineName, interrupt: &Interrupt, waiting: impl FnOnce()) -> Result<bool> {
-        if locked(&self.machines).contains_key(machine) {
+        if self.machines.lock().contains_key(machine) {
             return Ok(false);
         }
         self.stay_alive()?;
@@ -181,7 +177,7 @@ impl Store {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) => {
                     // Two threads of this process may come here together; one gets the claim.
-                    if locked(&self.machines).contains_key(machine) {
+                    if self.machines.lock().contains_key(machine) {
                         return Ok(false);
                     }
                     if let Some(waiting) = waiting.take() {
@@ -195,13 +191,13 @@ impl Store {
                 }
             }
         }
-        locked(&self.machines).insert(machine.clone(), file);
+        self.machines.lock().insert(machine.clone(), file);
         Ok(waiting.is_none())
     }
 
     /// Claims a machine's tree unless another process has it. Returns whether this process has it now.
     pub fn claim_if_free(&self, machine: &MachineName) -> Result<bool> {
-        if locked(&self.machines).contains_key(machine) {
+        if self.machines.lock().contains_key(machine) {
             return Ok(true);
         }
         self.stay_alive()?;
@@ -209,14 +205,14 @@ impl Store {
         let file = lock_file(&path).because(|| format!("cannot write `{}`", path.display()))?;
         let is_free = file.try_lock().is_ok();
         if is_free {
-            locked(&self.machines).insert(machine.clone(), file);
+            self.machines.lock().insert(machine.clone(), file);
         }
         Ok(is_free)
     }
 
     /// Releases the claim on a machine's tree.
     pub fn release(&self, machine: &MachineName) {
-        if locked(&self.machines).remove(machine).is_some() {
+        if self.machines.lock().remove(machine).is_some() {
             let _ = fs::remove_file(self.claim_path(machine));
         }
     }
@@ -228,7 +224,7 @@ impl Store {
 
     /// Releases all claims.
     pub fn release_all(&self) {
-        let machines: Vec<MachineName> = locked(&self.machines).keys().cloned().collect();
+        let machines: Vec<MachineName> = self.machines.lock().keys().cloned().collect();
         machines.iter().for_each(|machine| self.release(machine));
     }
 
@@ -257,7 +253,7 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         self.release_all();
-        if locked(&self.alive).take().is_some() {
+        if self.alive.lock().take().is_some() {
             let _ = fs::remove_file(self.lock_path(&self.owner));
         }
     }

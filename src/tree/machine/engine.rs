@@ -1,7 +1,8 @@
 //! The engine, which every command and every script uses.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::error::Result;
@@ -76,7 +77,7 @@ impl Engine {
     }
 
     fn gone(&self) -> MutexGuard<'_, HashSet<Branch>> {
-        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+        self.gone.lock()
     }
 
     pub(in crate::tree) fn are_gone(&self, machine: &MachineName, nodes: &[&Node]) {
@@ -90,33 +91,33 @@ impl Engine {
 
     /// Keeps a replay of a branch, which shows how far other journals would have answered its step.
     pub(in crate::tree) fn remember_replay(&self, parent: &NodeId, name: &str, replay: Arc<Replay>) {
-        let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut replays = self.replays.lock();
         let branch = (parent.machine.clone(), name.to_string());
         replays.entry(branch).or_default().push(replay);
     }
 
     /// Returns and forgets the replays of a branch since its recall began.
     pub(in crate::tree) fn replays_of(&self, parent: &NodeId, name: &SnapshotName) -> Vec<Arc<Replay>> {
-        let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut replays = self.replays.lock();
         replays.remove(&(parent.machine.clone(), name.to_string())).unwrap_or_default()
     }
 
     /// Lets only one branch at a time remove files that it no longer needs.
     pub(in crate::tree) fn one_collection(&self) -> MutexGuard<'_, ()> {
-        self.collecting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.collecting.lock()
     }
 
     fn seen(&self) -> MutexGuard<'_, HashMap<MachineName, Arc<Machine>>> {
-        self.machines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.machines.lock()
     }
 
     fn looking(&self) -> MutexGuard<'_, ()> {
-        self.looking.lock().unwrap_or_else(PoisonError::into_inner)
+        self.looking.lock()
     }
 
     /// Prints a note only once, however often it applies.
     pub fn note_once(&self, note: String) {
-        if self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(note.clone()) {
+        if self.noted.lock().insert(note.clone()) {
             self.events.emit(Event::Note(note));
         }
     }
@@ -124,7 +125,7 @@ impl Engine {
     /// Warns once about an operation that would differ in every run.
     pub fn warn_of_chance(&self, subject: Subject, number: usize, operation: &str) {
         let operation = operation.to_string();
-        if self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(format!("{number} of {subject}")) {
+        if self.noted.lock().insert(format!("{number} of {subject}")) {
             self.events.emit(Event::ByChance { subject, number, operation });
         }
     }
@@ -165,7 +166,7 @@ impl Engine {
         let _looking = self.looking();
         self.seen().clear();
         self.gone().clear();
-        self.replays.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.replays.lock().clear();
         self.store.release_all();
     }
 

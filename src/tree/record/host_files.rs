@@ -1,7 +1,7 @@
 //! Host files that went into guests, by content, to name the file that changed if an operation has only digests.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use crate::tree::record::operation::Content;
 
@@ -12,12 +12,12 @@ pub struct Inputs(Mutex<HashMap<String, String>>);
 impl Inputs {
     /// Records which file has this content.
     pub fn name(&self, content: &Content, path: &str) {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.0.lock();
         names.insert(content.digest.clone(), path.to_string());
     }
 
     /// Returns the file that has this content.
     pub fn file_of(&self, content: &Content) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&content.digest).cloned()
+        self.0.lock().get(&content.digest).cloned()
     }
 }

@@ -1,6 +1,6 @@
 //! A replay of a branch: its journal, and how far a step matched it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::tree::record::journal::Journal;
 use crate::tree::record::operation::Operation;
@@ -25,7 +25,7 @@ impl Replay {
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        self.progress.lock()
     }
 
     pub fn journal(&self) -> &Journal {

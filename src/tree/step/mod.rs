@@ -3,5 +3,3 @@
 pub mod perform;
 pub mod recall;
 pub mod session;
-#[cfg(test)]
-mod session_tests;

@@ -1,7 +1,8 @@
 //! A step in progress: its operations are answered from a journal, or carried out in a guest and recorded.
 
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
@@ -140,9 +141,9 @@ impl Session {
     /// with an unknown effect.
     pub fn standing(&self) -> (usize, bool) {
         match self.source.try_lock().as_deref() {
-            Ok(Source::Live(live)) => (live.journal.entries.len(), live.told.is_none()),
-            Ok(Source::Replay { .. } | Source::Hollow) => (0, true),
-            Err(_) => (self.done.load(Ordering::SeqCst) + 1, false),
+            Some(Source::Live(live)) => (live.journal.entries.len(), live.told.is_none()),
+            Some(Source::Replay { .. } | Source::Hollow) => (0, true),
+            None => (self.done.load(Ordering::SeqCst) + 1, false),
         }
     }
 
@@ -173,7 +174,7 @@ impl Session {
     }
 
     fn source(&self) -> MutexGuard<'_, Source> {
-        self.source.lock().unwrap_or_else(PoisonError::into_inner)
+        self.source.lock()
     }
 
     /// Returns whether an operation is answered without a wait: from the journal, with no file to compare or write.
@@ -381,3 +382,6 @@ impl Live {
         self.journal.entries.push(Entry { operation, outcome, took, shape: shape_of(&request.payload) });
     }
 }
+
+#[cfg(test)]
+mod tests;

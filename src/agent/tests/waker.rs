@@ -1,15 +1,16 @@
 #![allow(clippy::unwrap_used)]
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use super::tests::{Answer, EXEC, Script, exited, pid, stop};
-use super::transport::Port;
-use super::waker::PORT;
-use super::{Agent, Transport, TransportError};
+use super::super::transport::Port;
+use super::super::waker::PORT;
+use super::super::{Agent, Transport, TransportError};
+use super::{Answer, EXEC, Script, exited, pid, stop};
 use crate::hypervisor::{Command, Exit, Guest, Input, Stream};
 
 /// A guest whose agent answers from a script, and perhaps a port.
@@ -25,7 +26,7 @@ impl Transport for Ported {
 
     fn port(&self, name: &str) -> Result<Option<Box<dyn Port>>, TransportError> {
         assert_eq!(name, PORT);
-        Ok(self.port.lock().unwrap().take())
+        Ok(self.port.lock().take())
     }
 }
 
@@ -37,7 +38,7 @@ struct Said {
 
 impl Port for Said {
     fn send(&mut self, bytes: &[u8]) -> Result<usize, TransportError> {
-        self.told.lock().unwrap().extend(bytes);
+        self.told.lock().extend(bytes);
         Ok(bytes.len())
     }
 
@@ -88,7 +89,7 @@ fn a_guest_is_woken_through_its_port_and_runs_its_last_command_there() {
     ];
     let (guest, told) = guest([], &pieces);
     guest.wake(&stop()).unwrap();
-    let woken = std::mem::take(&mut *told.lock().unwrap());
+    let woken = std::mem::take(&mut *told.lock());
     let (time, seed) = woken.strip_prefix(b"W\x4c\0\0\0").unwrap().split_at(12);
     let (seconds, nanoseconds) = time.split_at(8);
     let seconds = u64::from_le_bytes(seconds.try_into().unwrap());
@@ -107,7 +108,7 @@ fn a_guest_is_woken_through_its_port_and_runs_its_last_command_there() {
     let said = |stream, text: &str| (stream, text.to_string());
     assert_eq!(output, [said(Stream::Stdout, "one"), said(Stream::Stdout, "."), said(Stream::Stderr, "oops")]);
     let expected = b"R\x19\0\0\0\x04\0\0\0/srv\0env\0A=b c\0ls\0-l\0I\x02\0\0\0inI\x03\0\0\0putI\0\0\0\0";
-    assert_eq!(told.lock().unwrap().as_slice(), expected);
+    assert_eq!(told.lock().as_slice(), expected);
 }
 
 #[test]
@@ -131,17 +132,17 @@ fn a_guest_without_the_port_is_woken_by_its_agent() {
 fn what_the_waker_does_not_take_is_run_by_the_agent() {
     let (of_user, told) = guest([pid(7), exited(4, b"ended\n", b"")], &[b"w\x02\0\0\0\x01\x01"]);
     of_user.wake(&stop()).unwrap();
-    told.lock().unwrap().clear();
+    told.lock().clear();
     let command = Command { user: Some("nobody".to_string()), ..Command::argv(["id"]) };
     assert_eq!(run_last(&of_user, &command, &input([])).0.unwrap(), Exit(4));
-    assert!(told.lock().unwrap().is_empty());
+    assert!(told.lock().is_empty());
 
     // One installed by an older snaptree takes all input at once.
     let (old, told) = guest([pid(7), exited(4, b"ended\n", b"")], &[b"w\x01\0\0\0\x01"]);
     old.wake(&stop()).unwrap();
-    told.lock().unwrap().clear();
+    told.lock().clear();
     assert_eq!(run_last(&old, &Command::argv(["wc"]), &input([b"x"])).0.unwrap(), Exit(4));
-    assert!(told.lock().unwrap().is_empty());
+    assert!(told.lock().is_empty());
 }
 
 #[test]
@@ -176,7 +177,7 @@ mod program {
     use rustix::io::Errno;
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-    use super::super::waker::{PROGRAM, Waker};
+    use super::super::super::waker::{PROGRAM, Waker};
     use super::*;
 
     struct Terminal(OwnedFd);

@@ -1,8 +1,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::tests::{soon, with_machine, write};
-use super::tests_state::{FOREIGN, by_hand};
+use super::state::{FOREIGN, by_hand};
+use super::{soon, with_machine, write};
 use crate::error::Result;
 use crate::hypervisor::{DiskChanges, DiskFile, Document, DomainState, Hypervisor, Image, Start};
 
@@ -122,7 +122,7 @@ fn a_restored_domain_that_was_undefined_is_transient() {
     fake.restore(Path::new("/no/ram"), &DiskChanges::default(), false).unwrap();
     assert!(!fake.domain("m").unwrap().unwrap().domain.is_persistent);
     fake.destroy("m").unwrap();
-    fake.define(&super::tests::spec("m", "other")).unwrap();
+    fake.define(&super::spec("m", "other")).unwrap();
     assert_eq!(
         cause(fake.restore(Path::new("/no/ram"), &DiskChanges::default(), false)),
         "domain 'm' already exists with uuid other"
@@ -185,7 +185,7 @@ const SCREEN_LENGTH: usize = 8 + 25 + 22 + 12;
 #[test]
 fn redefine_keeps_what_makes_the_domain_ours() {
     let fake = with_machine();
-    let mut spec = super::tests::spec("m", "u");
+    let mut spec = super::spec("m", "u");
     spec.metadata.attributes.insert("directory".into(), "/d".into());
     fake.define(&spec).unwrap();
     let other = fake.live_document("m").unwrap().0.replace("\"m\"", "\"n\"").replace("\"u\"", "\"v\"");

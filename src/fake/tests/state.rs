@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::tests::{shell, soon};
+use super::{shell, soon};
 use crate::fake::connect;
 use crate::hypervisor::{DiskFile, DomainState, Hypervisor, Image, Memory, SnapshotKind, Source, Start, Version};
 
@@ -143,7 +143,7 @@ fn a_slip_in_a_state_shows() {
 fn a_second_disk_is_mounted_under_its_name() {
     let (_directory, fake) = by_hand(FOREIGN);
     let guest = fake.guest("web").unwrap();
-    super::tests::write(&*guest, "/mnt/vdb/table", "rows");
+    super::write(&*guest, "/mnt/vdb/table", "rows");
     assert!(guest.exists("/mnt/vdb/table", &soon()).unwrap());
     fake.copy_image(&Image::qcow2("/vm/data.qcow2"), Path::new("/vm/copy.qcow2"), None).unwrap();
     fake.copy_image(&Image::qcow2("/vm/web.qcow2"), Path::new("/vm/other.qcow2"), None).unwrap();

@@ -1,8 +1,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::tests::{soon, with_machine, write};
-use super::tests_state::{FOREIGN, by_hand};
+use super::state::{FOREIGN, by_hand};
+use super::{soon, with_machine, write};
 use crate::hypervisor::{
     DiskFile, Document, DomainState, Hypervisor, Image, Memory, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest,
     Start,
@@ -276,7 +276,7 @@ fn a_snapshot_is_put_back_as_what_it_was_and_where_it_belongs() {
     let error = fake.put_snapshot("m", &disk_only, None, false).unwrap_err();
     assert_eq!(error.causes, ["cannot change between online and offline snapshot state in snapshot a"]);
 
-    fake.define(&super::tests::spec("n", "v")).unwrap();
+    fake.define(&super::spec("n", "v")).unwrap();
     let error = fake.put_snapshot("n", &online.document, None, false).unwrap_err();
     assert_eq!(error.causes, ["definition for snapshot a must use uuid v"]);
 }

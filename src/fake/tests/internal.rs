@@ -1,7 +1,7 @@
 use std::path::Path;
 
-use super::tests::{shell, soon, with_machine, write};
-use super::tests_state::{FOREIGN, by_hand};
+use super::state::{FOREIGN, by_hand};
+use super::{shell, soon, with_machine, write};
 use crate::error::Result;
 use crate::hypervisor::{
     DiskFile, DomainState, Hypervisor, Image, Memory, RevertFlags, SnapshotFlags, SnapshotKind, SnapshotRequest, Start,

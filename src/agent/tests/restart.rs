@@ -2,15 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::{Agent, Transport, TransportError};
+use super::super::{Agent, Transport, TransportError};
 use crate::hypervisor::{Command, Exit, FileMode, Guest, Stream};
 use crate::stop::{Interrupt, Stop};
 
@@ -127,7 +127,7 @@ fn unknown(handle: i64) -> TransportError {
 
 impl Transport for Restarting {
     fn command(&self, text: &str, _timeout: Duration) -> Result<String, TransportError> {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.0.lock();
         if state.away_left > 0 {
             state.away_left -= 1;
             return Err(away());
@@ -191,7 +191,8 @@ fn a_file_is_written_to_its_end_across_a_restart() {
         for unwritten in [0, 4095, 60_000] {
             let agent = agent(State { unwritten, ..State { restarts: state.restarts.clone(), ..State::default() } });
             let mode = FileMode { mode: Some(0o600), owner: None };
-            let length = super::file::write(agent.calls(), "/f", &mut &content[..], &mode, &stop(), &mut |_| Ok(()));
+            let length =
+                super::super::file::write(agent.calls(), "/f", &mut &content[..], &mode, &stop(), &mut |_| Ok(()));
             assert_eq!(length.unwrap(), 200_000, "{when}");
             assert!(files(&agent)["/f"] == content, "{when} {unwritten}");
         }
@@ -203,14 +204,14 @@ fn what_an_agent_has_lost_of_a_file_is_an_error() {
     let agent = agent(State { restarts: [(12, false)].into(), unwritten: 300_000, ..State::default() });
     let mode = FileMode { mode: Some(0o600), owner: None };
     let source = &mut &bytes(1_000_000)[..];
-    let error = super::file::write(agent.calls(), "/f", source, &mode, &stop(), &mut |_| Ok(())).unwrap_err();
+    let error = super::super::file::write(agent.calls(), "/f", source, &mode, &stop(), &mut |_| Ok(())).unwrap_err();
     let lost =
         "cannot write `/f` in the guest: less is in the file than was written: the guest agent restarted meanwhile";
     assert_eq!(error.to_string(), lost);
 }
 
 fn files(agent: &Agent<Restarting>) -> BTreeMap<String, Vec<u8>> {
-    agent.calls().transport.0.lock().unwrap().files.clone()
+    agent.calls().transport.0.lock().files.clone()
 }
 
 fn run(state: State) -> (crate::error::Result<Exit>, Vec<u8>, usize) {
@@ -218,7 +219,7 @@ fn run(state: State) -> (crate::error::Result<Exit>, Vec<u8>, usize) {
     let agent = agent(state);
     // The wrapper's own files, under whatever id it was given.
     let restarting = &agent.calls().transport.0;
-    restarting.lock().unwrap().files.extend(files.map(|(name, content)| (name.to_string(), content)));
+    restarting.lock().files.extend(files.map(|(name, content)| (name.to_string(), content)));
     let mut stdout = Vec::new();
     let mut keep = |stream, data: &[u8]| {
         if stream == Stream::Stdout {
@@ -226,7 +227,7 @@ fn run(state: State) -> (crate::error::Result<Exit>, Vec<u8>, usize) {
         }
     };
     let exit = agent.run(&Command::argv(["make"]), &mut keep, &stop());
-    let begun = restarting.lock().unwrap().begun;
+    let begun = restarting.lock().begun;
     (exit, stdout, begun)
 }
 
@@ -374,8 +375,8 @@ fn an_answer_that_comes_twice_is_not_taken_for_the_next_one() {
     impl Transport for Twice {
         fn command(&self, text: &str, timeout: Duration) -> Result<String, TransportError> {
             let answer = self.0.command(text, timeout)?;
-            let is_first_piece = text.contains("guest-file-read") && self.0.0.lock().unwrap().messages == 2;
-            let mut late = self.1.lock().unwrap();
+            let is_first_piece = text.contains("guest-file-read") && self.0.0.lock().messages == 2;
+            let mut late = self.1.lock();
             let is_late = late.is_some() || is_first_piece;
             let now = late.take().unwrap_or_else(|| answer.clone());
             *late = is_late.then_some(answer);

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod build;
+
 use super::Treatment::{Kept, LeftOut, MadeAnew, Refused};
 use super::*;
 
@@ -451,7 +453,7 @@ fn each_row_has_a_sample_that_shows_its_treatment() {
 
 #[test]
 fn the_documentation_has_the_same_table() {
-    let text = include_str!("../../../docs/clones.md");
+    let text = include_str!("../../../../docs/clones.md");
     let rows = text.lines().filter_map(|line| line.strip_prefix("| ")).skip(1);
     let cells: Vec<(&str, &str)> = rows
         .map(|row| {

@@ -473,5 +473,4 @@ fn the_screen_of_a_running_domain_is_a_picture() {
     assert!(vm.libvirt.version().unwrap() >= Version::new(9, 0, 0));
 }
 
-#[path = "qemu_clone_tests.rs"]
 mod clones;
