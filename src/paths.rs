@@ -72,7 +72,11 @@ pub fn for_libvirt(path: &Path) -> Result<&str> {
     // Tabs and line ends would turn into spaces, since libvirt does not escape them; XML cannot represent the others at
     // all.
     let is_lost = |c: &char| *c < ' ' || matches!(c, '\u{fffe}' | '\u{ffff}');
-    let cannot = |why| Err(Error::failed(format!("libvirt cannot take the path {path:?}")).cause(why));
+    let cannot = |why| {
+        Err(Error::failed(format!("libvirt cannot take the path {path:?}"))
+            .cause(why)
+            .hint("rename it, or make a symbolic link to it with a plain name, and use that"))
+    };
     match path.to_str().map(|text| (text, text.chars().find(is_lost))) {
         None => cannot("it is not UTF-8".to_string()),
         Some((_, Some(lost))) => cannot(format!("it contains the control character {lost:?}")),
@@ -196,9 +200,12 @@ mod tests {
         for path in ["/vm/a:b,c=d%20.qcow2", "/vm/-x \"'<&>", "/日本/ \u{7f}", "json:{}"] {
             assert_eq!(for_libvirt(Path::new(path)).unwrap(), path);
         }
-        let refused = |path: &[u8]| for_libvirt(Path::new(OsStr::from_bytes(path))).unwrap_err().to_string();
-        assert_eq!(refused(b"/vm/\xff"), "libvirt cannot take the path \"/vm/\\xFF\": it is not UTF-8");
-        let control = "libvirt cannot take the path \"/vm/\\u{1}\": it contains the control character '\\u{1}'";
-        assert_eq!(refused(b"/vm/\x01"), control);
+        let refused = |path: &[u8], why: &str| {
+            let error = for_libvirt(Path::new(OsStr::from_bytes(path))).unwrap_err().to_string();
+            let hint = "hint: rename it, or make a symbolic link to it with a plain name, and use that";
+            assert_eq!(error, format!("libvirt cannot take the path {why}\n{hint}"));
+        };
+        refused(b"/vm/\xff", "\"/vm/\\xFF\": it is not UTF-8");
+        refused(b"/vm/\x01", "\"/vm/\\u{1}\": it contains the control character '\\u{1}'");
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::support::web::{Web, contents};
-use crate::support::{Ran, Test};
+use crate::support::{Ran, Test, terminal};
 
 /// A domain with `sn01` as it is and `sn02` deleted: `web.sn01` and `web.sn02` are to go.
 fn deleted(web: Web) -> Web {
@@ -69,6 +69,20 @@ fn what_nothing_depends_on_goes_and_there_is_nothing_to_give_up_then() {
     gc(&web, "Removed `[DIR]/vm/web.sn01` (0 B).\nRemoved `[DIR]/vm/web.sn02` (0 B).\nFreed 0 B of `web`.\n");
     assert!(!is_there(&web, "vm/web.sn01") && is_there(&web, "vm/web.qcow2"));
     gc(&web, "There is nothing to delete.\n");
+}
+
+#[test]
+fn a_machine_that_goes_meanwhile_keeps_no_other_from_being_collected() {
+    let early = json!({ "document": { "disks": { "vda": "[DIR]/vm/early.qcow2" } } });
+    let web = deleted(Web::new()).again_with("domains/early", early).file("vm/early.qcow2");
+    web.does("snapshot early sn01");
+    web.does("delete early/sn01 --yes");
+    let mut session = terminal::open(&web.test.again().args(["gc"]), "$SNAPTREE; echo status $?");
+    session.exp_string("[y/N] ").unwrap();
+    change(web.test.path(), |state| drop(state["domains"].as_object_mut().unwrap().remove("early")));
+    terminal::type_in(&mut session, "y\r");
+    session.exp_string("status 0").unwrap();
+    assert!(!is_there(&web, "vm/web.sn02"));
 }
 
 #[test]

@@ -316,3 +316,9 @@ fn the_set_up_starts_libvirtd_below_a_process_that_reaps() {
     assert!(setup.contains("reaper=(tini -s -- libvirtd)") && !setup.contains("libvirtd -d"));
     assert!(setup.lines().any(|line| line.trim_start().starts_with("tini ")), "the package is installed");
 }
+
+#[test]
+fn a_shell_that_allows_a_small_stack_is_enough() {
+    lab().again().args(["tree"]).in_shell("ulimit -s 256; \"$@\"").any_stdout().run();
+    slow().in_shell("ulimit -s 256; \"$@\"").run();
+}

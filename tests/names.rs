@@ -144,10 +144,12 @@ fn a_path_that_libvirt_cannot_carry_is_refused_before_anything_is_done() {
     let web = Web::new();
     web.refuses(
         "snapshot web sn01 --diskspec vda,file=vm/a\tb",
-        "libvirt cannot take the path \"[DIR]/vm/a\\tb\": it contains the control character '\\t'",
+        "libvirt cannot take the path \"[DIR]/vm/a\\tb\": it contains the control character '\\t'\n\
+         hint: rename it, or make a symbolic link to it with a plain name, and use that",
     )
     .refuses_statement(
         "web:snapshot('sn01', { disks = { vda = '[DIR]/vm/\\xff' } })",
-        "libvirt cannot take the path \"[DIR]/vm/\\xFF\": it is not UTF-8",
+        "libvirt cannot take the path \"[DIR]/vm/\\xFF\": it is not UTF-8\n\
+         hint: rename it, or make a symbolic link to it with a plain name, and use that",
     );
 }

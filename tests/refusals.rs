@@ -1,5 +1,8 @@
 //! Every refusal as exact text, on the fake hypervisor; each leaves things as they were.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use crate::support::Test;
 
 fn refused(script: &str, status: i32, stderr: &str) {
@@ -397,8 +400,6 @@ fn text_that_is_not_utf_8_is_said_to_be_none() {
             local function refused(...) print(select(2, pcall(...)).message) end
             local base = machine("lab", { image = require "images.tiny" {} }):root("base")
             refused(require, "\xff")
-            refused(host.env, "\xff")
-            refused(host.glob, "\xff*")
             refused(base.branch, base, "\xff", print)
             refused(base.branches, base, { ["\xff"] = print })
             base:branch("child", function(guest) refused(guest.write, guest, "/a\xff", "x") end)
@@ -407,12 +408,31 @@ fn text_that_is_not_utf_8_is_said_to_be_none() {
         .args(["run", "script.lua"])
         .stdout(
             "bad argument #1 to this function: expected text in UTF-8, got bytes that are not\n\
-             bad argument #1 to this function: expected text in UTF-8, got bytes that are not\n\
-             bad argument #1 to this function: expected text in UTF-8, got bytes that are not\n\
              bad argument #1 to `snapshot:branch`: expected text in UTF-8, got bytes that are not\n\
              expected text in UTF-8, got bytes that are not\n\
              bad argument #1 to `guest:write`: expected text in UTF-8, got bytes that are not\n",
         )
         .any_stderr()
         .run();
+}
+
+#[test]
+fn arguments_that_are_not_utf_8_are_refused_by_name() {
+    let bytes = OsStr::from_bytes(b"a\xff");
+    for before in [&["info"][..], &["exec", "lab/base", "--", "cat"], &["eval"]] {
+        let args = before.iter().map(OsStr::new).chain([bytes]);
+        Test::new()
+            .args(args)
+            .status(2)
+            .stderr(
+                "error: the argument \"a\\xFF\" is not UTF-8\n\
+                 hint: names are in UTF-8; bytes reach a command in a guest through its input, or in a file\n",
+            )
+            .run();
+    }
+}
+
+#[test]
+fn a_wrong_argument_has_its_exit_code_even_if_it_cannot_be_told() {
+    Test::new().args(["nosuch"]).in_shell("\"$@\" 2>/dev/full").status(2).run();
 }

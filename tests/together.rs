@@ -1,5 +1,8 @@
 //! What happens at the same time, and what is read from the host, on the fake hypervisor.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use serde_json::json;
 
 use crate::support::{DISK, Test};
@@ -98,6 +101,16 @@ fn the_host_is_read() {
     .stdout("one\ttrue\tdefault\nconf/also.cnf conf/my.cnf\n")
     .any_stderr()
     .run();
+    // Names and values are bytes, as Lua's texts are.
+    let bytes = |bytes: &[u8]| OsStr::from_bytes(bytes).to_os_string();
+    let lab_of_bytes = lab("
+        print(host.env('BYTES'):byte(1, -1))
+        print(#host.glob 'bytes/\\xff*', host.read((host.glob 'bytes/?z')[1]))
+    ")
+    .env("BYTES", bytes(b"a\xff"));
+    std::fs::create_dir(lab_of_bytes.path().join("bytes")).expect("a directory");
+    std::fs::write(lab_of_bytes.path().join("bytes").join(bytes(b"\xffz")), "its content").expect("a file");
+    lab_of_bytes.stdout("97\t255\n1\tits content\n").any_stderr().run();
     lab("host.read 'nope'")
         .status(1)
         .stderr_contains(

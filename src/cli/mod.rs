@@ -6,13 +6,14 @@ mod host;
 mod look;
 mod work;
 
-use std::io::ErrorKind;
+use std::io;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use rustix::fs::Mode;
 use rustix::process::umask;
 
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::paths;
 use crate::signals;
 use crate::stop::Interrupt;
@@ -64,10 +65,11 @@ enum Command {
 pub fn main() -> i32 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::InvalidUtf8 => return refuse_bytes(),
         // clap prints help, version and usage errors itself, each to the right stream.
         Err(error) => {
-            let is_lost = error.print().is_err_and(|cause| cause.kind() != ErrorKind::BrokenPipe);
-            return if is_lost { Kind::Failed.exit_code() } else { error.exit_code() };
+            let is_lost = error.print().is_err_and(|cause| cause.kind() != io::ErrorKind::BrokenPipe);
+            return if is_lost && !error.use_stderr() { Kind::Failed.exit_code() } else { error.exit_code() };
         }
     };
     let mut ui = Ui::new(cli.global.quiet, cli.global.verbose, Interrupt::default());
@@ -85,6 +87,14 @@ pub fn main() -> i32 {
     let done = signals::begin().and_then(|()| dispatch(&cli, &ui));
     ui.leave();
     end(done, &ui)
+}
+
+/// Refuses arguments that are not text.
+fn refuse_bytes() -> i32 {
+    let what = std::env::args_os().find(|argument| argument.to_str().is_none()).unwrap_or_default();
+    let error = Error::usage(format!("the argument {what:?} is not UTF-8"))
+        .hint("names are in UTF-8; bytes reach a command in a guest through its input, or in a file");
+    end(Err(error), &Ui::new(false, false, Interrupt::default()))
 }
 
 /// Prints the error, if any, and returns the exit code.

@@ -210,9 +210,13 @@ fn request(url: &str, start: u64) -> Result<Response<Body>> {
         let request = agent.get(url);
         let request = if start > 0 { request.header("range", format!("bytes={start}-")) } else { request };
         request.call().map_err(|error| {
-            Error::failed(format!("cannot download `{url}`"))
-                .cause(error)
-                .hint("is the address right, and is the network there? a proxy is taken from HTTPS_PROXY or ALL_PROXY")
+            let hint = match error {
+                ureq::Error::TooManyRedirects => {
+                    "the server leads in a circle, or to an address that is neither http nor https: see `curl -vL`"
+                }
+                _ => "is the address right, and is the network there? a proxy is taken from HTTPS_PROXY or ALL_PROXY",
+            };
+            Error::failed(format!("cannot download `{url}`")).cause(error).hint(hint)
         })
     };
     let mut response = get(start)?;
@@ -231,7 +235,7 @@ fn request(url: &str, start: u64) -> Result<Response<Body>> {
             error.hint("the server requires a login; download it by hand")
         }
         _ if status.is_server_error() => error.hint("try again later"),
-        _ => error,
+        _ => error.hint("ask the server for the file with `curl -L`, and use that with `image.file`"),
     })
 }
 

@@ -4,8 +4,9 @@ use clap::Args;
 
 use crate::cli::common::confirm::confirm;
 use crate::cli::common::session::Session;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::name::MachineName;
+use crate::tree::Engine;
 use crate::ui::Ui;
 
 /// Free disk space: delete undo history, superseded snapshots, failed branches and checkpoints
@@ -25,9 +26,12 @@ impl Gc {
             Some(machine) => vec![machine.clone()],
             None => engine.names()?,
         };
-        let mut doomed = Vec::new();
+        let (mut doomed, mut failed) = (Vec::new(), Vec::new());
         for name in &names {
-            doomed.extend(engine.what_gc_removes(name)?.map(|what| (name, what)));
+            match engine.what_gc_removes(name) {
+                Ok(what) => doomed.extend(what.map(|what| (name, what))),
+                Err(error) => failed.push((name, error)),
+            }
         }
         if !doomed.is_empty() {
             let all: Vec<&str> = doomed.iter().map(|(_, what)| what.as_str()).collect();
@@ -35,20 +39,32 @@ impl Gc {
         }
         let mut is_idle = doomed.is_empty();
         for name in &names {
-            if doomed.iter().any(|(it, _)| *it == name) {
-                ui.collected(name, &engine.gc(name)?);
+            if failed.iter().any(|(it, _)| *it == name) {
                 continue;
             }
-            // These files were discarded before, so no confirmation is needed.
-            let collected = engine.collect_leftovers(name)?;
-            if !collected.removed.is_empty() || !collected.left.is_empty() {
-                ui.collected(name, &collected);
-                is_idle = false;
+            let is_doomed = doomed.iter().any(|(it, _)| *it == name);
+            // Leftovers were discarded before, so no confirmation is needed.
+            match if is_doomed { engine.gc(name) } else { engine.collect_leftovers(name) } {
+                Ok(collected) if is_doomed || !collected.removed.is_empty() || !collected.left.is_empty() => {
+                    ui.collected(name, &collected);
+                    is_idle = false;
+                }
+                Ok(_) => {}
+                Err(error) => failed.push((name, error)),
             }
+        }
+        let failures = failed.into_iter().filter(|(name, _)| self.machine.is_some() || is_defined(engine, name));
+        if let Some(error) = Error::together(failures.map(|(_, error)| error).collect()) {
+            return Err(error);
         }
         if is_idle {
             ui.status("There is nothing to delete.");
         }
         Ok(0)
     }
+}
+
+/// Says whether there is still such a machine: another program may undefine one while others are collected.
+fn is_defined(engine: &Engine, name: &MachineName) -> bool {
+    !matches!(engine.look_again(name), Ok(None))
 }

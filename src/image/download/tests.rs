@@ -46,6 +46,10 @@ fn answer(mut stream: TcpStream, content: &[u8], manners: Manners, ranges: &Mute
     let range = lines.iter().find_map(|line| line.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok());
     ranges.lock().push(range);
     let (head, body) = match range {
+        _ if lines[0].contains("/elsewhere") => {
+            ("302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0".to_string(), &[][..])
+        }
+        _ if lines[0].contains("/teapot") => ("418 I'm a teapot\r\ncontent-length: 0".to_string(), &[][..]),
         _ if !lines[0].contains("/dir/disk.raw") => ("404 Not Found\r\ncontent-length: 0".to_string(), &[][..]),
         Some(start) if manners == Manners::Ranges && start >= content.len() => {
             ("416 Range Not Satisfiable\r\ncontent-length: 0".to_string(), &[][..])
@@ -178,6 +182,26 @@ fn a_missing_file_says_so() {
             "cannot download `{url}`: the server answered 404 Not Found\n\
              hint: the address is wrong, or the file has been moved"
         )
+    );
+}
+
+#[test]
+fn each_answer_of_a_server_has_its_hint() {
+    let (desk, server) = (Desk::new(), Server::start(CONTENT, Manners::Ranges));
+    let refused = |file: &str, why: &str, hint: &str| {
+        let url = server.url.replace("/dir/disk.raw", file);
+        let error = desk.fetch(&url).unwrap_err().to_string();
+        assert_eq!(error, format!("cannot download `{url}`: {why}\nhint: {hint}"));
+    };
+    refused(
+        "/elsewhere",
+        "too many redirects",
+        "the server leads in a circle, or to an address that is neither http nor https: see `curl -vL`",
+    );
+    refused(
+        "/teapot",
+        "the server answered 418 I'm a teapot",
+        "ask the server for the file with `curl -L`, and use that with `image.file`",
     );
 }
 

@@ -140,6 +140,10 @@ impl<'a> Tar<'a> {
                 "an archive of a system's files is no disk: make a disk of them first",
             ),
             [disk] if self.members.iter().any(|member| member.name == *disk) => Ok(disk.clone()),
+            [disk] if self.members.iter().any(|member| is_piece(&member.name, disk)) => refuse(
+                format!("is an archive whose disk `{disk}` is in pieces, which is not supported"),
+                "unpack it, join the pieces in the order of their names with `cat`, and use the disk that this makes",
+            ),
             [disk] => refuse(
                 format!("is an archive whose description names the disk `{disk}`, which is not in it"),
                 "get it again: the archive is not complete",
@@ -256,6 +260,12 @@ fn walk(
 fn is_pax_sparse(entry: &mut Entry<Metered>) -> io::Result<bool> {
     let Some(extensions) = entry.pax_extensions()? else { return Ok(false) };
     Ok(extensions.flatten().any(|extension| extension.key_bytes().starts_with(b"GNU.sparse.")))
+}
+
+/// Says whether a member is one of the numbered pieces of a disk, as an OVF description with a chunk size means.
+fn is_piece(member: &str, disk: &str) -> bool {
+    let number = member.strip_prefix(disk).and_then(|rest| rest.strip_prefix('.'));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
 /// Reads the files of the disks from an OVF description.

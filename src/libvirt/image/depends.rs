@@ -34,7 +34,9 @@ pub fn depends_on(file: &Path) -> Result<Vec<PathBuf>> {
         Some(opened) => names_in(&opened).because(cannot)?,
         None => return Ok(Vec::new()),
     };
-    let names = names.ok_or_else(|| Error::failed(cannot()).cause("its header is damaged"))?;
+    let names = names.ok_or_else(|| {
+        Error::failed(cannot()).cause("its header is damaged").hint("`qemu-img check` says what is wrong with it")
+    })?;
     if names.is_empty() {
         return Ok(Vec::new());
     }

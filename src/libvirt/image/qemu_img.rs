@@ -93,6 +93,9 @@ pub fn run(arguments: &[&OsStr], failed: &impl Fn() -> String) -> Result<Vec<u8>
             full if full.contains("No space left") => {
                 error.hint("free some space, or put the store elsewhere: SNAPTREE_STORE")
             }
+            unknown if unknown.to_lowercase().contains("unsupported") => {
+                error.hint("a newer QEMU may read it; the one that made it can convert it: `qemu-img convert`")
+            }
             _ => error,
         });
     }

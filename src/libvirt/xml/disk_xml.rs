@@ -93,7 +93,7 @@ pub fn disks_of(domain: &mut Element) -> impl Iterator<Item = &mut Element> {
 }
 
 pub fn no_disk(target: &str) -> Error {
-    Error::failed(format!("the domain has no disk `{target}`"))
+    Error::failed(format!("the domain has no disk `{target}`")).hint("`virsh domblklist` lists what it has")
 }
 
 #[cfg(test)]

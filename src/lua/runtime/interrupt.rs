@@ -17,7 +17,7 @@ pub async fn interrupted(interrupt: &Interrupt) {
 
 /// Lets an interrupt end a loop that never calls into snaptree.
 pub fn interrupt_loops(lua: &Lua, interrupt: Interrupt) -> mlua::Result<()> {
-    const EVERY: u32 = 10_000;
+    const EVERY: u32 = 1_000;
     lua.set_global_hook(HookTriggers::new().every_nth_instruction(EVERY), move |lua, _| {
         if interrupt.is_raised() {
             // If a pcall in the script catches this, the next instruction raises it again.

@@ -50,6 +50,17 @@ fn the_disk_is_the_one_that_the_description_names() {
 }
 
 #[test]
+fn a_disk_in_pieces_is_refused_as_one() {
+    let members: [(&str, &[u8]); 3] =
+        [("x.ovf", OVF), ("disk&1.vmdk.000000000", b"KDMV"), ("disk&1.vmdk.000000001", b"more")];
+    assert_eq!(
+        name_of(&members).unwrap_err(),
+        "cannot use image `x.ova`: it is an archive whose disk `disk&1.vmdk` is in pieces, which is not supported\n\
+         hint: unpack it, join the pieces in the order of their names with `cat`, and use the disk that this makes"
+    );
+}
+
+#[test]
 fn a_description_refers_to_its_disk_by_a_uri() {
     let named = |href: &str, names: &[&str]| {
         let ovf = String::from_utf8_lossy(OVF).replace("./disk&amp;1.vmdk", href);
