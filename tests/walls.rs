@@ -89,6 +89,14 @@ fn every_room_keeps_to_its_walls() {
 }
 
 #[test]
+fn no_test_file_is_too_long() {
+    for path in rust_files(&repository().join("tests")) {
+        let lines = fs::read_to_string(&path).expect("cannot read a test file").lines().count();
+        assert!(lines <= LONGEST_FILE_OF_TESTS, "{} has {lines} lines", path.display());
+    }
+}
+
+#[test]
 fn no_test_file_is_forgotten() {
     let directory = repository().join("tests");
     let main = code_of(&fs::read_to_string(directory.join("main.rs")).expect("cannot read tests/main.rs"));
