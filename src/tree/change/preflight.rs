@@ -7,7 +7,7 @@ use crate::hypervisor::{Disk, DiskFile, Domain, SnapshotKind, Source, Version};
 use crate::name::SnapshotName;
 use crate::shell;
 use crate::tree::files::file_id::is_same_file;
-use crate::tree::kept::machine_state::State;
+use crate::tree::kept::machine_state::MachineState;
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::owners::dependents::written_by_another;
@@ -79,7 +79,7 @@ pub fn snapshot(engine: &Engine, machine: &Machine, disks: &[DiskFile]) -> Resul
 }
 
 /// Refuses to keep a running guest if there is no room for its RAM.
-pub fn keep(machine: &Machine, present: &State) -> Result<()> {
+pub fn keep(machine: &Machine, present: &MachineState) -> Result<()> {
     match &present.memory {
         Some(file) => room_for_ram(machine, file.parent().unwrap_or(file), "shut the guest down first"),
         None => Ok(()),

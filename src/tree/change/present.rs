@@ -7,14 +7,14 @@ use crate::hypervisor::{Frozen, MappedMemory, Ram, Saved, Start};
 use crate::shell;
 use crate::tree::clone::ram::wake_guest;
 use crate::tree::graft::put::put;
-use crate::tree::kept::machine_state::{Below, State, Target, Then};
+use crate::tree::kept::machine_state::{Below, MachineState, NextState, Then};
 use crate::tree::kept::restores::count_restore;
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::record::node::Node;
 
 /// Describes a machine's present state. The RAM of a running guest is given a file name, but not saved yet.
-pub fn present(engine: &Engine, machine: &Machine) -> Result<State> {
+pub fn present(engine: &Engine, machine: &Machine) -> Result<MachineState> {
     let memory = match machine.is_active().then(|| machine.why_no_memory()) {
         Some(None) => Some(engine.store.new_file(&machine.directory, "present", "ram")?),
         Some(Some(why)) => {
@@ -36,7 +36,7 @@ pub fn present(engine: &Engine, machine: &Machine) -> Result<State> {
         let chain = engine.hypervisor.backing_chain(&disk.image()).unwrap_or_default();
         below.extend(chain.into_iter().filter_map(|image| Below::of(image.file)));
     }
-    Ok(State {
+    Ok(MachineState {
         below,
         document: machine.details.document.clone(),
         disks: machine.written_disks(),
@@ -47,7 +47,7 @@ pub fn present(engine: &Engine, machine: &Machine) -> Result<State> {
 }
 
 /// Stops a machine, and keeps its RAM according to `state`.
-pub fn leave(engine: &Engine, machine: &Machine, state: &State) -> Result<()> {
+pub fn leave(engine: &Engine, machine: &Machine, state: &MachineState) -> Result<()> {
     match &state.memory {
         Some(memory) => match engine.hypervisor.save(machine.name.as_str(), memory)? {
             Saved::Written => Ok(()),
@@ -62,7 +62,7 @@ pub fn leave(engine: &Engine, machine: &Machine, state: &State) -> Result<()> {
 }
 
 /// Brings a shut-off machine to its target state.
-pub fn enter(engine: &Engine, machine: &Machine, target: &Target) -> Result<()> {
+pub fn enter(engine: &Engine, machine: &Machine, target: &NextState) -> Result<()> {
     let name = machine.name.as_str();
     engine.hypervisor.redefine(name, &target.document, &machine.details.document, &target.disks)?;
     if let Some(node) = target.current.as_deref().and_then(|current| machine.nearest_to(current)) {
@@ -92,7 +92,7 @@ pub fn enter(engine: &Engine, machine: &Machine, target: &Target) -> Result<()> 
 }
 
 /// Restores a state after leaving it failed, however far that got.
-pub fn return_to(engine: &Engine, machine: &Machine, state: &State) -> Result<()> {
+pub fn return_to(engine: &Engine, machine: &Machine, state: &MachineState) -> Result<()> {
     let name = machine.name.as_str();
     let now = engine.existing_now(&machine.name)?;
     let was_left = !(now.is_active() && now.written_disks() == state.disks);
@@ -108,7 +108,7 @@ pub fn return_to(engine: &Engine, machine: &Machine, state: &State) -> Result<()
     Ok(())
 }
 
-fn enter_again(engine: &Engine, machine: &Machine, state: &State) -> Result<()> {
+fn enter_again(engine: &Engine, machine: &Machine, state: &MachineState) -> Result<()> {
     let mut target = state.target();
     if let Then::Resume { memory, .. } = &target.then
         && !memory.exists()

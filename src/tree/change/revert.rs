@@ -18,7 +18,7 @@ use crate::tree::clone::ram::memory_to_wake;
 use crate::tree::files::file_id::is_same_file;
 use crate::tree::files::made::Made;
 use crate::tree::graft::layers::stand_on;
-use crate::tree::kept::machine_state::{Target, Then};
+use crate::tree::kept::machine_state::{NextState, Then};
 use crate::tree::kept::undo_log::{Kept, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
@@ -28,10 +28,10 @@ use crate::tree::record::node::Node;
 /// The next file of a machine's disk, and how to make it.
 pub struct NewDisk {
     file: PathBuf,
-    from: Origin,
+    from: DiskContent,
 }
 
-enum Origin {
+enum DiskContent {
     Layer(Image),
     Internal { image: PathBuf, snapshot: String },
 }
@@ -77,7 +77,7 @@ impl Engine {
 
 fn revert_external(engine: &Engine, machine: &Machine, node: &Node, what: String, flags: RevertFlags) -> Result<()> {
     let snapshot = &node.snapshot;
-    let origin = |layer: &DiskFile| Origin::Layer(layer.image());
+    let origin = |layer: &DiskFile| DiskContent::Layer(layer.image());
     let (mut disks, mut made) = new_disks(engine, machine, snapshot, origin)?;
     let paused = (snapshot.state == "paused" || flags.paused) && !flags.running;
     let mut then = match &snapshot.memory {
@@ -108,7 +108,7 @@ fn revert_external(engine: &Engine, machine: &Machine, node: &Node, what: String
         Then::Resume { .. } | Then::Wake { .. } => {}
     }
     let current = Some(node.name().to_string());
-    go(engine, machine, what, &Target { document: snapshot.document.clone(), disks, current, then }, made)
+    go(engine, machine, what, &NextState { document: snapshot.document.clone(), disks, current, then }, made)
 }
 
 /// Reverts to an internal snapshot without RAM by copying its disks, if something else depends on its file.
@@ -120,9 +120,10 @@ pub fn enter_copy(
     current: Option<String>,
     then: Then,
 ) -> Result<()> {
-    let origin = |layer: &DiskFile| Origin::Internal { image: layer.file.clone(), snapshot: snapshot.name.clone() };
+    let origin =
+        |layer: &DiskFile| DiskContent::Internal { image: layer.file.clone(), snapshot: snapshot.name.clone() };
     let (disks, made) = new_disks(engine, machine, snapshot, origin)?;
-    go(engine, machine, what, &Target { document: snapshot.document.clone(), disks, current, then }, made)
+    go(engine, machine, what, &NextState { document: snapshot.document.clone(), disks, current, then }, made)
 }
 
 /// Names new files for the disks that a snapshot holds; the other disks do not change.
@@ -130,7 +131,7 @@ fn new_disks(
     engine: &Engine,
     machine: &Machine,
     snapshot: &Snapshot,
-    origin: impl Fn(&DiskFile) -> Origin,
+    origin: impl Fn(&DiskFile) -> DiskContent,
 ) -> Result<(DiskChanges, Vec<NewDisk>)> {
     let present = machine.written_disks();
     let as_now = snapshot.left_out().map(|disk| disk.target.clone()).collect();
@@ -146,7 +147,7 @@ fn new_disks(
 }
 
 /// Keeps a machine's present state and replaces it with another one. If that fails, the machine is as before.
-pub fn go(engine: &Engine, machine: &Machine, what: String, target: &Target, made: Vec<NewDisk>) -> Result<()> {
+pub fn go(engine: &Engine, machine: &Machine, what: String, target: &NextState, made: Vec<NewDisk>) -> Result<()> {
     let present = present(engine, machine)?;
     preflight::keep(machine, &present)?;
     let files: Vec<PathBuf> = made.iter().map(|made| made.file.clone()).collect();
@@ -172,8 +173,8 @@ pub fn go(engine: &Engine, machine: &Machine, what: String, target: &Target, mad
 
 fn make(engine: &Engine, machine: &Machine, made: &NewDisk) -> Result<()> {
     match &made.from {
-        Origin::Layer(layer) => stand_on(engine, layer, &made.file)?,
-        Origin::Internal { image, snapshot } => engine.hypervisor.copy_internal(image, snapshot, &made.file)?,
+        DiskContent::Layer(layer) => stand_on(engine, layer, &made.file)?,
+        DiskContent::Internal { image, snapshot } => engine.hypervisor.copy_internal(image, snapshot, &made.file)?,
     }
     Made::of(&machine.directory).record_if_there(&engine.store, &machine.directory, &made.file)
 }

@@ -13,7 +13,7 @@ use crate::tree::machine::clone_mark::CloneMark;
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::owners::collect::{judge, remove_doomed};
-use crate::tree::owners::dependents::{Scope, dependents};
+use crate::tree::owners::dependents::{Search, dependents};
 use crate::tree::owners::discard::discard;
 
 /// A running transient clone.
@@ -69,8 +69,8 @@ fn remove_debris(engine: &Engine, name: &MachineName, mut debris: Vec<PathBuf>) 
     }
     let machine = engine.existing_now(name)?;
     let known = machine.made();
-    let scope = Scope { machine: Some(&machine), candidates: &debris, ..Scope::default() };
-    let mut verdict = judge(dependents(engine, &scope)?, &debris, |file| known.maker_of(file));
+    let search = Search { machine: Some(&machine), candidates: &debris, ..Search::default() };
+    let mut verdict = judge(dependents(engine, &search)?, &debris, |file| known.maker_of(file));
     remove_doomed(engine, Some(&machine), &mut verdict).map(drop)
 }
 

@@ -9,7 +9,7 @@ use crate::hypervisor::{DiskChanges, DiskFile, Document, DomainState, MappedMemo
 
 /// The whole state of a machine at some moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct State {
+pub struct MachineState {
     pub document: Document,
     /// The disks that a guest writes to.
     pub disks: Vec<DiskFile>,
@@ -40,7 +40,7 @@ impl Below {
 }
 
 /// The state that a machine is to have next.
-pub struct Target {
+pub struct NextState {
     pub document: Document,
     pub disks: DiskChanges,
     /// The snapshot that becomes the current one.
@@ -68,7 +68,7 @@ pub enum Then {
     },
 }
 
-impl State {
+impl MachineState {
     /// Returns a backing file that has changed since.
     pub fn changed_below(&self) -> Option<&Path> {
         let has_changed = |below: &&Below| Below::of(below.file.clone()).as_ref() != Some(*below);
@@ -91,8 +91,8 @@ impl State {
         }
     }
 
-    pub fn target(&self) -> Target {
-        Target {
+    pub fn target(&self) -> NextState {
+        NextState {
             document: self.document.clone(),
             disks: self.disks.clone().into(),
             current: self.current.clone(),

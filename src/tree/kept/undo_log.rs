@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{DiskFile, Image, Snapshot};
-use crate::tree::kept::machine_state::State;
+use crate::tree::kept::machine_state::MachineState;
 
 /// One change that can be undone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct Entry {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Kept {
     /// The earlier state of the machine.
-    State(State),
+    State(MachineState),
     /// The earlier state of the machine, in an internal snapshot that its tree does not show.
     Inside { snapshot: Box<Snapshot>, current: Option<String> },
     /// Deleted snapshots, parents first.

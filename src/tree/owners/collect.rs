@@ -15,7 +15,7 @@ use crate::tree::files::made::{Made, Maker};
 use crate::tree::kept::undo_log::UndoLog;
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
-use crate::tree::owners::dependents::{Dependent, Dependents, Doubt, Scope, dependents};
+use crate::tree::owners::dependents::{Dependent, Dependents, Doubt, Search, dependents};
 use crate::tree::owners::opened::opened;
 
 /// The outcome of a collection.
@@ -90,8 +90,8 @@ pub fn collect(engine: &Engine, name: &MachineName, files: Vec<PathBuf>) -> Resu
         return Ok(Collected::default());
     }
     let known = machine.made();
-    let scope = Scope { machine: Some(&machine), candidates: &files, ..Scope::default() };
-    let mut found = dependents(engine, &scope)?;
+    let search = Search { machine: Some(&machine), candidates: &files, ..Search::default() };
+    let mut found = dependents(engine, &search)?;
     // Layers between two nodes belong to checkpoints that may have been forgotten.
     let below: Vec<PathBuf> = files.iter().flat_map(|file| found.all_below(file)).collect();
     let is_unnamed = |file: &PathBuf| known.has_named(file) && file.exists();
@@ -115,8 +115,8 @@ pub fn remove_doomed(engine: &Engine, machine: Option<&Machine>, verdict: &mut V
         return Ok(removed);
     }
     let files: Vec<PathBuf> = doomed.iter().map(|(file, _)| file.clone()).collect();
-    let scope = Scope { machine, candidates: &files, is_second_look: true, ..Scope::default() };
-    let again = judge(dependents(engine, &scope)?, &files, |_| Maker::Snaptree);
+    let search = Search { machine, candidates: &files, is_second_look: true, ..Search::default() };
+    let again = judge(dependents(engine, &search)?, &files, |_| Maker::Snaptree);
     verdict.left.extend(again.left);
     verdict.needed.extend(again.needed);
     for (file, id) in again.doomed {

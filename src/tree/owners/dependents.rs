@@ -59,7 +59,7 @@ impl fmt::Display for Doubt {
 
 /// Where to look.
 #[derive(Default)]
-pub struct Scope<'a> {
+pub struct Search<'a> {
     /// The machine whose own dependence is reported separately; it comes first.
     pub machine: Option<&'a Machine>,
     /// Domains to ignore.
@@ -103,7 +103,7 @@ pub struct Dependents<'a> {
 }
 
 /// Finds what depends on files.
-pub fn dependents<'e>(engine: &'e Engine, scope: &Scope) -> Result<Dependents<'e>> {
+pub fn dependents<'e>(engine: &'e Engine, search: &Search) -> Result<Dependents<'e>> {
     let mut found = Dependents {
         engine,
         roots: Vec::new(),
@@ -112,16 +112,16 @@ pub fn dependents<'e>(engine: &'e Engine, scope: &Scope) -> Result<Dependents<'e
         formatted: HashSet::new(),
         doubts: Vec::new(),
     };
-    let mut directories: Vec<PathBuf> = scope.candidates.iter().filter_map(|file| directory_of(file)).collect();
-    if let Some(machine) = scope.machine {
+    let mut directories: Vec<PathBuf> = search.candidates.iter().filter_map(|file| directory_of(file)).collect();
+    if let Some(machine) = search.machine {
         found.add_machine(machine, &mut directories)?;
     }
     for domain in engine.hypervisor.domains()? {
-        let is_itself = scope.machine.is_some_and(|machine| machine.name.as_str() == domain.name);
-        if is_itself || scope.without.contains(&domain.name) {
+        let is_itself = search.machine.is_some_and(|machine| machine.name.as_str() == domain.name);
+        if is_itself || search.without.contains(&domain.name) {
             continue;
         }
-        if found.add_domain(&domain.name, !scope.is_second_look, &mut directories).is_err() {
+        if found.add_domain(&domain.name, !search.is_second_look, &mut directories).is_err() {
             // A transient domain may have ended meanwhile.
             match engine.hypervisor.domain(&domain.name) {
                 Ok(None) => {}
@@ -129,10 +129,10 @@ pub fn dependents<'e>(engine: &'e Engine, scope: &Scope) -> Result<Dependents<'e
             }
         }
     }
-    if !scope.is_second_look {
+    if !search.is_second_look {
         found.add_neighbours();
     }
-    found.add_images(&directories, scope.candidates);
+    found.add_images(&directories, search.candidates);
     Ok(found)
 }
 
@@ -163,8 +163,8 @@ pub fn standing_on(engine: &Engine, machine: &Machine, files: &[PathBuf]) -> Res
     if let Some(node) = external.into_iter().find(|node| is_layer(node.snapshot.layers())) {
         return Ok(Some(format!("snapshot `{}`", node.name())));
     }
-    let scope = Scope { machine: Some(machine), without: &[], candidates: &[], is_second_look: false };
-    let mut found = dependents(engine, &scope)?;
+    let search = Search { machine: Some(machine), without: &[], candidates: &[], is_second_look: false };
+    let mut found = dependents(engine, &search)?;
     found.add_images(&files.iter().filter_map(|file| directory_of(file)).collect::<Vec<_>>(), files);
     let above = found.above(&wanted).map(|dependent| dependent.to_string());
     Ok(above.or_else(|| found.doubts.first().map(|doubt| format!("perhaps {doubt}"))))

@@ -12,7 +12,7 @@ use crate::tree::files::made::{Known, Maker};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::owners::collect::{WhyLeft, judge, remove_doomed};
-use crate::tree::owners::dependents::{Scope, dependents};
+use crate::tree::owners::dependents::{Search, dependents};
 
 /// The subdirectories of a machine's directory that hold its records.
 const RECORDS: [&str; 6] = ["aside", "failed", "restores", "checkpoints", "undo", "made"];
@@ -77,8 +77,8 @@ fn is_of_a_record(file: &Path) -> bool {
 pub fn check_nothing_depends(engine: &Engine, machine: &Machine, directory: &Path, going: &[String]) -> Result<()> {
     let Contents { files, .. } = Contents::of(directory, &machine.made(), &disks_of(engine, machine)?);
     let going: Vec<String> = going.iter().cloned().chain([machine.name.to_string()]).collect();
-    let scope = Scope { without: &going, candidates: &files, ..Scope::default() };
-    let verdict = judge(dependents(engine, &scope)?, &files, |_| Maker::Snaptree);
+    let search = Search { without: &going, candidates: &files, ..Search::default() };
+    let verdict = judge(dependents(engine, &search)?, &files, |_| Maker::Snaptree);
     // Files that its own guests have open are closed when the guests are stopped.
     let runs = machine.is_active() || going.len() > 1;
     let cannot = || Error::failed(format!("cannot delete machine `{}`", machine.name));
@@ -103,8 +103,8 @@ pub fn check_nothing_depends(engine: &Engine, machine: &Machine, directory: &Pat
 /// Removes the files that snaptree made in the directory of a deleted machine, then the directory if it is empty.
 pub fn discard(engine: &Engine, directory: &Path, known: &Known, disks: &FileSet) -> Result<()> {
     let Contents { files, records, others } = Contents::of(directory, known, disks);
-    let scope = Scope { candidates: &files, ..Scope::default() };
-    let mut verdict = judge(dependents(engine, &scope)?, &files, |_| Maker::Snaptree);
+    let search = Search { candidates: &files, ..Search::default() };
+    let mut verdict = judge(dependents(engine, &search)?, &files, |_| Maker::Snaptree);
     remove_doomed(engine, None, &mut verdict)?;
     for (file, why) in verdict.left.iter().chain(&others) {
         engine.events.note(format!("left `{}`: {why}", file.display()));
