@@ -7,6 +7,7 @@ use crate::cli::common::session::Session;
 use crate::cli::common::which::{Which, which_snapshot};
 use crate::error::{Error, Result};
 use crate::name::{MachineName, SnapshotName, SnapshotPath, Target};
+use crate::tree;
 use crate::tree::Scope;
 use crate::ui::Ui;
 
@@ -50,9 +51,9 @@ impl Delete {
             return Err(Error::usage(format!("`{machine}` names a machine, and {option} is for a snapshot"))
                 .hint(which_snapshot(machine)));
         }
-        let what = session.engine.what_delete_removes(machine)?;
+        let what = tree::what_delete_removes(&session.engine, machine)?;
         confirm(ui, &format!("delete {what}"), self.yes)?;
-        session.engine.delete(machine, self.force)?;
+        tree::delete(&session.engine, machine, self.force)?;
         ui.status(&format!("Deleted {what}."));
         Ok(())
     }
@@ -63,9 +64,9 @@ impl Delete {
                 .hint("omit --force: `snaptree undo` can restore a deleted snapshot"));
         }
         let scope = self.scope();
-        let what = session.engine.what_erase_removes(path, scope, self.metadata)?;
+        let what = tree::what_erase_removes(&session.engine, path, scope, self.metadata)?;
         confirm(ui, &format!("delete {what}"), self.yes)?;
-        let deleted = session.engine.erase(path, scope, self.metadata)?;
+        let deleted = tree::erase(&session.engine, path, scope, self.metadata)?;
         ui.status(&report(&path.machine, &deleted));
         Ok(())
     }

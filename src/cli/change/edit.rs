@@ -12,6 +12,7 @@ use crate::cli::common::session::Session;
 use crate::cli::common::which::Which;
 use crate::error::{Because, Error, Result};
 use crate::name::SnapshotPath;
+use crate::tree;
 use crate::ui::Ui;
 
 /// Change a snapshot's comment, or its XML in an editor
@@ -47,16 +48,16 @@ fn unchanged(path: &SnapshotPath) -> String {
 }
 
 fn set_comment(session: &Session, path: &SnapshotPath, comment: &str) -> Result<String> {
-    if session.engine.snapshot_info(path)?.snapshot.comment == comment {
+    if tree::snapshot_info(&session.engine, path)?.snapshot.comment == comment {
         return Ok(unchanged(path));
     }
-    session.engine.set_comment(path, comment)?;
+    tree::set_comment(&session.engine, path, comment)?;
     Ok(changed(path))
 }
 
 /// Lets the user edit a snapshot's XML; returns the result as a message.
 fn edit(session: &Session, path: &SnapshotPath) -> Result<String> {
-    let before = session.engine.snapshot_xml(path)?;
+    let before = tree::snapshot_xml(&session.engine, path)?;
     let file = in_file(&before).because(|| "cannot write a file to edit".to_string())?;
     run_editor(file.path())?;
     let after = fs::read_to_string(file.path()).because(|| "cannot read the edited file".to_string())?;
@@ -64,7 +65,7 @@ fn edit(session: &Session, path: &SnapshotPath) -> Result<String> {
         return Ok(unchanged(path));
     }
     // The engine keeps the current snapshot current.
-    match session.engine.redefine_snapshot(&path.machine, &after, false) {
+    match tree::redefine_snapshot(&session.engine, &path.machine, &after, false) {
         Ok(name) if name == path.snapshot => Ok(changed(path)),
         Ok(name) => {
             Ok(format!("Added snapshot `{name}` to the tree of `{}`; `{}` is unchanged.", path.machine, path.snapshot))

@@ -6,6 +6,7 @@ use crate::cli::common::confirm::confirm;
 use crate::cli::common::session::Session;
 use crate::error::{Error, Result};
 use crate::name::MachineName;
+use crate::tree;
 use crate::tree::Engine;
 use crate::ui::Ui;
 
@@ -28,7 +29,7 @@ impl Gc {
         };
         let (mut doomed, mut failed) = (Vec::new(), Vec::new());
         for name in &names {
-            match engine.what_gc_removes(name) {
+            match tree::what_gc_removes(engine, name) {
                 Ok(what) => doomed.extend(what.map(|what| (name, what))),
                 Err(error) => failed.push((name, error)),
             }
@@ -44,7 +45,7 @@ impl Gc {
             }
             let is_doomed = doomed.iter().any(|(it, _)| *it == name);
             // Leftovers were discarded before, so no confirmation is needed.
-            match if is_doomed { engine.gc(name) } else { engine.collect_leftovers(name) } {
+            match if is_doomed { tree::gc(engine, name) } else { tree::collect_leftovers(engine, name) } {
                 Ok(collected) if is_doomed || !collected.removed.is_empty() || !collected.left.is_empty() => {
                     ui.collected(name, &collected);
                     is_idle = false;

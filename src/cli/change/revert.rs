@@ -7,6 +7,7 @@ use crate::cli::common::session::Session;
 use crate::cli::common::which::Which;
 use crate::error::Result;
 use crate::hypervisor::RevertFlags;
+use crate::tree;
 use crate::ui::Ui;
 
 /// Revert to a snapshot; `undo` undoes it
@@ -34,8 +35,8 @@ pub struct Revert {
 impl Revert {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let path = self.which.snapshot(&session.engine)?;
-        confirm(ui, &session.engine.what_revert_does(&path)?, self.yes)?;
-        session.engine.revert(&path, self.flags())?;
+        confirm(ui, &tree::what_revert_does(&session.engine, &path)?, self.yes)?;
+        tree::revert(&session.engine, &path, self.flags())?;
         ui.status(&format!("Reverted `{}` to `{}`.", path.machine, path.snapshot));
         Ok(0)
     }

@@ -11,6 +11,7 @@ use crate::cli::common::session::Session;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{SnapshotFlags, SnapshotKind};
 use crate::name::{MachineName, SnapshotName};
+use crate::tree;
 use crate::tree::{DiskChoice, Take};
 use crate::ui::Ui;
 
@@ -113,13 +114,13 @@ impl Snapshot {
         let (engine, machine, flags) = (&session.engine, &self.machine, self.flags.all());
         let name = match (&self.document.xml, &self.name) {
             (Some(file), _) if self.document.redefine => {
-                let name = engine.redefine_snapshot(machine, &read(file)?, self.document.current)?;
+                let name = tree::redefine_snapshot(engine, machine, &read(file)?, self.document.current)?;
                 ui.status(&format!("Added snapshot `{name}` to the tree of `{machine}`."));
                 return Ok(0);
             }
-            (Some(file), _) => engine.take_described(machine, &read(file)?, flags)?,
+            (Some(file), _) => tree::take_described(engine, machine, &read(file)?, flags)?,
             (None, Some(name)) => {
-                engine.take_snapshot(machine, name, &self.content.take(&self.comment, flags)?)?;
+                tree::take_snapshot(engine, machine, name, &self.content.take(&self.comment, flags)?)?;
                 name.clone()
             }
             (None, None) => return Err(Error::bug("clap let a snapshot without a name through")),

@@ -5,6 +5,7 @@ use clap::Args;
 use crate::cli::common::session::Session;
 use crate::error::Result;
 use crate::name::MachineName;
+use crate::tree;
 use crate::ui::Ui;
 
 /// Undo the last revert or deletion of snapshots
@@ -31,11 +32,11 @@ impl Undo {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let (engine, machine) = (&session.engine, &self.machine);
         if self.list && self.json {
-            ui.json(&engine.undo_entries(machine)?)?;
+            ui.json(&tree::undo_entries(engine, machine)?)?;
         } else if self.list {
-            ui.undo_entries(&engine.undo_entries(machine)?)?;
+            ui.undo_entries(&tree::undo_entries(engine, machine)?)?;
         } else {
-            let what = engine.undo(machine, self.number)?;
+            let what = tree::undo(engine, machine, self.number)?;
             ui.status(&format!("Undid `{what}` in `{machine}`."));
         }
         Ok(0)

@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::cli::common::session::Session;
 use crate::error::Result;
+use crate::tree;
 use crate::ui::Ui;
 
 /// Check this host and explain what limits it
@@ -16,7 +17,7 @@ pub struct Doctor {
 
 impl Doctor {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
-        let checkup = session.engine.checkup()?;
+        let checkup = tree::checkup(&session.engine)?;
         if self.json {
             ui.json(&checkup)?
         } else {

@@ -6,6 +6,7 @@ use crate::cli::common::session::Session;
 use crate::cli::common::which;
 use crate::error::Result;
 use crate::name::MachineName;
+use crate::tree;
 use crate::ui::Ui;
 
 /// Print the name of a machine's current snapshot
@@ -25,9 +26,9 @@ impl Current {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let path = which::current(&session.engine, &self.machine)?;
         if self.json {
-            ui.json(&session.engine.snapshot_info(&path)?)?;
+            ui.json(&tree::snapshot_info(&session.engine, &path)?)?;
         } else if self.xml {
-            ui.text(&session.engine.snapshot_xml(&path)?)?;
+            ui.text(&tree::snapshot_xml(&session.engine, &path)?)?;
         } else {
             ui.text(path.snapshot.as_str())?;
         }

@@ -7,6 +7,7 @@ use crate::cli::common::which;
 use crate::error::Result;
 use crate::hypervisor::SnapshotKind;
 use crate::name::{MachineName, SnapshotName};
+use crate::tree;
 use crate::tree::{Filter, Machine, TreeView};
 use crate::ui::Ui;
 
@@ -96,7 +97,7 @@ impl List {
     }
 
     fn machines(&self, session: &Session, ui: &Ui) -> Result<()> {
-        let machines = session.engine.machines()?;
+        let machines = tree::machines(&session.engine)?;
         if self.json {
             ui.json(&machines)
         } else if self.name {

@@ -6,6 +6,7 @@ use crate::cli::common::session::Session;
 use crate::cli::common::which::Which;
 use crate::error::Result;
 use crate::name::SnapshotPath;
+use crate::tree;
 use crate::ui::Ui;
 
 /// Show the operations that built a snapshot, with their results
@@ -27,7 +28,7 @@ impl Log {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let path = self.which.snapshot(&session.engine)?;
         let engine = &session.engine;
-        let log = if self.failed { engine.failed_log(&path)? } else { engine.log(&path)? };
+        let log = if self.failed { tree::failed_log(engine, &path)? } else { tree::log(engine, &path)? };
         if self.json {
             ui.json(&log)?;
         } else if log.inputs.is_empty() && log.operations.is_empty() && log.failed.is_none() {
@@ -40,7 +41,7 @@ impl Log {
 }
 
 fn why_empty(path: &SnapshotPath, session: &Session) -> Result<String> {
-    let info = session.engine.snapshot_info(path)?;
+    let info = tree::snapshot_info(&session.engine, path)?;
     Ok(match (info.snapshot.key, info.snapshot.parent) {
         (None, _) => format!("no script made `{path}`: nothing is recorded of it"),
         (Some(_), None) => format!("`{path}` is a root: no operation made it"),

@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::common::session::Session;
 use crate::error::Result;
 use crate::name::MachineName;
+use crate::tree;
 use crate::ui::Ui;
 
 /// Draw the tree of a machine, or of every machine
@@ -27,7 +28,7 @@ enum Format {
 
 impl Tree {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
-        let trees = session.engine.trees(self.machine.as_ref())?;
+        let trees = tree::trees(&session.engine, self.machine.as_ref())?;
         match self.format {
             Format::Text => ui.trees(&trees, self.machine.is_none())?,
             Format::Json => ui.json(&trees)?,

@@ -9,6 +9,7 @@ use crate::cli::work::script::Script;
 use crate::error::{Error, Result};
 use crate::lua::{self, Door, Orders, Planned, Program, Settings};
 use crate::repl;
+use crate::tree;
 use crate::tree::Event;
 use crate::ui::Ui;
 
@@ -65,7 +66,7 @@ impl Run {
         for machine in &ended.machines {
             // A skipped machine need not exist.
             if session.engine.machine(machine)?.is_some() {
-                trees.extend(session.engine.trees(Some(machine))?);
+                trees.extend(tree::trees(&session.engine, Some(machine))?);
             }
         }
         ui.progress_trees(&trees, ended.machines.len() > 1);

@@ -6,6 +6,7 @@ use crate::cli::common::session::Session;
 use crate::error::{Error, Result};
 use crate::name::Target;
 use crate::shell;
+use crate::tree;
 use crate::tree::ForkOptions;
 use crate::ui::{End, LeaveKey, Terminal, Ui};
 
@@ -41,15 +42,15 @@ impl Shell {
         };
         let place = format!("{}{}", self.target, if self.failed { " (failed)" } else { "" });
         let console = match &fork {
-            Some(fork) => engine.sit_in(fork)?,
-            None => engine.sit_at(self.target.machine())?,
+            Some(fork) => tree::sit_in(engine, fork)?,
+            None => tree::sit_at(engine, self.target.machine())?,
         };
         ui.status(&format!("Connected to {place}. The leave key is {}.", self.escape));
         match terminal.sit(console, self.escape, &engine.interrupt)? {
             End::Left => ui.status(&format!("Left {place}.")),
             End::ShutDown => {
                 ui.status(&format!("{place} has shut down."));
-                fork.as_ref().map_or(Ok(()), |fork| engine.see_off(fork))?;
+                fork.as_ref().map_or(Ok(()), |fork| tree::see_off(engine, fork))?;
             }
         }
         Ok(0)

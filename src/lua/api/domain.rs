@@ -15,8 +15,9 @@ use crate::lua::handle::machine::Machine;
 use crate::lua::value::error::{no_such_field, read_only};
 use crate::lua::value::options::{Options, whole_number};
 use crate::lua::verb::step::Branch;
-use crate::lua::verb::{root, take, tree};
+use crate::lua::verb::{self, root};
 use crate::name::{MachineName, SnapshotName};
+use crate::tree;
 use crate::tree::{Engine, Session};
 
 /// How long a guest may take to power off, or to answer, when the script does not say.
@@ -66,8 +67,8 @@ impl UserData for Machine {
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        take::add_methods(methods);
-        tree::add_methods(methods);
+        verb::take::add_methods(methods);
+        verb::tree::add_methods(methods);
         add_recipe(methods);
         add_verbs(methods);
         add_looks(methods);
@@ -126,7 +127,7 @@ fn add_verbs<M: UserDataMethods<Machine>>(methods: &mut M) {
         if this.domain.leaves_out("start")? {
             return Ok(());
         }
-        Ok(this.domain.blocking(move |engine, name| engine.start(name, start)).await?)
+        Ok(this.domain.blocking(move |engine, name| tree::power::start(engine, name, start)).await?)
     });
     methods.add_async_method("shutdown", |_, this, options: Value| async move {
         let options = Options::read("machine:shutdown", options, &["timeout"])?;
@@ -134,17 +135,17 @@ fn add_verbs<M: UserDataMethods<Machine>>(methods: &mut M) {
         if this.domain.leaves_out("shutdown")? {
             return Ok(());
         }
-        Ok(this.domain.blocking(move |engine, name| engine.shutdown(name, limit)).await?)
+        Ok(this.domain.blocking(move |engine, name| tree::power::shutdown(engine, name, limit)).await?)
     });
-    add_plain(methods, "destroy", "machine:destroy", Engine::power_off);
-    add_plain(methods, "suspend", "machine:suspend", Engine::suspend);
-    add_plain(methods, "resume", "machine:resume", Engine::resume);
+    add_plain(methods, "destroy", "machine:destroy", tree::power::power_off);
+    add_plain(methods, "suspend", "machine:suspend", tree::power::suspend);
+    add_plain(methods, "resume", "machine:resume", tree::power::resume);
     methods.add_async_method("undo", |_, this, number: Value| async move {
         let number = whole_number("machine:undo", "the number", &number).map_err(|error| error.hint(UNDOS))?;
         if this.domain.leaves_out("undo")? {
             return Ok(String::new());
         }
-        Ok(this.domain.blocking(move |engine, name| engine.undo(name, number)).await?)
+        Ok(this.domain.blocking(move |engine, name| tree::undo(engine, name, number)).await?)
     });
 }
 
@@ -161,21 +162,21 @@ fn add_looks<M: UserDataMethods<Machine>>(methods: &mut M) {
         if this.domain.is_absent()? {
             return lua.create_table().map(Value::Table);
         }
-        let entries = this.domain.blocking(|engine, name| engine.undo_entries(name)).await?;
+        let entries = this.domain.blocking(tree::undo_entries).await?;
         lua.to_value_with(&entries, AS_LUA)
     });
     methods.add_async_method("screenshot", |_, this, path: PathBuf| async move {
         if this.domain.leaves_out("screenshot")? {
             return Ok("image/png".to_string());
         }
-        Ok(this.domain.blocking(move |engine, name| engine.screenshot(name, &path)).await?)
+        Ok(this.domain.blocking(move |engine, name| tree::power::screenshot(engine, name, &path)).await?)
     });
     methods.add_async_method("xml", |_, this, options: Value| async move {
         let inactive = Options::read("machine:xml", options, &["inactive"])?.flag("inactive")?;
         if this.domain.is_absent()? {
             return Ok(String::new());
         }
-        Ok(this.domain.blocking(move |engine, name| engine.xml(name, inactive)).await?)
+        Ok(this.domain.blocking(move |engine, name| tree::power::xml(engine, name, inactive)).await?)
     });
     methods.add_async_method("guest", |_, this, options: Value| async move {
         let options = Options::read("machine:guest", options, &["timeout"])?;
@@ -185,7 +186,7 @@ fn add_looks<M: UserDataMethods<Machine>>(methods: &mut M) {
             let (events, interrupt) = (context.engine.events.clone(), context.engine.interrupt.clone());
             return Ok(Guest::new(Arc::new(Session::hollow(name.as_str(), events, interrupt)), Arc::default()));
         }
-        let session = this.domain.blocking(move |engine, name| engine.guest_of(name, limit)).await?;
+        let session = this.domain.blocking(move |engine, name| tree::power::guest_of(engine, name, limit)).await?;
         Ok(Guest::new(Arc::new(session), Arc::default()))
     });
 }

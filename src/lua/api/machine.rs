@@ -11,6 +11,7 @@ use crate::lua::handle::machine::{Declaration, Machine};
 use crate::lua::runtime::context::Context;
 use crate::lua::value::options::{Options, string_argument};
 use crate::name::MachineName;
+use crate::tree;
 use crate::tree::Definition;
 
 const OPTIONS: [&str; 8] = ["image", "memory", "cpus", "disk", "cpu_model", "firmware", "network", "extra_xml"];
@@ -41,7 +42,7 @@ async fn machine(lua: Lua, (_, name, options): (Table, Value, Value)) -> mlua::R
     let definition = definition(&options, image.digest().to_string())?;
     context.declare(&lua, &name, None)?;
     let swept = name.clone();
-    context.blocking(move |engine| engine.sweep(&swept)).await?;
+    context.blocking(move |engine| tree::sweep(engine, &swept)).await?;
     Ok(Machine { domain: Domain::declared(context, name), declaration: Some(Declaration { definition, image }) })
 }
 

@@ -13,6 +13,7 @@ use crate::lua::value::error::{no_such_field, read_only};
 use crate::lua::value::options::Options;
 use crate::lua::verb::{branch, fork};
 use crate::name::{SnapshotName, SnapshotPath};
+use crate::tree;
 use crate::tree::{Engine, Scope};
 
 const KNOWN: [&str; 20] = [
@@ -71,7 +72,7 @@ impl UserData for Snapshot {
                 return lua.create_table().map(Value::Table);
             }
             this.look((), |_, _| Ok(()))?;
-            lua.to_value_with(&this.domain.context.engine.snapshot_info(&this.path())?.disks, AS_LUA)
+            lua.to_value_with(&tree::snapshot_info(&this.domain.context.engine, &this.path())?.disks, AS_LUA)
         });
     }
 
@@ -82,7 +83,7 @@ impl UserData for Snapshot {
             if this.is_absent()? {
                 return Ok(Vec::new());
             }
-            let info = this.blocking(|engine, path| engine.snapshot_info(path)).await?;
+            let info = this.blocking(tree::snapshot_info).await?;
             Ok(found(&this.domain, info.children))
         });
         methods.add_async_method("is_current", |_, this, ()| async move {
@@ -100,14 +101,14 @@ impl UserData for Snapshot {
             if this.leaves_out("revert") {
                 return Ok(());
             }
-            Ok(this.blocking(move |engine, path| engine.revert(path, flags)).await?)
+            Ok(this.blocking(move |engine, path| tree::revert(engine, path, flags)).await?)
         });
         methods.add_async_method("delete", |_, this, options: Value| async move {
             let (scope, metadata_only) = scope(options)?;
             if this.leaves_out("delete") {
                 return Ok(vec![this.name.to_string()]);
             }
-            let deleted = this.blocking(move |engine, path| engine.erase(path, scope, metadata_only)).await?;
+            let deleted = this.blocking(move |engine, path| tree::erase(engine, path, scope, metadata_only)).await?;
             Ok(deleted.into_iter().map(|name| name.to_string()).collect::<Vec<_>>())
         });
         methods.add_meta_method(MetaMethod::ToString, |_, this, ()| Ok(this.to_string()));

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::lua::handle::domain::Domain;
 use crate::lua::runtime::origin::Origin;
 use crate::name::{SnapshotName, SnapshotPath};
+use crate::tree;
 use crate::tree::{Engine, Machine as Seen, Node, NodeId};
 
 #[derive(Clone)]
@@ -90,8 +91,8 @@ impl Snapshot {
             return Ok(node.clone());
         }
         self.blocking(|engine, path| {
-            engine.sweep(&path.machine)?;
-            engine.node_id(path)
+            tree::sweep(engine, &path.machine)?;
+            tree::node_id(engine, path)
         })
         .await
     }

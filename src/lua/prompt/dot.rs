@@ -8,6 +8,7 @@ use crate::lua::prompt::desk::{At, Desk};
 use crate::lua::prompt::{help, recipe, words};
 use crate::lua::runtime::ask::Answer;
 use crate::name::MachineName;
+use crate::tree;
 use crate::tree::nearest;
 
 pub const RELOAD: &str = ".reload";
@@ -70,7 +71,7 @@ pub async fn carry_out(desk: &Desk, line: &str) -> Result<Answer> {
         ".jobs" => {
             let mut lines = Vec::new();
             for context in desk.connections.all() {
-                let clones = context.blocking(|engine| engine.own_clones()).await?;
+                let clones = context.blocking(tree::own_clones).await?;
                 lines.extend(clones.into_iter().map(|(domain, of)| format!("{domain}  of {of}")));
             }
             said(if lines.is_empty() { "nothing runs".to_string() } else { lines.join("\n") })

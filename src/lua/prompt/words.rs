@@ -22,6 +22,7 @@ use crate::lua::value::error::{kind_of, no_such_field};
 use crate::lua::value::options::{Options, whole_number};
 use crate::lua::value::show;
 use crate::name::{MachineName, SnapshotName, SnapshotPath, Target};
+use crate::tree;
 use crate::tree::{Engine, Event, TreeView, Wanted, Work};
 
 /// Makes a desk with them.
@@ -157,7 +158,7 @@ async fn undo(desk: Rc<Desk>, machine: Value) -> Result<String> {
     let machine = machine.ok_or_else(|| {
         Error::failed("undo: of which machine?").hint("undo(\"MACHINE\"); back() undoes operations in a working fork")
     })?;
-    context.blocking(move |engine| engine.undo(&machine, None)).await
+    context.blocking(move |engine| tree::undo(engine, &machine, None)).await
 }
 
 async fn tree(desk: Rc<Desk>, machine: Value) -> Result<String> {
@@ -167,7 +168,7 @@ async fn tree(desk: Rc<Desk>, machine: Value) -> Result<String> {
 
 /// Draws the tree of a machine, or of every machine.
 pub fn drawn(engine: &Engine, machine: Option<&MachineName>) -> Result<String> {
-    let trees = engine.trees(machine)?;
+    let trees = tree::trees(engine, machine)?;
     Ok(TreeView::draw_all(&trees, trees.len() > 1))
 }
 

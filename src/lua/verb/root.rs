@@ -13,6 +13,7 @@ use crate::lua::verb::branch::grow_on;
 use crate::lua::verb::plan;
 use crate::lua::verb::step::Branch;
 use crate::name::SnapshotName;
+use crate::tree;
 use crate::tree::{Event, Found, Subject};
 
 /// The name of the root that `machine:branch` makes.
@@ -42,7 +43,7 @@ async fn of_state(domain: &Domain, name: SnapshotName, comment: String) -> Resul
         return Ok(Snapshot::left_alone(domain, name));
     }
     let swept = domain.name.clone();
-    context.blocking(move |engine| engine.sweep(&swept)).await?;
+    context.blocking(move |engine| tree::sweep(engine, &swept)).await?;
     let reason = loop {
         let (machine, wanted) = (domain.name.clone(), name.clone());
         let found = context.blocking(move |engine| engine.find_state_root(&machine, &wanted)).await?;

@@ -11,6 +11,7 @@ use crate::lua::handle::machine::Machine;
 use crate::lua::handle::snapshot::Snapshot;
 use crate::lua::value::options::{Options, Part};
 use crate::name::SnapshotName;
+use crate::tree;
 use crate::tree::{DiskChoice, Take};
 
 const OPTIONS: [&str; 10] =
@@ -24,7 +25,7 @@ pub fn add_methods<M: UserDataMethods<Machine>>(methods: &mut M) {
             return Ok(Snapshot::not_planned(&this.domain, name));
         }
         let wanted = name.clone();
-        this.domain.blocking(move |engine, machine| engine.take_snapshot(machine, &wanted, &take)).await?;
+        this.domain.blocking(move |engine, machine| tree::take_snapshot(engine, machine, &wanted, &take)).await?;
         Ok(Snapshot::found(&this.domain, name))
     });
 }

@@ -18,6 +18,7 @@ use crate::tree::clone::running::{BuildOutput, disk_files};
 use crate::tree::files::made::NVRAM;
 use crate::tree::files::store::seal;
 use crate::tree::graft::sweep::clones;
+use crate::tree::graft::sweep::sweep;
 use crate::tree::kept::checkpoint::files;
 use crate::tree::kept::failed::failed_node;
 use crate::tree::kept::restores::count_restore;
@@ -49,7 +50,7 @@ impl Engine {
     /// Starts a fork of a snapshot: its guest resumes from the snapshot's state, or boots if that has no RAM. Dropping
     /// the returned value removes the fork.
     pub fn fork(&self, path: &SnapshotPath, options: ForkOptions) -> Result<Builder> {
-        self.sweep(&path.machine)?;
+        sweep(self, &path.machine)?;
         let machine = self.existing(&path.machine)?;
         let node = machine.existing(&path.snapshot).map_err(|error| {
             match failed_node(&machine.name, &machine.directory, &path.snapshot) {
@@ -63,7 +64,7 @@ impl Engine {
 
     /// Starts a fork of a failed branch's last state.
     pub fn fork_failed(&self, path: &SnapshotPath, options: ForkOptions) -> Result<Builder> {
-        self.sweep(&path.machine)?;
+        sweep(self, &path.machine)?;
         let machine = self.existing(&path.machine)?;
         let failed = failed_node(&machine.name, &machine.directory, &path.snapshot)?;
         if let Some(missing) = failed.files().iter().find(|file| !file.exists()) {
@@ -224,7 +225,7 @@ impl Engine {
             self.hypervisor.destroy(&clone.domain)?;
             stopped.push(clone.domain);
         }
-        self.sweep(&machine.name)?;
+        sweep(self, &machine.name)?;
         Ok(stopped)
     }
 }

@@ -9,7 +9,9 @@ use crate::name::{SnapshotName, SnapshotPath};
 use crate::stop::Stop;
 use crate::tree::build::branch_spec::Wanted;
 use crate::tree::clone::builder::Builder;
+use crate::tree::clone::origin::node_id;
 use crate::tree::clone::origin::{Origin, origin};
+use crate::tree::graft::sweep::sweep;
 use crate::tree::kept::checkpoint::{Checkpoint, files};
 use crate::tree::kept::failed::{Failed, failed_node};
 use crate::tree::machine::clone_mark::Purpose;
@@ -70,21 +72,21 @@ impl Work {
 impl Engine {
     /// Starts a working fork of a snapshot.
     pub fn work_on(&self, path: &SnapshotPath) -> Result<Work> {
-        self.sweep(&path.machine)?;
+        sweep(self, &path.machine)?;
         let machine = self.existing(&path.machine)?;
         let origin = origin(self, &machine, machine.existing(&path.snapshot)?)?;
         let start = Start { origin, done: Journal::default(), told: None, checkpoints: Vec::new() };
-        self.begin_work(&machine, self.node_id(path)?, None, start)
+        self.begin_work(&machine, node_id(self, path)?, None, start)
     }
 
     /// Starts a working fork of a failed step's last state, after the operations that it carried out.
     pub fn work_on_failed(&self, path: &SnapshotPath) -> Result<Work> {
-        self.sweep(&path.machine)?;
+        sweep(self, &path.machine)?;
         let machine = self.existing_now(&path.machine)?;
         let failed = failed_node(&machine.name, &machine.directory, &path.snapshot)?;
         let parent =
             SnapshotPath { machine: path.machine.clone(), snapshot: SnapshotName::existing(&failed.parent.name)? };
-        let of = self.node_id(&parent)?;
+        let of = node_id(self, &parent)?;
         let told = failed.attempt.is_some().then_some(failed.journal.entries.len());
         let Failed { document, layers, ram, journal: mut done, attempt, checkpoints, .. } = failed;
         done.entries.extend(attempt.map(Entry::broken_off));

@@ -19,31 +19,29 @@ pub struct GuestConsole {
     is_fork: bool,
 }
 
-impl Engine {
-    /// Opens the console of a fork.
-    pub fn sit_in(&self, fork: &Builder) -> Result<GuestConsole> {
-        self.sit(fork.domain(), fork.guest(), true)
-    }
+/// Opens the console of a fork.
+pub fn sit_in(engine: &Engine, fork: &Builder) -> Result<GuestConsole> {
+    sit(engine, fork.domain(), fork.guest(), true)
+}
 
-    /// Opens the console of a machine itself, which has to run.
-    pub fn sit_at(&self, name: &MachineName) -> Result<GuestConsole> {
-        if !self.existing_now(name)?.is_active() {
-            return Err(Error::failed(format!("the machine `{name}` is not running"))
-                .hint("a snapshot of it needs no running machine: `snaptree shell MACHINE/SNAPSHOT`"));
-        }
-        self.sit(name.as_str(), self.hypervisor.guest(name.as_str())?.into(), false)
+/// Opens the console of a machine itself, which has to run.
+pub fn sit_at(engine: &Engine, name: &MachineName) -> Result<GuestConsole> {
+    if !engine.existing_now(name)?.is_active() {
+        return Err(Error::failed(format!("the machine `{name}` is not running"))
+            .hint("a snapshot of it needs no running machine: `snaptree shell MACHINE/SNAPSHOT`"));
     }
+    sit(engine, name.as_str(), engine.hypervisor.guest(name.as_str())?.into(), false)
+}
 
-    fn sit(&self, domain: &str, guest: Arc<dyn Guest>, is_fork: bool) -> Result<GuestConsole> {
-        let console = self.hypervisor.console(domain)?;
-        Ok(GuestConsole { console, guest, interrupt: self.interrupt.clone(), is_fork })
-    }
+fn sit(engine: &Engine, domain: &str, guest: Arc<dyn Guest>, is_fork: bool) -> Result<GuestConsole> {
+    let console = engine.hypervisor.console(domain)?;
+    Ok(GuestConsole { console, guest, interrupt: engine.interrupt.clone(), is_fork })
+}
 
-    /// Waits for the end of a fork whose guest shuts itself down.
-    pub fn see_off(&self, fork: &Builder) -> Result<()> {
-        const LIMIT: Duration = Duration::from_secs(60);
-        self.hypervisor.wait_until_gone(fork.domain(), &Stop::after(LIMIT, &self.interrupt))
-    }
+/// Waits for the end of a fork whose guest shuts itself down.
+pub fn see_off(engine: &Engine, fork: &Builder) -> Result<()> {
+    const LIMIT: Duration = Duration::from_secs(60);
+    engine.hypervisor.wait_until_gone(fork.domain(), &Stop::after(LIMIT, &engine.interrupt))
 }
 
 impl GuestConsole {

@@ -41,193 +41,201 @@ pub enum DiskChoice {
     TakePart(Option<PathBuf>),
 }
 
-impl Engine {
-    /// Takes a snapshot, which becomes the current one.
-    pub fn take_snapshot(&self, machine: &MachineName, name: &SnapshotName, take: &Take) -> Result<()> {
-        let (machine, (request, warning)) = to_be_changed_if(self, machine, |machine| {
-            let request = self.plan(machine, name, take)?;
-            let warning = preflight::snapshot(self, machine, &machine.held_by(&request))?;
-            Ok((request, warning))
-        })?;
-        warning.into_iter().for_each(|warning| self.events.note(warning));
-        for disk in &machine.details.disks {
-            let is_asked_for = take.disks.contains_key(&disk.target) || disk.snapshot.as_deref() == Some("no");
-            if let Some(why) = disk.left_out().filter(|_| !is_asked_for) {
-                let target = &disk.target;
-                self.events.note(format!("the snapshot leaves out disk `{target}` of `{}`: {why}", machine.name));
-            }
+/// Takes a snapshot, which becomes the current one.
+pub fn take_snapshot(engine: &Engine, machine: &MachineName, name: &SnapshotName, take: &Take) -> Result<()> {
+    let (machine, (request, warning)) = to_be_changed_if(engine, machine, |machine| {
+        let request = plan(engine, machine, name, take)?;
+        let warning = preflight::snapshot(engine, machine, &machine.held_by(&request))?;
+        Ok((request, warning))
+    })?;
+    warning.into_iter().for_each(|warning| engine.events.note(warning));
+    for disk in &machine.details.disks {
+        let is_asked_for = take.disks.contains_key(&disk.target) || disk.snapshot.as_deref() == Some("no");
+        if let Some(why) = disk.left_out().filter(|_| !is_asked_for) {
+            let target = &disk.target;
+            engine.events.note(format!("the snapshot leaves out disk `{target}` of `{}`: {why}", machine.name));
         }
-        if request.kind == SnapshotKind::Internal {
-            free_internal_name(self, &machine, name)?;
-        } else if !take.flags.reuse_external {
-            shorten(self, &machine, &machine.held_by(&request))?;
-        }
-        let made = self.hypervisor.create_snapshot(machine.name.as_str(), &request);
-        self.changed(&machine.name);
-        made?;
-        let overlays = request.disks.iter().filter_map(|(_, overlay)| overlay.as_ref());
-        let overlays = overlays.filter(|_| !take.flags.reuse_external);
-        for file in overlays.chain(&request.memory) {
-            // The snapshot exists; a file that is not recorded is never removed.
-            if let Err(error) = Made::of(&machine.directory).record_if_there(&self.store, &machine.directory, file) {
-                self.events.note(format!("`snaptree gc` will not remove `{}`: {error}", file.display()));
-            }
-        }
-        Ok(())
     }
+    if request.kind == SnapshotKind::Internal {
+        free_internal_name(engine, &machine, name)?;
+    } else if !take.flags.reuse_external {
+        shorten(engine, &machine, &machine.held_by(&request))?;
+    }
+    let made = engine.hypervisor.create_snapshot(machine.name.as_str(), &request);
+    engine.changed(&machine.name);
+    made?;
+    let overlays = request.disks.iter().filter_map(|(_, overlay)| overlay.as_ref());
+    let overlays = overlays.filter(|_| !take.flags.reuse_external);
+    for file in overlays.chain(&request.memory) {
+        // The snapshot exists; a file that is not recorded is never removed.
+        if let Err(error) = Made::of(&machine.directory).record_if_there(&engine.store, &machine.directory, file) {
+            engine.events.note(format!("`snaptree gc` will not remove `{}`: {error}", file.display()));
+        }
+    }
+    Ok(())
+}
 
-    /// Turns the requested snapshot into a request to libvirt, or returns why it is impossible.
-    fn plan(&self, machine: &Machine, name: &SnapshotName, take: &Take) -> Result<SnapshotRequest> {
-        if machine.node(name.as_str()).is_some() {
-            return Err(Error::failed(format!("a snapshot `{name}` exists already in `{}`", machine.name))
-                .hint("give it another name, or delete that one first"));
-        }
-        preflight::managed_save(machine)?;
-        let kind = take.kind.unwrap_or(SnapshotKind::External);
-        let flags = self.checked_flags(machine, take, kind)?;
-        let with_memory = machine.is_active() && !flags.disk_only;
-        if with_memory {
-            preflight::memory(machine)?;
-        }
-        if kind == SnapshotKind::Internal {
-            self.free_inside(machine, name)?;
-            preflight::internal_name(machine, name)?;
-            preflight::firmware(self, machine)?;
-        }
-        let (mut taken, mut new) = (BTreeSet::new(), FileSet::default());
-        let mut disks = Vec::new();
-        for (target, file, wanted) in machine.taking_part(take, kind)? {
-            let overlay = match (kind, wanted) {
-                (SnapshotKind::Internal, _) => None,
-                (SnapshotKind::External, Some(wanted)) => {
-                    let wanted = wanted_file(&wanted, flags.reuse_external)?;
-                    if flags.reuse_external {
-                        self.overlay_on(&wanted, &file)?;
-                    }
-                    Some(wanted)
+/// Turns the requested snapshot into a request to libvirt, or returns why it is impossible.
+fn plan(engine: &Engine, machine: &Machine, name: &SnapshotName, take: &Take) -> Result<SnapshotRequest> {
+    if machine.node(name.as_str()).is_some() {
+        return Err(Error::failed(format!("a snapshot `{name}` exists already in `{}`", machine.name))
+            .hint("give it another name, or delete that one first"));
+    }
+    preflight::managed_save(machine)?;
+    let kind = take.kind.unwrap_or(SnapshotKind::External);
+    let flags = checked_flags(machine, take, kind)?;
+    let with_memory = machine.is_active() && !flags.disk_only;
+    if with_memory {
+        preflight::memory(machine)?;
+    }
+    if kind == SnapshotKind::Internal {
+        free_inside(engine, machine, name)?;
+        preflight::internal_name(machine, name)?;
+        preflight::firmware(engine, machine)?;
+    }
+    let (mut taken, mut new) = (BTreeSet::new(), FileSet::default());
+    let mut disks = Vec::new();
+    for (target, file, wanted) in machine.taking_part(take, kind)? {
+        let overlay = match (kind, wanted) {
+            (SnapshotKind::Internal, _) => None,
+            (SnapshotKind::External, Some(wanted)) => {
+                let wanted = wanted_file(&wanted, flags.reuse_external)?;
+                if flags.reuse_external {
+                    overlay_on(engine, &wanted, &file)?;
                 }
-                (SnapshotKind::External, None) if flags.reuse_external => return Err(no_overlay(machine, &target)),
-                (SnapshotKind::External, None) => Some(beside(&file, name, "", &taken)),
-            };
-            if let Some(overlay) = overlay.as_deref().filter(|_| !flags.reuse_external) {
-                preflight::writable(directory_of(overlay), preflight::OVERLAY)?;
+                Some(wanted)
             }
-            if let Some(twice) = overlay.as_deref().filter(|overlay| !new.insert(overlay)) {
-                return Err(named_twice(twice));
-            }
-            taken.extend(overlay.clone());
-            disks.push((target, overlay));
-        }
-        let memory = match (&take.memory_file, kind) {
-            (_, SnapshotKind::Internal) => None,
-            (Some(file), _) if with_memory => Some(wanted_file(file, false)?),
-            _ if with_memory => machine.written_disks().first().map(|disk| beside(&disk.file, name, ".ram", &taken)),
-            _ => None,
+            (SnapshotKind::External, None) if flags.reuse_external => return Err(no_overlay(machine, &target)),
+            (SnapshotKind::External, None) => Some(beside(&file, name, "", &taken)),
         };
-        if let Some(twice) = memory.as_deref().filter(|memory| !new.insert(memory)) {
+        if let Some(overlay) = overlay.as_deref().filter(|_| !flags.reuse_external) {
+            preflight::writable(directory_of(overlay), preflight::OVERLAY)?;
+        }
+        if let Some(twice) = overlay.as_deref().filter(|overlay| !new.insert(overlay)) {
             return Err(named_twice(twice));
         }
-        if let Some(directory) = memory.as_deref().and_then(Path::parent) {
-            preflight::writable(directory, "the file with the RAM goes there")?;
-            preflight::room_for_ram(machine, directory, "shut the guest down first, or leave its RAM out")?;
-        }
-        let (name, comment) = (name.to_string(), take.comment.clone());
-        let request = SnapshotRequest { name, comment, kind, disks, memory, flags };
-        if kind == SnapshotKind::External && !flags.reuse_external {
-            too_deep(self, machine, &machine.held_by(&request))?;
-        }
-        Ok(request)
+        taken.extend(overlay.clone());
+        disks.push((target, overlay));
     }
+    let memory = match (&take.memory_file, kind) {
+        (_, SnapshotKind::Internal) => None,
+        (Some(file), _) if with_memory => Some(wanted_file(file, false)?),
+        _ if with_memory => machine.written_disks().first().map(|disk| beside(&disk.file, name, ".ram", &taken)),
+        _ => None,
+    };
+    if let Some(twice) = memory.as_deref().filter(|memory| !new.insert(memory)) {
+        return Err(named_twice(twice));
+    }
+    if let Some(directory) = memory.as_deref().and_then(Path::parent) {
+        preflight::writable(directory, "the file with the RAM goes there")?;
+        preflight::room_for_ram(machine, directory, "shut the guest down first, or leave its RAM out")?;
+    }
+    let (name, comment) = (name.to_string(), take.comment.clone());
+    let request = SnapshotRequest { name, comment, kind, disks, memory, flags };
+    if kind == SnapshotKind::External && !flags.reuse_external {
+        too_deep(engine, machine, &machine.held_by(&request))?;
+    }
+    Ok(request)
+}
 
-    fn checked_flags(&self, machine: &Machine, take: &Take, kind: SnapshotKind) -> Result<SnapshotFlags> {
-        let mut flags = take.flags;
-        let asks_for_memory = take.memory == Some(true) || take.memory_file.is_some();
-        let usage = |message: &str, hint: &str| Err(Error::usage(message).hint(hint));
-        if flags.disk_only && asks_for_memory {
-            return usage("a snapshot of the disks only cannot have the RAM", "ask for one of the two");
-        }
-        if take.memory == Some(false) && take.memory_file.is_some() {
-            return usage("a snapshot without the RAM needs no file for it", "leave the file out");
-        }
-        if asks_for_memory {
-            preflight::memory(machine)?;
-        }
-        flags.disk_only |= machine.is_active() && take.memory == Some(false);
-        if kind == SnapshotKind::Internal && flags.disk_only {
-            return usage(
-                "an internal snapshot of the disks only does not exist while the guest runs",
-                "shut the guest down, or take an external snapshot",
-            );
-        }
-        if kind == SnapshotKind::Internal && take.memory_file.is_some() {
-            return usage(
-                "an internal snapshot has the RAM inside the disk, not in a file",
-                "leave the file out, or take an external snapshot",
-            );
-        }
-        if flags.quiesce && !(flags.disk_only && machine.is_active()) {
-            return usage(
-                "only a snapshot of the disks of a running guest can be quiesced",
-                "ask for the disks only too: `--disk-only`, in Lua `disk_only = true`",
-            );
-        }
-        if flags.live && (kind == SnapshotKind::Internal || flags.disk_only || !machine.is_active()) {
-            return usage(
-                "live is for an external snapshot with the RAM of a running guest",
-                "leave it out: any other snapshot stops the guest for a moment only",
-            );
-        }
-        if flags.reuse_external && kind == SnapshotKind::Internal {
-            return usage("an internal snapshot has no overlays to reuse", "take an external snapshot");
-        }
-        Ok(flags)
+fn checked_flags(machine: &Machine, take: &Take, kind: SnapshotKind) -> Result<SnapshotFlags> {
+    let mut flags = take.flags;
+    let asks_for_memory = take.memory == Some(true) || take.memory_file.is_some();
+    let usage = |message: &str, hint: &str| Err(Error::usage(message).hint(hint));
+    if flags.disk_only && asks_for_memory {
+        return usage("a snapshot of the disks only cannot have the RAM", "ask for one of the two");
     }
+    if take.memory == Some(false) && take.memory_file.is_some() {
+        return usage("a snapshot without the RAM needs no file for it", "leave the file out");
+    }
+    if asks_for_memory {
+        preflight::memory(machine)?;
+    }
+    flags.disk_only |= machine.is_active() && take.memory == Some(false);
+    if kind == SnapshotKind::Internal && flags.disk_only {
+        return usage(
+            "an internal snapshot of the disks only does not exist while the guest runs",
+            "shut the guest down, or take an external snapshot",
+        );
+    }
+    if kind == SnapshotKind::Internal && take.memory_file.is_some() {
+        return usage(
+            "an internal snapshot has the RAM inside the disk, not in a file",
+            "leave the file out, or take an external snapshot",
+        );
+    }
+    if flags.quiesce && !(flags.disk_only && machine.is_active()) {
+        return usage(
+            "only a snapshot of the disks of a running guest can be quiesced",
+            "ask for the disks only too: `--disk-only`, in Lua `disk_only = true`",
+        );
+    }
+    if flags.live && (kind == SnapshotKind::Internal || flags.disk_only || !machine.is_active()) {
+        return usage(
+            "live is for an external snapshot with the RAM of a running guest",
+            "leave it out: any other snapshot stops the guest for a moment only",
+        );
+    }
+    if flags.reuse_external && kind == SnapshotKind::Internal {
+        return usage("an internal snapshot has no overlays to reuse", "take an external snapshot");
+    }
+    Ok(flags)
+}
 
-    /// Takes the snapshot that `document`, libvirt's XML, describes. Returns its name.
-    pub fn take_described(&self, machine: &MachineName, document: &str, flags: SnapshotFlags) -> Result<SnapshotName> {
-        let wanted = self.hypervisor.read_snapshot(&Document(document.to_string()))?;
-        let name = if wanted.name.is_empty() { crate::clock::now().to_string() } else { wanted.name.clone() };
-        let name = SnapshotName::new(name)?;
-        self.take_snapshot(machine, &name, &Take::described(&wanted, flags))?;
-        Ok(name)
-    }
+/// Takes the snapshot that `document`, libvirt's XML, describes. Returns its name.
+pub fn take_described(
+    engine: &Engine,
+    machine: &MachineName,
+    document: &str,
+    flags: SnapshotFlags,
+) -> Result<SnapshotName> {
+    let wanted = engine.hypervisor.read_snapshot(&Document(document.to_string()))?;
+    let name = if wanted.name.is_empty() { crate::clock::now().to_string() } else { wanted.name.clone() };
+    let name = SnapshotName::new(name)?;
+    take_snapshot(engine, machine, &name, &Take::described(&wanted, flags))?;
+    Ok(name)
+}
 
-    /// Adds the snapshot that `document`, libvirt's XML, describes to a machine's tree; replaces one of the same name.
-    /// Returns its name.
-    pub fn redefine_snapshot(&self, machine: &MachineName, document: &str, current: bool) -> Result<SnapshotName> {
-        let document = Document(document.to_string());
-        let wanted = self.hypervisor.read_snapshot(&document)?;
-        let (machine, name) = to_be_changed_if(self, machine, |machine| {
-            let replaces = machine.node(&wanted.name).is_some();
-            let name = if replaces { wanted.name.parse() } else { SnapshotName::new(wanted.name.clone()) }?;
-            preflight::redefine(self)?;
-            match wanted.parent.as_deref().filter(|parent| machine.node(parent).is_none()) {
-                Some(parent) => Err(Error::failed(format!("there is no snapshot `{parent}` in `{}`", machine.name))
-                    .cause(format!("`{name}` would be below it"))
-                    .hint("add that one first, or remove `<parent>` to make a root")),
-                None => Ok(name),
-            }
-        })?;
-        let old = machine.node(name.as_str());
-        let current = current || old.is_some_and(|node| node.snapshot.is_current);
-        let snapshot = old.map_or(&wanted, |node| &node.snapshot);
-        put(self, &machine, &Snapshot { document, ..snapshot.clone() }, wanted.parent.as_deref(), current)?;
-        self.changed(&machine.name);
-        Ok(name)
-    }
+/// Adds the snapshot that `document`, libvirt's XML, describes to a machine's tree; replaces one of the same name.
+/// Returns its name.
+pub fn redefine_snapshot(
+    engine: &Engine,
+    machine: &MachineName,
+    document: &str,
+    current: bool,
+) -> Result<SnapshotName> {
+    let document = Document(document.to_string());
+    let wanted = engine.hypervisor.read_snapshot(&document)?;
+    let (machine, name) = to_be_changed_if(engine, machine, |machine| {
+        let replaces = machine.node(&wanted.name).is_some();
+        let name = if replaces { wanted.name.parse() } else { SnapshotName::new(wanted.name.clone()) }?;
+        preflight::redefine(engine)?;
+        match wanted.parent.as_deref().filter(|parent| machine.node(parent).is_none()) {
+            Some(parent) => Err(Error::failed(format!("there is no snapshot `{parent}` in `{}`", machine.name))
+                .cause(format!("`{name}` would be below it"))
+                .hint("add that one first, or remove `<parent>` to make a root")),
+            None => Ok(name),
+        }
+    })?;
+    let old = machine.node(name.as_str());
+    let current = current || old.is_some_and(|node| node.snapshot.is_current);
+    let snapshot = old.map_or(&wanted, |node| &node.snapshot);
+    put(engine, &machine, &Snapshot { document, ..snapshot.clone() }, wanted.parent.as_deref(), current)?;
+    engine.changed(&machine.name);
+    Ok(name)
+}
 
-    /// Changes a snapshot's comment.
-    pub fn set_comment(&self, path: &SnapshotPath, comment: &str) -> Result<()> {
-        let (machine, snapshot) = to_be_changed_if(self, &path.machine, |machine| {
-            preflight::redefine(self)?;
-            Ok(machine.existing(&path.snapshot)?.snapshot.clone())
-        })?;
-        let document = self.hypervisor.with_comment(&snapshot.document, comment)?;
-        let parent = snapshot.parent.as_deref();
-        put(self, &machine, &Snapshot { document, ..snapshot.clone() }, parent, snapshot.is_current)?;
-        self.changed(&machine.name);
-        Ok(())
-    }
+/// Changes a snapshot's comment.
+pub fn set_comment(engine: &Engine, path: &SnapshotPath, comment: &str) -> Result<()> {
+    let (machine, snapshot) = to_be_changed_if(engine, &path.machine, |machine| {
+        preflight::redefine(engine)?;
+        Ok(machine.existing(&path.snapshot)?.snapshot.clone())
+    })?;
+    let document = engine.hypervisor.with_comment(&snapshot.document, comment)?;
+    let parent = snapshot.parent.as_deref();
+    put(engine, &machine, &Snapshot { document, ..snapshot.clone() }, parent, snapshot.is_current)?;
+    engine.changed(&machine.name);
+    Ok(())
 }
 
 impl Take {
@@ -255,39 +263,35 @@ impl Take {
     }
 }
 
-impl Engine {
-    /// Refuses to reuse a file that is not an overlay on the disk's file.
-    fn overlay_on(&self, overlay: &Path, file: &Path) -> Result<()> {
-        let chain = self.hypervisor.backing_chain(&Image::qcow2(overlay)).unwrap_or_default();
-        if chain.first().is_some_and(|backing| FileId::of(&backing.file) == FileId::of(file)) {
-            return Ok(());
-        }
-        Err(Error::failed(format!("`{}` cannot be reused as an overlay", overlay.display()))
-            .cause(format!("it is not a qcow2 image with the backing file `{}`", file.display()))
-            .hint("make it with `qemu-img create -f qcow2 -b FILE -F FORMAT`"))
+/// Refuses to reuse a file that is not an overlay on the disk's file.
+fn overlay_on(engine: &Engine, overlay: &Path, file: &Path) -> Result<()> {
+    let chain = engine.hypervisor.backing_chain(&Image::qcow2(overlay)).unwrap_or_default();
+    if chain.first().is_some_and(|backing| FileId::of(&backing.file) == FileId::of(file)) {
+        return Ok(());
     }
+    Err(Error::failed(format!("`{}` cannot be reused as an overlay", overlay.display()))
+        .cause(format!("it is not a qcow2 image with the backing file `{}`", file.display()))
+        .hint("make it with `qemu-img create -f qcow2 -b FILE -F FORMAT`"))
+}
 
-    /// Refuses the name of an internal snapshot that a disk already contains and that no tree shows. A deleted one that
-    /// could be put back is discarded instead.
-    fn free_inside(&self, machine: &Machine, name: &SnapshotName) -> Result<()> {
-        let is_it = |snapshot: &Snapshot| snapshot.name == name.as_str();
-        let gives_way = UndoLog::of(&machine.directory).entries().into_iter().any(|entry| match entry.kept {
-            Kept::Deleted(deleted) => !deleted.metadata_only && deleted.snapshots.iter().any(is_it),
-            _ => false,
-        });
-        for disk in machine.written_disks().into_iter().filter(|disk| disk.format == "qcow2") {
-            if self.hypervisor.count_internal(&disk.file, name.as_str())? > usize::from(gives_way) {
-                let inside = format!(
-                    "`{}` has a snapshot of that name inside, which the tree does not show",
-                    disk.file.display()
-                );
-                return Err(Error::failed(format!("no internal snapshot of `{}` can be named `{name}`", machine.name))
-                    .cause(inside)
-                    .hint("give it another name; `qemu-img snapshot -l` lists what is inside"));
-            }
+/// Refuses the name of an internal snapshot that a disk already contains and that no tree shows. A deleted one that
+/// could be put back is discarded instead.
+fn free_inside(engine: &Engine, machine: &Machine, name: &SnapshotName) -> Result<()> {
+    let is_it = |snapshot: &Snapshot| snapshot.name == name.as_str();
+    let gives_way = UndoLog::of(&machine.directory).entries().into_iter().any(|entry| match entry.kept {
+        Kept::Deleted(deleted) => !deleted.metadata_only && deleted.snapshots.iter().any(is_it),
+        _ => false,
+    });
+    for disk in machine.written_disks().into_iter().filter(|disk| disk.format == "qcow2") {
+        if engine.hypervisor.count_internal(&disk.file, name.as_str())? > usize::from(gives_way) {
+            let inside =
+                format!("`{}` has a snapshot of that name inside, which the tree does not show", disk.file.display());
+            return Err(Error::failed(format!("no internal snapshot of `{}` can be named `{name}`", machine.name))
+                .cause(inside)
+                .hint("give it another name; `qemu-img snapshot -l` lists what is inside"));
         }
-        Ok(())
     }
+    Ok(())
 }
 
 impl Machine {

@@ -23,28 +23,26 @@ pub enum Scope {
     ChildrenOnly,
 }
 
-impl Engine {
-    /// Describes what deleting would remove, for the confirmation prompt.
-    pub fn what_erase_removes(&self, path: &SnapshotPath, scope: Scope, metadata_only: bool) -> Result<String> {
-        let machine = self.existing_now(&path.machine)?;
-        let doomed = doomed(&machine, &path.snapshot, scope)?;
-        let what = if metadata_only { "the metadata of " } else { "" };
-        Ok(format!("{what}{} of `{}`", names(&doomed), machine.name))
-    }
+/// Describes what deleting would remove, for the confirmation prompt.
+pub fn what_erase_removes(engine: &Engine, path: &SnapshotPath, scope: Scope, metadata_only: bool) -> Result<String> {
+    let machine = engine.existing_now(&path.machine)?;
+    let doomed = doomed(&machine, &path.snapshot, scope)?;
+    let what = if metadata_only { "the metadata of " } else { "" };
+    Ok(format!("{what}{} of `{}`", names(&doomed), machine.name))
+}
 
-    /// Deletes snapshots. Their files stay until the undo history forgets them, or forever if only the metadata is
-    /// deleted. Returns their names.
-    pub fn erase(&self, path: &SnapshotPath, scope: Scope, metadata_only: bool) -> Result<Vec<SnapshotName>> {
-        let (machine, ()) = to_be_changed_if(self, &path.machine, |machine| {
-            preflight::redefine(self)?;
-            doomed(machine, &path.snapshot, scope).map(drop)
-        })?;
-        let doomed = doomed(&machine, &path.snapshot, scope)?;
-        let deleted = doomed.iter().map(|node| node.name().parse()).collect::<Result<_>>()?;
-        remove(self, &machine, format!("delete {}", plain_names(&doomed)), doomed, metadata_only)?;
-        self.changed(&path.machine);
-        Ok(deleted)
-    }
+/// Deletes snapshots. Their files stay until the undo history forgets them, or forever if only the metadata is
+/// deleted. Returns their names.
+pub fn erase(engine: &Engine, path: &SnapshotPath, scope: Scope, metadata_only: bool) -> Result<Vec<SnapshotName>> {
+    let (machine, ()) = to_be_changed_if(engine, &path.machine, |machine| {
+        preflight::redefine(engine)?;
+        doomed(machine, &path.snapshot, scope).map(drop)
+    })?;
+    let doomed = doomed(&machine, &path.snapshot, scope)?;
+    let deleted = doomed.iter().map(|node| node.name().parse()).collect::<Result<_>>()?;
+    remove(engine, &machine, format!("delete {}", plain_names(&doomed)), doomed, metadata_only)?;
+    engine.changed(&path.machine);
+    Ok(deleted)
 }
 
 /// Removes nodes, given parents first, from a machine's tree.

@@ -10,37 +10,35 @@ use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::owners::discard::{check_nothing_depends, discard, disks_of};
 
-impl Engine {
-    /// Describes what deleting a machine would remove.
-    pub fn what_delete_removes(&self, name: &MachineName) -> Result<String> {
-        let machine = self.existing(name)?;
-        check_nothing_depends(self, &machine, to_be_deleted(&machine)?, &going_with(self, &machine)?)?;
-        Ok(format!("machine `{name}` with its {} snapshots and their layers", machine.nodes.len()))
-    }
+/// Describes what deleting a machine would remove.
+pub fn what_delete_removes(engine: &Engine, name: &MachineName) -> Result<String> {
+    let machine = engine.existing(name)?;
+    check_nothing_depends(engine, &machine, to_be_deleted(&machine)?, &going_with(engine, &machine)?)?;
+    Ok(format!("machine `{name}` with its {} snapshots and their layers", machine.nodes.len()))
+}
 
-    /// Deletes a machine: its domain, its snapshots and its files.
-    pub fn delete(&self, name: &MachineName, force: bool) -> Result<()> {
-        let machine = self.existing(name)?;
-        let directory = to_be_deleted(&machine)?;
-        if machine.is_active() && !force {
-            return Err(Error::failed(format!("machine `{name}` is running"))
-                .hint("shut it down first, or give --force to stop it"));
-        }
-        let clones = clones(self, &machine)?;
-        if let Some(wanted) = clones.iter().find(|clone| is_wanted(self, clone) && !force) {
-            return Err(Error::failed(format!("machine `{name}` is in use: `{}` is running", wanted.domain))
-                .hint("stop the fork or wait for the other snaptree to end, or give --force to stop it"));
-        }
-        check_nothing_depends(self, &machine, directory, &going_with(self, &machine)?)?;
-        clones.iter().try_for_each(|clone| self.hypervisor.destroy(&clone.domain))?;
-        self.claim(name)?;
-        let (known, disks) = (machine.made(), disks_of(self, &machine)?);
-        self.hypervisor.undefine(name.as_str())?;
-        discard(self, directory, &known, &disks)?;
-        self.look_again(name)?;
-        self.store.release(name);
-        Ok(())
+/// Deletes a machine: its domain, its snapshots and its files.
+pub fn delete(engine: &Engine, name: &MachineName, force: bool) -> Result<()> {
+    let machine = engine.existing(name)?;
+    let directory = to_be_deleted(&machine)?;
+    if machine.is_active() && !force {
+        return Err(Error::failed(format!("machine `{name}` is running"))
+            .hint("shut it down first, or give --force to stop it"));
     }
+    let clones = clones(engine, &machine)?;
+    if let Some(wanted) = clones.iter().find(|clone| is_wanted(engine, clone) && !force) {
+        return Err(Error::failed(format!("machine `{name}` is in use: `{}` is running", wanted.domain))
+            .hint("stop the fork or wait for the other snaptree to end, or give --force to stop it"));
+    }
+    check_nothing_depends(engine, &machine, directory, &going_with(engine, &machine)?)?;
+    clones.iter().try_for_each(|clone| engine.hypervisor.destroy(&clone.domain))?;
+    engine.claim(name)?;
+    let (known, disks) = (machine.made(), disks_of(engine, &machine)?);
+    engine.hypervisor.undefine(name.as_str())?;
+    discard(engine, directory, &known, &disks)?;
+    engine.look_again(name)?;
+    engine.store.release(name);
+    Ok(())
 }
 
 /// Lists the domains that are stopped when a machine is deleted.

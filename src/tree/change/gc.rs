@@ -14,69 +14,67 @@ use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::owners::collect::{Collected, collect};
 
-impl Engine {
-    /// Describes what a collection would delete, for the confirmation prompt; none if there is nothing to delete.
-    pub fn what_gc_removes(&self, name: &MachineName) -> Result<Option<String>> {
-        let machine = self.existing_now(name)?;
-        let (changes, superseded, failed, trails) = machine.kept();
-        let mut parts = Vec::new();
-        if changes > 0 {
-            parts.push(format!("{changes} {} of `{name}` that `undo` could take back", plural(changes, "change")));
-        }
-        if superseded > 0 {
-            parts.push(format!("{superseded} superseded {} of `{name}`", plural(superseded, "snapshot")));
-        }
-        if failed > 0 {
-            parts.push(format!("{failed} failed {} of `{name}`", if failed == 1 { "branch" } else { "branches" }));
-        }
-        if trails > 0 {
-            parts.push(format!(
-                "the checkpoints of {trails} {} of `{name}`",
-                if trails == 1 { "branch" } else { "branches" }
-            ));
-        }
-        Ok((!parts.is_empty()).then(|| parts.join(" and ")))
+/// Describes what a collection would delete, for the confirmation prompt; none if there is nothing to delete.
+pub fn what_gc_removes(engine: &Engine, name: &MachineName) -> Result<Option<String>> {
+    let machine = engine.existing_now(name)?;
+    let (changes, superseded, failed, trails) = machine.kept();
+    let mut parts = Vec::new();
+    if changes > 0 {
+        parts.push(format!("{changes} {} of `{name}` that `undo` could take back", plural(changes, "change")));
     }
+    if superseded > 0 {
+        parts.push(format!("{superseded} superseded {} of `{name}`", plural(superseded, "snapshot")));
+    }
+    if failed > 0 {
+        parts.push(format!("{failed} failed {} of `{name}`", if failed == 1 { "branch" } else { "branches" }));
+    }
+    if trails > 0 {
+        parts.push(format!(
+            "the checkpoints of {trails} {} of `{name}`",
+            if trails == 1 { "branch" } else { "branches" }
+        ));
+    }
+    Ok((!parts.is_empty()).then(|| parts.join(" and ")))
+}
 
-    /// Deletes the undo history, the superseded and failed nodes and all checkpoints, and removes the files that
-    /// snaptree made and that nothing depends on then.
-    pub fn gc(&self, name: &MachineName) -> Result<Collected> {
-        let machine = to_be_changed(self, name)?;
-        let undo_log = UndoLog::of(&machine.directory);
-        let (mut files, mut left) = (Vec::new(), Vec::new());
-        for entry in undo_log.entries() {
-            let (loose, holding) = take_off(self, &machine, &entry)?;
-            files.extend(loose);
-            left.extend(holding);
-        }
-        let aside = SupersededNodes::of(&machine.directory);
-        let nodes = aside.nodes();
-        nodes.iter().for_each(|node| aside.forget(node));
-        files.extend(nodes.iter().flat_map(|node| node.snapshot.files()).map(Path::to_path_buf));
-        let json_dir = Failed::json_dir(&machine.directory);
-        let failed = json_dir.all();
-        failed.iter().for_each(|failed| drop(json_dir.take(&failed.name)));
-        let json_dir = Trail::json_dir(&machine.directory);
-        let trails = json_dir.all();
-        trails.iter().for_each(|trail| drop(json_dir.take(&trail.name)));
-        files.extend(failed.iter().flat_map(Failed::files).chain(trails.iter().flat_map(Trail::files)));
-        let json_dir = Restored::json_dir(&machine.directory);
-        let gone = |of: &Restored| machine.node(of.name.as_str()).is_none();
-        json_dir.all().iter().filter(|of| gone(of)).for_each(|of| drop(json_dir.take(&of.name)));
-        let mut collected = collect(self, name, files)?;
-        collected.left.extend(left);
-        self.changed(name);
-        Ok(collected)
+/// Deletes the undo history, the superseded and failed nodes and all checkpoints, and removes the files that
+/// snaptree made and that nothing depends on then.
+pub fn gc(engine: &Engine, name: &MachineName) -> Result<Collected> {
+    let machine = to_be_changed(engine, name)?;
+    let undo_log = UndoLog::of(&machine.directory);
+    let (mut files, mut left) = (Vec::new(), Vec::new());
+    for entry in undo_log.entries() {
+        let (loose, holding) = take_off(engine, &machine, &entry)?;
+        files.extend(loose);
+        left.extend(holding);
     }
+    let aside = SupersededNodes::of(&machine.directory);
+    let nodes = aside.nodes();
+    nodes.iter().for_each(|node| aside.forget(node));
+    files.extend(nodes.iter().flat_map(|node| node.snapshot.files()).map(Path::to_path_buf));
+    let json_dir = Failed::json_dir(&machine.directory);
+    let failed = json_dir.all();
+    failed.iter().for_each(|failed| drop(json_dir.take(&failed.name)));
+    let json_dir = Trail::json_dir(&machine.directory);
+    let trails = json_dir.all();
+    trails.iter().for_each(|trail| drop(json_dir.take(&trail.name)));
+    files.extend(failed.iter().flat_map(Failed::files).chain(trails.iter().flat_map(Trail::files)));
+    let json_dir = Restored::json_dir(&machine.directory);
+    let gone = |of: &Restored| machine.node(of.name.as_str()).is_none();
+    json_dir.all().iter().filter(|of| gone(of)).for_each(|of| drop(json_dir.take(&of.name)));
+    let mut collected = collect(engine, name, files)?;
+    collected.left.extend(left);
+    engine.changed(name);
+    Ok(collected)
+}
 
-    /// Removes files that an earlier collection had to leave, unless another process is working in that tree.
-    pub fn collect_leftovers(&self, name: &MachineName) -> Result<Collected> {
-        let machine = self.existing(name)?;
-        if UndoLog::of(&machine.directory).leftovers().is_empty() || !self.store.claim_if_free(name)? {
-            return Ok(Collected::default());
-        }
-        collect(self, name, Vec::new())
+/// Removes files that an earlier collection had to leave, unless another process is working in that tree.
+pub fn collect_leftovers(engine: &Engine, name: &MachineName) -> Result<Collected> {
+    let machine = engine.existing(name)?;
+    if UndoLog::of(&machine.directory).leftovers().is_empty() || !engine.store.claim_if_free(name)? {
+        return Ok(Collected::default());
     }
+    collect(engine, name, Vec::new())
 }
 
 impl Machine {

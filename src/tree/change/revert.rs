@@ -36,43 +36,41 @@ enum DiskContent {
     Internal { image: PathBuf, snapshot: String },
 }
 
-impl Engine {
-    /// Describes what reverting to a snapshot would do to the machine, for the confirmation prompt.
-    pub fn what_revert_does(&self, path: &SnapshotPath) -> Result<String> {
-        let machine = self.existing_now(&path.machine)?;
-        let node = machine.existing(&path.snapshot)?;
-        preflight_revert::revert(self, &machine, node, false)?;
-        let since = machine.current().map(|node| format!(" since `{}`", node.name())).unwrap_or_default();
-        let guest = if machine.is_active() { "stop its guest and " } else { "" };
-        Ok(format!("{guest}put aside the state of `{}`{since}, and revert to `{}`", machine.name, node.name()))
-    }
+/// Describes what reverting to a snapshot would do to the machine, for the confirmation prompt.
+pub fn what_revert_does(engine: &Engine, path: &SnapshotPath) -> Result<String> {
+    let machine = engine.existing_now(&path.machine)?;
+    let node = machine.existing(&path.snapshot)?;
+    preflight_revert::revert(engine, &machine, node, false)?;
+    let since = machine.current().map(|node| format!(" since `{}`", node.name())).unwrap_or_default();
+    let guest = if machine.is_active() { "stop its guest and " } else { "" };
+    Ok(format!("{guest}put aside the state of `{}`{since}, and revert to `{}`", machine.name, node.name()))
+}
 
-    /// Reverts to a snapshot. The machine's present state is kept for `undo`.
-    pub fn revert(&self, path: &SnapshotPath, flags: RevertFlags) -> Result<()> {
-        if flags.running && flags.paused {
-            return Err(
-                Error::usage("a guest cannot be both running and paused after a revert").hint("ask for one of the two")
-            );
-        }
-        let (machine, ()) = to_be_changed_if(self, &path.machine, |machine| {
-            let is_started = flags.running || flags.paused;
-            preflight_revert::revert(self, machine, machine.existing(&path.snapshot)?, is_started)
-        })?;
-        let node = machine.existing(&path.snapshot)?;
-        let what = format!("revert to {}", node.name());
-        match node.snapshot.kind() {
-            SnapshotKind::External => revert_external(self, &machine, node, what, flags)?,
-            SnapshotKind::Internal if is_sound(self, &machine, &node.snapshot)? => {
-                revert_inside(self, &machine, what, &node.snapshot, flags)?;
-            }
-            SnapshotKind::Internal => {
-                let current = Some(node.name().to_string());
-                enter_copy(self, &machine, what, &node.snapshot, current, cold(flags))?;
-            }
-        }
-        self.changed(&path.machine);
-        Ok(())
+/// Reverts to a snapshot. The machine's present state is kept for `undo`.
+pub fn revert(engine: &Engine, path: &SnapshotPath, flags: RevertFlags) -> Result<()> {
+    if flags.running && flags.paused {
+        return Err(
+            Error::usage("a guest cannot be both running and paused after a revert").hint("ask for one of the two")
+        );
     }
+    let (machine, ()) = to_be_changed_if(engine, &path.machine, |machine| {
+        let is_started = flags.running || flags.paused;
+        preflight_revert::revert(engine, machine, machine.existing(&path.snapshot)?, is_started)
+    })?;
+    let node = machine.existing(&path.snapshot)?;
+    let what = format!("revert to {}", node.name());
+    match node.snapshot.kind() {
+        SnapshotKind::External => revert_external(engine, &machine, node, what, flags)?,
+        SnapshotKind::Internal if is_sound(engine, &machine, &node.snapshot)? => {
+            revert_inside(engine, &machine, what, &node.snapshot, flags)?;
+        }
+        SnapshotKind::Internal => {
+            let current = Some(node.name().to_string());
+            enter_copy(engine, &machine, what, &node.snapshot, current, cold(flags))?;
+        }
+    }
+    engine.changed(&path.machine);
+    Ok(())
 }
 
 fn revert_external(engine: &Engine, machine: &Machine, node: &Node, what: String, flags: RevertFlags) -> Result<()> {

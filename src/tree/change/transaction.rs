@@ -9,6 +9,7 @@ use crate::name::{MachineName, SnapshotName};
 use crate::tree::change::present::return_to;
 use crate::tree::files::file_id::is_same_file;
 use crate::tree::graft::put::put;
+use crate::tree::graft::sweep::sweep;
 use crate::tree::kept::undo_log::{Entry, Kept, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
@@ -38,7 +39,7 @@ pub fn to_be_changed_if<T>(
 pub fn to_be_changed(engine: &Engine, name: &MachineName) -> Result<Arc<Machine>> {
     engine.claim(name)?;
     engine.existing_now(name)?;
-    engine.sweep(name)?;
+    sweep(engine, name)?;
     let machine = engine.existing(name)?;
     let half_done: Vec<Entry> =
         UndoLog::of(&machine.directory).entries().into_iter().filter(|entry| entry.unfinished.is_some()).collect();

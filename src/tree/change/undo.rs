@@ -15,116 +15,120 @@ use crate::tree::kept::undo_log::{Deleted, Entry, Kept, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 
-impl Engine {
-    /// Undoes the newest change, or the one with this number; returns its description. This can be undone too.
-    pub fn undo(&self, name: &MachineName, number: Option<u64>) -> Result<String> {
-        let (machine, entry) = to_be_changed_if(self, name, |machine| {
-            let entry = machine.undo_entry(number)?;
-            preflight::redefine(self)?;
-            if matches!(entry.kept, Kept::State(_) | Kept::Inside { .. }) {
-                preflight_revert::undo(self, machine, &entry)?;
-            }
-            Ok(entry)
-        })?;
-        let what = match entry.what.strip_prefix("undo: ") {
-            Some(done) => done.to_string(),
-            None => format!("undo: {}", entry.what),
-        };
-        match &entry.kept {
-            Kept::State(state) => {
-                let target = state.target();
-                go(self, &machine, what, &target, Vec::new())?;
-                if let Some(memory) = &state.memory {
-                    let _ = std::fs::remove_file(memory);
-                }
-            }
-            Kept::Inside { snapshot, current } => {
-                if is_sound(self, &machine, snapshot)? {
-                    self.enter_inside(&machine, what, snapshot, current.as_deref())?;
-                } else {
-                    enter_copy(self, &machine, what, snapshot, current.clone(), Then::Off)?;
-                }
-            }
-            Kept::Deleted(deleted) => self.put_back_deleted(&machine, what, deleted)?,
-            Kept::PutBack { names, metadata_only } => {
-                let doomed = names.iter().filter_map(|name| machine.node(name)).collect();
-                remove(self, &machine, what, doomed, *metadata_only)?;
+/// Undoes the newest change, or the one with this number; returns its description. This can be undone too.
+pub fn undo(engine: &Engine, name: &MachineName, number: Option<u64>) -> Result<String> {
+    let (machine, entry) = to_be_changed_if(engine, name, |machine| {
+        let entry = machine.undo_entry(number)?;
+        preflight::redefine(engine)?;
+        if matches!(entry.kept, Kept::State(_) | Kept::Inside { .. }) {
+            preflight_revert::undo(engine, machine, &entry)?;
+        }
+        Ok(entry)
+    })?;
+    let what = match entry.what.strip_prefix("undo: ") {
+        Some(done) => done.to_string(),
+        None => format!("undo: {}", entry.what),
+    };
+    match &entry.kept {
+        Kept::State(state) => {
+            let target = state.target();
+            go(engine, &machine, what, &target, Vec::new())?;
+            if let Some(memory) = &state.memory {
+                let _ = std::fs::remove_file(memory);
             }
         }
-        UndoLog::of(&machine.directory).remove(&entry)?;
-        self.changed(name);
-        Ok(entry.what)
+        Kept::Inside { snapshot, current } => {
+            if is_sound(engine, &machine, snapshot)? {
+                enter_inside(engine, &machine, what, snapshot, current.as_deref())?;
+            } else {
+                enter_copy(engine, &machine, what, snapshot, current.clone(), Then::Off)?;
+            }
+        }
+        Kept::Deleted(deleted) => put_back_deleted(engine, &machine, what, deleted)?,
+        Kept::PutBack { names, metadata_only } => {
+            let doomed = names.iter().filter_map(|name| machine.node(name)).collect();
+            remove(engine, &machine, what, doomed, *metadata_only)?;
+        }
     }
+    UndoLog::of(&machine.directory).remove(&entry)?;
+    engine.changed(name);
+    Ok(entry.what)
+}
 
-    /// Restores the state of a machine from an internal snapshot outside of the tree.
-    fn enter_inside(&self, machine: &Machine, what: String, inside: &Snapshot, current: Option<&str>) -> Result<()> {
-        let name = machine.name.as_str();
-        let below = machine.current().map(|node| node.name().to_string());
-        self.hypervisor.put_snapshot(name, &inside.document, below.as_deref(), false)?;
-        let machine = self.existing_now(&machine.name)?;
-        let node = machine.existing(&inside.name.parse()?)?;
-        revert_inside(self, &machine, what, &node.snapshot, RevertFlags::default())?;
-        self.hypervisor.delete_internal(name, &inside.name)?;
-        let machine = self.existing_now(&machine.name)?;
-        if let Some(node) = current.and_then(|current| machine.nearest_to(current)) {
-            put(self, &machine, &node.snapshot, node.snapshot.parent.as_deref(), true)?;
-        }
-        Ok(())
+/// Restores the state of a machine from an internal snapshot outside of the tree.
+fn enter_inside(
+    engine: &Engine,
+    machine: &Machine,
+    what: String,
+    inside: &Snapshot,
+    current: Option<&str>,
+) -> Result<()> {
+    let name = machine.name.as_str();
+    let below = machine.current().map(|node| node.name().to_string());
+    engine.hypervisor.put_snapshot(name, &inside.document, below.as_deref(), false)?;
+    let machine = engine.existing_now(&machine.name)?;
+    let node = machine.existing(&inside.name.parse()?)?;
+    revert_inside(engine, &machine, what, &node.snapshot, RevertFlags::default())?;
+    engine.hypervisor.delete_internal(name, &inside.name)?;
+    let machine = engine.existing_now(&machine.name)?;
+    if let Some(node) = current.and_then(|current| machine.nearest_to(current)) {
+        put(engine, &machine, &node.snapshot, node.snapshot.parent.as_deref(), true)?;
     }
+    Ok(())
+}
 
-    /// Puts deleted snapshots back into the tree, and their children below them.
-    fn put_back_deleted(&self, machine: &Machine, what: String, deleted: &Deleted) -> Result<()> {
-        if let Some(taken) = deleted.snapshots.iter().find(|snapshot| machine.node(&snapshot.name).is_some()) {
-            return Err(Error::failed(format!("cannot put back `{}`", taken.name))
-                .cause(format!("there is another snapshot of that name in `{}` now", machine.name))
-                .hint("delete that one first"));
+/// Puts deleted snapshots back into the tree, and their children below them.
+fn put_back_deleted(engine: &Engine, machine: &Machine, what: String, deleted: &Deleted) -> Result<()> {
+    if let Some(taken) = deleted.snapshots.iter().find(|snapshot| machine.node(&snapshot.name).is_some()) {
+        return Err(Error::failed(format!("cannot put back `{}`", taken.name))
+            .cause(format!("there is another snapshot of that name in `{}` now", machine.name))
+            .hint("delete that one first"));
+    }
+    if let Some(missing) = deleted.snapshots.iter().find_map(Snapshot::missing_file) {
+        return Err(Error::failed("cannot put back what was deleted")
+            .cause(missing)
+            .hint(format!("`snaptree gc {}` deletes the undo history", shell::last(&machine.name))));
+    }
+    let current = was_current(engine, machine, deleted)?;
+    let names: Vec<String> = deleted.snapshots.iter().map(|snapshot| snapshot.name.clone()).collect();
+    let kept = Kept::PutBack { names: names.clone(), metadata_only: deleted.metadata_only };
+    let entry = remember(engine, machine, what, kept, Unfinished::default())?;
+    for snapshot in &deleted.snapshots {
+        let parent = snapshot.parent.as_deref();
+        let parent = parent.filter(|parent| machine.node(parent).is_some() || names.iter().any(|it| it == parent));
+        let is_current = current.is_some_and(|current| current == snapshot.name);
+        put(engine, machine, snapshot, parent, is_current)?;
+    }
+    for (child, parent) in &deleted.moved {
+        if let Some(node) = machine.node(child) {
+            let is_current = node.snapshot.is_current && current.is_none();
+            put(engine, machine, &node.snapshot, Some(parent), is_current)?;
         }
-        if let Some(missing) = deleted.snapshots.iter().find_map(Snapshot::missing_file) {
-            return Err(Error::failed("cannot put back what was deleted")
-                .cause(missing)
-                .hint(format!("`snaptree gc {}` deletes the undo history", shell::last(&machine.name))));
-        }
-        let current = self.was_current(machine, deleted)?;
-        let names: Vec<String> = deleted.snapshots.iter().map(|snapshot| snapshot.name.clone()).collect();
-        let kept = Kept::PutBack { names: names.clone(), metadata_only: deleted.metadata_only };
-        let entry = remember(self, machine, what, kept, Unfinished::default())?;
-        for snapshot in &deleted.snapshots {
-            let parent = snapshot.parent.as_deref();
-            let parent = parent.filter(|parent| machine.node(parent).is_some() || names.iter().any(|it| it == parent));
-            let is_current = current.is_some_and(|current| current == snapshot.name);
-            put(self, machine, snapshot, parent, is_current)?;
-        }
-        for (child, parent) in &deleted.moved {
-            if let Some(node) = machine.node(child) {
-                let is_current = node.snapshot.is_current && current.is_none();
-                put(self, machine, &node.snapshot, Some(parent), is_current)?;
+    }
+    remembered(engine, machine, entry)
+}
+
+/// Returns the deleted snapshot that will be the current one again, because the machine's disks are based on it.
+fn was_current<'a>(engine: &Engine, machine: &Machine, deleted: &'a Deleted) -> Result<Option<&'a str>> {
+    let (mut written, mut below) = (FileSet::default(), FileSet::default());
+    for disk in machine.written_disks() {
+        below.extend(engine.hypervisor.backing_chain(&disk.image())?.into_iter().map(|image| image.file));
+        written.insert(&disk.file);
+    }
+    let current = machine.current().map(|node| node.name());
+    let is_stood_on = |snapshot: &&Snapshot| {
+        let layers = snapshot.layers();
+        let is_below = layers.iter().all(|layer| below.contains(&layer.file));
+        // An internal one shares its file with other snapshots.
+        let is_inside = || layers.iter().all(|layer| below.contains(&layer.file) || written.contains(&layer.file));
+        deleted.heir(snapshot) == current
+            && match snapshot.kind() {
+                SnapshotKind::External => is_below && !layers.is_empty(),
+                SnapshotKind::Internal => snapshot.is_current && is_inside(),
             }
-        }
-        remembered(self, machine, entry)
-    }
-
-    /// Returns the deleted snapshot that will be the current one again, because the machine's disks are based on it.
-    fn was_current<'a>(&self, machine: &Machine, deleted: &'a Deleted) -> Result<Option<&'a str>> {
-        let (mut written, mut below) = (FileSet::default(), FileSet::default());
-        for disk in machine.written_disks() {
-            below.extend(self.hypervisor.backing_chain(&disk.image())?.into_iter().map(|image| image.file));
-            written.insert(&disk.file);
-        }
-        let current = machine.current().map(|node| node.name());
-        let is_stood_on = |snapshot: &&Snapshot| {
-            let layers = snapshot.layers();
-            let is_below = layers.iter().all(|layer| below.contains(&layer.file));
-            // An internal one shares its file with other snapshots.
-            let is_inside = || layers.iter().all(|layer| below.contains(&layer.file) || written.contains(&layer.file));
-            deleted.heir(snapshot) == current
-                && match snapshot.kind() {
-                    SnapshotKind::External => is_below && !layers.is_empty(),
-                    SnapshotKind::Internal => snapshot.is_current && is_inside(),
-                }
-        };
-        // Parents come first, so the last one is the nearest to the machine.
-        Ok(deleted.snapshots.iter().rev().find(is_stood_on).map(|snapshot| snapshot.name.as_str()))
-    }
+    };
+    // Parents come first, so the last one is the nearest to the machine.
+    Ok(deleted.snapshots.iter().rev().find(is_stood_on).map(|snapshot| snapshot.name.as_str()))
 }
 
 impl Machine {

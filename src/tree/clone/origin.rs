@@ -35,14 +35,12 @@ struct FoundKey<'a> {
     layers: Vec<DiskFile>,
 }
 
-impl Engine {
-    /// Identifies any snapshot by its place and its content, whether or not snaptree made it.
-    pub fn node_id(&self, path: &SnapshotPath) -> Result<NodeId> {
-        let machine = self.existing(&path.machine)?;
-        let node = machine.existing(&path.snapshot)?;
-        let (key, build) = (key_of(&machine, node), node.build());
-        Ok(NodeId { machine: path.machine.clone(), name: path.snapshot.clone(), key, build })
-    }
+/// Identifies any snapshot by its place and its content, whether or not snaptree made it.
+pub fn node_id(engine: &Engine, path: &SnapshotPath) -> Result<NodeId> {
+    let machine = engine.existing(&path.machine)?;
+    let node = machine.existing(&path.snapshot)?;
+    let (key, build) = (key_of(&machine, node), node.build());
+    Ok(NodeId { machine: path.machine.clone(), name: path.snapshot.clone(), key, build })
 }
 
 /// Returns the origin of a snapshot's clones.

@@ -22,43 +22,41 @@ pub struct RunningClone {
     pub mark: CloneMark,
 }
 
-impl Engine {
-    /// Destroys the builders and forks of processes that are gone, removes files that nothing refers to, and finishes
-    /// changes that were interrupted.
-    pub fn sweep(&self, name: &MachineName) -> Result<()> {
-        if self.is_planning {
-            return Ok(());
-        }
-        let Some(machine) = self.machine(name)? else {
-            let abandoned = self.store.abandoned(&Note::of(self.hypervisor.uri(), name));
-            let made = |directory: &Path| Made::of(directory).read_in(directory);
-            return abandoned.iter().try_for_each(|it| discard(self, it, &made(it), &FileSet::default()));
-        };
-        // List these before anything that may refer to them: a process that is gone by now adds no references.
-        let debris = self.store.debris(&machine.directory, &machine.referred());
-        for clone in clones(self, &machine)?.into_iter().filter(|clone| !is_wanted(self, clone)) {
-            self.hypervisor.destroy(&clone.domain)?;
-            self.events.note(format!("removed `{}`, left by a run that was killed", clone.domain));
-        }
-        remove_debris(self, name, debris)?;
-        if machine.nodes.iter().any(|node| is_orphan(&machine, node)) {
-            self.claim(name)?;
-            prune(self, name)?;
-        }
-        Ok(())
+/// Destroys the builders and forks of processes that are gone, removes files that nothing refers to, and finishes
+/// changes that were interrupted.
+pub fn sweep(engine: &Engine, name: &MachineName) -> Result<()> {
+    if engine.is_planning {
+        return Ok(());
     }
+    let Some(machine) = engine.machine(name)? else {
+        let abandoned = engine.store.abandoned(&Note::of(engine.hypervisor.uri(), name));
+        let made = |directory: &Path| Made::of(directory).read_in(directory);
+        return abandoned.iter().try_for_each(|it| discard(engine, it, &made(it), &FileSet::default()));
+    };
+    // List these before anything that may refer to them: a process that is gone by now adds no references.
+    let debris = engine.store.debris(&machine.directory, &machine.referred());
+    for clone in clones(engine, &machine)?.into_iter().filter(|clone| !is_wanted(engine, clone)) {
+        engine.hypervisor.destroy(&clone.domain)?;
+        engine.events.note(format!("removed `{}`, left by a run that was killed", clone.domain));
+    }
+    remove_debris(engine, name, debris)?;
+    if machine.nodes.iter().any(|node| is_orphan(&machine, node)) {
+        engine.claim(name)?;
+        prune(engine, name)?;
+    }
+    Ok(())
+}
 
-    /// Lists the clones that this process runs: the domain of each, and its origin.
-    pub fn own_clones(&self) -> Result<Vec<(String, String)>> {
-        let mut own = Vec::new();
-        for domain in self.hypervisor.domains()?.into_iter().filter(|domain| self.store.is_own(&domain.name)) {
-            let metadata = self.hypervisor.domain(&domain.name)?.and_then(|details| details.metadata);
-            if let Some(mark) = metadata.as_ref().and_then(CloneMark::read) {
-                own.push((domain.name, format!("{}/{}", mark.machine, mark.node)));
-            }
+/// Lists the clones that this process runs: the domain of each, and its origin.
+pub fn own_clones(engine: &Engine) -> Result<Vec<(String, String)>> {
+    let mut own = Vec::new();
+    for domain in engine.hypervisor.domains()?.into_iter().filter(|domain| engine.store.is_own(&domain.name)) {
+        let metadata = engine.hypervisor.domain(&domain.name)?.and_then(|details| details.metadata);
+        if let Some(mark) = metadata.as_ref().and_then(CloneMark::read) {
+            own.push((domain.name, format!("{}/{}", mark.machine, mark.node)));
         }
-        Ok(own)
     }
+    Ok(own)
 }
 
 /// Removes those of the files that nothing depends on.

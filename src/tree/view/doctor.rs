@@ -34,26 +34,24 @@ pub struct Finding {
     pub because: Option<String>,
 }
 
-impl Engine {
-    /// Checks what this host can do.
-    pub fn checkup(&self) -> Result<Checkup> {
-        self.store.create_directory(self.store.root())?;
-        let finding = |is, because| Finding { is, because };
-        Ok(Checkup {
-            connection: self.hypervisor.uri(),
-            libvirt: self.hypervisor.version()?.to_string(),
-            emulator: self.hypervisor.emulator()?,
-            accelerator: match self.hypervisor.accelerator()? {
-                Accelerator::Kvm => finding("KVM", None),
-                Accelerator::Tcg(because) => finding("TCG", Some(because)),
-            },
-            live: match liveness(self, None)? {
-                Liveness::Mapped => finding("mapped", None),
-                Liveness::Saved(because) => finding("saved", Some(because)),
-                Liveness::No(because) => finding("no", Some(because)),
-            },
-            reaping: self.hypervisor.reaping(),
-            store: self.store.root().to_path_buf(),
-        })
-    }
+/// Checks what this host can do.
+pub fn checkup(engine: &Engine) -> Result<Checkup> {
+    engine.store.create_directory(engine.store.root())?;
+    let finding = |is, because| Finding { is, because };
+    Ok(Checkup {
+        connection: engine.hypervisor.uri(),
+        libvirt: engine.hypervisor.version()?.to_string(),
+        emulator: engine.hypervisor.emulator()?,
+        accelerator: match engine.hypervisor.accelerator()? {
+            Accelerator::Kvm => finding("KVM", None),
+            Accelerator::Tcg(because) => finding("TCG", Some(because)),
+        },
+        live: match liveness(engine, None)? {
+            Liveness::Mapped => finding("mapped", None),
+            Liveness::Saved(because) => finding("saved", Some(because)),
+            Liveness::No(because) => finding("no", Some(because)),
+        },
+        reaping: engine.hypervisor.reaping(),
+        store: engine.store.root().to_path_buf(),
+    })
 }

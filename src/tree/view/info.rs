@@ -17,6 +17,7 @@ use crate::tree::machine::select::order;
 use crate::tree::view::log::{FailedView, failed_view};
 use crate::tree::view::tree::SnapshotView;
 use crate::tree::view::undo_list::UndoView;
+use crate::tree::view::undo_list::undo_entries;
 
 /// A machine in a list. This is the schema of `snaptree list --json`.
 #[derive(Clone, Debug, Serialize)]
@@ -142,100 +143,98 @@ impl MachineView {
     }
 }
 
-impl Engine {
-    /// Lists every domain.
-    pub fn machines(&self) -> Result<Vec<MachineView>> {
-        let mut machines = Vec::new();
-        for name in self.names()? {
-            machines.extend(self.look_again(&name)?.map(|machine| MachineView::of(&machine)));
-        }
-        Ok(machines)
+/// Lists every domain.
+pub fn machines(engine: &Engine) -> Result<Vec<MachineView>> {
+    let mut machines = Vec::new();
+    for name in engine.names()? {
+        machines.extend(engine.look_again(&name)?.map(|machine| MachineView::of(&machine)));
     }
+    Ok(machines)
+}
 
-    pub fn machine_info(&self, name: &MachineName) -> Result<MachineInfo> {
-        let machine = self.existing_now(name)?;
-        let running = machine.details.disks.iter().map(|disk| {
-            let next = machine.details.next_disks.iter().find(|next| next.target == disk.target);
-            let next_source = next.map(|next| source(&next.source)).filter(|next| *next != source(&disk.source));
-            let only = next.is_none().then_some(Only::Running);
-            DiskInfo { only, next_source: next_source.map(Option::unwrap_or_default), ..self.disk_info(disk) }
-        });
-        let next = machine.next_only().map(|disk| DiskInfo { only: Some(Only::NextStart), ..self.disk_info(disk) });
-        let disks = running.chain(next);
-        Ok(MachineInfo {
-            machine: MachineView::of(&machine),
-            memory: machine.details.memory,
-            cpus: machine.details.cpus,
-            disks: disks.collect(),
-            undo: self.undo_entries(name)?,
-            failed: Failed::json_dir(&machine.directory).all().iter().map(failed_view).collect(),
-            forks: self.forks(&machine)?,
-        })
+pub fn machine_info(engine: &Engine, name: &MachineName) -> Result<MachineInfo> {
+    let machine = engine.existing_now(name)?;
+    let running = machine.details.disks.iter().map(|disk| {
+        let next = machine.details.next_disks.iter().find(|next| next.target == disk.target);
+        let next_source = next.map(|next| source(&next.source)).filter(|next| *next != source(&disk.source));
+        let only = next.is_none().then_some(Only::Running);
+        DiskInfo { only, next_source: next_source.map(Option::unwrap_or_default), ..disk_info(engine, disk) }
+    });
+    let next = machine.next_only().map(|disk| DiskInfo { only: Some(Only::NextStart), ..disk_info(engine, disk) });
+    let disks = running.chain(next);
+    Ok(MachineInfo {
+        machine: MachineView::of(&machine),
+        memory: machine.details.memory,
+        cpus: machine.details.cpus,
+        disks: disks.collect(),
+        undo: undo_entries(engine, name)?,
+        failed: Failed::json_dir(&machine.directory).all().iter().map(failed_view).collect(),
+        forks: forks(engine, &machine)?,
+    })
+}
+
+fn disk_info(engine: &Engine, disk: &Disk) -> DiskInfo {
+    DiskInfo {
+        target: disk.target.clone(),
+        device: disk.device.clone(),
+        source: source(&disk.source),
+        format: disk.format.clone(),
+        read_only: disk.is_read_only,
+        only: None,
+        next_source: None,
+        left_out: disk.left_out().map(str::to_string),
+        chain: disk.image().map(|image| chain(engine, &image)).unwrap_or_default(),
     }
+}
 
-    fn disk_info(&self, disk: &Disk) -> DiskInfo {
-        DiskInfo {
+fn forks(engine: &Engine, machine: &Machine) -> Result<Vec<ForkInfo>> {
+    let forks = clones(engine, machine)?.into_iter().filter(|clone| clone.mark.is_fork);
+    let view = |RunningClone { domain, mark }: RunningClone| {
+        let memory = engine.hypervisor.own_memory(&domain)?;
+        Ok(ForkInfo { name: domain, of: mark.node, kept: mark.is_kept, memory })
+    };
+    forks.map(view).collect()
+}
+
+pub fn snapshot_info(engine: &Engine, path: &SnapshotPath) -> Result<SnapshotInfo> {
+    let machine = engine.existing_now(&path.machine)?;
+    let node = machine.existing(&path.snapshot)?;
+    let snapshot = &node.snapshot;
+    let disks: Vec<SnapshotDiskInfo> = snapshot
+        .disks
+        .iter()
+        .map(|disk| SnapshotDiskInfo {
             target: disk.target.clone(),
-            device: disk.device.clone(),
-            source: source(&disk.source),
-            format: disk.format.clone(),
-            read_only: disk.is_read_only,
-            only: None,
-            next_source: None,
-            left_out: disk.left_out().map(str::to_string),
-            chain: disk.image().map(|image| self.chain(&image)).unwrap_or_default(),
-        }
-    }
-
-    fn forks(&self, machine: &Machine) -> Result<Vec<ForkInfo>> {
-        let forks = clones(self, machine)?.into_iter().filter(|clone| clone.mark.is_fork);
-        let view = |RunningClone { domain, mark }: RunningClone| {
-            let memory = self.hypervisor.own_memory(&domain)?;
-            Ok(ForkInfo { name: domain, of: mark.node, kept: mark.is_kept, memory })
-        };
-        forks.map(view).collect()
-    }
-
-    pub fn snapshot_info(&self, path: &SnapshotPath) -> Result<SnapshotInfo> {
-        let machine = self.existing_now(&path.machine)?;
-        let node = machine.existing(&path.snapshot)?;
-        let snapshot = &node.snapshot;
-        let disks: Vec<SnapshotDiskInfo> = snapshot
-            .disks
-            .iter()
-            .map(|disk| SnapshotDiskInfo {
-                target: disk.target.clone(),
-                kind: disk.kind,
-                file: disk.file.clone(),
-                overlay: disk.overlay.clone(),
-                chain: disk.file.as_deref().map(|file| self.chain(&Image::new(file, &disk.format))).unwrap_or_default(),
-            })
-            .collect();
-        let mut children: Vec<String> = machine.children(node.name()).map(|child| child.name().to_string()).collect();
-        children.sort_by_key(|name| order(name));
-        Ok(SnapshotInfo {
-            machine: machine.name.to_string(),
-            snapshot: SnapshotView::of(node),
-            children,
-            descendants: machine.descendants(node.name()).len(),
-            size: node.size(),
-            memory: snapshot.memory_files().next().map(Path::to_path_buf),
-            restores: restores(&machine.directory, node),
-            disks,
+            kind: disk.kind,
+            file: disk.file.clone(),
+            overlay: disk.overlay.clone(),
+            chain: disk.file.as_deref().map(|file| chain(engine, &Image::new(file, &disk.format))).unwrap_or_default(),
         })
-    }
+        .collect();
+    let mut children: Vec<String> = machine.children(node.name()).map(|child| child.name().to_string()).collect();
+    children.sort_by_key(|name| order(name));
+    Ok(SnapshotInfo {
+        machine: machine.name.to_string(),
+        snapshot: SnapshotView::of(node),
+        children,
+        descendants: machine.descendants(node.name()).len(),
+        size: node.size(),
+        memory: snapshot.memory_files().next().map(Path::to_path_buf),
+        restores: restores(&machine.directory, node),
+        disks,
+    })
+}
 
-    /// Returns a snapshot's XML.
-    pub fn snapshot_xml(&self, path: &SnapshotPath) -> Result<String> {
-        Ok(self.existing_now(&path.machine)?.existing(&path.snapshot)?.snapshot.document.0.clone())
-    }
+/// Returns a snapshot's XML.
+pub fn snapshot_xml(engine: &Engine, path: &SnapshotPath) -> Result<String> {
+    Ok(engine.existing_now(&path.machine)?.existing(&path.snapshot)?.snapshot.document.0.clone())
+}
 
-    /// Lists an image and its backing files, as far as they can be determined.
-    fn chain(&self, image: &Image) -> Vec<FileInfo> {
-        let below = self.hypervisor.backing_chain(image).unwrap_or_default();
-        let files = std::iter::once(image.clone()).chain(below).map(|image| image.file);
-        files.map(|path| FileInfo { size: taken(&path), path }).collect()
-    }
+/// Lists an image and its backing files, as far as they can be determined.
+fn chain(engine: &Engine, image: &Image) -> Vec<FileInfo> {
+    let below = engine.hypervisor.backing_chain(image).unwrap_or_default();
+    let files = std::iter::once(image.clone()).chain(below).map(|image| image.file);
+    files.map(|path| FileInfo { size: taken(&path), path }).collect()
 }
 
 fn source(source: &Source) -> Option<String> {

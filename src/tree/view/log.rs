@@ -70,33 +70,31 @@ pub struct FailedOperation {
     pub stderr: Bytes,
 }
 
-impl Engine {
-    /// Returns the operations that built a snapshot, and its last failed build. A snapshot that no script made has no
-    /// log.
-    pub fn log(&self, path: &SnapshotPath) -> Result<Log> {
-        let machine = self.existing_now(&path.machine)?;
-        let failed = Failed::json_dir(&machine.directory).get(&path.snapshot);
-        let journal = match machine.node(path.snapshot.as_str()) {
-            None if failed.is_some() => Journal::default(),
-            _ => {
-                let node = machine.existing(&path.snapshot)?;
-                let is_branch = node.record.as_ref().is_some_and(|record| record.built_on.is_some());
-                if is_branch { node.journal()? } else { Journal::default() }
-            }
-        };
-        let (machine, name) = (machine.name.to_string(), path.snapshot.to_string());
-        let inputs = journal.inputs.clone();
-        Ok(Log { machine, name, inputs, operations: logged(journal), failed: failed.map(failed_log) })
-    }
+/// Returns the operations that built a snapshot, and its last failed build. A snapshot that no script made has no
+/// log.
+pub fn log(engine: &Engine, path: &SnapshotPath) -> Result<Log> {
+    let machine = engine.existing_now(&path.machine)?;
+    let failed = Failed::json_dir(&machine.directory).get(&path.snapshot);
+    let journal = match machine.node(path.snapshot.as_str()) {
+        None if failed.is_some() => Journal::default(),
+        _ => {
+            let node = machine.existing(&path.snapshot)?;
+            let is_branch = node.record.as_ref().is_some_and(|record| record.built_on.is_some());
+            if is_branch { node.journal()? } else { Journal::default() }
+        }
+    };
+    let (machine, name) = (machine.name.to_string(), path.snapshot.to_string());
+    let inputs = journal.inputs.clone();
+    Ok(Log { machine, name, inputs, operations: logged(journal), failed: failed.map(failed_build) })
+}
 
-    /// Returns the record of a branch's last failed build.
-    pub fn failed_log(&self, path: &SnapshotPath) -> Result<Log> {
-        let machine = self.existing_now(&path.machine)?;
-        let failed = failed_node(&machine.name, &machine.directory, &path.snapshot)?;
-        let (machine, name) = (machine.name.to_string(), path.snapshot.to_string());
-        let inputs = failed.journal.inputs.clone();
-        Ok(Log { machine, name, inputs, operations: Vec::new(), failed: Some(failed_log(failed)) })
-    }
+/// Returns the record of a branch's last failed build.
+pub fn failed_log(engine: &Engine, path: &SnapshotPath) -> Result<Log> {
+    let machine = engine.existing_now(&path.machine)?;
+    let failed = failed_node(&machine.name, &machine.directory, &path.snapshot)?;
+    let (machine, name) = (machine.name.to_string(), path.snapshot.to_string());
+    let inputs = failed.journal.inputs.clone();
+    Ok(Log { machine, name, inputs, operations: Vec::new(), failed: Some(failed_build(failed)) })
 }
 
 pub fn failed_view(failed: &Failed) -> FailedView {
@@ -104,7 +102,7 @@ pub fn failed_view(failed: &Failed) -> FailedView {
     FailedView { name: failed.name.to_string(), when: failed.when, error }
 }
 
-pub fn failed_log(failed: Failed) -> FailedLog {
+pub fn failed_build(failed: Failed) -> FailedLog {
     let number = failed.journal.entries.len() + 1;
     FailedLog {
         when: failed.when,

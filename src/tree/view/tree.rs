@@ -39,22 +39,20 @@ pub struct SnapshotView {
     pub operations: Vec<String>,
 }
 
-impl Engine {
-    /// Returns one machine's tree, or that of every domain that has one.
-    pub fn trees(&self, machine: Option<&MachineName>) -> Result<Vec<TreeView>> {
-        if let Some(name) = machine {
-            return Ok(vec![TreeView::selected(self.existing(name)?.as_ref(), &Filter::default())?]);
-        }
-        let mut trees = Vec::new();
-        for name in self.names_of(|domain| domain.is_persistent)? {
-            if let Some(machine) = self.machine(&name)?
-                && (machine.is_ours || !machine.nodes.is_empty())
-            {
-                trees.push(TreeView::selected(&machine, &Filter::default())?);
-            }
-        }
-        Ok(trees)
+/// Returns one machine's tree, or that of every domain that has one.
+pub fn trees(engine: &Engine, machine: Option<&MachineName>) -> Result<Vec<TreeView>> {
+    if let Some(name) = machine {
+        return Ok(vec![TreeView::selected(engine.existing(name)?.as_ref(), &Filter::default())?]);
     }
+    let mut trees = Vec::new();
+    for name in engine.names_of(|domain| domain.is_persistent)? {
+        if let Some(machine) = engine.machine(&name)?
+            && (machine.is_ours || !machine.nodes.is_empty())
+        {
+            trees.push(TreeView::selected(&machine, &Filter::default())?);
+        }
+    }
+    Ok(trees)
 }
 
 impl TreeView {

@@ -20,16 +20,14 @@ pub struct UndoView {
     pub effect: String,
 }
 
-impl Engine {
-    /// Lists the changes that can be undone, the newest last.
-    pub fn undo_entries(&self, machine: &MachineName) -> Result<Vec<UndoView>> {
-        let machine = self.existing(machine)?;
-        let view = |entry: Entry| UndoView {
-            number: entry.number,
-            created: entry.created,
-            effect: entry.effect(),
-            what: entry.what,
-        };
-        Ok(UndoLog::of(&machine.directory).entries().into_iter().map(view).collect())
-    }
+/// Lists the changes that can be undone, the newest last.
+pub fn undo_entries(engine: &Engine, machine: &MachineName) -> Result<Vec<UndoView>> {
+    let machine = engine.existing(machine)?;
+    let view = |entry: Entry| UndoView {
+        number: entry.number,
+        created: entry.created,
+        effect: entry.effect(),
+        what: entry.what,
+    };
+    Ok(UndoLog::of(&machine.directory).entries().into_iter().map(view).collect())
 }
