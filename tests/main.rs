@@ -8,6 +8,7 @@ mod failed;
 mod fake;
 mod floors;
 mod forks;
+mod help;
 mod hosts;
 mod images;
 mod input;
