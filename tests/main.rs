@@ -12,6 +12,7 @@ mod help;
 mod hosts;
 mod images;
 mod input;
+mod kept;
 mod modules;
 mod names;
 mod opened;
