@@ -4,6 +4,7 @@ mod busy;
 mod collection;
 mod commands;
 mod differences;
+mod documentation;
 mod failed;
 mod fake;
 mod floors;
