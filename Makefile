@@ -6,6 +6,9 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 
 CARGO ?= cargo
+# Cargo finds its own commands there, and a shell need not.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+DENY := $(CARGO) deny --log-level error check
 # A job in the background ignores Ctrl-C, and a snaptree that it starts would too: tests of signals need them unignored.
 TESTS := env --default-signal $(CARGO) test
 SNAPTREE := target/debug/snaptree
@@ -36,9 +39,7 @@ build: setup ## Build the binary
 images: build ## List the images in the cache
 	@$(SNAPTREE) images
 
-test: setup ## Check the format and the lints, then run every test, real virtual machines included
-	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets -- -D warnings
+test: setup ## Run every test, real virtual machines included
 	$(TESTS)
 	$(TESTS) --lib -- --ignored
 	$(TESTS) --test all -- --ignored qemu:: --test-threads=2
@@ -55,16 +56,20 @@ demo: build ## Build the tree of databases on Debian, ask both for their version
 	virsh snapshot-list $(MACHINE) --tree
 	@diff -u <(printf '%s\n' "$$DEMO_TREE") <(virsh snapshot-list $(MACHINE) --tree | sed 's/ *$$//; /^$$/d')
 
-test-full: test demo ## Everything: the tests, then the demo, run again and deleted
+test-full: lint test demo ## Everything: lint, the tests, then the demo, run again and deleted
 	@$(SNAPTREE) run scripts/databases.lua 2>&1 | tee -a /dev/stderr | { ! grep -q -e building -e booted; }
 	$(SNAPTREE) delete $(MACHINE) --yes
 
-lint: ## Check the format and the lints of everything, with the tools that are installed
+lint: ## Check the format, the lints, the documentation, the licences and the shell scripts
+	@.ci/setup lint
 	$(CARGO) fmt --check
+	stylua --check scripts stdlib src
+	shellcheck .ci/*
 	$(CARGO) clippy --all-targets -- -D warnings
-	@if command -v shellcheck; then shellcheck .ci/*; else echo 'shellcheck is not installed: skipped.'; fi
-	@if command -v stylua; then stylua --check scripts stdlib src; else echo 'stylua is not installed: skipped.'; fi
-	@if command -v cargo-deny; then $(CARGO) deny check; else echo 'cargo-deny is not installed: skipped.'; fi
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
+	$(DENY) bans licenses sources
+	@if $(CARGO) deny fetch db 2>/dev/null; then $(DENY) advisories; \
+	else echo 'lint: the database of advisories cannot be reached: they are not checked.' >&2; fi
 
 clean: ## Remove what cargo built; machines and cached images stay
 	$(CARGO) clean

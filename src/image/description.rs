@@ -37,7 +37,7 @@ pub enum Source {
         sha256: String,
         reading: Reading,
     },
-    /// A directory of the cache, made in a [`Workshop`] by a recipe from `inputs`.
+    /// A directory of the cache, made in a `Workshop` by a recipe from `inputs`.
     Built {
         name: String,
         inputs: Value,

@@ -60,10 +60,10 @@ struct Content {
     /// Omit the RAM
     #[arg(long)]
     no_memory: bool,
-    /// Put the RAM into this file: [file=]PATH[,snapshot=no|internal|external]
+    /// Put the RAM into this file: `[file=]PATH[,snapshot=no|internal|external]`
     #[arg(long, value_name = "SPEC")]
     memspec: Option<MemorySpec>,
-    /// How a disk takes part: TARGET[,snapshot=no|internal|external][,file=PATH]; repeatable
+    /// How a disk takes part: `TARGET[,snapshot=no|internal|external][,file=PATH]`; repeatable
     #[arg(long, value_name = "SPEC")]
     diskspec: Vec<DiskSpec>,
 }

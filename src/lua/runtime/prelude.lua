@@ -51,7 +51,12 @@ end
 -- A coroutine of the script's own may make a call that waits for a guest: what such a call yields while it waits is not
 -- meant for the script, and is passed on to the runtime.
 local resume, yield, create, status, close, running, isyieldable =
-  coroutine.resume, coroutine.yield, coroutine.create, coroutine.status, coroutine.close, coroutine.running,
+  coroutine.resume,
+  coroutine.yield,
+  coroutine.create,
+  coroutine.status,
+  coroutine.close,
+  coroutine.running,
   coroutine.isyieldable
 
 -- The coroutine that last resumed each coroutine.

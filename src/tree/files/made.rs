@@ -18,7 +18,7 @@ use crate::tree::files::file_id::place;
 use crate::tree::files::store::{Store, maker};
 
 /// The endings of files that a clone may have besides disks and RAM, see
-/// [`Clone::own_files`](crate::hypervisor::Clone::own_files).
+/// [`CloneSpec::own_files`](crate::hypervisor::CloneSpec::own_files).
 pub const NVRAM: &str = "nvram";
 pub const PSTORE: &str = "pstore";
 
