@@ -10,7 +10,7 @@ use crate::hypervisor::{Document, DomainState, Start};
 use crate::name::MachineName;
 use crate::stop::Stop;
 use crate::tree::machine::engine::Engine;
-use crate::tree::step::session::Session;
+use crate::tree::step::live_session::LiveSession;
 
 impl Engine {
     pub fn state(&self, machine: &MachineName) -> Result<DomainState> {
@@ -65,11 +65,11 @@ impl Engine {
     }
 
     /// Opens the guest of a running machine, once it answers.
-    pub fn guest_of(&self, machine: &MachineName, timeout: Duration) -> Result<Session> {
+    pub fn guest_of(&self, machine: &MachineName, timeout: Duration) -> Result<LiveSession> {
         let name = self.existing_now(machine)?.name.clone();
         let guest = Arc::from(self.hypervisor.guest(name.as_str())?);
         let session =
-            Session::live(Subject::machine(&name), Arc::clone(&guest), self.events.clone(), self.interrupt.clone());
+            LiveSession::new(Subject::machine(&name), Arc::clone(&guest), self.events.clone(), self.interrupt.clone());
         guest.wait_until_ready(&Stop::after(timeout, &self.interrupt))?;
         Ok(session)
     }
