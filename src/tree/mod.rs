@@ -1,6 +1,6 @@
 //! The engine: machines and their trees, journals, builders, grafts, and the store of layers.
 //!
-//! A step is first replayed against the journal of the node that it built before ([`Session`]). Only if that diverges
+//! A step is first replayed against the journal of the node that it built before ([`ReplaySession`]). Only if that diverges
 //! does the engine boot a [`Builder`], carry out the step, and graft its layer into the tree.
 //!
 //! Its rooms form layers; each uses only the ones listed above it:
@@ -63,7 +63,10 @@ pub use record::node::Node;
 pub use record::node_id::NodeId;
 pub use record::operation::{Content, Operation, Outcome, Payload, Request};
 pub use record::reason::{ASKED_FOR, Reason};
+pub use step::hollow_session::HollowSession;
+pub use step::live_session::LiveSession;
 pub use step::recall::Halt;
+pub use step::replay_session::ReplaySession;
 pub use step::session::Session;
 pub use view::doctor::{Checkup, Finding, checkup};
 pub use view::info::{

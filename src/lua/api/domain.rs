@@ -18,7 +18,7 @@ use crate::lua::verb::step::Branch;
 use crate::lua::verb::{self, root};
 use crate::name::{MachineName, SnapshotName};
 use crate::tree;
-use crate::tree::{Engine, Session};
+use crate::tree::{Engine, HollowSession};
 
 /// How long a guest may take to power off, or to answer, when the script does not say.
 const WAIT_LIMIT: Duration = Duration::from_secs(5 * 60);
@@ -181,10 +181,10 @@ fn add_looks<M: UserDataMethods<Machine>>(methods: &mut M) {
     methods.add_async_method("guest", |_, this, options: Value| async move {
         let options = Options::read("machine:guest", options, &["timeout"])?;
         let limit = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
-        let Domain { context, name, .. } = &this.domain;
+        let context = &this.domain.context;
         if this.domain.leaves_out("guest")? {
-            let (events, interrupt) = (context.engine.events.clone(), context.engine.interrupt.clone());
-            return Ok(Guest::new(Arc::new(Session::hollow(name.as_str(), events, interrupt)), Arc::default()));
+            let session = HollowSession::new(context.engine.interrupt.clone());
+            return Ok(Guest::new(Arc::new(session), Arc::default()));
         }
         let session = this.domain.blocking(move |engine, name| tree::power::guest_of(engine, name, limit)).await?;
         Ok(Guest::new(Arc::new(session), Arc::default()))

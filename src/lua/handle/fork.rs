@@ -6,14 +6,14 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::lua::handle::guest::{Guest, InGuest};
 use crate::lua::handle::snapshot::Snapshot;
-use crate::tree::{Builder, ForkOptions, Session};
+use crate::tree::{Builder, ForkOptions, HollowSession, Session};
 
 /// A fork of a snapshot, which ends when it is closed or collected as garbage.
 pub struct Fork {
     pub of: Snapshot,
     /// `None` in a plan, and after it is closed.
     running: Mutex<Option<Arc<Builder>>>,
-    pub session: Arc<Session>,
+    pub session: Arc<dyn Session>,
     guest: Guest,
 }
 
@@ -21,9 +21,8 @@ impl Fork {
     /// Starts a fork, or returns a placeholder if forks are skipped.
     pub async fn start(of: &Snapshot, options: ForkOptions) -> Result<Self> {
         if of.leaves_out("fork") {
-            let engine = &of.domain.context.engine;
-            let session = Session::hollow(of.name.as_str(), engine.events.clone(), engine.interrupt.clone());
-            return Ok(Self::new(of, None, session));
+            let session = HollowSession::new(of.domain.context.engine.interrupt.clone());
+            return Ok(Self::new(of, None, Arc::new(session)));
         }
         let (fork, session) = of
             .blocking(move |engine, path| {
@@ -32,11 +31,10 @@ impl Fork {
                 Ok((fork, session))
             })
             .await?;
-        Ok(Self::new(of, Some(fork), session))
+        Ok(Self::new(of, Some(fork), Arc::new(session)))
     }
 
-    fn new(of: &Snapshot, running: Option<Builder>, session: Session) -> Self {
-        let session = Arc::new(session);
+    fn new(of: &Snapshot, running: Option<Builder>, session: Arc<dyn Session>) -> Self {
         let guest = Guest::new(Arc::clone(&session), Arc::default());
         Self { of: of.clone(), running: Mutex::new(running.map(Arc::new)), session, guest }
     }

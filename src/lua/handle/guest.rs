@@ -35,12 +35,12 @@ impl Divergence {
 
 #[derive(Clone)]
 pub struct Guest {
-    session: Arc<Session>,
+    session: Arc<dyn Session>,
     divergence: Arc<Divergence>,
 }
 
 impl Guest {
-    pub fn new(session: Arc<Session>, divergence: Arc<Divergence>) -> Self {
+    pub fn new(session: Arc<dyn Session>, divergence: Arc<Divergence>) -> Self {
         Self { session, divergence }
     }
 

@@ -202,7 +202,7 @@ impl InGuest for Here {
 
     fn guest(&self) -> Result<Guest> {
         let work: Arc<Work> = strong(&self.0)?.here()?.work;
-        Ok(Guest::new(Arc::clone(&work.session), Arc::default()))
+        Ok(Guest::new(work.session.clone(), Arc::default()))
     }
 }
 

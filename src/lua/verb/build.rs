@@ -88,9 +88,7 @@ async fn find_resume_point(
     let mut best: Option<Resume> = None;
     for resume_point in context.blocking(move |engine| engine.resume_points(&place, &wanted)).await? {
         // A step that fails on recorded answers alone would fail again every time.
-        if resume_point.is_unknown()
-            && run(lua, context, &branch.step, Arc::clone(&resume_point.session)).await.is_err()
-        {
+        if resume_point.is_unknown() && run(lua, context, &branch.step, resume_point.session.clone()).await.is_err() {
             continue;
         }
         let found = resume_point.resume();
@@ -112,7 +110,7 @@ async fn build_and_graft(
 ) -> std::result::Result<Option<NodeId>, Failure> {
     let (place, wanted) = (parent.clone(), Arc::clone(&branch.wanted));
     let build = context.blocking(move |engine| engine.start_build(&place, &wanted, resume)).await?;
-    let ended = run(lua, context, &branch.step, Arc::clone(&build.session)).await;
+    let ended = run(lua, context, &branch.step, build.session.clone()).await;
     let place = parent.clone();
     let keeps = branch.keep_failed.unwrap_or(context.on_failure.keep);
     // On another thread, because the builder is dropped there.

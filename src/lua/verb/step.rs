@@ -84,7 +84,7 @@ impl Branch {
 
     /// Replays the step against a candidate that it may have built.
     async fn try_out(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId, candidate: Candidate) -> Result<Found> {
-        match run(lua, context, &self.step, Arc::clone(&candidate.session)).await? {
+        match run(lua, context, &self.step, candidate.session.clone()).await? {
             Ended::Diverged(why) => Ok(Found::Needed(why)),
             Ended::Finished => {
                 let place = parent.clone();
@@ -103,18 +103,16 @@ fn step_of(name: &SnapshotName, step: Value) -> Result<Function> {
 }
 
 /// Runs a step against a session until it ends, fails, takes too long, or a replay diverges.
-pub async fn run(lua: &Lua, context: &Arc<Context>, step: &Function, session: Arc<Session>) -> Result<Ended> {
+pub async fn run(lua: &Lua, context: &Arc<Context>, step: &Function, session: Arc<dyn Session>) -> Result<Ended> {
     /// An operation that is running at the limit ends by itself, with a better error.
     const GRACE: Duration = Duration::from_secs(2);
     let divergence = Arc::new(Divergence::default());
     let overdue = {
         let session = Arc::clone(&session);
         async move {
-            match session.left() {
-                Some(left) => tokio::time::sleep(left + GRACE).await,
-                None => std::future::pending().await,
-            }
-            session.overdue()
+            let Some(limit) = session.limit() else { return std::future::pending().await };
+            tokio::time::sleep(limit.left() + GRACE).await;
+            limit.overdue()
         }
     };
     let guest = Guest::new(session, Arc::clone(&divergence));

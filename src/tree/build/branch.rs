@@ -19,11 +19,12 @@ use crate::tree::machine::engine::Engine;
 use crate::tree::record::journal::Journal;
 use crate::tree::record::node::Record;
 use crate::tree::record::node_id::NodeId;
+use crate::tree::step::live_session::LiveSession;
 use crate::tree::step::session::Session;
 
 /// A branch that is being built.
 pub struct Build {
-    pub session: Arc<Session>,
+    pub session: Arc<LiveSession>,
     pub(in crate::tree) wanted: Arc<Wanted>,
     pub(in crate::tree) builder: Builder,
     started: Instant,
@@ -55,9 +56,9 @@ impl Engine {
             None => origin(self, &machine, node)?,
         };
         let mut builder = Builder::start(self, &machine, &origin, name, Purpose::Build, wanted.live)?;
-        let session = Session::live(subject, builder.guest(), self.events.clone(), self.interrupt.clone());
+        let session = LiveSession::new(subject, builder.guest(), self.events.clone(), self.interrupt.clone());
         let checkpointer = builder.checkpointer(self, checkpoints, self.checkpoint_after);
-        let session = Arc::new(session.within(wanted.timeout).going_on(answers, checkpointer));
+        let session = Arc::new(session.within(wanted.timeout).resumed(answers, checkpointer));
         Ok(Build { session, wanted: Arc::clone(wanted), builder, started, begun })
     }
 

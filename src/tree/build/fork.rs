@@ -13,7 +13,8 @@ use crate::tree::build::branch::put_in;
 use crate::tree::build::branch_spec::Wanted;
 use crate::tree::clone::builder::Builder;
 use crate::tree::clone::origin::{Origin, origin};
-use crate::tree::clone::ram::{RamPolicy, why_not_live};
+use crate::tree::clone::ram::why_not_live;
+use crate::tree::clone::ram_policy::RamPolicy;
 use crate::tree::clone::running::{BuildOutput, disk_files};
 use crate::tree::files::made::NVRAM;
 use crate::tree::files::store::seal;
@@ -28,7 +29,7 @@ use crate::tree::machine::seen::Machine;
 use crate::tree::record::journal::Journal;
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::ram::KeptRam;
-use crate::tree::step::session::Session;
+use crate::tree::step::live_session::LiveSession;
 
 const SYNC_LIMIT: Duration = Duration::from_secs(60);
 
@@ -91,10 +92,10 @@ impl Engine {
 
     /// Returns a session that carries operations out in a fork of a snapshot and records them, first the ones that
     /// `options` ask for.
-    pub fn session_in(&self, fork: &Builder, of: &SnapshotPath, options: ForkOptions) -> Result<Session> {
+    pub fn session_in(&self, fork: &Builder, of: &SnapshotPath, options: ForkOptions) -> Result<LiveSession> {
         const LIMIT: Duration = Duration::from_secs(120);
         let subject = Subject::fork(&of.machine, &of.snapshot, fork.domain());
-        let session = Session::live(subject, fork.guest(), self.events.clone(), self.interrupt.clone());
+        let session = LiveSession::new(subject, fork.guest(), self.events.clone(), self.interrupt.clone());
         if options.new_identity {
             session.run(NEW_IDENTITY, LIMIT)?;
             let machine = self.existing(&of.machine)?;

@@ -15,11 +15,12 @@ use crate::tree::machine::engine::Engine;
 use crate::tree::record::node::{Node, Record};
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::reason::Reason;
+use crate::tree::step::replay_session::ReplaySession;
 use crate::tree::step::session::Session;
 
 /// A node that may be what a step would build; replaying the step decides.
 pub struct Candidate {
-    pub session: Arc<Session>,
+    pub session: Arc<ReplaySession>,
     node: Node,
     place: Place,
 }
@@ -93,16 +94,13 @@ impl Engine {
         if let Some(why) = refused.or_else(|| other_liveness(wanted.live, node.is_live())) {
             return Err(why);
         }
-        let session = Session::replay(node.name(), journal, self.events.clone(), self.interrupt.clone());
-        let session = session.naming(&self.inputs);
+        let session = ReplaySession::new(node.name(), journal, self.interrupt.clone()).naming(&self.inputs);
         if self.is_planning {
             let session = Arc::new(session.leaving_the_host_alone());
             return Ok(Candidate { session, node, place });
         }
         let session = Arc::new(session);
-        if let Some(replay) = session.replayed() {
-            self.remember_replay(parent, node.name(), replay);
-        }
+        self.remember_replay(parent, node.name(), Arc::clone(session.replay()));
         Ok(Candidate { session, node, place })
     }
 

@@ -15,12 +15,12 @@ use crate::tree::record::node::Node;
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::operation::Operation;
 use crate::tree::record::replay::Replay;
-use crate::tree::step::session::Session;
+use crate::tree::step::replay_session::ReplaySession;
 
 /// What an earlier try of a step did, with its checkpoints that still exist.
 pub struct ResumePoint {
     /// Shows how far the step still matches, once the step is run against it.
-    pub session: Arc<Session>,
+    pub session: Arc<ReplaySession>,
     journal: Journal,
     checkpoints: Vec<Checkpoint>,
     /// The number of that try.
@@ -86,7 +86,7 @@ impl Engine {
             }
             journal.begun = Some(journal.begun(when));
             let matched = replays.iter().find_map(|replay| known(replay, &journal));
-            let session = Session::replay(name.as_str(), journal.clone(), self.events.clone(), self.interrupt.clone());
+            let session = ReplaySession::new(name.as_str(), journal.clone(), self.interrupt.clone());
             resume_points.push(ResumePoint { session: Arc::new(session), journal, checkpoints, of, stuck_at, matched });
         };
         if let Some(failed) = Failed::json_dir(&machine.directory).get(name).filter(|it| it.parent.is(parent)) {

@@ -20,6 +20,7 @@ use crate::tree::machine::seen::Machine;
 use crate::tree::record::journal::{Attempt, Entry, Journal};
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::operation::Outcome;
+use crate::tree::step::live_session::LiveSession;
 use crate::tree::step::session::Session;
 
 const FLATTEN_LIMIT: Duration = Duration::from_secs(3600);
@@ -30,7 +31,7 @@ pub struct Work {
     pub of: NodeId,
     /// The name of the failed node that it resumes from, if it does.
     pub failed: Option<SnapshotName>,
-    pub session: Arc<Session>,
+    pub session: Arc<LiveSession>,
     builder: Arc<Builder>,
 }
 
@@ -38,7 +39,8 @@ pub struct Work {
 struct Start {
     origin: Origin,
     done: Journal,
-    told: Option<usize>,
+    /// The number of leading operations with a known effect; none if all are known.
+    known: Option<usize>,
     checkpoints: Vec<Checkpoint>,
 }
 
@@ -63,9 +65,9 @@ impl Work {
 
     /// Lists the operations, with a mark on those whose effect is unknown.
     pub fn lines(&self) -> Vec<(String, bool)> {
-        let told = self.session.told().unwrap_or(usize::MAX);
+        let known = self.session.known().unwrap_or(usize::MAX);
         let entries = self.session.journal().entries;
-        entries.iter().enumerate().map(|(n, entry)| (entry.operation.to_string(), n >= told)).collect()
+        entries.iter().enumerate().map(|(n, entry)| (entry.operation.to_string(), n >= known)).collect()
     }
 }
 
@@ -75,7 +77,7 @@ impl Engine {
         sweep(self, &path.machine)?;
         let machine = self.existing(&path.machine)?;
         let origin = origin(self, &machine, machine.existing(&path.snapshot)?)?;
-        let start = Start { origin, done: Journal::default(), told: None, checkpoints: Vec::new() };
+        let start = Start { origin, done: Journal::default(), known: None, checkpoints: Vec::new() };
         self.begin_work(&machine, node_id(self, path)?, None, start)
     }
 
@@ -87,25 +89,25 @@ impl Engine {
         let parent =
             SnapshotPath { machine: path.machine.clone(), snapshot: SnapshotName::existing(&failed.parent.name)? };
         let of = node_id(self, &parent)?;
-        let told = failed.attempt.is_some().then_some(failed.journal.entries.len());
+        let known = failed.attempt.is_some().then_some(failed.journal.entries.len());
         let Failed { document, layers, ram, journal: mut done, attempt, checkpoints, .. } = failed;
         done.entries.extend(attempt.map(Entry::broken_off));
         let origin = Origin { name: path.snapshot.clone(), document, layers, ram };
-        self.begin_work(&machine, of, Some(path.snapshot.clone()), Start { origin, done, told, checkpoints })
+        self.begin_work(&machine, of, Some(path.snapshot.clone()), Start { origin, done, known, checkpoints })
     }
 
     fn begin_work(&self, machine: &Machine, of: NodeId, failed: Option<SnapshotName>, start: Start) -> Result<Work> {
-        let Start { origin, done, told, checkpoints } = start;
+        let Start { origin, done, known, checkpoints } = start;
         let mut builder = Builder::start(self, machine, &origin, &origin.name, Purpose::Work, None)?;
         let checkpointer = builder.checkpointer(self, checkpoints, Duration::ZERO);
         let checkpointer = if builder.goes_on { checkpointer } else { checkpointer.with_the_beginning() };
-        let session = self.session_of(&of, &builder).by_hand(done, told, checkpointer);
+        let session = self.session_of(&of, &builder).by_hand(done, known, checkpointer);
         Ok(Work { of, failed, session: Arc::new(session), builder: Arc::new(builder) })
     }
 
-    fn session_of(&self, of: &NodeId, builder: &Builder) -> Session {
+    fn session_of(&self, of: &NodeId, builder: &Builder) -> LiveSession {
         let subject = Subject::node(&of.machine, &of.name);
-        Session::live(subject, builder.guest(), self.events.by_hand(), self.interrupt.clone())
+        LiveSession::new(subject, builder.guest(), self.events.by_hand(), self.interrupt.clone())
     }
 
     /// Undoes the last operations: starts a working fork of the state before them, which replaces this one.
@@ -136,10 +138,10 @@ impl Engine {
         };
         let mut journal = work.session.journal();
         journal.entries.truncate(left);
-        let told = work.session.told().filter(|told| *told < left);
+        let known = work.session.known().filter(|known| *known < left);
         let failed = work.failed.clone().filter(|_| left > 0);
         let kept = files(&checkpoints);
-        let start = Start { origin, done: journal, told, checkpoints };
+        let start = Start { origin, done: journal, known, checkpoints };
         let back = self.begin_work(&machine, work.of.clone(), failed, start)?;
         back.builder.running().take_over(work.builder.running().give_away(&kept));
         Ok(back)
@@ -147,13 +149,13 @@ impl Engine {
 
     /// Keeps the present state of a working fork as a branch; the fork continues from there.
     pub fn keep_work(&self, work: &Work, wanted: &Wanted) -> Result<Work> {
-        if let Some((line, _)) = work.lines().into_iter().find(|(_, is_untold)| *is_untold) {
+        if let Some((line, _)) = work.lines().into_iter().find(|(_, is_unknown)| *is_unknown) {
             return Err(Error::failed(format!("`{line}` was interrupted; its effect is unknown"))
                 .hint("back() returns to the state before it"));
         }
         let builder = Arc::clone(&work.builder);
         let of = self.keep_fork(&builder, &work.of, wanted, work.session.journal())?;
-        let checkpointer = work.session.with_checkpointer(Option::take).flatten();
+        let checkpointer = work.session.with_checkpointer(Option::take);
         let checkpointer = checkpointer.ok_or_else(|| Error::bug("a working fork keeps no states"))?;
         let session = self.session_of(&of, &builder).by_hand(Journal::default(), None, checkpointer);
         Ok(Work { of, failed: None, session: Arc::new(session), builder })
@@ -163,7 +165,7 @@ impl Engine {
     pub fn make_room_to_go_back(&self, work: &Work) -> Result<()> {
         let is_used_up =
             work.session.with_checkpointer(|it| it.as_ref().is_some_and(|checkpointer| checkpointer.is_used_up()));
-        if is_used_up != Some(true) {
+        if !is_used_up {
             return Ok(());
         }
         let running = work.builder.running();

@@ -10,7 +10,7 @@ use crate::hypervisor::{Document, DomainState, Start};
 use crate::name::MachineName;
 use crate::stop::Stop;
 use crate::tree::machine::engine::Engine;
-use crate::tree::step::session::Session;
+use crate::tree::step::live_session::LiveSession;
 
 pub fn state(engine: &Engine, machine: &MachineName) -> Result<DomainState> {
     Ok(engine.existing_now(machine)?.details.domain.state)
@@ -65,11 +65,11 @@ pub fn xml(engine: &Engine, machine: &MachineName, inactive: bool) -> Result<Str
 }
 
 /// Opens the guest of a running machine, once it answers.
-pub fn guest_of(engine: &Engine, machine: &MachineName, timeout: Duration) -> Result<Session> {
+pub fn guest_of(engine: &Engine, machine: &MachineName, timeout: Duration) -> Result<LiveSession> {
     let name = engine.existing_now(machine)?.name.clone();
     let guest = Arc::from(engine.hypervisor.guest(name.as_str())?);
     let session =
-        Session::live(Subject::machine(&name), Arc::clone(&guest), engine.events.clone(), engine.interrupt.clone());
+        LiveSession::new(Subject::machine(&name), Arc::clone(&guest), engine.events.clone(), engine.interrupt.clone());
     guest.wait_until_ready(&Stop::after(timeout, &engine.interrupt))?;
     Ok(session)
 }

@@ -14,7 +14,8 @@ use crate::name::SnapshotName;
 use crate::stop::Stop;
 use crate::tree::clone::checkpointer::Checkpointer;
 use crate::tree::clone::origin::Origin;
-use crate::tree::clone::ram::{Beginning, RamPolicy, beginning};
+use crate::tree::clone::ram::{Beginning, beginning};
+use crate::tree::clone::ram_policy::RamPolicy;
 use crate::tree::clone::running::{BuildOutput, Disks, Running};
 use crate::tree::files::made::NVRAM;
 use crate::tree::graft::layers::{DEEPEST, depth};
@@ -67,24 +68,9 @@ impl Builder {
             disks: Mutex::new(Some(Disks { made: keeps.files(), ..Disks::default() })),
             keeps,
         };
-        let new_overlay = || engine.store.new_file(&machine.directory, &node.slug(), "qcow2");
-        let (mut deep, mut room) = (Vec::new(), DEEPEST);
-        let mut overlays = BTreeMap::new();
-        for layer in &origin.layers {
-            let overlay = new_overlay()?;
-            running.disks().get_or_insert_default().made.push(overlay.clone());
-            running.hypervisor.create_overlay(&overlay, &layer.image())?;
-            let depth = depth(engine, &Image::qcow2(&overlay))?;
-            room = room.min(DEEPEST.saturating_sub(depth));
-            if purpose.keeps_states() && depth > DEEPEST {
-                deep.push(layer.target.clone());
-            }
-            overlays.insert(layer.target.clone(), overlay);
-        }
-        running.disks().get_or_insert_default().overlays = overlays.clone();
+        let NewOverlays { overlays, deep, room } = create_overlays(engine, machine, origin, node, purpose, &running)?;
         let nvram = engine.store.new_file(&machine.directory, &node.slug(), NVRAM)?;
         running.disks().get_or_insert_default().own = CloneSpec::own_files(&nvram).to_vec();
-        let room = if purpose.keeps_states() { room } else { 0 };
         let spare = overlays_to_come(engine, machine, node, &overlays, room)?;
         let goes_on = from.is_some();
         running.hypervisor.start_clone(&CloneSpec {
@@ -100,21 +86,9 @@ impl Builder {
         })?;
         let flattening = (!deep.is_empty()).then(|| flatten(engine, &running.domain, deep));
         let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
-        let stop = Stop::after(BOOT_LIMIT, &engine.interrupt);
-        let answers = if goes_on {
-            guest.wake(&stop)
-        } else {
-            guest.wait_until_ready(&stop).and_then(|()| guest.wait_until_booted(&stop))
-        };
-        answers.map_err(|error| match error.kind {
-            Kind::Interrupted => error,
-            kind => Error::new(kind, format!("the guest of `{node}` does not answer"))
-                .cause(error.message)
-                .hint("the image needs the QEMU guest agent; images.debian and images.tiny have it"),
-        })?;
-        if goes_on && let Some(node) = machine.node(origin.name.as_str()).filter(|node| node.ram() == origin.ram) {
-            let generation = engine.hypervisor.has_generation_id(&origin.document)?;
-            count_restore(&machine.directory, node, |restores| restores.add(true, generation));
+        wait_for_guest(guest.as_ref(), goes_on, node, &Stop::after(BOOT_LIMIT, &engine.interrupt))?;
+        if goes_on {
+            note_restore(engine, machine, origin)?;
         }
         let subject = match purpose {
             Purpose::Build => Subject::node(&machine.name, node),
@@ -212,6 +186,67 @@ impl Builder {
         self.running.hypervisor.destroy(&self.running.domain)?;
         self.running.remains(ram, synced.is_ok())
     }
+}
+
+/// The overlays of a new clone.
+struct NewOverlays {
+    overlays: BTreeMap<String, PathBuf>,
+    /// The disks whose backing chain is too deep to be kept as it is.
+    deep: Vec<String>,
+    /// How many further overlays the chains have room for; 0 if the clone keeps no states.
+    room: usize,
+}
+
+/// Makes an overlay on each layer of the origin.
+fn create_overlays(
+    engine: &Engine,
+    machine: &Machine,
+    origin: &Origin,
+    node: &SnapshotName,
+    purpose: Purpose,
+    running: &Running,
+) -> Result<NewOverlays> {
+    let (mut overlays, mut deep, mut room) = (BTreeMap::new(), Vec::new(), DEEPEST);
+    for layer in &origin.layers {
+        let overlay = engine.store.new_file(&machine.directory, &node.slug(), "qcow2")?;
+        running.disks().get_or_insert_default().made.push(overlay.clone());
+        running.hypervisor.create_overlay(&overlay, &layer.image())?;
+        let depth = depth(engine, &Image::qcow2(&overlay))?;
+        room = room.min(DEEPEST.saturating_sub(depth));
+        if depth > DEEPEST {
+            deep.push(layer.target.clone());
+        }
+        overlays.insert(layer.target.clone(), overlay);
+    }
+    running.disks().get_or_insert_default().overlays = overlays.clone();
+    if !purpose.keeps_states() {
+        (deep, room) = (Vec::new(), 0);
+    }
+    Ok(NewOverlays { overlays, deep, room })
+}
+
+/// Waits until the guest of `node` answers: resumed, or booted.
+fn wait_for_guest(guest: &dyn Guest, goes_on: bool, node: &SnapshotName, stop: &Stop) -> Result<()> {
+    let answers = if goes_on {
+        guest.wake(stop)
+    } else {
+        guest.wait_until_ready(stop).and_then(|()| guest.wait_until_booted(stop))
+    };
+    answers.map_err(|error| match error.kind {
+        Kind::Interrupted => error,
+        kind => Error::new(kind, format!("the guest of `{node}` does not answer"))
+            .cause(error.message)
+            .hint("the image needs the QEMU guest agent; images.debian and images.tiny have it"),
+    })
+}
+
+/// Counts the resumption of a snapshot's own RAM.
+fn note_restore(engine: &Engine, machine: &Machine, origin: &Origin) -> Result<()> {
+    if let Some(node) = machine.node(origin.name.as_str()).filter(|node| node.ram() == origin.ram) {
+        let generation = engine.hypervisor.has_generation_id(&origin.document)?;
+        count_restore(&machine.directory, node, |restores| restores.add(true, generation));
+    }
+    Ok(())
 }
 
 /// Names the overlays for as many further checkpoints as there is room for.

@@ -4,4 +4,6 @@ pub mod builder;
 pub mod checkpointer;
 pub mod origin;
 pub mod ram;
+pub mod ram_plan;
+pub mod ram_policy;
 pub mod running;

@@ -1,6 +1,5 @@
 //! Live snapshots: how a clone gets the RAM of its origin, and how its own RAM is kept.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -8,48 +7,14 @@ use crate::hypervisor::{Document, Fingerprint, Frozen, Liveness, MappedMemory, M
 use crate::name::SnapshotName;
 use crate::stop::Stop;
 use crate::tree::clone::origin::Origin;
+use crate::tree::clone::ram_plan::{RamPlace, RamPlan, UsableRam};
+use crate::tree::clone::ram_policy::RamPolicy;
 use crate::tree::machine::clone_mark::Purpose;
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::machine::settings::Forced;
 use crate::tree::record::node::Node;
 use crate::tree::record::ram::KeptRam;
-
-/// How a clone's own RAM is kept when it is frozen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RamPolicy {
-    /// Not at all; the guest is shut down.
-    Disks,
-    /// Not until it is needed; then it is written to a file and mapped again.
-    Whole,
-    /// In the file in which it already is.
-    Mapped(PathBuf),
-    /// In a file that libvirt writes.
-    Saved,
-}
-
-impl RamPolicy {
-    /// Lists the files that hold the RAM while the guest runs.
-    pub fn files(&self) -> Vec<PathBuf> {
-        match self {
-            Self::Disks | Self::Whole | Self::Saved => Vec::new(),
-            Self::Mapped(ram) => vec![ram.clone()],
-        }
-    }
-
-    /// Returns where to keep the RAM of a guest that continues in `overlay`: beside it.
-    pub fn beside(&self, overlay: Option<&PathBuf>) -> Memory {
-        let file = |ending: &str| overlay.map(|overlay| overlay.with_extension(ending));
-        match self {
-            Self::Disks | Self::Whole => Memory::No,
-            Self::Saved => file("ram").map_or(Memory::No, Memory::External),
-            Self::Mapped(_) => match (file("ram"), file("devices")) {
-                (Some(ram), Some(devices)) => Memory::Mapped(MappedMemory { ram, devices }),
-                _ => Memory::No,
-            },
-        }
-    }
-}
 
 /// How a clone starts.
 pub struct Beginning {
@@ -94,27 +59,16 @@ pub fn beginning(
     }
     let fits = engine.hypervisor.fingerprint(&origin.document)?;
     let from = usable_or_noted(engine, origin, &fits, &liveness);
-    let (is_fork, may_keep) = (!purpose.keeps_states(), !matches!(liveness, Liveness::No(_)));
-    let is_kept = !is_fork && live != Some(false) && may_keep;
-    let whole = if is_fork { RamPolicy::Whole } else { RamPolicy::Disks };
-    let saved = if is_kept || is_fork && may_keep { RamPolicy::Saved } else { RamPolicy::Disks };
-    let new_file = || engine.store.new_file(&machine.directory, &node.slug(), "ram");
-    let (ram, from, keeps) = match (from, &liveness) {
-        (Some(Usable::Mapped(MappedMemory { ram, devices })), _) if is_kept => {
-            let own = new_file()?;
-            engine.hypervisor.copy_ram(&ram, &own)?;
-            (Ram::Shared(own.clone()), Some(Frozen::Devices(devices)), RamPolicy::Mapped(own))
+    let RamPlan { place, from } = RamPlan::of(from, &liveness, purpose.keeps_states(), live);
+    let (ram, keeps) = match place {
+        RamPlace::NewFile { copy_of } => {
+            let own = engine.store.new_file(&machine.directory, &node.slug(), "ram")?;
+            if let Some(origin) = copy_of {
+                engine.hypervisor.copy_ram(&origin, &own)?;
+            }
+            (Ram::Shared(own.clone()), RamPolicy::Mapped(own))
         }
-        (Some(Usable::Mapped(MappedMemory { ram, devices })), _) => {
-            (Ram::Private(ram), Some(Frozen::Devices(devices)), whole)
-        }
-        (Some(Usable::Saved(image)), _) => (Ram::Default, Some(Frozen::Saved(image)), saved),
-        (None, Liveness::Mapped) if is_kept => {
-            let own = new_file()?;
-            (Ram::Shared(own.clone()), None, RamPolicy::Mapped(own))
-        }
-        (None, Liveness::Mapped) => (Ram::Anonymous, None, whole),
-        (None, _) => (Ram::Default, None, saved),
+        RamPlace::NoFile(ram, keeps) => (ram, keeps),
     };
     Ok(Beginning { ram, from, keeps, fits })
 }
@@ -126,8 +80,8 @@ pub fn memory_to_wake(engine: &Engine, node: &Node) -> Result<Option<MappedMemor
     let origin = Origin { name, document, layers: Vec::new(), ram: node.ram() };
     let fits = engine.hypervisor.fingerprint(&origin.document)?;
     Ok(match usable_or_noted(engine, &origin, &fits, &liveness(engine, Some(&origin.document))?) {
-        Some(Usable::Mapped(memory)) => Some(memory),
-        Some(Usable::Saved(_)) | None => None,
+        Some(UsableRam::Mapped(memory)) => Some(memory),
+        Some(UsableRam::Saved(_)) | None => None,
     })
 }
 
@@ -140,7 +94,7 @@ pub fn wake_guest(engine: &Engine, domain: &str) -> bool {
 }
 
 /// Returns the RAM from which a clone can resume. If there is RAM that cannot be used, it notes once why.
-fn usable_or_noted(engine: &Engine, origin: &Origin, now: &Fingerprint, liveness: &Liveness) -> Option<Usable> {
+fn usable_or_noted(engine: &Engine, origin: &Origin, now: &Fingerprint, liveness: &Liveness) -> Option<UsableRam> {
     let has_file = matches!(origin.ram.memory, Memory::External(_) | Memory::Mapped(_));
     let note = |why| engine.note_once(format!("cannot resume `{}` ({why}): booting from its disks", origin.name));
     usable(&origin.ram, now, liveness).map_err(|why| has_file.then(|| note(why))).ok()
@@ -152,19 +106,14 @@ pub fn why_not_live(engine: &Engine, origin: &Origin) -> Result<Option<String>> 
     Ok(usable(&origin.ram, &fits, &liveness(engine, Some(&origin.document))?).err())
 }
 
-enum Usable {
-    Mapped(MappedMemory),
-    Saved(PathBuf),
-}
-
 /// Returns the RAM from which a guest can resume, or why it cannot.
-fn usable(ram: &KeptRam, now: &Fingerprint, liveness: &Liveness) -> std::result::Result<Usable, String> {
+fn usable(ram: &KeptRam, now: &Fingerprint, liveness: &Liveness) -> std::result::Result<UsableRam, String> {
     let usable = match (&ram.memory, liveness) {
         (Memory::No, _) => return Err("it has no RAM".to_string()),
         (Memory::Internal, _) => return Err("its RAM is in its disk".to_string()),
         (_, Liveness::No(why)) | (Memory::Mapped(_), Liveness::Saved(why)) => return Err(why.clone()),
-        (Memory::External(image), _) => Usable::Saved(image.clone()),
-        (Memory::Mapped(mapped), Liveness::Mapped) => Usable::Mapped(mapped.clone()),
+        (Memory::External(image), _) => UsableRam::Saved(image.clone()),
+        (Memory::Mapped(mapped), Liveness::Mapped) => UsableRam::Mapped(mapped.clone()),
     };
     mismatch(&ram.fits, now).map_or(Ok(usable), Err)
 }

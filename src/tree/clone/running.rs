@@ -10,7 +10,7 @@ use crate::hypervisor::{
     DiskFile, Fingerprint, Frozen, Hypervisor, Image, MappedMemory, Memory, SnapshotFlags, SnapshotKind,
     SnapshotRequest,
 };
-use crate::tree::clone::ram::RamPolicy;
+use crate::tree::clone::ram_policy::RamPolicy;
 use crate::tree::files::store::seal;
 use crate::tree::kept::checkpoint::Checkpoint;
 use crate::tree::machine::engine::Engine;
