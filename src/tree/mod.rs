@@ -37,6 +37,8 @@ pub use build::fork::ForkOptions;
 pub use build::found::Found;
 pub use build::recall::{Candidate, Recalled};
 pub use build::resume::{Resume, ResumePoint};
+pub use build::root::{find_root, make_root};
+pub use build::state_root::{find_state_root, make_state_root};
 pub use build::working_fork::Work;
 pub use change::console::GuestConsole;
 pub use change::create::{DiskChoice, Take};
