@@ -15,6 +15,7 @@ use crate::tree::change::transaction::remember;
 use crate::tree::files::draft::{Draft, Note};
 use crate::tree::files::store::seal;
 use crate::tree::graft::prune::supersede;
+use crate::tree::kept::change_name::ChangeName;
 use crate::tree::kept::undo_log::{Entry, Kept, Unfinished};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
@@ -151,7 +152,8 @@ fn replace(engine: &Engine, machine: &Machine, root: &SnapshotName) -> Result<En
         supersede(engine, machine, node)?;
     }
     let present = present(engine, machine)?;
-    remember(engine, machine, format!("rebuild {root}"), Kept::State(present), Unfinished::default())
+    let what = ChangeName::new(format!("rebuild {root}"));
+    remember(engine, machine, what, Kept::State(present), Unfinished::default())
 }
 
 /// Copies the files that QEMU boots.

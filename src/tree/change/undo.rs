@@ -10,6 +10,7 @@ use crate::tree::change::transaction::{remember, remembered, to_be_changed_if};
 use crate::tree::change::{preflight, preflight_revert};
 use crate::tree::files::file_id::FileSet;
 use crate::tree::graft::put::put;
+use crate::tree::kept::change_name::ChangeName;
 use crate::tree::kept::machine_state::Then;
 use crate::tree::kept::undo_log::{Deleted, Entry, Kept, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
@@ -26,10 +27,7 @@ impl Engine {
             }
             Ok(entry)
         })?;
-        let what = match entry.what.strip_prefix("undo: ") {
-            Some(done) => done.to_string(),
-            None => format!("undo: {}", entry.what),
-        };
+        let what = entry.what.undone();
         match &entry.kept {
             Kept::State(state) => {
                 let target = state.target();
@@ -53,11 +51,17 @@ impl Engine {
         }
         UndoLog::of(&machine.directory).remove(&entry)?;
         self.changed(name);
-        Ok(entry.what)
+        Ok(entry.what.to_string())
     }
 
     /// Restores the state of a machine from an internal snapshot outside of the tree.
-    fn enter_inside(&self, machine: &Machine, what: String, inside: &Snapshot, current: Option<&str>) -> Result<()> {
+    fn enter_inside(
+        &self,
+        machine: &Machine,
+        what: ChangeName,
+        inside: &Snapshot,
+        current: Option<&str>,
+    ) -> Result<()> {
         let name = machine.name.as_str();
         let below = machine.current().map(|node| node.name().to_string());
         self.hypervisor.put_snapshot(name, &inside.document, below.as_deref(), false)?;
@@ -73,7 +77,7 @@ impl Engine {
     }
 
     /// Puts deleted snapshots back into the tree, and their children below them.
-    fn put_back_deleted(&self, machine: &Machine, what: String, deleted: &Deleted) -> Result<()> {
+    fn put_back_deleted(&self, machine: &Machine, what: ChangeName, deleted: &Deleted) -> Result<()> {
         if let Some(taken) = deleted.snapshots.iter().find(|snapshot| machine.node(&snapshot.name).is_some()) {
             return Err(Error::failed(format!("cannot put back `{}`", taken.name))
                 .cause(format!("there is another snapshot of that name in `{}` now", machine.name))

@@ -28,7 +28,7 @@ impl Engine {
             number: entry.number,
             created: entry.created,
             effect: entry.effect(),
-            what: entry.what,
+            what: entry.what.to_string(),
         };
         Ok(UndoLog::of(&machine.directory).entries().into_iter().map(view).collect())
     }
