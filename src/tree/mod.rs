@@ -29,7 +29,7 @@ mod record;
 mod step;
 mod view;
 
-pub use crate::event::{Event, Events, Subject};
+pub use crate::event::{EarlierTry, Event, Events, Subject};
 pub use crate::nearest::nearest;
 pub use build::branch::Build;
 pub use build::branch_spec::Wanted;
@@ -66,6 +66,6 @@ pub use step::session::Session;
 pub use view::doctor::{Checkup, Finding};
 pub use view::info::{DiskInfo, FileInfo, ForkInfo, MachineInfo, MachineView, Only, SnapshotDiskInfo, SnapshotInfo};
 pub use view::log::{FailedLog, FailedOperation, FailedView, Log, LoggedOperation};
-pub use view::plan::{MachinePlan, NodeStatus, NotPlanned, Plan, PlannedNode, Status};
+pub use view::plan::{MachinePlan, NodeStatus, NotPlanned, Placeholder, Plan, PlannedNode, Status};
 pub use view::tree::{SnapshotView, TreeView};
 pub use view::undo_list::UndoView;
