@@ -10,6 +10,7 @@ use crate::stop::Stop;
 use crate::tree::build::branch_spec::Wanted;
 use crate::tree::clone::builder::Builder;
 use crate::tree::clone::origin::{Origin, origin};
+use crate::tree::graft::layers::FLATTEN_LIMIT;
 use crate::tree::kept::checkpoint::{Checkpoint, files};
 use crate::tree::kept::failed::{Failed, failed_node};
 use crate::tree::machine::clone_mark::Purpose;
@@ -20,8 +21,6 @@ use crate::tree::record::node_id::NodeId;
 use crate::tree::record::operation::Outcome;
 use crate::tree::step::live_session::LiveSession;
 use crate::tree::step::session::Session;
-
-const FLATTEN_LIMIT: Duration = Duration::from_secs(3600);
 
 /// A fork to work in. It is removed when the last reference to it is dropped.
 pub struct Work {
