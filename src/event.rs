@@ -37,6 +37,13 @@ impl fmt::Display for Subject {
     }
 }
 
+/// The earlier try of a step that a build resumes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EarlierTry {
+    Failed,
+    Built,
+}
+
 /// Something that happened, in the order in which it happened.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -93,7 +100,7 @@ pub enum Event {
     GoingOn {
         subject: Subject,
         operations: usize,
-        of: &'static str,
+        of: EarlierTry,
     },
     /// The guest of the node's builder answers: it resumed from its parent's state, or booted.
     BuilderReady {

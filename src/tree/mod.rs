@@ -29,7 +29,7 @@ mod record;
 mod step;
 mod view;
 
-pub use crate::event::{Event, Events, Subject};
+pub use crate::event::{EarlierTry, Event, Events, Subject};
 pub use crate::nearest::nearest;
 pub use build::branch::Build;
 pub use build::branch_spec::Wanted;
@@ -37,6 +37,8 @@ pub use build::fork::ForkOptions;
 pub use build::found::Found;
 pub use build::recall::{Candidate, Recalled};
 pub use build::resume::{Resume, ResumePoint};
+pub use build::root::{find_root, make_root};
+pub use build::state_root::{find_state_root, make_state_root};
 pub use build::working_fork::Work;
 pub use change::console::{GuestConsole, see_off, sit_at, sit_in};
 pub use change::create::{DiskChoice, Take, redefine_snapshot, set_comment, take_described, take_snapshot};
@@ -69,11 +71,9 @@ pub use step::recall::Halt;
 pub use step::replay_session::ReplaySession;
 pub use step::session::Session;
 pub use view::doctor::{Checkup, Finding, checkup};
-pub use view::info::{
-    DiskInfo, FileInfo, ForkInfo, MachineInfo, MachineView, Only, SnapshotDiskInfo, SnapshotInfo, machine_info,
-    machines, snapshot_info, snapshot_xml,
-};
+pub use view::info::{DiskInfo, FileInfo, ForkInfo, MachineInfo, MachineView, Only, SnapshotDiskInfo, SnapshotInfo};
+pub use view::info::{machine_info, machines, snapshot_info, snapshot_xml};
 pub use view::log::{FailedLog, FailedOperation, FailedView, Log, LoggedOperation, failed_log, log};
-pub use view::plan::{MachinePlan, NodeStatus, NotPlanned, Plan, PlannedNode, Status};
+pub use view::plan::{MachinePlan, NodeStatus, NotPlanned, Placeholder, Plan, PlannedNode, Status};
 pub use view::tree::{SnapshotView, TreeView, trees};
 pub use view::undo_list::{UndoView, undo_entries};

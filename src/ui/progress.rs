@@ -11,7 +11,7 @@ use super::outlets::Outlets;
 use super::words::{one_line, seconds, tame};
 use crate::hypervisor::Stream;
 use crate::shell;
-use crate::tree::{Event, Subject};
+use crate::tree::{EarlierTry, Event, Subject};
 
 pub struct Progress {
     quiet: bool,
@@ -147,6 +147,10 @@ impl Progress {
                 self.begin_step(&subject, "starting");
             }
             Event::GoingOn { subject, operations, of } => {
+                let of = match of {
+                    EarlierTry::Failed => "failed try",
+                    EarlierTry::Built => "last build",
+                };
                 self.tell(&subject, &format!("building on from operation {operations} of the {of}."));
             }
             Event::BuilderReady { subject, goes_on, took } => {

@@ -10,7 +10,7 @@ use crate::lua::handle::domain::Domain;
 use crate::lua::runtime::origin::Origin;
 use crate::name::{SnapshotName, SnapshotPath};
 use crate::tree;
-use crate::tree::{Engine, Machine as Seen, Node, NodeId};
+use crate::tree::{Engine, Machine as Seen, Node, NodeId, Placeholder};
 
 #[derive(Clone)]
 pub struct Snapshot {
@@ -18,9 +18,6 @@ pub struct Snapshot {
     pub name: SnapshotName,
     origin: Origin,
 }
-
-const LEFT_ALONE: &str = "left alone";
-const NOT_PLANNED: &str = "not planned";
 
 impl Snapshot {
     pub fn grown(domain: &Domain, node: NodeId) -> Self {
@@ -33,12 +30,12 @@ impl Snapshot {
 
     /// A placeholder for a node that `--only` skips.
     pub fn left_alone(domain: &Domain, name: SnapshotName) -> Self {
-        Self::remembered(domain, name, Origin::Hollow(LEFT_ALONE))
+        Self::remembered(domain, name, Origin::Hollow(Placeholder::LeftAlone))
     }
 
     /// A placeholder for a node that a plan does not build.
     pub fn not_planned(domain: &Domain, name: SnapshotName) -> Self {
-        Self::remembered(domain, name, Origin::Hollow(NOT_PLANNED))
+        Self::remembered(domain, name, Origin::Hollow(Placeholder::NotPlanned))
     }
 
     /// Makes a snapshot that the script can find again even if it does not exist.
@@ -56,7 +53,7 @@ impl Snapshot {
     }
 
     /// Says what kind of placeholder it is, if it is one.
-    pub fn hollow(&self) -> Option<&'static str> {
+    pub fn hollow(&self) -> Option<Placeholder> {
         match self.origin {
             Origin::Hollow(is) => Some(is),
             Origin::Grown(_) | Origin::Found => None,

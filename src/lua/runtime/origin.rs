@@ -1,6 +1,6 @@
 //! How a script got a snapshot.
 
-use crate::tree::NodeId;
+use crate::tree::{NodeId, Placeholder};
 
 /// How a script got a snapshot.
 #[derive(Clone, Debug)]
@@ -10,5 +10,5 @@ pub enum Origin {
     /// The script found it; it may change until it is looked at.
     Found,
     /// It need not exist, for this reason: a plan builds nothing, and `--only` skips the rest.
-    Hollow(&'static str),
+    Hollow(Placeholder),
 }

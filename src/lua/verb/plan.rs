@@ -10,7 +10,7 @@ use crate::lua::handle::snapshot::Snapshot;
 use crate::lua::runtime::origin::Origin;
 use crate::lua::verb::step::Branch;
 use crate::name::SnapshotName;
-use crate::tree::{Found, NodeStatus, Reason};
+use crate::tree::{Found, NodeStatus, Placeholder, Reason};
 
 /// Adds a root to the plan, and returns its placeholder.
 pub fn root(domain: &Domain, name: SnapshotName, found: Found) -> Snapshot {
@@ -57,14 +57,14 @@ fn note(
     found: Found,
 ) -> Snapshot {
     let context = Arc::clone(&domain.context);
-    let is = standing.status().word();
+    let status = standing.status();
     if let Some(mut plan) = context.control.plan() {
         let parent = parent.map(|parent| parent.name.as_str());
         plan.add(&context.engine.uri(), domain.name.as_str(), name.as_str(), parent, standing);
     }
     let origin = match found {
         Found::Cached(node) | Found::KeptAside(node) => Origin::Grown(node),
-        Found::Needed(_) => Origin::Hollow(is),
+        Found::Needed(_) => Origin::Hollow(Placeholder::Planned(status)),
     };
     Snapshot::remembered(domain, name, origin)
 }

@@ -1,8 +1,6 @@
 //! Roots, from which branches grow: a declared machine's root is made from its image, that of an opened machine from
 //! its present state while it is shut off.
 
-use std::sync::Arc;
-
 use mlua::Lua;
 
 use crate::error::Result;
@@ -14,7 +12,7 @@ use crate::lua::verb::plan;
 use crate::lua::verb::step::Branch;
 use crate::name::SnapshotName;
 use crate::tree;
-use crate::tree::{Event, Found, Subject};
+use crate::tree::{Engine, Event, Found, Subject, find_root, find_state_root, make_root, make_state_root};
 
 /// The name of the root that `machine:branch` makes.
 const ROOT: &str = "root";
@@ -38,32 +36,21 @@ pub async fn branch(lua: &Lua, domain: &Domain, branch: Branch) -> Result<Option
 
 /// Makes a root from the present state of a machine that is shut off.
 async fn of_state(domain: &Domain, name: SnapshotName, comment: String) -> Result<Snapshot> {
-    let context = Arc::clone(&domain.context);
-    if !context.control.needs(&context.place(&domain.name, &name)) {
+    let Domain { context, name: machine, .. } = domain;
+    if !context.control.needs(&context.place(machine, &name)) {
         return Ok(Snapshot::left_alone(domain, name));
     }
-    let swept = domain.name.clone();
+    let swept = machine.clone();
     context.blocking(move |engine| tree::sweep(engine, &swept)).await?;
-    let reason = loop {
-        let (machine, wanted) = (domain.name.clone(), name.clone());
-        let found = context.blocking(move |engine| engine.find_state_root(&machine, &wanted)).await?;
-        match context.settle(&domain.name, &name, found)? {
-            found if context.control.is_plan() => return Ok(plan::root(domain, name, found)),
-            Found::Cached(node) | Found::KeptAside(node) => return Ok(Snapshot::grown(domain, node)),
-            Found::Needed(reason) => {
-                let machine = domain.name.clone();
-                if !context.blocking(move |engine| engine.claim(&machine)).await? {
-                    break reason;
-                }
-            }
-        }
-    };
-    let events = &context.engine.events;
-    let subject = Subject::node(&domain.name, &name);
-    events.emit(Event::NodeStarted { subject: subject.clone(), reason: reason.to_string() });
-    let (place, wanted) = (domain.name.clone(), name);
-    let made = context.blocking(move |engine| engine.make_state_root(&place, &wanted, &comment)).await;
-    let made = made.inspect_err(|_| events.emit(Event::NodeFailed { subject }))?;
+    let (place, wanted) = (machine.clone(), name.clone());
+    let find = move |engine: &Engine| find_state_root(engine, &place, &wanted);
+    if let Some(present) = find_or_begin(domain, &name, find).await? {
+        return Ok(present);
+    }
+    let subject = Subject::node(machine, &name);
+    let place = machine.clone();
+    let made = context.blocking(move |engine| make_state_root(engine, &place, &name, &comment)).await;
+    let made = made.inspect_err(|_| context.engine.events.emit(Event::NodeFailed { subject }))?;
     Ok(Snapshot::grown(domain, made))
 }
 
@@ -79,27 +66,40 @@ async fn of_image(
     if !context.control.needs(&context.place(machine, &name)) {
         return Ok(Snapshot::left_alone(domain, name));
     }
-    let reason = loop {
-        let (place, wanted, definition) = (machine.clone(), name.clone(), declaration.definition.clone());
-        let found = context.blocking(move |engine| engine.find_root(&place, &wanted, &definition)).await?;
-        match context.settle(machine, &name, found)? {
-            found if context.control.is_plan() => return Ok(plan::root(domain, name, found)),
-            Found::Cached(node) | Found::KeptAside(node) => return Ok(Snapshot::grown(domain, node)),
-            Found::Needed(reason) => {
-                let place = machine.clone();
-                if !context.blocking(move |engine| engine.claim(&place)).await? {
-                    break reason;
-                }
-            }
-        }
-    };
-    let events = &context.engine.events;
-    let subject = Subject::node(machine, &name);
-    events.emit(Event::NodeStarted { subject, reason: reason.to_string() });
+    let (place, wanted, definition) = (machine.clone(), name.clone(), declaration.definition.clone());
+    let find = move |engine: &Engine| find_root(engine, &place, &wanted, &definition);
+    if let Some(present) = find_or_begin(domain, &name, find).await? {
+        return Ok(present);
+    }
     let ready = declaration.image.ready(lua, context).await?;
     let (place, definition, expression) =
         (machine.clone(), declaration.definition.clone(), declaration.image.expression.clone());
-    let made = context
-        .blocking(move |engine| engine.make_root(&place, &name, &comment, &definition, &ready, expression.as_deref()));
-    made.await.map(|node| Snapshot::grown(domain, node))
+    let make =
+        move |engine: &Engine| make_root(engine, &place, &name, &comment, &definition, &ready, expression.as_deref());
+    context.blocking(make).await.map(|node| Snapshot::grown(domain, node))
+}
+
+/// Looks for a root with `find`. If it has to be made, claims the tree for that, reports the beginning, and returns
+/// nothing.
+async fn find_or_begin(
+    domain: &Domain,
+    name: &SnapshotName,
+    find: impl Fn(&Engine) -> Result<Found> + Clone + Send + 'static,
+) -> Result<Option<Snapshot>> {
+    let Domain { context, name: machine, .. } = domain;
+    loop {
+        let found = context.blocking(find.clone()).await?;
+        match context.settle(machine, name, found)? {
+            found if context.control.is_plan() => return Ok(Some(plan::root(domain, name.clone(), found))),
+            Found::Cached(node) | Found::KeptAside(node) => return Ok(Some(Snapshot::grown(domain, node))),
+            Found::Needed(reason) => {
+                let place = machine.clone();
+                if !context.blocking(move |engine| engine.claim(&place)).await? {
+                    let (subject, reason) = (Subject::node(machine, name), reason.to_string());
+                    context.engine.events.emit(Event::NodeStarted { subject, reason });
+                    return Ok(None);
+                }
+            }
+        }
+    }
 }

@@ -9,5 +9,6 @@ pub mod found;
 pub mod recall;
 pub mod resume;
 pub mod root;
+pub mod root_node;
 pub mod state_root;
 pub mod working_fork;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::event::EarlierTry;
 use crate::hypervisor::SnapshotKind;
 use crate::tree::build::branch_spec::Wanted;
 use crate::tree::graft::layers::{DEEPEST, depth};
@@ -23,8 +24,7 @@ pub struct ResumePoint {
     pub session: Arc<ReplaySession>,
     journal: Journal,
     checkpoints: Vec<Checkpoint>,
-    /// The number of that try.
-    of: &'static str,
+    of: EarlierTry,
     /// The operation at which an earlier attempt to resume failed.
     stuck_at: Option<Operation>,
     /// How far the step matches, if another replay has shown that.
@@ -37,7 +37,7 @@ pub struct Resume {
     pub(in crate::tree) answers: Journal,
     /// The checkpoints on the way; the last one is the one to resume from.
     pub(in crate::tree) checkpoints: Vec<Checkpoint>,
-    pub(in crate::tree) of: &'static str,
+    pub(in crate::tree) of: EarlierTry,
 }
 
 impl Resume {
@@ -91,11 +91,11 @@ impl Engine {
         };
         if let Some(failed) = Failed::json_dir(&machine.directory).get(name).filter(|it| it.parent.is(parent)) {
             let stuck_at = failed.attempt.filter(|_| failed.went_on).map(|attempt| attempt.operation);
-            add(failed.journal, failed.when, failed.checkpoints, "failed try", stuck_at);
+            add(failed.journal, failed.when, failed.checkpoints, EarlierTry::Failed, stuck_at);
         }
         let trail = Trail::json_dir(&machine.directory).get(name).filter(|it| it.parent.is(parent));
         if let Some(trail) = trail.clone() {
-            add(trail.journal, crate::clock::now(), trail.checkpoints, "last build", None);
+            add(trail.journal, crate::clock::now(), trail.checkpoints, EarlierTry::Built, None);
         }
         let fits = |node: &Node| {
             node.name() == name.as_str()
@@ -110,7 +110,7 @@ impl Engine {
             let operations = journal.entries.len();
             let whole = Checkpoint { operations, layers: node.snapshot.layers(), ram: node.ram() };
             let checkpoints = below.into_iter().flatten().chain([whole]).collect();
-            add(journal, node.snapshot.created, checkpoints, "last build", None);
+            add(journal, node.snapshot.created, checkpoints, EarlierTry::Built, None);
         }
         Ok(resume_points)
     }

@@ -11,6 +11,7 @@ use crate::tree::build::branch_spec::Wanted;
 use crate::tree::clone::builder::Builder;
 use crate::tree::clone::origin::node_id;
 use crate::tree::clone::origin::{Origin, origin};
+use crate::tree::graft::layers::FLATTEN_LIMIT;
 use crate::tree::graft::sweep::sweep;
 use crate::tree::kept::checkpoint::{Checkpoint, files};
 use crate::tree::kept::failed::{Failed, failed_node};
@@ -22,8 +23,6 @@ use crate::tree::record::node_id::NodeId;
 use crate::tree::record::operation::Outcome;
 use crate::tree::step::live_session::LiveSession;
 use crate::tree::step::session::Session;
-
-const FLATTEN_LIMIT: Duration = Duration::from_secs(3600);
 
 /// A fork to work in. It is removed when the last reference to it is dropped.
 pub struct Work {

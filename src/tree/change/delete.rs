@@ -6,6 +6,7 @@ use crate::name::{SnapshotName, SnapshotPath};
 use crate::tree::change::preflight;
 use crate::tree::change::transaction::{remember, remembered, to_be_changed_if};
 use crate::tree::graft::put::{mend_current, put};
+use crate::tree::kept::change_name::ChangeName;
 use crate::tree::kept::undo_log::{Deleted, Kept, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
@@ -40,13 +41,20 @@ pub fn erase(engine: &Engine, path: &SnapshotPath, scope: Scope, metadata_only: 
     })?;
     let doomed = doomed(&machine, &path.snapshot, scope)?;
     let deleted = doomed.iter().map(|node| node.name().parse()).collect::<Result<_>>()?;
-    remove(engine, &machine, format!("delete {}", plain_names(&doomed)), doomed, metadata_only)?;
+    let what = ChangeName::new(format!("delete {}", plain_names(&doomed)));
+    remove(engine, &machine, what, doomed, metadata_only)?;
     engine.changed(&path.machine);
     Ok(deleted)
 }
 
 /// Removes nodes, given parents first, from a machine's tree.
-pub fn remove(engine: &Engine, machine: &Machine, what: String, doomed: Vec<&Node>, metadata_only: bool) -> Result<()> {
+pub fn remove(
+    engine: &Engine,
+    machine: &Machine,
+    what: ChangeName,
+    doomed: Vec<&Node>,
+    metadata_only: bool,
+) -> Result<()> {
     let is_doomed = |name: &str| doomed.iter().any(|node| node.name() == name);
     let moved = machine.nodes.iter().filter(|node| !is_doomed(node.name())).filter_map(|node| {
         let parent = node.snapshot.parent.clone().filter(|parent| is_doomed(parent))?;

@@ -18,6 +18,7 @@ use crate::tree::clone::ram::memory_to_wake;
 use crate::tree::files::file_id::is_same_file;
 use crate::tree::files::made::Made;
 use crate::tree::graft::layers::stand_on;
+use crate::tree::kept::change_name::ChangeName;
 use crate::tree::kept::machine_state::{NextState, Then};
 use crate::tree::kept::undo_log::{Kept, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
@@ -58,7 +59,7 @@ pub fn revert(engine: &Engine, path: &SnapshotPath, flags: RevertFlags) -> Resul
         preflight_revert::revert(engine, machine, machine.existing(&path.snapshot)?, is_started)
     })?;
     let node = machine.existing(&path.snapshot)?;
-    let what = format!("revert to {}", node.name());
+    let what = ChangeName::new(format!("revert to {}", node.name()));
     match node.snapshot.kind() {
         SnapshotKind::External => revert_external(engine, &machine, node, what, flags)?,
         SnapshotKind::Internal if is_sound(engine, &machine, &node.snapshot)? => {
@@ -73,7 +74,13 @@ pub fn revert(engine: &Engine, path: &SnapshotPath, flags: RevertFlags) -> Resul
     Ok(())
 }
 
-fn revert_external(engine: &Engine, machine: &Machine, node: &Node, what: String, flags: RevertFlags) -> Result<()> {
+fn revert_external(
+    engine: &Engine,
+    machine: &Machine,
+    node: &Node,
+    what: ChangeName,
+    flags: RevertFlags,
+) -> Result<()> {
     let snapshot = &node.snapshot;
     let origin = |layer: &DiskFile| DiskContent::Layer(layer.image());
     let (mut disks, mut made) = new_disks(engine, machine, snapshot, origin)?;
@@ -113,7 +120,7 @@ fn revert_external(engine: &Engine, machine: &Machine, node: &Node, what: String
 pub fn enter_copy(
     engine: &Engine,
     machine: &Machine,
-    what: String,
+    what: ChangeName,
     snapshot: &Snapshot,
     current: Option<String>,
     then: Then,
@@ -145,7 +152,7 @@ fn new_disks(
 }
 
 /// Keeps a machine's present state and replaces it with another one. If that fails, the machine is as before.
-pub fn go(engine: &Engine, machine: &Machine, what: String, target: &NextState, made: Vec<NewDisk>) -> Result<()> {
+pub fn go(engine: &Engine, machine: &Machine, what: ChangeName, target: &NextState, made: Vec<NewDisk>) -> Result<()> {
     let present = present(engine, machine)?;
     preflight::keep(machine, &present)?;
     let files: Vec<PathBuf> = made.iter().map(|made| made.file.clone()).collect();
@@ -181,7 +188,7 @@ fn make(engine: &Engine, machine: &Machine, made: &NewDisk) -> Result<()> {
 pub fn revert_inside(
     engine: &Engine,
     machine: &Machine,
-    what: String,
+    what: ChangeName,
     snapshot: &Snapshot,
     flags: RevertFlags,
 ) -> Result<()> {

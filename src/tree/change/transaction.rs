@@ -10,6 +10,7 @@ use crate::tree::change::present::return_to;
 use crate::tree::files::file_id::is_same_file;
 use crate::tree::graft::put::put;
 use crate::tree::graft::sweep::sweep;
+use crate::tree::kept::change_name::ChangeName;
 use crate::tree::kept::undo_log::{Entry, Kept, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
@@ -102,7 +103,7 @@ fn take_out(engine: &Engine, machine: &Machine, names: &[&str]) -> Result<()> {
 }
 
 /// Records a machine's state for `undo`, before it changes.
-pub fn remember(engine: &Engine, machine: &Machine, what: String, kept: Kept, change: Unfinished) -> Result<Entry> {
+pub fn remember(engine: &Engine, machine: &Machine, what: ChangeName, kept: Kept, change: Unfinished) -> Result<Entry> {
     engine.store.create_directory(&machine.directory)?;
     UndoLog::of(&machine.directory).begin(what, kept, change)
 }

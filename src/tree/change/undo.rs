@@ -10,6 +10,7 @@ use crate::tree::change::transaction::{remember, remembered, to_be_changed_if};
 use crate::tree::change::{preflight, preflight_revert};
 use crate::tree::files::file_id::FileSet;
 use crate::tree::graft::put::put;
+use crate::tree::kept::change_name::ChangeName;
 use crate::tree::kept::machine_state::Then;
 use crate::tree::kept::undo_log::{Deleted, Entry, Kept, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
@@ -25,10 +26,7 @@ pub fn undo(engine: &Engine, name: &MachineName, number: Option<u64>) -> Result<
         }
         Ok(entry)
     })?;
-    let what = match entry.what.strip_prefix("undo: ") {
-        Some(done) => done.to_string(),
-        None => format!("undo: {}", entry.what),
-    };
+    let what = entry.what.undone();
     match &entry.kept {
         Kept::State(state) => {
             let target = state.target();
@@ -52,14 +50,14 @@ pub fn undo(engine: &Engine, name: &MachineName, number: Option<u64>) -> Result<
     }
     UndoLog::of(&machine.directory).remove(&entry)?;
     engine.changed(name);
-    Ok(entry.what)
+    Ok(entry.what.to_string())
 }
 
 /// Restores the state of a machine from an internal snapshot outside of the tree.
 fn enter_inside(
     engine: &Engine,
     machine: &Machine,
-    what: String,
+    what: ChangeName,
     inside: &Snapshot,
     current: Option<&str>,
 ) -> Result<()> {
@@ -78,7 +76,7 @@ fn enter_inside(
 }
 
 /// Puts deleted snapshots back into the tree, and their children below them.
-fn put_back_deleted(engine: &Engine, machine: &Machine, what: String, deleted: &Deleted) -> Result<()> {
+fn put_back_deleted(engine: &Engine, machine: &Machine, what: ChangeName, deleted: &Deleted) -> Result<()> {
     if let Some(taken) = deleted.snapshots.iter().find(|snapshot| machine.node(&snapshot.name).is_some()) {
         return Err(Error::failed(format!("cannot put back `{}`", taken.name))
             .cause(format!("there is another snapshot of that name in `{}` now", machine.name))

@@ -18,7 +18,7 @@ use crate::tree::clone::ram::{Beginning, beginning};
 use crate::tree::clone::ram_policy::RamPolicy;
 use crate::tree::clone::running::{BuildOutput, Disks, Running};
 use crate::tree::files::made::NVRAM;
-use crate::tree::graft::layers::{DEEPEST, depth};
+use crate::tree::graft::layers::{DEEPEST, FLATTEN_LIMIT, depth};
 use crate::tree::kept::checkpoint::Checkpoint;
 use crate::tree::kept::restores::count_restore;
 use crate::tree::machine::clone_mark::{Purpose, clone_metadata};
@@ -30,7 +30,6 @@ const BOOT_LIMIT: Duration = Duration::from_secs(300);
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(180);
 /// Data written shortly before a failure is worth a wait, but not a long one if the guest hangs.
 const SYNC_LIMIT: Duration = Duration::from_secs(20);
-const FLATTEN_LIMIT: Duration = Duration::from_secs(3600);
 
 /// A running transient clone of a snapshot, on its own overlay. Dropping it destroys both.
 pub struct Builder {

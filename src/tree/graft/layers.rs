@@ -1,14 +1,19 @@
 //! Backing chains, and the limit on their depth.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::hypervisor::{DiskFile, Image};
+use crate::stop::Stop;
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 
 /// The most images in a chain. Reads get slower with each, and libvirt 11.3 does not start a domain with more than 25.
 pub const DEEPEST: usize = 16;
+
+/// How long it may take to flatten the disks of a running domain.
+pub const FLATTEN_LIMIT: Duration = Duration::from_secs(3600);
 
 /// Counts the images in a chain, the first one included.
 pub fn depth(engine: &Engine, image: &Image) -> Result<usize> {
@@ -49,8 +54,7 @@ pub fn shorten(engine: &Engine, machine: &Machine, disks: &[DiskFile]) -> Result
             disk.target, machine.name
         ));
         if machine.is_active() {
-            const LIMIT: std::time::Duration = std::time::Duration::from_secs(3600);
-            let stop = crate::stop::Stop::after(LIMIT, &engine.interrupt);
+            let stop = Stop::after(FLATTEN_LIMIT, &engine.interrupt);
             engine.hypervisor.pull(machine.name.as_str(), &disk.target, &stop)?;
         } else {
             engine.hypervisor.flatten(&disk.file)?;

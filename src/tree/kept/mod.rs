@@ -1,5 +1,6 @@
 //! Everything that is kept outside of a machine's tree: for `undo`, for another try, for a later run.
 
+pub mod change_name;
 pub mod checkpoint;
 pub mod failed;
 pub mod files;

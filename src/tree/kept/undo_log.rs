@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{DiskFile, Image, Snapshot};
+use crate::tree::kept::change_name::ChangeName;
 use crate::tree::kept::machine_state::MachineState;
 
 /// One change that can be undone.
@@ -17,8 +18,8 @@ pub struct Entry {
     pub number: u64,
     /// Seconds since the epoch.
     pub created: u64,
-    /// What was done.
-    pub what: String,
+    #[serde(flatten)]
+    pub what: ChangeName,
     pub kept: Kept,
     /// While the change is under way: how to recognise that it was made, if the process dies before it records that.
     pub unfinished: Option<Unfinished>,
@@ -93,7 +94,7 @@ impl UndoLog {
     }
 
     /// Adds an entry for a change that is about to be made.
-    pub fn begin(&self, what: String, kept: Kept, unfinished: Unfinished) -> Result<Entry> {
+    pub fn begin(&self, what: ChangeName, kept: Kept, unfinished: Unfinished) -> Result<Entry> {
         let number = self.entries().last().map_or(1, |entry| entry.number + 1);
         let entry = Entry { number, created: crate::clock::now(), what, kept, unfinished: Some(unfinished) };
         self.write(&entry)?;
@@ -211,7 +212,7 @@ mod tests {
     }
 
     fn begin(undo_log: &UndoLog, what: &str) -> Entry {
-        undo_log.begin(what.to_string(), put_back(what), Unfinished::default()).unwrap()
+        undo_log.begin(ChangeName::new(what), put_back(what), Unfinished::default()).unwrap()
     }
 
     fn numbers(undo_log: &UndoLog) -> Vec<u64> {
@@ -235,7 +236,7 @@ mod tests {
         assert!(undo_log.entries()[0].unfinished.is_some());
         undo_log.finish(entry).unwrap();
         assert!(undo_log.entries()[0].unfinished.is_none());
-        assert_eq!(undo_log.entries()[0].what, "x");
+        assert_eq!(undo_log.entries()[0].what, ChangeName::new("x"));
     }
 
     #[test]
@@ -260,6 +261,18 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_of_an_earlier_version_is_read() {
+        let (directory, undo_log) = undo_log();
+        let json = r#"{"number": 3, "created": 7, "what": "undo: delete b", "unfinished": null,
+            "kept": {"kind": "put_back", "names": ["b"]}}"#;
+        fs::create_dir(directory.path().join("undo")).unwrap();
+        fs::write(directory.path().join("undo/000003.json"), json).unwrap();
+        let [entry] = <[Entry; 1]>::try_from(undo_log.entries()).unwrap();
+        assert_eq!((entry.number, entry.effect().as_str()), (3, "delete `b`"));
+        assert_eq!(entry.what, ChangeName::new("delete b").undone());
+    }
+
+    #[test]
     fn leftovers_are_a_list_of_their_own() {
         let (directory, undo_log) = undo_log();
         undo_log.set_leftovers(&BTreeSet::new()).unwrap();
@@ -278,7 +291,7 @@ mod tests {
             let snapshots = names.iter().map(|name| snapshot(name, None)).collect();
             Kept::Deleted(Deleted { snapshots, moved: Vec::new(), metadata_only: false })
         };
-        undo_log.begin("delete a, b".to_string(), deleted(&["a", "b"]), Unfinished::default()).unwrap();
+        undo_log.begin(ChangeName::new("delete a, b"), deleted(&["a", "b"]), Unfinished::default()).unwrap();
         let entry = &undo_log.entries()[0];
         let files = ["/vm/a.qcow2", "/vm/a.next", "/vm/b.qcow2", "/vm/b.next"].map(PathBuf::from);
         assert_eq!(entry.files(), files);
@@ -286,7 +299,7 @@ mod tests {
         assert_eq!(undo_log.deleted().iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(begin(&undo_log, "c").effect(), "delete `c`");
         let inside = Kept::Inside { snapshot: Box::new(snapshot("s", None)), current: Some("a".into()) };
-        let entry = undo_log.begin("revert to a".to_string(), inside, Unfinished::default()).unwrap();
+        let entry = undo_log.begin(ChangeName::new("revert to a"), inside, Unfinished::default()).unwrap();
         assert_eq!(entry.effect(), "go back to the state after `a`");
     }
 }

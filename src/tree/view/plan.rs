@@ -63,8 +63,19 @@ pub enum NodeStatus {
     Cached,
     KeptAside,
     Needed(Reason),
-    /// It exists, but its parent is not cached: the parent's name, and its status.
-    Below(String, &'static str),
+    /// It exists, but its parent is only a placeholder: the parent's name, and the kind.
+    Below(String, Placeholder),
+}
+
+/// Why a snapshot that a script holds need not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placeholder {
+    /// A plan would build it, because this is its status.
+    Planned(Status),
+    /// `--only` skips it.
+    LeftAlone,
+    /// A plan does not act.
+    NotPlanned,
 }
 
 /// An action such as starting a machine.
@@ -99,6 +110,16 @@ impl Status {
             Self::Stale => "stale",
             Self::Missing => "missing",
         }
+    }
+}
+
+impl fmt::Display for Placeholder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Planned(status) => status.word(),
+            Self::LeftAlone => "left alone",
+            Self::NotPlanned => "not planned",
+        })
     }
 }
 
@@ -229,7 +250,7 @@ mod tests {
         let mut add = |name: &str, parent, standing| plan.add("fake:", "lab", name, parent, standing);
         add("root", None, NodeStatus::Cached);
         add("z", Some("root"), NodeStatus::Needed(Reason::Changed("x".into())));
-        add("below", Some("z"), NodeStatus::Below("z".into(), "stale"));
+        add("below", Some("z"), NodeStatus::Below("z".into(), Placeholder::Planned(Status::Stale)));
         add("a", Some("root"), NodeStatus::KeptAside);
         add("new", Some("a"), NodeStatus::Needed(Reason::Missing));
         add("new", Some("a"), NodeStatus::Cached);

@@ -27,7 +27,7 @@ pub fn undo_entries(engine: &Engine, machine: &MachineName) -> Result<Vec<UndoVi
         number: entry.number,
         created: entry.created,
         effect: entry.effect(),
-        what: entry.what,
+        what: entry.what.to_string(),
     };
     Ok(UndoLog::of(&machine.directory).entries().into_iter().map(view).collect())
 }
