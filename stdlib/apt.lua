@@ -1,20 +1,9 @@
---- apt: installs packages in Debian and Ubuntu guests.
----
---- How:
----   local apt = require "apt"
----   sn01:branch("web", function(guest) apt.install(guest, { "nginx" }) end)
----
---- If another process in the guest holds a lock of apt or dpkg, `update` and `install` wait for it, and say so, until
---- their time limit.
----
---- Not included: repositories and keys. Write the files under /etc/apt with `guest:write`, then call `apt.update`.
+-- Packages of Debian and Ubuntu guests. meta/apt.lua documents each function.
 
 local check_options = require("snaptree").check_options
 
 local M, H = {}, {}
 
---- Fetches the package lists.
---- Options: `timeout` (string, "10m").
 function M.update(guest, options)
   options = options or {}
   check_options("apt.update", options, { timeout = "string" })
@@ -26,9 +15,6 @@ function M.update(guest, options)
   })
 end
 
---- Installs `packages` (a name or a list of names; `name=version` asks for a version), without the packages that they
---- only recommend. Fetches the package lists if the guest has none.
---- Options: `recommends` (boolean, false); `timeout` (string, "30m").
 function M.install(guest, packages, options)
   options = options or {}
   check_options("apt.install", options, { recommends = "boolean", timeout = "string" })
@@ -45,14 +31,12 @@ function M.install(guest, packages, options)
   guest:run(argv, { env = H.env, retry_on = H.busy, timeout = options.timeout or "30m" })
 end
 
---- Fetches the package lists if the guest has none.
 function M.ensure_lists(guest)
   if not guest:run("ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1", { check = false }).ok then
     M.update(guest)
   end
 end
 
---- Returns the version of `package` that would be installed, or nil if the lists do not contain it.
 function M.candidate(guest, package)
   M.ensure_lists(guest)
   local policy = guest:run({ "apt-cache", "policy", package }, { env = H.env }).stdout

@@ -1,25 +1,10 @@
---- mariadb: a MariaDB server in a Debian guest, installed, running and answering.
----
---- How:
----   local mariadb = require "mariadb"
----   sn01:branch("mariadb", function(guest) mariadb.install(guest) end)
----
---- To reach it from the host, through a port that a fork forwards:
----   mariadb.install(guest, { bind_address = "0.0.0.0" })
----   mariadb.create_user(guest, "app", { password = "secret" })
----
---- Not included: other settings. The guest's root is the server's root, over its socket.
+-- A MariaDB server in a Debian guest. meta/mariadb.lua documents each function.
 
 local apt = require "apt"
 local check_options = require("snaptree").check_options
 
 local M, H = {}, {}
 
---- Installs the server and returns when it answers a query.
---- Options:
----   version   (string)           what the version must begin with, such as "10.11"; by default the suite's own
----   packages  (list of strings)  additional packages, such as { "mariadb-backup" }
----   bind_address (string)        where it listens, such as "0.0.0.0"; by default 127.0.0.1 in the guest
 function M.install(guest, options)
   options = options or {}
   check_options("mariadb.install", options, {
@@ -42,14 +27,11 @@ function M.install(guest, options)
   M.version(guest)
 end
 
---- Returns the version that the running server reports, such as "10.11.6-MariaDB-0+deb12u1".
 function M.version(guest)
   local answer = guest:run({ "mariadb", "-N", "-B", "-e", "select version()" }, { timeout = "2m" })
   return (answer.stdout:gsub("%s+$", ""))
 end
 
---- Creates a user with all privileges, from every host, or changes the password of an existing one.
---- Options: `password` (string).
 function M.create_user(guest, name, options)
   options = options or {}
   check_options("mariadb.create_user", options, { password = "string" })

@@ -1,20 +1,10 @@
---- postgresql: a PostgreSQL server in a Debian guest, installed, running and answering.
----
---- How:
----   local postgresql = require "postgresql"
----   sn01:branch("postgresql", function(guest) postgresql.install(guest) end)
----
---- Not included: roles, passwords and settings. The guest's user `postgres` is the superuser, over the socket.
+-- A PostgreSQL server in a Debian guest. meta/postgresql.lua documents each function.
 
 local apt = require "apt"
 local check_options = require("snaptree").check_options
 
 local M, H = {}, {}
 
---- Installs the server and returns when it answers a query.
---- Options:
----   version   (string)           the major version, such as "15"; by default the suite's own
----   packages  (list of strings)  additional packages, such as { "postgresql-15-postgis-3" }
 function M.install(guest, options)
   options = options or {}
   check_options("postgresql.install", options, { version = "string", packages = "table" })
@@ -34,7 +24,6 @@ function M.install(guest, options)
   M.version(guest)
 end
 
---- Returns the version that the running server reports, such as "15.14 (Debian 15.14-0+deb12u1)".
 function M.version(guest)
   local answer = guest:run(H.query("show server_version"), { timeout = "2m" })
   return (answer.stdout:gsub("%s+$", ""))

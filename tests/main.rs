@@ -33,6 +33,7 @@ mod run;
 mod scripts;
 mod shell;
 mod snapshots;
+mod stdlib;
 mod support;
 mod together;
 mod walls;

@@ -297,16 +297,6 @@ fn images_are_checked_before_they_are_used() {
         "error: script.lua:1: image.url: `http://127.0.0.1:1/x.qcow2` needs a checksum\n\
          hint: use image.url(url, { sha256 = \"...\" }); the image's publisher lists the checksum\n",
     );
-    refused(
-        "require 'images.debian' { suite = 'bokworm' }",
-        1,
-        "error: script.lua:1: images.debian: Debian has no suite `bokworm`\nhint: did you mean `bookworm`?\n",
-    );
-    refused(
-        "require 'images.tiny' { siut = 'bookworm' }",
-        1,
-        "error: script.lua:1: images.tiny: unknown option `siut`\nhint: did you mean `suite`?\n",
-    );
 }
 
 /// A run whose image is the file `disk`, and its error after the line about building.

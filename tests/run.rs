@@ -356,26 +356,6 @@ fn a_busy_loop_can_be_interrupted_even_under_pcall_and_in_a_handler() {
 }
 
 #[test]
-fn a_users_name_and_password_are_quoted_for_the_database() {
-    let script = r#"
-        local mariadb = require "mariadb"
-        local guest = { run = function(_, argv, options) print(argv[1] .. ": " .. options.stdin:sub(1, -2)) end }
-        mariadb.create_user(guest, "o'hara", { password = [[a\b'c]] })
-        print(select(2, pcall(mariadb.create_user, guest, "o'hara")))
-    "#;
-    Test::new()
-        .script(script)
-        .args(["run", "script.lua"])
-        .stdout(
-            "mariadb: create or replace user 'o''hara'@'%' identified by 'a\\\\b''c'; \
-             grant all privileges on *.* to 'o''hara'@'%';\n\
-             mariadb.create_user: there is no password\n\
-             hint: mariadb.create_user(guest, name, { password = ... })\n",
-        )
-        .run();
-}
-
-#[test]
 fn os_exit_ends_a_script_with_its_code_and_leaves_nothing_that_runs() {
     for (code, status) in [("", 0), ("0", 0), ("true", 0), ("false", 1), ("7", 7), ("3.0, true", 3)] {
         Test::new()

@@ -1,40 +1,23 @@
---- images.boot: what image builders share: a kernel with a small initramfs, and a disk made from a tree of files.
----
---- What: Debian's own initramfs carries every driver and takes 8 seconds to boot if QEMU has to emulate the processor.
---- A machine made by snaptree has virtio devices and one ext4 disk, so this initramfs contains only busybox and the
---- modules for those.
----
---- How, inside the `build` function of `image.build`:
----   local boot = require "images.boot"
----   boot.disk(work, { fill = "tar -C root -xf root.tar", size = "8GiB" })   -- makes `disk.qcow2`, leaves `root/`
----   boot.initramfs(work, { root = "root" })                                 -- makes `vmlinuz` and `initrd`
---- and give `image.build` the option `cmdline = boot.cmdline`.
----
---- Not included: a boot loader, LVM, encryption, file systems other than ext4; x86-64 only. A kernel that is upgraded
---- inside the guest is not booted.
+-- A kernel with a small initramfs, and a disk made from a tree of files. meta/images/boot.lua documents each function.
+--
+-- Debian's own initramfs carries every driver and takes 8 seconds to boot if QEMU has to emulate the processor. A machine
+-- made by snaptree has virtio devices and one ext4 disk, so this initramfs contains only busybox and the modules for those.
 
 local check_options = require("snaptree").check_options
 
 local M, H = {}, {}
 
---- The kernel's command line for a disk and an initramfs made here.
 M.cmdline = "root=/dev/vda rw console=ttyS0 net.ifnames=0 quiet"
 
---- The modules loaded before the root disk is mounted. They include the network and the agent's port, so that both are
---- present when the guest's first process looks for them.
+-- They include the network and the agent's port, so that both are present when the guest's first process looks for them.
 M.modules = { "virtio_pci", "virtio_blk", "ext4", "virtio_net", "virtio_console", "virtio_rng", "af_packet" }
 
---- Makes `vmlinuz` and `initrd` in the workshop.
---- Options: `root` (string, "root"): an unpacked Debian with a kernel and `busybox-static`, below the workshop.
 function M.initramfs(work, options)
   options = options or {}
   check_options("images.boot.initramfs", options, { root = "string" })
   work:run({ "sh", "-eu", "-c", H.initramfs, "sh", options.root or "root", table.concat(M.modules, " ") })
 end
 
---- Makes `disk.qcow2` in the workshop, with one ext4 file system that fills it.
---- Options: `fill` (string): shell commands, run as root or under fakeroot, that fill the empty directory `root`;
---- `size` (string): the disk's size, such as "8GiB".
 function M.disk(work, options)
   check_options("images.boot.disk", options, { fill = "string", size = "string" })
   work:write("disk.sh", H.disk .. "\nfill() {\n" .. options.fill .. "\n}\n" .. "main\n")
@@ -47,7 +30,6 @@ function M.disk(work, options)
   work:run({ "rm", "disk.raw" })
 end
 
---- Fails unless `size` is a valid disk size; the error names `what`.
 function M.check_size(what, size)
   if not pcall(H.bytes, size) then
     error(("%s: `%s` is no disk size\nhint: write a whole number and a unit, such as 8GiB"):format(what, size), 3)
@@ -58,7 +40,7 @@ end
 
 H.units = { MiB = 1 << 20, GiB = 1 << 30, TiB = 1 << 40, MB = 1000000, GB = 1000000000, M = 1 << 20, G = 1 << 30 }
 
---- Returns the bytes of a size such as "8GiB", as a string of digits.
+-- Returns the bytes of a size such as "8GiB", as a string of digits.
 function H.bytes(size)
   local number, unit = tostring(size):match("^%s*(%d+)%s*(%a+)%s*$")
   local factor = unit and H.units[unit]

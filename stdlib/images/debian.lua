@@ -1,35 +1,16 @@
---- images.debian: Debian as a machine image, made by mmdebstrap from the packages of a suite.
----
---- What: a small but normal Debian with systemd, apt, the QEMU guest agent and DHCP on eth0. Services that only matter
---- on a machine that stays up for weeks (apt-daily, e2scrub, fstrim, ...) are masked, documentation and translations
---- are omitted, and QEMU itself starts the kernel, so that it boots quickly even without KVM.
----
---- How:
----   local debian = require "images.debian"
----   local vm = machine("kvm_debian12", { image = debian { suite = "bookworm" }, memory = "1GiB" })
---- Options:
----   suite     (string, "bookworm")  a release of Debian; with a `mirror` of your own, any name
----   packages  (list of strings)     additional packages
----   mirror    (string)              a Debian mirror; by default mmdebstrap's own, with security updates
----   disk      (string, "8GiB")      the size of the disk as the guest sees it
----   hostname  (string, "debian")
----   timezone  (string)              such as "Europe/Paris"; by default UTC
----
---- Limits: x86-64 only. The kernel packages are held, since a kernel upgraded inside the guest is not booted. Root has
---- no password; the serial console logs in as root.
---- Building takes about a minute and needs mmdebstrap, e2fsprogs, qemu-utils, kmod, cpio, xz-utils and, for a normal
---- user, fakeroot and uidmap.
+-- Debian as a machine image. meta/images/debian.lua documents each function and option.
+--
+-- Services that only matter on a machine that stays up for weeks are masked, documentation and translations are omitted,
+-- and QEMU itself starts the kernel, so that the guest boots quickly even without KVM.
 
 local boot = require "images.boot"
 local snaptree = require "snaptree"
 
 local M, H = {}, {}
 
---- The suites that Debian's own mirrors have.
 M.suites =
   { "bullseye", "bookworm", "trixie", "forky", "sid", "stable", "testing", "unstable", "oldstable", "oldoldstable" }
 
---- Describes the image; it is built when a machine first needs it.
 function M.image(options)
   options = options or {}
   snaptree.check_options("images.debian", options, {
@@ -82,8 +63,6 @@ function M.image(options)
   })
 end
 
---- Fails unless `suite` is a suite of Debian; with a mirror of your own, any name is accepted.
---- The error names `what`.
 function M.check_suite(what, suite, mirror)
   if mirror then
     if not suite:match("^[%w][%w._/-]*$") then
@@ -101,7 +80,6 @@ function M.check_suite(what, suite, mirror)
   error(("%s: Debian has no suite `%s`\nhint: %s"):format(what, suite, hint), 3)
 end
 
---- Runs mmdebstrap with `arguments`; errors begin with `what`.
 function M.bootstrap(what, work, arguments)
   local argv = table.move(arguments, 1, #arguments, 2, { "mmdebstrap" })
   local ok, problem = pcall(work.run, work, argv)

@@ -1,19 +1,4 @@
---- images.tiny: a guest that boots in seconds even without KVM: a Debian kernel, busybox and the QEMU guest agent.
----
---- What: for tests and for trying out snaptree itself. A shell and busybox's commands (`httpd` and `nc` among them),
---- DHCP on eth0, a persistent root disk; /run and /tmp are in memory. About 10 MB.
----
---- How:
----   local tiny = require "images.tiny"
----   local vm = machine("lab", { image = tiny {}, memory = "256MiB" })
---- Options:
----   suite   (string, "bookworm")  the Debian release that kernel, busybox and agent are taken from
----   mirror  (string)              a Debian mirror; by default mmdebstrap's own
----   disk    (string, "1GiB")      the size of the disk as the guest sees it
----
---- Not included: a package manager and systemd. `images.debian` has both.
---- Building takes about 20 seconds and needs mmdebstrap, e2fsprogs, qemu-utils, binutils, kmod, cpio, xz-utils and,
---- for a normal user, fakeroot and uidmap.
+-- A guest that boots in seconds even without KVM. meta/images/tiny.lua documents each function and option.
 
 local boot = require "images.boot"
 local debian = require "images.debian"
@@ -21,7 +6,6 @@ local snaptree = require "snaptree"
 
 local M, H = {}, {}
 
---- Describes the image; it is built when a machine first needs it.
 function M.image(options)
   options = options or {}
   snaptree.check_options("images.tiny", options, { suite = "string", mirror = "string", disk = "string" })

@@ -8,8 +8,10 @@ use mlua::{FromLua, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMe
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{CommandLine, FileMode};
 use crate::lua::handle::guest::{Guest, InGuest};
+use crate::lua::runtime::contents::Contents;
 use crate::lua::value::error::kind_of;
 use crate::lua::value::options::Options;
+use crate::lua::value::show::{key, options, quoted};
 use crate::tree::{Content, Operation, Outcome, Payload, Request};
 
 /// How long a command may take when the script does not say.
@@ -286,4 +288,76 @@ fn mark(lua: &Lua) -> mlua::Result<Table> {
             Ok(mark)
         }
     }
+}
+
+/// Writes the call that repeats an operation.
+pub fn call_of(operation: &Operation, outcome: &Outcome, took: Duration, contents: &Contents) -> Result<String> {
+    const LONG_RUN: Duration = Duration::from_secs(30 * 60);
+    const LONG_WAIT: Duration = Duration::from_secs(2 * 60);
+    let timeout = |long: Duration| (took > long).then(|| format!("timeout = {}", took.as_secs() * 3));
+    let text = |word: &str| quoted(word.as_bytes());
+    let wait = |name: &str, what: String| format!("{name}({what}{})", options(&[timeout(LONG_WAIT)]));
+    Ok(match operation {
+        Operation::Run { command, stdin, env, cwd, user } => {
+            let stdin = stdin.as_ref().map(|content| bytes_of(content, contents)).transpose()?;
+            let has_failed = matches!(outcome, Outcome::Exit { status, .. } if *status != 0);
+            let env: Vec<String> = env.iter().map(|(name, value)| format!("{} = {}", key(name), text(value))).collect();
+            let options = options(&[
+                has_failed.then(|| "check = false".to_string()),
+                stdin.map(|bytes| format!("stdin = {bytes}")),
+                (!env.is_empty()).then(|| format!("env = {{ {} }}", env.join(", "))),
+                cwd.as_ref().map(|cwd| format!("cwd = {}", text(cwd))),
+                user.as_ref().map(|user| format!("user = {}", text(user))),
+                timeout(LONG_RUN),
+            ]);
+            match options.is_empty() {
+                true => format!("run {}", written(command)),
+                false => format!("run({}{options})", written(command)),
+            }
+        }
+        Operation::Write { path, content, mode } => {
+            let options = options(&mode_options(mode));
+            match contents.find(content) {
+                Some(Payload::From(host)) => {
+                    format!("push({}, {}{options})", text(&host.to_string_lossy()), text(path))
+                }
+                _ => format!("write({}, {}{options})", text(path), bytes_of(content, contents)?),
+            }
+        }
+        Operation::Read { path } => format!("read {}", text(path)),
+        Operation::WaitForUnit { unit } => wait("wait_for_unit", text(unit)),
+        Operation::WaitForPort { port } => wait("wait_for_port", port.to_string()),
+        Operation::WaitForFile { path } => wait("wait_for_file", text(path)),
+        Operation::WaitUntilSucceeds { command } => wait("wait_until_succeeds", written(command)),
+        Operation::Reboot => "reboot()".to_string(),
+        Operation::Sync => "sync()".to_string(),
+        Operation::Time => "time()".to_string(),
+        Operation::Info => "info()".to_string(),
+    })
+}
+
+/// Writes content that went into a guest, if it is known.
+fn bytes_of(content: &Content, contents: &Contents) -> Result<String> {
+    match contents.find(content) {
+        Some(Payload::Bytes(bytes)) => Ok(quoted(&bytes)),
+        _ => Err(Error::failed("a journal keeps only the digest of what went into the guest")
+            .hint("only what was written at this prompt, or by its script, is known: `snaptree repl SCRIPT`")),
+    }
+}
+
+fn written(command: &CommandLine) -> String {
+    match command {
+        CommandLine::Shell(line) => quoted(line.as_bytes()),
+        CommandLine::Argv(words) => {
+            let words: Vec<String> = words.iter().map(|word| quoted(word.as_bytes())).collect();
+            format!("{{ {} }}", words.join(", "))
+        }
+    }
+}
+
+fn mode_options(mode: &FileMode) -> [Option<String>; 2] {
+    [
+        mode.mode.map(|mode| format!("mode = \"{mode:04o}\"")),
+        mode.owner.as_ref().map(|owner| format!("owner = {}", quoted(owner.as_bytes()))),
+    ]
 }

@@ -48,6 +48,8 @@ impl Manual {
             let options = options.and_then(|options| manual.tables.get(&options.type_));
             entry.options = options.cloned().unwrap_or_default();
         }
+        let words: Vec<Entry> = manual.entries.iter().filter_map(word_of_the_prompt).collect();
+        manual.entries.extend(words);
         manual
     }
 
@@ -120,6 +122,19 @@ impl Manual {
     pub fn nearest(&self, name: &str) -> Option<&str> {
         nearest(name, self.names())
     }
+}
+
+/// Describes the function that a method of guests is at the prompt, where it acts on the working fork.
+fn word_of_the_prompt(method: &Entry) -> Option<Entry> {
+    (method.kind == Kind::Method && method.owner.as_deref() == Some("guest")).then(|| Entry {
+        name: method.member().to_string(),
+        kind: Kind::Function,
+        owner: None,
+        is_at_prompt: true,
+        doc: format!("{}\n\nThe guest is that of the working fork.", method.doc),
+        example: method.example.as_ref().map(|example| example.replace("guest:", "")),
+        ..method.clone()
+    })
 }
 
 /// Lists the stub files: each one's path below the stub directory, and its text.

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{CommandLine, FileMode, Firmware, Network};
+use crate::hypervisor::{Firmware, Network};
+use crate::lua::api::guest::call_of;
 use crate::lua::prompt::desk::Desk;
 use crate::lua::runtime::contents::Contents;
-use crate::lua::value::show::{is_name, quoted};
+use crate::lua::value::show::{is_name, key, options, quoted};
 use crate::name::SnapshotPath;
-use crate::tree::{Content, Definition, Journal, Machine, Node, Operation, Outcome, Payload};
+use crate::tree::{Definition, Journal, Machine, Node};
 
 /// The first line of each written file, which identifies it later.
 const HEADER: &str = "-- Written by `.save` at snaptree's prompt.";
@@ -138,7 +139,8 @@ impl Recipe<'_> {
         let journal = node.journal()?;
         let mut steps = String::new();
         for (n, entry) in journal.entries.iter().enumerate() {
-            let step = self.operation(&entry.operation, &entry.outcome, Duration::from_millis(entry.took));
+            let took = Duration::from_millis(entry.took);
+            let step = call_of(&entry.operation, &entry.outcome, took, self.contents);
             let step = step.map_err(|error| {
                 Error::failed(format!("operation {} of `{}` cannot be written down", n + 1, node.name()))
                     .caused_by(error)
@@ -149,89 +151,6 @@ impl Recipe<'_> {
         let name = quoted(node.name().as_bytes());
         Ok(format!("{parent}:branch({name}, function(guest)\n{steps}end{options})"))
     }
-
-    /// Writes the call that repeats an operation.
-    fn operation(&self, operation: &Operation, outcome: &Outcome, took: Duration) -> Result<String> {
-        const LONG_RUN: Duration = Duration::from_secs(30 * 60);
-        const LONG_WAIT: Duration = Duration::from_secs(2 * 60);
-        let timeout = |long: Duration| (took > long).then(|| format!("timeout = {}", took.as_secs() * 3));
-        let text = |word: &str| quoted(word.as_bytes());
-        let wait = |name: &str, what: String| format!("{name}({what}{})", options(&[timeout(LONG_WAIT)]));
-        Ok(match operation {
-            Operation::Run { command, stdin, env, cwd, user } => {
-                let stdin = stdin.as_ref().map(|content| self.bytes(content)).transpose()?;
-                let has_failed = matches!(outcome, Outcome::Exit { status, .. } if *status != 0);
-                let env: Vec<String> =
-                    env.iter().map(|(name, value)| format!("{} = {}", key(name), text(value))).collect();
-                let options = options(&[
-                    has_failed.then(|| "check = false".to_string()),
-                    stdin.map(|bytes| format!("stdin = {bytes}")),
-                    (!env.is_empty()).then(|| format!("env = {{ {} }}", env.join(", "))),
-                    cwd.as_ref().map(|cwd| format!("cwd = {}", text(cwd))),
-                    user.as_ref().map(|user| format!("user = {}", text(user))),
-                    timeout(LONG_RUN),
-                ]);
-                match options.is_empty() {
-                    true => format!("run {}", written(command)),
-                    false => format!("run({}{options})", written(command)),
-                }
-            }
-            Operation::Write { path, content, mode } => {
-                let options = options(&mode_options(mode));
-                match self.contents.find(content) {
-                    Some(Payload::From(host)) => {
-                        format!("push({}, {}{options})", text(&host.to_string_lossy()), text(path))
-                    }
-                    _ => format!("write({}, {}{options})", text(path), self.bytes(content)?),
-                }
-            }
-            Operation::Read { path } => format!("read {}", text(path)),
-            Operation::WaitForUnit { unit } => wait("wait_for_unit", text(unit)),
-            Operation::WaitForPort { port } => wait("wait_for_port", port.to_string()),
-            Operation::WaitForFile { path } => wait("wait_for_file", text(path)),
-            Operation::WaitUntilSucceeds { command } => wait("wait_until_succeeds", written(command)),
-            Operation::Reboot => "reboot()".to_string(),
-            Operation::Sync => "sync()".to_string(),
-            Operation::Time => "time()".to_string(),
-            Operation::Info => "info()".to_string(),
-        })
-    }
-
-    /// Writes content that went into a guest, if it is known.
-    fn bytes(&self, content: &Content) -> Result<String> {
-        match self.contents.find(content) {
-            Some(Payload::Bytes(bytes)) => Ok(quoted(&bytes)),
-            _ => Err(Error::failed("a journal keeps only the digest of what went into the guest")
-                .hint("only what was written at this prompt, or by its script, is known: `snaptree repl SCRIPT`")),
-        }
-    }
-}
-
-fn written(command: &CommandLine) -> String {
-    match command {
-        CommandLine::Shell(line) => quoted(line.as_bytes()),
-        CommandLine::Argv(words) => {
-            let words: Vec<String> = words.iter().map(|word| quoted(word.as_bytes())).collect();
-            format!("{{ {} }}", words.join(", "))
-        }
-    }
-}
-
-fn mode_options(mode: &FileMode) -> [Option<String>; 2] {
-    [
-        mode.mode.map(|mode| format!("mode = \"{mode:04o}\"")),
-        mode.owner.as_ref().map(|owner| format!("owner = {}", quoted(owner.as_bytes()))),
-    ]
-}
-
-/// Writes an options table as the last argument; empty if there are none.
-fn options(options: &[Option<String>]) -> String {
-    let set: Vec<&str> = options.iter().flatten().map(String::as_str).collect();
-    if set.is_empty() { String::new() } else { format!(", {{ {} }}", set.join(", ")) }
-}
-
-fn key(name: &str) -> String {
-    if is_name(name) { name.to_string() } else { format!("[{}]", quoted(name.as_bytes())) }
 }
 
 fn comment(node: &Node) -> Option<String> {

@@ -185,6 +185,17 @@ pub fn quoted(bytes: &[u8]) -> String {
     quoted
 }
 
+/// Writes an options table as the last argument; empty if there are none.
+pub fn options(options: &[Option<String>]) -> String {
+    let set: Vec<&str> = options.iter().flatten().map(String::as_str).collect();
+    if set.is_empty() { String::new() } else { format!(", {{ {} }}", set.join(", ")) }
+}
+
+/// Writes a name as a key of a table.
+pub fn key(name: &str) -> String {
+    if is_name(name) { name.to_string() } else { format!("[{}]", quoted(name.as_bytes())) }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -1,7 +1,9 @@
 ---@meta images.boot
 -- Written by `snaptree stubs`. Helpers for image builders.
 
----A small initramfs and a disk made from a tree of files, for image builders. It has no boot loader, LVM or encryption, and only ext4 and x86-64.
+---A small initramfs and a disk made from a tree of files, for image builders. It has no boot loader, LVM or encryption,
+---and only ext4 and x86-64. Call it in the `build` function of `image.build`, with the option `cmdline = boot.cmdline`:
+---`disk` makes `disk.qcow2` and leaves `root`, from which `initramfs` makes `vmlinuz` and `initrd`.
 ---@class images.boot
 ---@field cmdline string The kernel's command line for a disk and an initramfs made here.
 ---@field modules string[] The modules loaded before the root disk is mounted.

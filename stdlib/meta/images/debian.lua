@@ -2,7 +2,9 @@
 -- Written by `snaptree stubs`. Debian as a machine image.
 
 ---A small but normal Debian with systemd, apt, the QEMU guest agent and DHCP on eth0. The module is callable.
----mmdebstrap builds the image on the host, in about a minute, when a machine first needs it; x86-64 only.
+---mmdebstrap builds the image on the host, in about a minute, when a machine first needs it; x86-64 only. Root has no
+---password, and the serial console logs in as root. The kernel packages are held, since a kernel that is upgraded inside
+---the guest is not booted. Services for machines that run for weeks, such as apt-daily, are masked.
 ---
 ---```lua
 ---local vm = machine("kvm_debian12", { image = require "images.debian" { suite = "bookworm" } })
