@@ -1,4 +1,4 @@
-//! Compiles the program that lies in the memory of guests until they go on elsewhere.
+//! Compiles the program that lies in the memory of guests until they resume.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! Which files `gc` and `delete` remove, and what they say about those that they leave.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

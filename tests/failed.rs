@@ -1,6 +1,6 @@
 //! What is left of a step that failed: kept, shown, entered, and gone once the branch is built.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! Forks: what scripts and commands make of them, without a hypervisor.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use crate::support::{Ran, Test};

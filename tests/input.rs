@@ -1,6 +1,6 @@
 //! What is piped into `exec`, and when that comes.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use std::io::Write;

@@ -38,3 +38,4 @@ mod support;
 mod together;
 mod walls;
 mod wanted;
+mod words;

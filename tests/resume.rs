@@ -1,6 +1,6 @@
 //! Resuming from checkpoints: what a changed or failed step need not do again.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use serde_json::json;

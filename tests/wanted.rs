@@ -67,7 +67,7 @@ fn an_input_that_differs_is_named() {
     ] {
         let ran = first(was);
         assert_eq!(standing(&ran, now), format!("child: stale (because: {reason})"));
-        assert_eq!(rerun(&ran, now), ALL, "with other inputs nothing is gone on from");
+        assert_eq!(rerun(&ran, now), ALL, "with other inputs nothing is resumed");
         assert_eq!(standing(&ran, now), "child: cached");
         assert_eq!(rerun(&ran, was), NOTHING, "the superseded one is the one with these inputs");
     }
@@ -100,7 +100,7 @@ fn a_snapshot_that_is_too_old_is_rebuilt() {
     assert_eq!(standing(&ran, "max_age = '36h'"), stale("191 hours old, its max_age is 36 hours"));
     assert_eq!(standing(&ran, "max_age = 86400"), stale("7 days old, its max_age is 1 day"));
     assert_eq!(standing(&ran, "max_age = '7d'"), stale("7 days old, its max_age is 7 days"));
-    assert_eq!(rerun(&ran, "max_age = '7d'"), ALL, "of the old one nothing is gone on from");
+    assert_eq!(rerun(&ran, "max_age = '7d'"), ALL, "the old one is not resumed");
     assert_eq!(standing(&ran, "max_age = 60"), "child: cached");
 }
 

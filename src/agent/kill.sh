@@ -1,6 +1,6 @@
 # Kills the wrapper of a command, its session, and every descendant of both (su gives its child a session of its own):
 # sh kill ID REST-OF-ID PID
-# In a guest that restarted meanwhile, that process may be somebody else's.
+# In a guest that restarted meanwhile, that process may be another one.
 [ ! -e "/proc/$3" ] || grep -q "$1$2" "/proc/$3/cmdline" 2>/dev/null || exit 0
 found=" $3 "
 grown=1

@@ -1,6 +1,6 @@
 //! Guests whose agent restarts, and input that comes while a command runs, on a real agent.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use std::io::Write;

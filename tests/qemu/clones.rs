@@ -1,6 +1,6 @@
 //! Clones of a running domain that has what only one domain can have.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use std::net::TcpListener;

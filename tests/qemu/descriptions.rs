@@ -1,6 +1,6 @@
 //! Descriptions with every element that a domain can have, there and back: snapshot, revert, undo and delete change none.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use super::lab::Lab;

@@ -1,6 +1,6 @@
 //! Every kind of disk that `docs/disks.md` lists, in a snapshot, a revert and an undo.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 mod bench;

@@ -1,7 +1,7 @@
 //! Which files of domains that snaptree did not create survive `gc`, by whatever path something depends on them. No
 //! domain is ever started here.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;

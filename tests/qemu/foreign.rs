@@ -1,6 +1,6 @@
 //! A domain that snaptree did not create, made with virsh and qemu-img alone.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! Images as other programs make them: each becomes a root with the very bytes of the disk, or is refused.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use std::fs::{self, File};

@@ -1,6 +1,6 @@
 //! Runs that are killed at random moments: the tree holds only complete nodes, and the next run continues from there.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! A machine on the host's libvirt, removed with all its files when the test ends, however it ends.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;

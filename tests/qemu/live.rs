@@ -1,6 +1,6 @@
 //! Live snapshots and forks of them, on real guests.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};

@@ -1,6 +1,6 @@
 //! Names and paths that libvirt's or QEMU's own tools take for something else.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};

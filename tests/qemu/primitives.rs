@@ -1,6 +1,6 @@
 //! Snapshots of a domain that snaptree did not create: taken, listed, reverted, deleted, undone, grown from.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use super::foreign::{Foreign, chain};

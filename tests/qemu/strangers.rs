@@ -1,6 +1,6 @@
 //! What other programs do to a domain between two commands of ours. Guests have no system.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use std::os::unix::fs::{MetadataExt, chown};

@@ -1,6 +1,6 @@
 //! A long random walk over a small domain's tree: nothing that has a name is ever lost, nothing is left over.
 
-// A test may end wherever something is not as it has to be.
+// An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};

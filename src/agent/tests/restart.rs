@@ -261,13 +261,13 @@ fn a_command_whose_beginning_was_not_answered_is_begun_once() {
 
 #[test]
 fn an_agent_that_never_was_there_is_not_waited_for() {
-    struct Nobody;
-    impl Transport for Nobody {
+    struct Silent;
+    impl Transport for Silent {
         fn command(&self, _: &str, _: Duration) -> Result<String, TransportError> {
             Err(away())
         }
     }
-    let agent = Agent::new(Nobody, "vm");
+    let agent = Agent::new(Silent, "vm");
     let error = agent.run(&Command::argv(["make"]), &mut |_, _| {}, &stop()).unwrap_err().to_string();
     assert_eq!(error, "cannot run `make` in the guest: QEMU guest agent is not connected");
     let error = agent.read("/f", &mut Vec::new(), &stop()).unwrap_err().to_string();

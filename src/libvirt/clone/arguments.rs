@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::libvirt::clone::rule::Treatment::{Kept, LeftOut, MadeAnew, Refused};
+use crate::libvirt::clone::rule::Treatment::{Kept, LeftOut, Refused, Replaced};
 use crate::libvirt::clone::rule::{Place, Rule, Verdict, is_serial, keep};
 use crate::libvirt::xml::element::Element;
 
@@ -75,13 +75,13 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         what: "`<qemu:arg>`: `-serial`, `-parallel`, `-debugcon`, `-chardev`, `-audiodev`, `-audio` to anything of the host",
-        treatment: MadeAnew,
+        treatment: Replaced,
         place: PLACE,
         apply: |line, _| each(line, disconnect),
     },
     Rule {
         what: "`<qemu:arg>`: `-smbios`: `uuid`, `serial`",
-        treatment: MadeAnew,
+        treatment: Replaced,
         place: PLACE,
         apply: |line, identity| {
             each(line, |option, value| {

@@ -88,13 +88,13 @@ fn sift(elements: &mut Vec<Element>, names: &[&str], rule: &Rule, identity: &Ide
 const DOMAIN: &[Rule] = &[
     Rule {
         what: "`<name>`, `<uuid>`, `<genid>`, `<hwuuid>`",
-        treatment: Treatment::MadeAnew,
+        treatment: Treatment::Replaced,
         place: Place::Domain,
         apply: identify,
     },
     Rule {
         what: "`<sysinfo type='smbios'>`: the system's `uuid`, each `serial`",
-        treatment: Treatment::MadeAnew,
+        treatment: Treatment::Replaced,
         place: Place::Top("sysinfo"),
         apply: sysinfo,
     },
@@ -149,7 +149,7 @@ const DOMAIN: &[Rule] = &[
             }
         },
     },
-    Rule { what: "`<nvram>` in a file", treatment: Treatment::MadeAnew, place: Place::Top("os"), apply: nvram },
+    Rule { what: "`<nvram>` in a file", treatment: Treatment::Replaced, place: Place::Top("os"), apply: nvram },
     Rule {
         what: "`<kernel>`, `<initrd>`, `<dtb>`, `<acpi>`, read-only `<loader>`",
         treatment: Treatment::Kept,

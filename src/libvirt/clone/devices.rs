@@ -1,7 +1,7 @@
 //! The rules for devices in a clone.
 
 use crate::libvirt::clone::rule::Place::Devices;
-use crate::libvirt::clone::rule::Treatment::{Kept, LeftOut, MadeAnew, Refused};
+use crate::libvirt::clone::rule::Treatment::{Kept, LeftOut, Refused, Replaced};
 use crate::libvirt::clone::rule::{Identity, Rule, Verdict, goes, keep};
 use crate::libvirt::xml::element::Element;
 
@@ -13,7 +13,7 @@ const OF_THE_HOST: [&str; 7] = ["tcp", "udp", "unix", "file", "pipe", "dev", "nm
 pub const RULES: &[Rule] = &[
     Rule {
         what: "`<disk>` that the snapshot holds",
-        treatment: MadeAnew,
+        treatment: Replaced,
         place: Devices(&["disk"]),
         // The tree has overlays for these, which replace what is here.
         apply: keep,
@@ -88,7 +88,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         what: "other `<interface>`: `<mac>`, the name of its `<target>`, `interfaceid`, `instanceid`",
-        treatment: MadeAnew,
+        treatment: Replaced,
         place: Devices(&["interface"]),
         apply: card_on_a_network,
     },
@@ -103,7 +103,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         what: "`<serial>`, `<parallel>`, `<console>` to a port, a socket, a file, a pipe or a device of the host",
-        treatment: MadeAnew,
+        treatment: Replaced,
         place: Devices(&["serial", "parallel", "console"]),
         apply: |port, _| {
             if is_of_the_host(port) {
@@ -114,7 +114,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         what: "`<channel>` to any of these",
-        treatment: MadeAnew,
+        treatment: Replaced,
         place: Devices(&["channel"]),
         apply: |port, _| {
             if is_of_the_host(port) {
@@ -147,7 +147,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         what: "`<rng>` with an `egd` back end",
-        treatment: MadeAnew,
+        treatment: Replaced,
         place: Devices(&["rng"]),
         apply: |rng, _| {
             if rng.find("backend").is_some_and(|backend| backend.get("model") == Some("egd")) {
@@ -158,13 +158,13 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         what: "`<graphics>` of the types `vnc`, `spice`, `rdp`: ports and sockets",
-        treatment: MadeAnew,
+        treatment: Replaced,
         place: Devices(&["graphics"]),
         apply: screen,
     },
     Rule {
         what: "`<graphics type='dbus'>`: its bus",
-        treatment: MadeAnew,
+        treatment: Replaced,
         place: Devices(&["graphics"]),
         apply: |graphics, _| {
             if graphics.get("type") == Some("dbus") {
@@ -206,7 +206,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         what: "`<vsock>`: its `cid`",
-        treatment: MadeAnew,
+        treatment: Replaced,
         place: Devices(&["vsock"]),
         apply: |vsock, _| {
             vsock.put(Element::new("cid").with("auto", "yes"));
@@ -215,7 +215,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         what: "`<tpm>` with an `emulator` back end: its state",
-        treatment: MadeAnew,
+        treatment: Replaced,
         place: Devices(&["tpm"]),
         apply: |tpm, _| {
             if let Some(backend) = tpm.find_mut("backend").filter(|backend| backend.get("type") == Some("emulator")) {
@@ -251,7 +251,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         what: "other `<shmem>`: its name",
-        treatment: MadeAnew,
+        treatment: Replaced,
         place: Devices(&["shmem"]),
         apply: |shmem, identity| {
             let name = shared_memory(identity.name, shmem.get("name").unwrap_or_default());
@@ -267,7 +267,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         what: "`<pstore>`: its file",
-        treatment: MadeAnew,
+        treatment: Replaced,
         place: Devices(&["pstore"]),
         apply: |pstore, identity| {
             let file = identity.nvram.with_extension("pstore");

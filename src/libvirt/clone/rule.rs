@@ -24,7 +24,7 @@ impl Identity<'static> {
 /// How a clone differs from its original in one respect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Treatment {
-    MadeAnew,
+    Replaced,
     LeftOut,
     Kept,
     /// Such a domain cannot be cloned.
@@ -67,7 +67,7 @@ impl Treatment {
     /// The second cell of a row in docs/clones.md.
     pub fn word(self) -> &'static str {
         match self {
-            Self::MadeAnew => "made anew",
+            Self::Replaced => "replaced",
             Self::LeftOut => "left out",
             Self::Kept => "kept",
             Self::Refused => "refused",

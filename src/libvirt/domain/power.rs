@@ -87,7 +87,7 @@ pub fn restore(connect: &Connect, file: &Path, disks: &DiskChanges, paused: bool
     };
     disk_xml::change_disks(&mut domain, disks, &now)?;
     if live_xml::forget(&mut domain) {
-        // The file may be gone, and the saved state fits RAM of that name wherever it is.
+        // The file may be gone, and the saved state fits RAM of that name in any place.
         live_xml::place(&mut domain, &Ram::Anonymous, false);
     }
     let flags = if paused { sys::VIR_DOMAIN_SAVE_PAUSED } else { sys::VIR_DOMAIN_SAVE_RUNNING };

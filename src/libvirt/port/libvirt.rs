@@ -128,10 +128,10 @@ impl Facts for Libvirt {
             return Ok(());
         }
         let lost = || Error::unavailable(format!("the connection to `{}` was lost", self.uri));
-        let anew = Connect::open(Some(&self.uri)).map_err(|error| {
+        let again = Connect::open(Some(&self.uri)).map_err(|error| {
             lost().cause(error.message()).hint("start the libvirt daemon again; the next line reconnects")
         })?;
-        *self.connect.lock() = anew;
+        *self.connect.lock() = again;
         Ok(())
     }
 

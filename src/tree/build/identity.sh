@@ -2,7 +2,7 @@
 set -eu
 new=$(cut -c1-8 /proc/sys/kernel/random/uuid)
 
-# systemd-machine-id-setup would make it of the virtual machine's uuid, which all who go on from one state have in memory.
+# systemd-machine-id-setup would make it of the virtual machine's uuid, which all guests that resume from one state have in memory.
 if [ -e /etc/machine-id ]; then
   tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
 fi

@@ -271,7 +271,7 @@ root: cached
 not planned (start of lab)
 ";
         assert_eq!(plan.to_string(), drawn);
-        plan.add("fake:", "web", "top", Some("somebody's"), NodeStatus::Cached);
+        plan.add("fake:", "web", "top", Some("another's"), NodeStatus::Cached);
         assert!(plan.to_string().ends_with("\n\nweb:\ntop: cached\nnot planned (start of lab)\n"), "{plan}");
         plan.retain(|_, node| node.status == Status::Cached);
         assert!(!plan.builds);

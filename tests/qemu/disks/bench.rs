@@ -159,7 +159,7 @@ impl Bench<'_> {
                 no_file(disk("network", "disk", "raw", source, "vdb", ""))
             }
             "vhost-user" => {
-                let source = "<source type='unix' path='/run/nobody/b.sock'/>";
+                let source = "<source type='unix' path='/run/absent/b.sock'/>";
                 no_file(disk("vhostuser", "disk", "raw", source, "vdb", ""))
             }
             "read-only file" => raw("<readonly/>"),

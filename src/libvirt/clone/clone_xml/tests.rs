@@ -2,7 +2,7 @@
 
 mod build;
 
-use super::Treatment::{Kept, LeftOut, MadeAnew, Refused};
+use super::Treatment::{Kept, LeftOut, Refused, Replaced};
 use super::*;
 
 const UUID: &str = "11111111-2222-4333-8444-555555555555";
@@ -441,8 +441,8 @@ fn each_row_has_a_sample_that_shows_its_treatment() {
         let shows = |(what, _, after): &&Sample| {
             *what == rule.what
                 && match rule.treatment {
-                    MadeAnew if rule.what == "`<disk>` that the snapshot holds" => true,
-                    MadeAnew | LeftOut => after.is_ok_and(|after| after != "="),
+                    Replaced if rule.what == "`<disk>` that the snapshot holds" => true,
+                    Replaced | LeftOut => after.is_ok_and(|after| after != "="),
                     Kept => *after == SAME,
                     Refused => after.is_err(),
                 }
