@@ -5,19 +5,17 @@ use std::sync::{Arc, OnceLock};
 use signal_hook::consts::{SIGCHLD, SIGPIPE, SIGXFSZ};
 use signal_hook::flag;
 
-use crate::error::{Because, Result};
-
 /// Reads the signal settings, before anything changes them.
-pub fn begin() -> Result<()> {
+pub fn begin() -> std::io::Result<()> {
     // If our parent ignored SIGCHLD, so does this process, and the kernel then discards how its children ended.
     if is_ignored(SIGCHLD) {
-        flag::register(SIGCHLD, Arc::default()).because(|| "cannot handle signals".to_string())?;
+        flag::register(SIGCHLD, Arc::default())?;
     }
     // A program that a script starts should end when its output is no longer read: it inherits ignored signals, but not
     // handlers. Rust has ignored SIGPIPE before this, so whether our parent did is unknown.
-    flag::register(SIGPIPE, Arc::default()).because(|| "cannot handle signals".to_string())?;
+    flag::register(SIGPIPE, Arc::default())?;
     // A file that exceeds the user's size limit is then an error like a full disk.
-    flag::register(SIGXFSZ, Arc::default()).because(|| "cannot handle signals".to_string())?;
+    flag::register(SIGXFSZ, Arc::default())?;
     Ok(())
 }
 

@@ -34,9 +34,14 @@ fn broken(source: &Source) -> Vec<String> {
     let room = source.room();
     let mut forbid = |what: &str, because: &str| broken.push(format!("src/{}: {what}: {because}", source.path));
 
-    for (word, owner) in
-        [("mlua", "lua"), ("virt", "libvirt"), ("virt_sys", "libvirt"), ("rustyline", "repl"), ("termios", "ui")]
-    {
+    for (word, owner) in [
+        ("anyhow", "cli"),
+        ("mlua", "lua"),
+        ("virt", "libvirt"),
+        ("virt_sys", "libvirt"),
+        ("rustyline", "repl"),
+        ("termios", "ui"),
+    ] {
         if room != owner && has_word(&source.code, word) {
             forbid(&format!("`{word}`"), &format!("only src/{owner} may name it"));
         }

@@ -8,12 +8,13 @@ mod work;
 
 use std::io;
 
+use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use rustix::fs::Mode;
 use rustix::process::umask;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
 use crate::paths;
 use crate::signals;
 use crate::stop::Interrupt;
@@ -84,7 +85,7 @@ pub fn main() -> i32 {
     umask(asked | Mode::WOTH);
     // If $TMPDIR is gone, temporary files go elsewhere. The directory can be set only once.
     let _ = tempfile::env::override_temp_dir(&paths::temporary());
-    let done = signals::begin().and_then(|()| dispatch(&cli, &ui));
+    let done = signals::begin().context("cannot handle signals").and_then(|()| dispatch(&cli, &ui)).map_err(own);
     ui.leave();
     end(done, &ui)
 }
@@ -98,7 +99,7 @@ fn refuse_bytes() -> i32 {
 }
 
 /// Prints the error, if any, and returns the exit code.
-fn end(done: Result<i32>, ui: &Ui) -> i32 {
+fn end(done: Result<i32, Error>, ui: &Ui) -> i32 {
     /// The exit code of a shell for SIGPIPE.
     const READER_GONE: i32 = 141;
     let error = match (done, ui.loss()) {
@@ -111,9 +112,22 @@ fn end(done: Result<i32>, ui: &Ui) -> i32 {
     error.kind.exit_code()
 }
 
-fn dispatch(cli: &Cli, ui: &Ui) -> Result<i32> {
+/// Returns the error to print. One of ours below any contexts keeps its kind, and so the exit code, and its hint.
+fn own(error: anyhow::Error) -> Error {
+    let mut contexts = Vec::new();
+    for link in error.chain() {
+        if let Some(error) = link.downcast_ref::<Error>() {
+            let message = contexts.into_iter().chain([error.message.clone()]).collect::<Vec<_>>().join(": ");
+            return Error { message, ..error.clone() };
+        }
+        contexts.push(link.to_string());
+    }
+    contexts.iter().skip(1).fold(Error::failed(error.to_string()), Error::cause)
+}
+
+fn dispatch(cli: &Cli, ui: &Ui) -> anyhow::Result<i32> {
     let session = || Session::open(&cli.global, ui);
-    match &cli.command {
+    let code = match &cli.command {
         Command::Run(run) => run.execute(Session::open_for(&cli.global, ui, run.at_ctrl_c())?, ui),
         Command::Plan(plan) => plan.execute(session()?, ui),
         Command::Repl(repl) => repl.execute(Session::open_for(&cli.global, ui, repl::Repl::at_ctrl_c(ui))?, ui),
@@ -136,5 +150,29 @@ fn dispatch(cli: &Cli, ui: &Ui) -> Result<i32> {
         Command::Images(images) => images.execute(ui),
         Command::Doctor(doctor) => doctor.execute(session()?, ui),
         Command::Stubs(stubs) => stubs.execute(ui),
+    };
+    Ok(code?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_ours_keeps_its_kind_and_hint_below_contexts() {
+        let ours = || Error::new(Kind::Timeout, "it took too long").hint("wait");
+        assert_eq!(own(ours().into()).to_string(), "it took too long\nhint: wait");
+        let error = own(anyhow::Error::from(ours()).context("cannot look").context("cannot list"));
+        assert_eq!(
+            (error.kind, error.to_string().as_str()),
+            (Kind::Timeout, "cannot list: cannot look: it took too long\nhint: wait")
+        );
+    }
+
+    #[test]
+    fn an_error_of_others_fails_with_its_causes() {
+        let error = own(anyhow::Error::from(std::io::Error::from_raw_os_error(2)).context("cannot handle signals"));
+        let message = "cannot handle signals: No such file or directory";
+        assert_eq!((error.kind, error.to_string().as_str()), (Kind::Failed, message));
     }
 }
