@@ -57,7 +57,7 @@ demo: build ## Build the tree of databases on Debian, ask both for their version
 	@diff -u <(printf '%s\n' "$$DEMO_TREE") <(virsh snapshot-list $(MACHINE) --tree | sed 's/ *$$//; /^$$/d')
 
 test-full: lint test demo ## Everything: lint, the tests, then the demo, run again and deleted
-	@$(SNAPTREE) run scripts/databases.lua 2>&1 | tee -a /dev/stderr | { ! grep -q -e building -e booted; }
+	@$(SNAPTREE) run scripts/databases.lua 2>&1 | tee -a /dev/stderr | { ! grep -q -e building -e resum -e booted; }
 	$(SNAPTREE) delete $(MACHINE) --yes
 
 lint: ## Check the format, the lints, the documentation, the licences and the shell scripts

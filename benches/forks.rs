@@ -12,25 +12,28 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result, ensure};
 use support::{ASK, Machine, NONCE, build_live, median, run, snaptree, timed, virsh};
 
 const ROUNDS: usize = 7;
 const AT_ONCE: u64 = 20;
 
-fn main() {
-    let (one, two) = (Machine::new(), Machine::named("twice"));
-    build_live(&one.name, "1GiB");
-    build_live(&two.name, "2GiB");
+fn main() -> Result<()> {
+    let (one, two) = (Machine::new()?, Machine::named("twice")?);
+    build_live(&one.name, "1GiB")?;
+    build_live(&two.name, "2GiB")?;
     let vm = one.name.as_str();
     let live = format!("{vm}/live");
     println!("medians of {ROUNDS}, in turns");
 
     // What libvirt has for it: a snapshot with RAM of the same guest, running.
-    run(snaptree(&["revert", &live, "--yes"]));
-    let directory = tempfile::tempdir_in("/var/lib/snaptree").or_else(|_| tempfile::tempdir()).expect("a directory");
+    run(snaptree(&["revert", &live, "--yes"]))?;
+    let directory = tempfile::tempdir_in("/var/lib/snaptree")
+        .or_else(|_| tempfile::tempdir())
+        .context("cannot make a temporary directory")?;
     let memspec = format!("file={},snapshot=external", directory.path().join("native.ram").display());
-    run(virsh(&["snapshot-create-as", vm, "native", "--memspec", &memspec, "--diskspec", "vda,snapshot=external"]));
-    run(virsh(&["destroy", vm]));
+    run(virsh(&["snapshot-create-as", vm, "native", "--memspec", &memspec, "--diskspec", "vda,snapshot=external"]))?;
+    run(virsh(&["destroy", vm]))?;
     let clone = directory.path().join("clone.xml");
 
     let mut taken: [Vec<Duration>; 6] = Default::default();
@@ -38,14 +41,14 @@ fn main() {
         // Each of the two comes after the other and after something else, and often: they are as good as equal.
         let twice = format!("{}/live", two.name);
         for (which, snapshot) in [(0, &live), (1, &twice), (1, &twice), (0, &live)].repeat(2) {
-            taken[which].push(answered(snapshot));
+            taken[which].push(answered(snapshot)?);
         }
-        taken[2].push(reverted(vm));
-        taken[3].push(reverted(vm));
+        taken[2].push(reverted(vm)?);
+        taken[3].push(reverted(vm)?);
         // So that nothing else runs while the others are measured.
-        run(virsh(&["destroy", vm]));
-        taken[4].push(created(vm, &clone));
-        taken[5].push(booted(&format!("{vm}/down")));
+        run(virsh(&["destroy", vm]))?;
+        taken[4].push(created(vm, &clone)?);
+        taken[5].push(booted(&format!("{vm}/down"))?);
     }
     let [fork, twice, enter, revert, create, boot] = taken.map(median);
     let ratio = |other: Duration| fork.as_secs_f64() / other.as_secs_f64();
@@ -56,82 +59,92 @@ fn main() {
     println!("  virsh create --paused: {create:.2?}, ratio {:.2}", ratio(create));
     println!("  a fork with twice the RAM: {twice:.2?}, ratio {:.2}", 1.0 / ratio(twice));
     for (snapshot, what) in [("live", "that guest"), ("booted", "a guest that just booted")] {
-        measure_memory(vm, snapshot, what);
+        measure_memory(vm, snapshot, what)?;
     }
+    Ok(())
 }
 
 /// Starts many forks at once, whose guests do nothing, and prints what they add to the memory in use.
-fn measure_memory(machine: &str, snapshot: &str, what: &str) {
+fn measure_memory(machine: &str, snapshot: &str, what: &str) -> Result<()> {
     const MIB: u64 = 1 << 20;
     let live = format!("{machine}/{snapshot}");
-    let ram = std::fs::metadata(json(&["info", &live, "--json"])["memory"].as_str().expect("a live snapshot"));
-    let touched = ram.expect("its RAM").blocks() * 512;
+    let ram =
+        std::fs::metadata(json(&["info", &live, "--json"])?["memory"].as_str().context("it is no live snapshot")?);
+    let touched = ram.context("cannot look at its RAM")?.blocks() * 512;
 
-    let before = available();
+    let before = available()?;
     let started = Instant::now();
-    run(snaptree(&["-q", "fork", &live, "-n", &AT_ONCE.to_string()]));
+    run(snaptree(&["-q", "fork", &live, "-n", &AT_ONCE.to_string()]))?;
     let took = started.elapsed();
     std::thread::sleep(Duration::from_secs(10));
-    let each = before.saturating_sub(available()) / AT_ONCE;
-    let forks = json(&["info", machine, "--json"])["forks"].as_array().expect("forks").clone();
+    let each = before.saturating_sub(available()?) / AT_ONCE;
+    let forks = json(&["info", machine, "--json"])?["forks"].as_array().context("there are no forks")?.clone();
     assert_eq!(forks.len() as u64, AT_ONCE);
     let own: u64 = forks.iter().filter_map(|fork| fork["memory"].as_u64()).sum();
-    run(snaptree(&["-q", "stop", machine]));
+    run(snaptree(&["-q", "stop", machine]))?;
 
     println!("{AT_ONCE} forks at once of {what}, which has touched {} MiB of its 1 GiB: {took:.1?}", touched / MIB);
     let percent = 100.0 * each as f64 / touched as f64;
     println!("  each adds {} MiB to the memory in use, {percent:.1} % of that", each / MIB);
     println!("  of its own it has {} MiB, by `snaptree info`", own / AT_ONCE / MIB);
+    Ok(())
 }
 
-fn json(args: &[&str]) -> serde_json::Value {
-    serde_json::from_str(&run(snaptree(args))).expect("JSON")
+fn json(args: &[&str]) -> Result<serde_json::Value> {
+    serde_json::from_str(&run(snaptree(args))?).context("it is not JSON")
 }
 
 /// What is available without swapping, in bytes.
-fn available() -> u64 {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").expect("meminfo");
-    let line = meminfo.lines().find(|line| line.starts_with("MemAvailable")).expect("MemAvailable");
-    line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).expect("a number") * 1024
+fn available() -> Result<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").context("cannot read meminfo")?;
+    let line = meminfo.lines().find(|line| line.starts_with("MemAvailable")).context("meminfo has no MemAvailable")?;
+    Ok(line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|number| number.parse::<u64>().ok())
+        .context("MemAvailable is no number")?
+        * 1024)
 }
 
 /// Starts a fork and waits until its process prints its nonce; the end of the fork is not counted.
-fn answered(snapshot: &str) -> Duration {
+fn answered(snapshot: &str) -> Result<Duration> {
     until(snaptree(&["-q", "exec", snapshot, "--", "sh", "-c", ASK]), NONCE)
 }
 
-fn booted(snapshot: &str) -> Duration {
+fn booted(snapshot: &str) -> Result<Duration> {
     until(snaptree(&["-q", "exec", snapshot, "--", "echo", "up"]), "up")
 }
 
-fn until(mut command: Command, line: &str) -> Duration {
+fn until(mut command: Command, line: &str) -> Result<Duration> {
     let started = Instant::now();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("snaptree starts");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start snaptree")?;
     let mut said = String::new();
-    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut said).expect("a line");
+    BufReader::new(child.stdout.take().context("there is no pipe")?)
+        .read_line(&mut said)
+        .context("cannot read a line")?;
     let took = started.elapsed();
-    assert_eq!(said.trim_end(), line);
-    assert!(child.wait().is_ok_and(|status| status.success()));
-    took
+    ensure!(said.trim_end() == line, "`{}` is not `{line}`", said.trim_end());
+    ensure!(child.wait()?.success(), "{command:?} failed");
+    Ok(took)
 }
 
-fn reverted(vm: &str) -> Duration {
+fn reverted(vm: &str) -> Result<Duration> {
     // virsh's cannot do it twice in one second.
     std::thread::sleep(Duration::from_millis(1100));
     let started = Instant::now();
-    run(virsh(&["snapshot-revert", vm, "native"]));
+    run(virsh(&["snapshot-revert", vm, "native"]))?;
     let ping = || virsh(&["qemu-agent-command", vm, r#"{"execute":"guest-ping"}"#]).output();
     while !ping().is_ok_and(|answer| answer.status.success()) {}
-    started.elapsed()
+    Ok(started.elapsed())
 }
 
 /// Creates the same domain under another name, paused, and on no disk of its own, since it never runs.
-fn created(vm: &str, file: &std::path::Path) -> Duration {
+fn created(vm: &str, file: &std::path::Path) -> Result<Duration> {
     let name = format!("{vm}.bare");
-    let xml = run(virsh(&["snapshot-dumpxml", vm, "base"]));
-    let domain =
-        &xml[xml.find("<domain ").expect("a domain")..xml.find("</domain>").expect("its end") + "</domain>".len()];
-    let old = run(virsh(&["domuuid", vm]));
+    let xml = run(virsh(&["snapshot-dumpxml", vm, "base"]))?;
+    let domain = &xml[xml.find("<domain ").context("the XML has no domain")?
+        ..xml.find("</domain>").context("the domain does not end")? + "</domain>".len()];
+    let old = run(virsh(&["domuuid", vm]))?;
     let new = uuid::Uuid::new_v4().to_string();
     let domain =
         domain.replace(old.trim(), new.trim()).replace(&format!("<name>{vm}</name>"), &format!("<name>{name}</name>"));
@@ -139,8 +152,8 @@ fn created(vm: &str, file: &std::path::Path) -> Duration {
         file,
         domain.replace("<disk type='file' device='disk'>", "<disk type='file' device='disk'><readonly/>"),
     )
-    .expect("a file");
-    let took = timed(virsh(&["create", "--paused", file.to_str().expect("UTF-8")]));
-    run(virsh(&["destroy", &name]));
-    took
+    .context("cannot use a file")?;
+    let took = timed(virsh(&["create", "--paused", file.to_str().context("the path is not UTF-8")?]))?;
+    run(virsh(&["destroy", &name]))?;
+    Ok(took)
 }

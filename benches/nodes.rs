@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use support::{Machine, median, run, snaptree, timed, virsh};
 use tempfile::TempDir;
@@ -21,17 +22,18 @@ const ROUNDS: usize = 15;
 const GROUP: usize = 10;
 const SCRIPT: &str = "bench.lua";
 
-fn main() {
+fn main() -> Result<()> {
     let chosen = std::env::args().skip(1).find(|word| !word.starts_with("--"));
-    assert!(chosen.as_deref().is_none_or(|chosen| ["fake", "libvirt"].contains(&chosen)), "`fake` or `libvirt`");
+    ensure!(chosen.as_deref().is_none_or(|chosen| ["fake", "libvirt"].contains(&chosen)), "`fake` or `libvirt`");
     let is_chosen = |place: &str| chosen.as_deref().is_none_or(|chosen| chosen == place);
     println!("{:<8}{:>6}  {:<5} {:>10} {:>10} {:>7} {:>6}", "", "NODES", "", "TOTAL", "PER NODE", "GROWTH", "VIRSH");
     if is_chosen("fake") {
-        measure("fake", &Fake::new());
+        measure("fake", &Fake::new()?)?;
     }
     if is_chosen("libvirt") {
-        measure("libvirt", &Real::new());
+        measure("libvirt", &Real::new()?)?;
     }
+    Ok(())
 }
 
 /// A machine whose tree grows. Its first two nodes are built; the others are written like them, since their steps are
@@ -46,7 +48,7 @@ trait Tree {
     fn list(&self) -> Option<Command>;
 
     /// Adds a copy of the first node of its kind for each of these.
-    fn copy(&self, nodes: &[(usize, usize)]);
+    fn copy(&self, nodes: &[(usize, usize)]) -> Result<()>;
 }
 
 struct Fake {
@@ -58,25 +60,25 @@ struct Real {
     directory: TempDir,
 }
 
-fn measure(place: &str, tree: &impl Tree) {
-    write_script(tree, 1, 2);
-    run(tree.snaptree("run"));
+fn measure(place: &str, tree: &impl Tree) -> Result<()> {
+    write_script(tree, 1, 2)?;
+    run(tree.snaptree("run"))?;
     let commands = ["run", "plan", "virsh"];
     let mut before: [Vec<(Duration, f64)>; 3] = Default::default();
     let mut there = vec![(0, 0), (0, 1)];
     for nodes in SIZES {
         let wanted = (0..nodes).map(|n| (n / GROUP, n % GROUP));
         let missing: Vec<_> = wanted.filter(|node| !there.contains(node)).collect();
-        tree.copy(&missing);
+        tree.copy(&missing)?;
         there.extend(missing);
-        write_script(tree, nodes / GROUP, GROUP);
+        write_script(tree, nodes / GROUP, GROUP)?;
         let command = |name: &str| if name == "virsh" { tree.list() } else { Some(tree.snaptree(name)) };
         // This fails when something would be built.
-        run(tree.snaptree("plan"));
+        run(tree.snaptree("plan"))?;
         let mut times: [Vec<Duration>; 3] = Default::default();
         for _ in 0..ROUNDS {
             for (name, times) in commands.iter().zip(&mut times) {
-                times.extend(command(name).map(timed));
+                times.extend(command(name).map(timed).transpose()?);
             }
         }
         let totals = times.map(|times| (!times.is_empty()).then(|| median(times)));
@@ -97,6 +99,7 @@ fn measure(place: &str, tree: &impl Tree) {
             before.push((total, each));
         }
     }
+    Ok(())
 }
 
 fn name(group: usize, node: usize) -> String {
@@ -114,7 +117,7 @@ fn renamed(text: &str, group: usize, node: usize) -> String {
     name_of(&name_of(text, &name(0, 0), &name(group, 0)), &name(0, 1), &name(group, node))
 }
 
-fn write_script(tree: &impl Tree, groups: usize, group: usize) {
+fn write_script(tree: &impl Tree, groups: usize, group: usize) -> Result<()> {
     let script = format!(
         r#"
         local root = machine("{}", {{ image = require "images.tiny" {{}}, memory = "128MiB" }}):root("root")
@@ -137,12 +140,13 @@ fn write_script(tree: &impl Tree, groups: usize, group: usize) {
         groups - 1,
         group - 1,
     );
-    std::fs::write(tree.directory().join(SCRIPT), script).expect("a script");
+    std::fs::write(tree.directory().join(SCRIPT), script).context("cannot write the script")?;
+    Ok(())
 }
 
 impl Fake {
-    fn new() -> Self {
-        Self { directory: tempfile::tempdir().expect("a temporary directory") }
+    fn new() -> Result<Self> {
+        Ok(Self { directory: tempfile::tempdir().context("cannot make a temporary directory")? })
     }
 }
 
@@ -169,21 +173,27 @@ impl Tree for Fake {
         None
     }
 
-    fn copy(&self, nodes: &[(usize, usize)]) {
+    fn copy(&self, nodes: &[(usize, usize)]) -> Result<()> {
         let file = self.directory().join("state.json");
-        let mut state: Value = serde_json::from_slice(&std::fs::read(&file).expect("a state")).expect("JSON");
+        let mut state: Value =
+            serde_json::from_slice(&std::fs::read(&file).context("cannot use the state")?).context("it is not JSON")?;
         let snapshots = &mut state["domains"][self.machine()]["snapshots"];
         for (group, node) in nodes {
             let first = snapshots[name(0, usize::from(*node > 0))].to_string();
-            snapshots[name(*group, *node)] = serde_json::from_str(&renamed(&first, *group, *node)).expect("JSON");
+            snapshots[name(*group, *node)] =
+                serde_json::from_str(&renamed(&first, *group, *node)).context("it is not JSON")?;
         }
-        std::fs::write(&file, state.to_string()).expect("a state");
+        std::fs::write(&file, state.to_string()).context("cannot use the state")?;
+        Ok(())
     }
 }
 
 impl Real {
-    fn new() -> Self {
-        Self { machine: Machine::new(), directory: tempfile::tempdir().expect("a temporary directory") }
+    fn new() -> Result<Self> {
+        Ok(Self {
+            machine: Machine::new()?,
+            directory: tempfile::tempdir().context("cannot make a temporary directory")?,
+        })
     }
 }
 
@@ -206,21 +216,23 @@ impl Tree for Real {
         Some(virsh(&["snapshot-list", self.machine(), "--tree"]))
     }
 
-    fn copy(&self, nodes: &[(usize, usize)]) {
+    fn copy(&self, nodes: &[(usize, usize)]) -> Result<()> {
         let dump = |node: &str| run(virsh(&["snapshot-dumpxml", "--security-info", self.machine(), node]));
-        let first = [name(0, 0), name(0, 1)].map(|node| dump(&node));
+        let first = [dump(&name(0, 0))?, dump(&name(0, 1))?];
         let mut lines = String::new();
         for (group, node) in nodes {
             let file = self.directory().join(format!("{}.xml", name(*group, *node)));
-            std::fs::write(&file, renamed(&first[usize::from(*node > 0)], *group, *node)).expect("a file");
+            std::fs::write(&file, renamed(&first[usize::from(*node > 0)], *group, *node))
+                .context("cannot use a file")?;
             lines += &format!("snapshot-create {} {} --redefine\n", self.machine(), file.display());
         }
         let batch = self.directory().join("batch");
-        std::fs::write(&batch, lines).expect("a file");
+        std::fs::write(&batch, lines).context("cannot use a file")?;
         let started = Instant::now();
         let mut all = virsh(&["-q"]);
-        let all = all.stdin(std::fs::File::open(batch).expect("a file")).stdout(Stdio::null());
-        assert!(all.status().is_ok_and(|status| status.success()), "virsh puts the snapshots in");
+        let all = all.stdin(std::fs::File::open(batch).context("cannot use a file")?).stdout(Stdio::null());
+        ensure!(all.status()?.success(), "virsh cannot put the snapshots in");
         println!("{:<8}{} snapshots put in with virsh in {:.1?}", "libvirt", nodes.len(), started.elapsed());
+        Ok(())
     }
 }

@@ -9,38 +9,40 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use anyhow::Context;
 use support::{Machine, median, run, snaptree, timed};
 
 const ROUNDS: usize = 15;
 
-fn main() {
-    let other = std::env::args().skip(1).find(|word| !word.starts_with("--")).expect("the path of another snaptree");
-    let machine = Machine::new();
+fn main() -> anyhow::Result<()> {
+    let other =
+        std::env::args().skip(1).find(|word| !word.starts_with("--")).context("give the path of another snaptree")?;
+    let machine = Machine::new()?;
     let vm = machine.name.as_str();
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let script = |name: &str, rest: &str| {
+    let directory = tempfile::tempdir()?;
+    let script = |name: &str, rest: &str| -> anyhow::Result<String> {
         let path = directory.path().join(name);
         let root = format!("machine('{vm}', {{ image = require('images.tiny') {{}}, memory = '128MiB' }}):root 'root'");
-        std::fs::write(&path, format!("local root = {root}\n{rest}")).expect("a script");
-        path.to_str().expect("UTF-8").to_string()
+        std::fs::write(&path, format!("local root = {root}\n{rest}"))?;
+        Ok(path.to_str().context("a path in UTF-8")?.to_string())
     };
-    let whole = script("whole.lua", "root:branch('live', function(guest) guest:run 'true' end)");
-    run(snaptree(&["run", &whole]));
-    run(snaptree(&["snapshot", vm, "cold"]));
+    let whole = script("whole.lua", "root:branch('live', function(guest) guest:run 'true' end)")?;
+    run(snaptree(&["run", &whole]))?;
+    run(snaptree(&["snapshot", vm, "cold"]))?;
     let (live, cold) = (format!("{vm}/live"), format!("{vm}/cold"));
     println!("medians of {ROUNDS}, in turns");
     let compare = |what: &str, args: &[&str]| compare(what, Path::new(&other), args);
-    compare("a run that builds nothing", &["run", &whole]);
-    compare("a command in a fork of a live snapshot", &["exec", &live, "--", "true"]);
-    compare("a revert to a snapshot of the disks", &["revert", &cold, "--yes"]);
-    compare("a revert to a live snapshot", &["revert", &live, "--yes"]);
+    compare("a run that builds nothing", &["run", &whole])?;
+    compare("a command in a fork of a live snapshot", &["exec", &live, "--", "true"])?;
+    compare("a revert to a snapshot of the disks", &["revert", &cold, "--yes"])?;
+    compare("a revert to a live snapshot", &["revert", &live, "--yes"])?;
     freeze(Path::new(&other), &|n| {
         let step = format!("root:branch('frozen', function(guest) guest:run 'echo {n}' end)");
         script("frozen.lua", &format!("root = root:branch('live', function(guest) guest:run 'true' end)\n{step}"))
-    });
+    })
 }
 
-fn compare(what: &str, other: &Path, args: &[&str]) {
+fn compare(what: &str, other: &Path, args: &[&str]) -> anyhow::Result<()> {
     let mut times: [Vec<Duration>; 2] = Default::default();
     for round in 0..ROUNDS {
         let mut before = Command::new(other);
@@ -51,24 +53,26 @@ fn compare(what: &str, other: &Path, args: &[&str]) {
             both.reverse();
         }
         for (command, times) in both {
-            times.push(timed(command));
+            times.push(timed(command)?);
         }
     }
     say(what, times);
+    Ok(())
 }
 
 /// Each of the two builds a branch that the other has not built.
-fn freeze(other: &Path, script: &dyn Fn(usize) -> String) {
+fn freeze(other: &Path, script: &dyn Fn(usize) -> anyhow::Result<String>) -> anyhow::Result<()> {
     let mut times: [Vec<Duration>; 2] = Default::default();
     for round in 0..ROUNDS {
-        let path = script(2 * round);
+        let path = script(2 * round)?;
         let mut before = Command::new(other);
         before.args(["run", &path]);
-        times[0].push(timed(before));
-        let path = script(2 * round + 1);
-        times[1].push(timed(snaptree(&["run", &path])));
+        times[0].push(timed(before)?);
+        let path = script(2 * round + 1)?;
+        times[1].push(timed(snaptree(&["run", &path]))?);
     }
     say("a branch on a live snapshot, frozen with its RAM", times);
+    Ok(())
 }
 
 fn say(what: &str, times: [Vec<Duration>; 2]) {

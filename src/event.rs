@@ -97,7 +97,7 @@ pub enum Event {
         reason: String,
     },
     /// The build resumes from a checkpoint, after this many operations of an earlier try.
-    GoingOn {
+    Resuming {
         subject: Subject,
         operations: usize,
         of: EarlierTry,
@@ -105,7 +105,7 @@ pub enum Event {
     /// The guest of the node's builder answers: it resumed from its parent's state, or booted.
     BuilderReady {
         subject: Subject,
-        goes_on: bool,
+        is_resumed: bool,
         took: Duration,
     },
     /// An operation begins; `number` counts from 1 within the step.

@@ -55,7 +55,7 @@ const BLOCKS: &[(&str, &str, Check)] = &[
     ("README.md", "mariadb: building, because", PrintedBy(reason_of_a_changed_command)),
     ("README.md", "target/debug/snaptree fork", ShellAfter("")),
     ("README.md", "target/debug/snaptree log lab/mariadb", ShellAfter(FAILING)),
-    ("README.md", "mariadb: building on", PrintedBy(progress_after_a_failed_try)),
+    ("README.md", "mariadb: resuming from", PrintedBy(progress_after_a_failed_try)),
     ("CONTRIBUTING.md", "make setup", ShellAfter("")),
     ("docs/clones.md", "error: `web/before` cannot be cloned", InSource(REFUSED_CLONE)),
     ("docs/commands.md", "base: cached\n", PrintedBy(plan_with_every_status)),

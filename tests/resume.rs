@@ -33,12 +33,12 @@ fn built(script: &str) -> Ran {
 fn rerun(before: &Ran, script: &str, status: i32) -> (Option<String>, Vec<String>) {
     let known = before.executed().len();
     let ran = before.again().script(script).args(["run", "script.lua"]).status(status).any_stderr().run();
-    let said = ran.stderr.lines().find(|line| line.contains("building on")).map(str::to_string);
+    let said = ran.stderr.lines().find(|line| line.contains("resuming from")).map(str::to_string);
     (said, ran.executed().split_off(known))
 }
 
-fn goes_on(operation: usize, of: &str) -> Option<String> {
-    Some(format!("child: building on from operation {operation} of the {of}."))
+fn is_resumed(operation: usize, of: &str) -> Option<String> {
+    Some(format!("child: resuming from operation {operation} of the {of}."))
 }
 
 fn words(words: &[&str]) -> Vec<String> {
@@ -64,7 +64,7 @@ fn after_a_fix_only_what_is_missing_is_done() {
     let failed = failed(SCRIPT);
     assert_eq!(failed.executed(), ["one", "three"]);
     let fixed = SCRIPT.replace("three", "three properly");
-    assert_eq!(rerun(&failed, &fixed, 0), (goes_on(2, "failed try"), words(&["three properly", "four"])));
+    assert_eq!(rerun(&failed, &fixed, 0), (is_resumed(2, "failed try"), words(&["three properly", "four"])));
     // What was written before is there, and nothing distinguishes the node from one that was built in one go.
     failed.again().args(["exec", "lab/child", "--", "cat", "/etc/two"]).stdout("2").run();
     assert_eq!(key_of(&failed), key_of(&built(&fixed)));
@@ -84,7 +84,7 @@ fn the_run_says_where_it_resumes() {
             r#"
             base: cached.
             child: building, because it does not exist yet.
-            child: building on from operation 2 of the failed try.
+            child: resuming from operation 2 of the failed try.
             child: resumed in [TIME].
             child: 3: run "three"
             child: 3: done in [TIME].
@@ -103,13 +103,13 @@ fn the_run_says_where_it_resumes() {
 fn the_edited_tail_of_a_step_that_succeeded_is_all_that_is_done() {
     let built = built(SCRIPT);
     let edited = SCRIPT.replace("four", "five");
-    assert_eq!(rerun(&built, &edited, 0), (goes_on(3, "last build"), words(&["five"])));
+    assert_eq!(rerun(&built, &edited, 0), (is_resumed(3, "last build"), words(&["five"])));
     // An addition at the end resumes from the whole.
     let longer = edited.replace("end)", "guest:run \"six\" end)");
-    assert_eq!(rerun(&built, &longer, 0), (goes_on(4, "last build"), words(&["six"])));
+    assert_eq!(rerun(&built, &longer, 0), (is_resumed(4, "last build"), words(&["six"])));
     // A shorter step resumes from what was there before the rest.
     let shorter = edited.replace("guest:run \"five\"", "");
-    assert_eq!(rerun(&built, &shorter, 0), (goes_on(3, "last build"), Vec::new()));
+    assert_eq!(rerun(&built, &shorter, 0), (is_resumed(3, "last build"), Vec::new()));
     built.again().args(["exec", "lab/child", "--", "cat", "/etc/two"]).stdout("2").run();
 }
 
@@ -136,13 +136,13 @@ fn a_branch_can_want_to_begin_at_the_beginning() {
 #[test]
 fn a_try_that_went_on_in_vain_is_not_gone_on_from_again() {
     let failed = failed(SCRIPT);
-    assert_eq!(rerun(&failed, SCRIPT, 1), (goes_on(2, "failed try"), words(&["three"])));
+    assert_eq!(rerun(&failed, SCRIPT, 1), (is_resumed(2, "failed try"), words(&["three"])));
     // What failed may have wanted something that a reboot takes away.
     assert_eq!(rerun(&failed, SCRIPT, 1), (None, words(&["one", "three"])));
     // With a change it is another matter.
-    assert_eq!(rerun(&failed, SCRIPT, 1), (goes_on(2, "failed try"), words(&["three"])));
+    assert_eq!(rerun(&failed, SCRIPT, 1), (is_resumed(2, "failed try"), words(&["three"])));
     let fixed = SCRIPT.replace("three", "3");
-    assert_eq!(rerun(&failed, &fixed, 0), (goes_on(2, "failed try"), words(&["3", "four"])));
+    assert_eq!(rerun(&failed, &fixed, 0), (is_resumed(2, "failed try"), words(&["3", "four"])));
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn what_a_failed_operation_may_have_changed_is_not_stood_on() {
         let script = SCRIPT.replace(r#"guest:run "three""#, raised);
         let failed = slow(Test::new()).script(&script).args(["run", "script.lua"]).status(1).any_stderr().run();
         let fixed = script.replace(raised, fixed);
-        assert_eq!(rerun(&failed, &fixed, 0), (goes_on(2, "failed try"), words(&["four"])));
+        assert_eq!(rerun(&failed, &fixed, 0), (is_resumed(2, "failed try"), words(&["four"])));
     }
 
     // A failure that the script caught is in no journal.
@@ -169,7 +169,7 @@ fn what_a_failed_operation_may_have_changed_is_not_stood_on() {
     let failed = built(&SCRIPT.replace("child", "other"));
     rerun(&failed, &caught, 1);
     let without = SCRIPT.replace("four", "4");
-    assert_eq!(rerun(&failed, &without, 0), (goes_on(3, "failed try"), words(&["4"])));
+    assert_eq!(rerun(&failed, &without, 0), (is_resumed(3, "failed try"), words(&["4"])));
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn a_step_that_goes_another_way_the_second_time_is_done_from_its_beginning() {
     // The first call compares, the second resumes, the third is the one that counts.
     let failed = failed(script);
     let fixed = script.replace("three", "3");
-    assert_eq!(rerun(&failed, &fixed, 0), (goes_on(2, "failed try"), words(&["one", "two", "3"])));
+    assert_eq!(rerun(&failed, &fixed, 0), (is_resumed(2, "failed try"), words(&["one", "two", "3"])));
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn what_is_asked_for_starts_over_and_so_does_what_depends_on_it() {
         let known = ran.executed().len();
         let args = ["run", "script.lua", "--rebuild", node];
         let again = ran.again().script(script).args(args).any_stderr().run();
-        assert!(!again.stderr.contains("building on"), "{}", again.stderr);
+        assert!(!again.stderr.contains("resuming from"), "{}", again.stderr);
         again.executed().split_off(known)
     };
     assert_eq!(rebuild(&failed, &fixed, "child"), ["one", "three properly", "four"]);

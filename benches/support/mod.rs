@@ -6,6 +6,8 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result, ensure};
+
 const SNAPTREE: &str = env!("CARGO_BIN_EXE_snaptree");
 
 /// A name for a machine on the host's libvirt. The machine is deleted with this, however the benchmark ends.
@@ -16,19 +18,19 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn new() -> Self {
+    pub fn new() -> Result<Self> {
         Self::named("")
     }
 
     /// A further one.
-    pub fn named(suffix: &str) -> Self {
+    pub fn named(suffix: &str) -> Result<Self> {
         use std::os::unix::process::CommandExt;
         let name = format!("snaptree-bench-{}{suffix}", std::process::id());
         let mut undertaker = Command::new("sh");
         undertaker.args(["-c", "read -r _; exec \"$@\"", "sh", SNAPTREE, "delete", &name, "--yes", "--force"]);
         // Keys typed at the benchmark's terminal, such as ^C, are not for it.
-        let undertaker = undertaker.process_group(0).stdin(Stdio::piped()).spawn().expect("sh starts");
-        Self { name, undertaker }
+        let undertaker = undertaker.process_group(0).stdin(Stdio::piped()).spawn().context("cannot start sh")?;
+        Ok(Self { name, undertaker })
     }
 }
 
@@ -53,16 +55,16 @@ pub fn virsh(args: &[&str]) -> Command {
 }
 
 /// Runs a command that succeeds, and returns what it prints.
-pub fn run(mut command: Command) -> String {
-    let output = command.stdin(Stdio::null()).output().expect("a command starts");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("UTF-8")
+pub fn run(mut command: Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).with_context(|| format!("{command:?} prints no UTF-8"))
 }
 
-pub fn timed(command: Command) -> Duration {
+pub fn timed(command: Command) -> Result<Duration> {
     let started = Instant::now();
-    run(command);
-    started.elapsed()
+    run(command)?;
+    Ok(started.elapsed())
 }
 
 pub fn median(mut times: Vec<Duration>) -> Duration {
@@ -77,7 +79,7 @@ pub const ASK: &str = "echo >/run/ask; read -r told </run/told; echo $told";
 
 /// Builds a Debian machine: `live` is of a guest with a warm MariaDB that had come to rest, `down` is the same guest shut
 /// down, and `booted` one on the bare image that had booted and come to rest. Takes some minutes for `apt-get`.
-pub fn build_live(machine: &str, memory: &str) {
+pub fn build_live(machine: &str, memory: &str) -> Result<()> {
     build(&format!(
         r#"
         local root = machine("{machine}", {{ image = require "images.debian" {{}}, memory = "{memory}" }}):root "base"
@@ -90,13 +92,14 @@ pub fn build_live(machine: &str, memory: &str) {
         end)
         live:branch("down", function(guest) guest:run "true" end, {{ live = false }})
         "#
-    ));
+    ))
 }
 
 /// Runs a script.
-pub fn build(lines: &str) {
-    let directory = tempfile::tempdir().expect("a temporary directory");
+pub fn build(lines: &str) -> Result<()> {
+    let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let script = directory.path().join("bench.lua");
-    std::fs::write(&script, lines).expect("a script");
-    run(snaptree(&["run", script.to_str().expect("UTF-8")]));
+    std::fs::write(&script, lines).context("cannot write the script")?;
+    run(snaptree(&["run", script.to_str().context("the path is not UTF-8")?]))?;
+    Ok(())
 }

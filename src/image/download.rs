@@ -188,8 +188,8 @@ fn connect(url: &str, start: u64) -> Receiver<Message> {
                 }
                 Err(error) => Message::Failed(broken(&url, &error)),
             };
-            let goes_on = matches!(message, Message::Bytes(_));
-            is_heard = sender.send(message).is_ok() && goes_on;
+            let is_resumed = matches!(message, Message::Bytes(_));
+            is_heard = sender.send(message).is_ok() && is_resumed;
         }
     });
     receiver

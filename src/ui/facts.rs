@@ -209,6 +209,7 @@ Reaping:        late
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one picture of everything that is shown")]
     fn a_machine_has_its_disks_with_what_they_stand_on() {
         let disk = |target: &str, device: &str, read_only, chain| DiskInfo {
             target: target.into(),

@@ -146,15 +146,12 @@ impl Progress {
                 self.tell(&subject, &format!("building, because {reason}."));
                 self.begin_step(&subject, "starting");
             }
-            Event::GoingOn { subject, operations, of } => {
-                let of = match of {
-                    EarlierTry::Failed => "failed try",
-                    EarlierTry::Built => "last build",
-                };
-                self.tell(&subject, &format!("building on from operation {operations} of the {of}."));
+            Event::Resuming { subject, operations, of } => {
+                let of = earlier_try(of);
+                self.tell(&subject, &format!("resuming from operation {operations} of the {of}."));
             }
-            Event::BuilderReady { subject, goes_on, took } => {
-                let how = if goes_on { "resumed" } else { "booted" };
+            Event::BuilderReady { subject, is_resumed, took } => {
+                let how = if is_resumed { "resumed" } else { "booted" };
                 self.tell(&subject, &format!("{how} in {}.", seconds(took)));
             }
             Event::OperationStarted { subject, number, operation } => {
@@ -333,5 +330,12 @@ impl Progress {
         {
             bar.set_message(line);
         }
+    }
+}
+
+fn earlier_try(of: EarlierTry) -> &'static str {
+    match of {
+        EarlierTry::Failed => "failed try",
+        EarlierTry::Built => "last build",
     }
 }

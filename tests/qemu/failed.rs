@@ -69,7 +69,7 @@ fn after_a_fix_the_guest_resumes_from_the_last_checkpoint() {
 
     let fixed = script.replace("three >> /root/done; exit 7", "3 >> /root/done");
     let ran = run(&fixed).run();
-    assert!(ran.stderr.contains("child: building on from operation 2 of the failed try.\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("child: resuming from operation 2 of the failed try.\n"), "{}", ran.stderr);
     assert!(!ran.stderr.contains("child: 2: "), "{}", ran.stderr);
     // Neither is anything missing, nor done twice, nor left over from the operation that failed.
     lab.exec("child", &["cat", "/root/done"]).stdout("one\ntwo\n3\nfour\n").run();
@@ -78,7 +78,7 @@ fn after_a_fix_the_guest_resumes_from_the_last_checkpoint() {
     // The same for the edited end of a step that succeeded.
     let edited = fixed.replace("echo four", "echo 4");
     let ran = run(&edited).run();
-    assert!(ran.stderr.contains("child: building on from operation 3 of the last build.\n"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("child: resuming from operation 3 of the last build.\n"), "{}", ran.stderr);
     lab.exec("child", &["cat", "/root/done"]).stdout("one\ntwo\n3\n4\n").run();
     let cached = run(&edited).run();
     assert!(cached.stderr.contains("child: cached.\n"), "{}", cached.stderr);

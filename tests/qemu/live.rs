@@ -49,6 +49,7 @@ fn resumed(ran: &Ran, node: &str) -> bool {
 
 #[test]
 #[ignore = "needs QEMU"]
+#[expect(clippy::too_many_lines, reason = "one guest is too dear for several tests")]
 fn guests_resume_in_branches_in_forks_and_in_the_machine_itself() {
     let lab = Lab::new("live");
     let ran = script(&lab, "").run();

@@ -53,6 +53,7 @@ struct State {
 }
 
 impl State {
+    #[expect(clippy::too_many_lines, reason = "an arm for each call of the agent")]
     fn answer(&mut self, message: &Value) -> Result<Value, TransportError> {
         let arguments = &message["arguments"];
         let handle = || arguments["handle"].as_i64().unwrap();
@@ -299,6 +300,7 @@ const NEVER_RIGHT: [(&str, &str); 6] = [
 ];
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a row for each call of the agent")]
 fn rubbish_is_a_clear_error_for_every_call() {
     let own: [(&str, &[(&str, &str)]); 6] = [
         (

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::hypervisor::{Command, CommandLine};
 use crate::name::SnapshotPath;
 use crate::stop::Stop;
+use crate::tree;
 use crate::tree::ForkOptions;
 use crate::ui::Ui;
 
@@ -51,8 +52,11 @@ impl Exec {
         let engine = &session.engine;
         let options = ForkOptions::default();
         let (snapshot, command) = self.what()?;
-        let fork =
-            if self.failed { engine.fork_failed(&snapshot, options)? } else { engine.fork(&snapshot, options)? };
+        let fork = if self.failed {
+            tree::fork_failed(engine, &snapshot, options)?
+        } else {
+            tree::fork(engine, &snapshot, options)?
+        };
         let command = Command {
             env: self.environment.iter().cloned().collect(),
             cwd: self.workdir.clone(),

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::cli::common::session::Session;
 use crate::error::Result;
 use crate::name::SnapshotPath;
+use crate::tree;
 use crate::tree::{Builder, ForkOptions};
 use crate::ui::Ui;
 
@@ -56,18 +57,18 @@ impl Fork {
         let options = ForkOptions { is_kept: true, require_live, new_identity };
         let mut forks: Vec<(Builder, ForkView)> = Vec::new();
         for _ in 0..self.n {
-            let fork = engine.fork(&self.snapshot, options)?;
-            engine.session_in(&fork, &self.snapshot, options)?;
+            let fork = tree::fork(engine, &self.snapshot, options)?;
+            tree::session_in(engine, &fork, &self.snapshot, options)?;
             let mut forwards = Vec::new();
             for guest in &self.forward {
-                let port = engine.forward(&fork, *guest)?;
+                let port = tree::forward(engine, &fork, *guest)?;
                 forwards.push(Forwarded { guest: *guest, address: format!("127.0.0.1:{port}") });
             }
             let name = fork.domain().to_string();
             forks.push((fork, ForkView { name, forwards, memory: None }));
         }
         for (fork, view) in &mut forks {
-            view.memory = engine.own_memory(fork)?;
+            view.memory = tree::own_memory(engine, fork)?;
         }
         let (forks, views): (Vec<Builder>, Vec<ForkView>) = forks.into_iter().unzip();
         if let Some(memory) = views.iter().map(|view| view.memory).sum::<Option<u64>>() {

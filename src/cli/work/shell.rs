@@ -29,8 +29,8 @@ impl Shell {
     pub fn execute(&self, terminal: Terminal, session: Session, ui: &Ui) -> Result<i32> {
         let engine = &session.engine;
         let fork = match &self.target {
-            Target::Snapshot(path) if self.failed => Some(engine.fork_failed(path, ForkOptions::default())?),
-            Target::Snapshot(path) => Some(engine.fork(path, ForkOptions::default())?),
+            Target::Snapshot(path) if self.failed => Some(tree::fork_failed(engine, path, ForkOptions::default())?),
+            Target::Snapshot(path) => Some(tree::fork(engine, path, ForkOptions::default())?),
             Target::Machine(machine) if self.failed => {
                 return Err(Error::usage(format!("`{machine}` names no snapshot")).hint(format!(
                     "write {}; `snaptree info {}` lists what failed",

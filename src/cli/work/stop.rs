@@ -5,6 +5,7 @@ use clap::Args;
 use crate::cli::common::session::Session;
 use crate::error::Result;
 use crate::name::MachineName;
+use crate::tree;
 use crate::ui::Ui;
 
 /// Stop forks that `snaptree fork` started, and delete their disks
@@ -18,7 +19,7 @@ pub struct Stop {
 impl Stop {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         for name in &self.names {
-            let stopped = session.engine.stop_forks(name)?;
+            let stopped = tree::stop_forks(&session.engine, name)?;
             if stopped.is_empty() {
                 ui.status(&format!("There is no fork of `{name}`."));
             }

@@ -11,6 +11,7 @@ use crate::lua::handle::snapshot::Snapshot;
 use crate::lua::value::error::{no_such_field, read_only};
 use crate::lua::value::options::{Options, whole_number};
 use crate::name::SnapshotName;
+use crate::tree;
 use crate::tree::{Engine, Wanted};
 
 const KNOWN: [&str; 5] = ["name", "parent", "forward", "snapshot", "close"];
@@ -34,7 +35,7 @@ impl UserData for Fork {
                 return Ok(port);
             }
             let running = this.running()?;
-            Ok(this.of.blocking(move |engine, _| engine.forward(&running, port)).await?)
+            Ok(this.of.blocking(move |engine, _| tree::forward(engine, &running, port)).await?)
         });
         methods.add_async_method("snapshot", |lua, this, (name, options): (String, Value)| async move {
             let comment = Options::read("fork:snapshot", options, &["comment"])?.string("comment")?.unwrap_or_default();
@@ -46,7 +47,8 @@ impl UserData for Fork {
             }
             let wanted = Wanted { comment, ..Wanted::new(name) };
             let (running, session, parent) = (this.running()?, Arc::clone(&this.session), this.of.node().await?);
-            let keep = move |engine: &Engine, _: &_| engine.keep_fork(&running, &parent, &wanted, session.journal());
+            let keep =
+                move |engine: &Engine, _: &_| tree::keep_fork(engine, &running, &parent, &wanted, session.journal());
             Ok(Snapshot::grown(domain, this.of.blocking(keep).await?))
         });
         methods.add_method("close", |_, this, ()| {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::lua::handle::guest::{Guest, InGuest};
 use crate::lua::handle::snapshot::Snapshot;
+use crate::tree;
 use crate::tree::{Builder, ForkOptions, HollowSession, Session};
 
 /// A fork of a snapshot, which ends when it is closed or collected as garbage.
@@ -26,8 +27,8 @@ impl Fork {
         }
         let (fork, session) = of
             .blocking(move |engine, path| {
-                let fork = engine.fork(path, options)?;
-                let session = engine.session_in(&fork, path, options)?;
+                let fork = tree::fork(engine, path, options)?;
+                let session = tree::session_in(engine, &fork, path, options)?;
                 Ok((fork, session))
             })
             .await?;

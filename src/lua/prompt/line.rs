@@ -11,6 +11,7 @@ use crate::lua::runtime::interrupt::{drop_abandoned, interrupt_loops, interrupte
 use crate::lua::value::error::from_lua;
 use crate::lua::value::source::UTF8_MARK;
 use crate::lua::value::tokens::has_open_quote;
+use crate::tree;
 
 /// Runs a typed line: a dot command, an expression, or statements. An interrupt ends the line but not the prompt.
 pub async fn carry_out(desk: &Desk, line: &str) -> Result<Answer> {
@@ -62,7 +63,7 @@ async fn prepare(desk: &Desk) -> Result<()> {
     interrupt_loops(&desk.lua, desk.context().engine.interrupt.clone()).map_err(|error| from_lua(&error))?;
     if let Some(At { context, work }) = desk.at() {
         // A fork that is gone cannot make room. The line finds that out itself, since it may be the one that leaves it.
-        let _ = context.blocking(move |engine| engine.make_room_to_go_back(&work)).await;
+        let _ = context.blocking(move |engine| tree::make_room_to_go_back(engine, &work)).await;
     }
     Ok(())
 }

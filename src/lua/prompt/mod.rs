@@ -24,6 +24,7 @@ use crate::lua::runtime::control::Control;
 use crate::lua::runtime::interrupt::interrupted;
 use crate::lua::state::{Script, Settings, State};
 use crate::lua::value::error::from_lua;
+use crate::tree;
 
 /// Answers until the asker is gone, or the process is to end.
 async fn serve(desk: &Desk, mut asks: Asks) -> Result<()> {
@@ -100,7 +101,7 @@ async fn post_mortem(step: FailedStep<'_>, asks: Asks) -> Result<bool> {
     desk.names.raw_set("parent", Snapshot::grown(&domain, parent.clone())).map_err(|error| from_lua(&error))?;
     desk.allow_retry();
     let place = path.clone();
-    let work = Arc::new(context.blocking(move |engine| engine.work_on_failed(&place)).await?);
+    let work = Arc::new(context.blocking(move |engine| tree::work_on_failed(engine, &place)).await?);
     desk.work_in(Some(At { context: Arc::clone(context), work }));
     let served = serve(&desk, asks).await;
     desk.leave().await;

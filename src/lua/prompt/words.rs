@@ -117,7 +117,7 @@ async fn revert(desk: Rc<Desk>, place: Value) -> Result<()> {
 }
 
 async fn work_on(desk: &Desk, context: Arc<Context>, path: SnapshotPath) -> Result<()> {
-    let work = context.blocking(move |engine| engine.work_on(&path)).await?;
+    let work = context.blocking(move |engine| tree::work_on(engine, &path)).await?;
     desk.work_in(Some(At { context, work: Arc::new(work) }));
     Ok(())
 }
@@ -126,7 +126,7 @@ async fn back(desk: Rc<Desk>, count: Value) -> Result<()> {
     let count = whole_number("back", "the number of operations", &count)?.unwrap_or(1);
     let At { context, work } = desk.here()?;
     let count = usize::try_from(count).unwrap_or(usize::MAX);
-    let work = context.blocking(move |engine| engine.go_back(&work, count)).await?;
+    let work = context.blocking(move |engine| tree::go_back(engine, &work, count)).await?;
     desk.work_in(Some(At { context, work: Arc::new(work) }));
     Ok(())
 }
@@ -145,7 +145,7 @@ async fn snapshot(lua: Lua, desk: Rc<Desk>, name: String, options: Value) -> Res
     let name = SnapshotName::new(name)?;
     context.declare(&lua, &work.of.machine, Some(&name))?;
     let wanted = Wanted { comment, ..Wanted::new(name) };
-    let work = Arc::new(context.blocking(move |engine| engine.keep_work(&work, &wanted)).await?);
+    let work = Arc::new(context.blocking(move |engine| tree::keep_work(engine, &work, &wanted)).await?);
     let domain = Domain::new(Arc::clone(&context), work.of.machine.clone());
     let kept = Snapshot::grown(&domain, work.of.clone());
     desk.work_in(Some(At { context, work }));

@@ -8,6 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::lua::runtime::context::{AfterFailure, Context, FailedStep};
 use crate::lua::verb::step::{Branch, Ended, run};
 use crate::name::SnapshotPath;
+use crate::tree;
 use crate::tree::{Engine, Event, NodeId, Reason, Resume, Subject};
 
 /// Runs the step in a builder whose guest has `memory`, and grafts the result.
@@ -27,8 +28,8 @@ pub async fn build(
     events.emit(Event::NodeStarted { subject: subject.clone(), reason: reason.to_string() });
     let built = async {
         // With `--rebuild`, nothing of an earlier build is wanted.
-        let goes_on = branch.resume && !context.control.rebuilds(&parent.machine, &branch.wanted.name);
-        let resume = if goes_on { find_resume_point(branch, lua, context, parent).await? } else { None };
+        let is_resumed = branch.resume && !context.control.rebuilds(&parent.machine, &branch.wanted.name);
+        let resume = if is_resumed { find_resume_point(branch, lua, context, parent).await? } else { None };
         if let Some(node) = build_and_graft(branch, lua, context, parent, resume).await? {
             return Ok(node);
         }
@@ -57,7 +58,7 @@ pub async fn look_into(
     mut error: Error,
 ) -> Result<NodeId> {
     let path = SnapshotPath { machine: parent.machine.clone(), snapshot: branch.wanted.name.clone() };
-    while error.kind != Kind::Interrupted && context.engine.has_failed(&path)? {
+    while error.kind != Kind::Interrupted && tree::has_failed(&context.engine, &path)? {
         match after_failure(FailedStep { lua, context, parent, path: &path, error: &error }).await {
             Ok(true) => {}
             Ok(false) => break,
@@ -86,7 +87,7 @@ async fn find_resume_point(
 ) -> Result<Option<Resume>> {
     let (place, wanted) = (parent.clone(), Arc::clone(&branch.wanted));
     let mut best: Option<Resume> = None;
-    for resume_point in context.blocking(move |engine| engine.resume_points(&place, &wanted)).await? {
+    for resume_point in context.blocking(move |engine| tree::resume_points(engine, &place, &wanted)).await? {
         // A step that fails on recorded answers alone would fail again every time.
         if resume_point.is_unknown() && run(lua, context, &branch.step, resume_point.session.clone()).await.is_err() {
             continue;
@@ -109,18 +110,18 @@ async fn build_and_graft(
     resume: Option<Resume>,
 ) -> std::result::Result<Option<NodeId>, Failure> {
     let (place, wanted) = (parent.clone(), Arc::clone(&branch.wanted));
-    let build = context.blocking(move |engine| engine.start_build(&place, &wanted, resume)).await?;
+    let build = context.blocking(move |engine| tree::start_build(engine, &place, &wanted, resume)).await?;
     let ended = run(lua, context, &branch.step, build.session.clone()).await;
     let place = parent.clone();
     let keeps = branch.keep_failed.unwrap_or(context.on_failure.keep);
     // On another thread, because the builder is dropped there.
     let settle = move |engine: &Engine| match ended {
         Ok(Ended::Finished) if build.session.left_over().is_none() => {
-            engine.graft(&place, build).map(|node| Ok(Some(node)))
+            tree::graft(engine, &place, build).map(|node| Ok(Some(node)))
         }
         Ok(_) => Ok(Ok(None)),
         Err(error) => {
-            let is_kept = engine.give_up(&place, build, &error, keeps);
+            let is_kept = tree::give_up(engine, &place, build, &error, keeps);
             Ok(Err(Failure { error, is_kept }))
         }
     };

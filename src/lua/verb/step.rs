@@ -12,6 +12,7 @@ use crate::lua::runtime::raised::Call;
 use crate::lua::value::error::kind_of;
 use crate::lua::value::options::Options;
 use crate::name::SnapshotName;
+use crate::tree;
 use crate::tree::{ASKED_FOR, Candidate, Found, NodeId, Reason, Recalled, Session, Wanted};
 
 const OPTIONS: [&str; 7] = ["comment", "live", "inputs", "max_age", "timeout", "resume", "keep_failed"];
@@ -58,7 +59,7 @@ impl Branch {
     /// Looks for what this step has built on `parent` before.
     pub async fn reuse(&self, lua: &Lua, context: &Arc<Context>, parent: &NodeId) -> Result<Found> {
         let (place, wanted) = (parent.clone(), Arc::clone(&self.wanted));
-        let recalled = context.blocking(move |engine| engine.recall(&place, &wanted)).await?;
+        let recalled = context.blocking(move |engine| tree::recall(engine, &place, &wanted)).await?;
         if context.control.rebuilds(&parent.machine, &self.wanted.name) {
             return Ok(Found::Needed(match recalled {
                 Recalled::Stale(reason) => reason,
@@ -73,7 +74,7 @@ impl Branch {
             },
         };
         let (place, wanted) = (parent.clone(), Arc::clone(&self.wanted));
-        for candidate in context.blocking(move |engine| engine.recall_superseded(&place, &wanted)).await? {
+        for candidate in context.blocking(move |engine| tree::recall_superseded(engine, &place, &wanted)).await? {
             match self.try_out(lua, context, parent, candidate).await? {
                 Found::Needed(_) => {}
                 cached => return Ok(cached),
@@ -88,7 +89,7 @@ impl Branch {
             Ended::Diverged(why) => Ok(Found::Needed(why)),
             Ended::Finished => {
                 let place = parent.clone();
-                context.blocking(move |engine| engine.accept(&place, &candidate)).await
+                context.blocking(move |engine| tree::accept(engine, &place, &candidate)).await
             }
         }
     }

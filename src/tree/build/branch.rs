@@ -32,48 +32,46 @@ pub struct Build {
     begun: u64,
 }
 
-impl Engine {
-    /// Starts a builder for a branch of a claimed tree, from `resume` if given.
-    pub fn start_build(&self, parent: &NodeId, wanted: &Arc<Wanted>, resume: Option<Resume>) -> Result<Build> {
-        let name = &wanted.name;
-        let machine = self.existing(&parent.machine)?;
-        let node = machine.existing(&parent.name)?;
-        let started = Instant::now();
-        let subject = Subject::node(&machine.name, name);
-        let (answers, checkpoints) = match resume {
-            Some(resume) => {
-                let operations = resume.operations();
-                self.events.emit(Event::GoingOn { subject: subject.clone(), operations, of: resume.of });
-                (resume.answers, resume.checkpoints)
-            }
-            None => Default::default(),
-        };
-        let begun = answers.begun(crate::clock::now());
-        let origin = match checkpoints.last().cloned() {
-            Some(Checkpoint { layers, ram, .. }) => {
-                Origin { name: name.clone(), document: node.snapshot.document.clone(), layers, ram }
-            }
-            None => origin(self, &machine, node)?,
-        };
-        let mut builder = Builder::start(self, &machine, &origin, name, Purpose::Build, wanted.live)?;
-        let session = LiveSession::new(subject, builder.guest(), self.events.clone(), self.interrupt.clone());
-        let checkpointer = builder.checkpointer(self, checkpoints, self.checkpoint_after);
-        let session = Arc::new(session.within(wanted.timeout).resumed(answers, checkpointer));
-        Ok(Build { session, wanted: Arc::clone(wanted), builder, started, begun })
-    }
+/// Starts a builder for a branch of a claimed tree, from `resume` if given.
+pub fn start_build(engine: &Engine, parent: &NodeId, wanted: &Arc<Wanted>, resume: Option<Resume>) -> Result<Build> {
+    let name = &wanted.name;
+    let machine = engine.existing(&parent.machine)?;
+    let node = machine.existing(&parent.name)?;
+    let started = Instant::now();
+    let subject = Subject::node(&machine.name, name);
+    let (answers, checkpoints) = match resume {
+        Some(resume) => {
+            let operations = resume.operations();
+            engine.events.emit(Event::Resuming { subject: subject.clone(), operations, of: resume.of });
+            (resume.answers, resume.checkpoints)
+        }
+        None => Default::default(),
+    };
+    let begun = answers.begun(crate::clock::now());
+    let origin = match checkpoints.last().cloned() {
+        Some(Checkpoint { layers, ram, .. }) => {
+            Origin { name: name.clone(), document: node.snapshot.document.clone(), layers, ram }
+        }
+        None => origin(engine, &machine, node)?,
+    };
+    let mut builder = Builder::start(engine, &machine, &origin, name, Purpose::Build, wanted.live)?;
+    let session = LiveSession::new(subject, builder.guest(), engine.events.clone(), engine.interrupt.clone());
+    let checkpointer = builder.checkpointer(engine, checkpoints, engine.checkpoint_after);
+    let session = Arc::new(session.within(wanted.timeout).resumed(answers, checkpointer));
+    Ok(Build { session, wanted: Arc::clone(wanted), builder, started, begun })
+}
 
-    /// Freezes a builder whose step succeeded and grafts its layer into the tree.
-    pub fn graft(&self, parent: &NodeId, build: Build) -> Result<NodeId> {
-        self.events.emit(Event::Freezing { subject: Subject::node(&parent.machine, &build.wanted.name) });
-        let journal = build.journal();
-        let Build { wanted, builder, started, .. } = build;
-        let machine = self.existing(&parent.machine)?;
-        let remains = builder.freeze(self, &machine, wanted.live)?;
-        let grafted = put_in(self, parent, &wanted, journal, remains)?;
-        let subject = Subject::node(&machine.name, &grafted.name);
-        self.events.emit(Event::NodeBuilt { subject, took: started.elapsed() });
-        Ok(grafted)
-    }
+/// Freezes a builder whose step succeeded and grafts its layer into the tree.
+pub fn graft(engine: &Engine, parent: &NodeId, build: Build) -> Result<NodeId> {
+    engine.events.emit(Event::Freezing { subject: Subject::node(&parent.machine, &build.wanted.name) });
+    let journal = build.journal();
+    let Build { wanted, builder, started, .. } = build;
+    let machine = engine.existing(&parent.machine)?;
+    let remains = builder.freeze(engine, &machine, wanted.live)?;
+    let grafted = put_in(engine, parent, &wanted, journal, remains)?;
+    let subject = Subject::node(&machine.name, &grafted.name);
+    engine.events.emit(Event::NodeBuilt { subject, took: started.elapsed() });
+    Ok(grafted)
 }
 
 /// Grafts the layers of a clone into the tree, as the result of these operations on `parent`.

@@ -13,65 +13,63 @@ use crate::tree::machine::engine::Engine;
 use crate::tree::owners::collect::collect;
 use crate::tree::record::node_id::NodeId;
 
-impl Engine {
-    /// Returns whether this branch has a failed node.
-    pub fn has_failed(&self, path: &SnapshotPath) -> Result<bool> {
-        let machine = self.existing(&path.machine)?;
-        Ok(failed_node(&machine.name, &machine.directory, &path.snapshot).is_ok())
-    }
+/// Returns whether this branch has a failed node.
+pub fn has_failed(engine: &Engine, path: &SnapshotPath) -> Result<bool> {
+    let machine = engine.existing(&path.machine)?;
+    Ok(failed_node(&machine.name, &machine.directory, &path.snapshot).is_ok())
+}
 
-    /// Ends a build whose step failed. Its last state becomes the branch's failed node, unless nothing is to be `kept`
-    /// or the user stopped it. Returns whether it did.
-    pub fn give_up(&self, parent: &NodeId, build: Build, error: &Error, kept: bool) -> bool {
-        let wanted = Arc::clone(&build.wanted);
-        let name = &wanted.name;
-        if error.kind == Kind::Interrupted || self.interrupt.is_raised() {
-            return false;
-        }
-        let kept = if kept { self.keep_failed(parent, build, error).map(|()| true) } else { Ok(false) };
-        let ended = kept.and_then(|kept| {
-            if !kept {
-                forget_failed(self, &parent.machine, name)?;
-            }
-            Ok(kept)
-        });
-        // The step's own error matters more.
-        ended.unwrap_or_else(|why| {
-            self.events.note(format!("the last state of `{}/{name}` could not be kept: {why}", parent.machine));
-            false
-        })
+/// Ends a build whose step failed. Its last state becomes the branch's failed node, unless nothing is to be `kept`
+/// or the user stopped it. Returns whether it did.
+pub fn give_up(engine: &Engine, parent: &NodeId, build: Build, error: &Error, kept: bool) -> bool {
+    let wanted = Arc::clone(&build.wanted);
+    let name = &wanted.name;
+    if error.kind == Kind::Interrupted || engine.interrupt.is_raised() {
+        return false;
     }
+    let kept = if kept { keep_failed(engine, parent, build, error).map(|()| true) } else { Ok(false) };
+    let ended = kept.and_then(|kept| {
+        if !kept {
+            forget_failed(engine, &parent.machine, name)?;
+        }
+        Ok(kept)
+    });
+    // The step's own error matters more.
+    ended.unwrap_or_else(|why| {
+        engine.events.note(format!("the last state of `{}/{name}` could not be kept: {why}", parent.machine));
+        false
+    })
+}
 
-    fn keep_failed(&self, parent: &NodeId, build: Build, error: &Error) -> Result<()> {
-        let machine = self.existing(&parent.machine)?;
-        let document = machine.existing(&parent.name)?.snapshot.document.clone();
-        let journal = build.journal();
-        let Build { session, wanted, builder, .. } = build;
-        let (name, attempt, is_recorded) = (&wanted.name, session.attempt(), session.is_recorded());
-        let BuildOutput { layers, ram, is_whole, mut checkpoints } = builder.keep(self, &machine)?;
-        let operations = journal.entries.len();
-        if is_recorded && is_whole && checkpoints.last().is_none_or(|last| last.operations < operations) {
-            checkpoints.push(Checkpoint { operations, layers: layers.clone(), ram: ram.clone() });
-        }
-        let failed = Failed {
-            name: name.clone(),
-            parent: parent.into(),
-            when: crate::clock::now(),
-            error: error.to_string(),
-            went_on: session.matched() > 0,
-            journal,
-            attempt,
-            document,
-            layers,
-            ram,
-            checkpoints: newest(checkpoints),
-        };
-        let json_dir = Failed::json_dir(&machine.directory);
-        let before = json_dir.get(name);
-        json_dir.keep(name, &failed)?;
-        if let Some(before) = before {
-            collect(self, &parent.machine, before.files())?;
-        }
-        Ok(())
+fn keep_failed(engine: &Engine, parent: &NodeId, build: Build, error: &Error) -> Result<()> {
+    let machine = engine.existing(&parent.machine)?;
+    let document = machine.existing(&parent.name)?.snapshot.document.clone();
+    let journal = build.journal();
+    let Build { session, wanted, builder, .. } = build;
+    let (name, attempt, is_recorded) = (&wanted.name, session.attempt(), session.is_recorded());
+    let BuildOutput { layers, ram, is_whole, mut checkpoints } = builder.keep(engine, &machine)?;
+    let operations = journal.entries.len();
+    if is_recorded && is_whole && checkpoints.last().is_none_or(|last| last.operations < operations) {
+        checkpoints.push(Checkpoint { operations, layers: layers.clone(), ram: ram.clone() });
     }
+    let failed = Failed {
+        name: name.clone(),
+        parent: parent.into(),
+        when: crate::clock::now(),
+        error: error.to_string(),
+        went_on: session.matched() > 0,
+        journal,
+        attempt,
+        document,
+        layers,
+        ram,
+        checkpoints: newest(checkpoints),
+    };
+    let json_dir = Failed::json_dir(&machine.directory);
+    let before = json_dir.get(name);
+    json_dir.keep(name, &failed)?;
+    if let Some(before) = before {
+        collect(engine, &parent.machine, before.files())?;
+    }
+    Ok(())
 }

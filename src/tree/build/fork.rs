@@ -47,186 +47,190 @@ pub struct ForkOptions {
 /// The script that the guest runs for `identity`.
 const NEW_IDENTITY: &str = include_str!("identity.sh");
 
-impl Engine {
-    /// Starts a fork of a snapshot: its guest resumes from the snapshot's state, or boots if that has no RAM. Dropping
-    /// the returned value removes the fork.
-    pub fn fork(&self, path: &SnapshotPath, options: ForkOptions) -> Result<Builder> {
-        sweep(self, &path.machine)?;
-        let machine = self.existing(&path.machine)?;
-        let node = machine.existing(&path.snapshot).map_err(|error| {
-            match failed_node(&machine.name, &machine.directory, &path.snapshot) {
-                Ok(_) => error.hint("its step failed; `--failed` uses its last state"),
-                Err(_) => error,
-            }
-        })?;
-        let origin = origin(self, &machine, node)?;
-        self.start_fork(&machine, &origin, options)
-    }
-
-    /// Starts a fork of a failed branch's last state.
-    pub fn fork_failed(&self, path: &SnapshotPath, options: ForkOptions) -> Result<Builder> {
-        sweep(self, &path.machine)?;
-        let machine = self.existing(&path.machine)?;
-        let failed = failed_node(&machine.name, &machine.directory, &path.snapshot)?;
-        if let Some(missing) = failed.files().iter().find(|file| !file.exists()) {
-            return Err(Error::failed(format!("the failed `{path}` cannot be cloned"))
-                .cause(format!("its layer `{}` is missing", missing.display()))
-                .hint("run the script again to rebuild the branch"));
+/// Starts a fork of a snapshot: its guest resumes from the snapshot's state, or boots if that has no RAM. Dropping
+/// the returned value removes the fork.
+pub fn fork(engine: &Engine, path: &SnapshotPath, options: ForkOptions) -> Result<Builder> {
+    sweep(engine, &path.machine)?;
+    let machine = engine.existing(&path.machine)?;
+    let node = machine.existing(&path.snapshot).map_err(|error| {
+        match failed_node(&machine.name, &machine.directory, &path.snapshot) {
+            Ok(_) => error.hint("its step failed; `--failed` uses its last state"),
+            Err(_) => error,
         }
-        let (name, ram) = (path.snapshot.clone(), failed.ram);
-        let origin = Origin { name, document: failed.document, layers: failed.layers, ram };
-        self.start_fork(&machine, &origin, options)
-    }
+    })?;
+    let origin = origin(engine, &machine, node)?;
+    start_fork(engine, &machine, &origin, options)
+}
 
-    fn start_fork(&self, machine: &Machine, origin: &Origin, options: ForkOptions) -> Result<Builder> {
-        if options.require_live
-            && let Some(why) = why_not_live(self, origin)?
-        {
-            return Err(Error::failed(format!("the guest of `{}` would have to boot", origin.name))
-                .cause(why)
-                .hint("do not require a live fork, and it boots from its disks"));
+/// Starts a fork of a failed branch's last state.
+pub fn fork_failed(engine: &Engine, path: &SnapshotPath, options: ForkOptions) -> Result<Builder> {
+    sweep(engine, &path.machine)?;
+    let machine = engine.existing(&path.machine)?;
+    let failed = failed_node(&machine.name, &machine.directory, &path.snapshot)?;
+    if let Some(missing) = failed.files().iter().find(|file| !file.exists()) {
+        return Err(Error::failed(format!("the failed `{path}` cannot be cloned"))
+            .cause(format!("its layer `{}` is missing", missing.display()))
+            .hint("run the script again to rebuild the branch"));
+    }
+    let (name, ram) = (path.snapshot.clone(), failed.ram);
+    let origin = Origin { name, document: failed.document, layers: failed.layers, ram };
+    start_fork(engine, &machine, &origin, options)
+}
+
+fn start_fork(engine: &Engine, machine: &Machine, origin: &Origin, options: ForkOptions) -> Result<Builder> {
+    if options.require_live
+        && let Some(why) = why_not_live(engine, origin)?
+    {
+        return Err(Error::failed(format!("the guest of `{}` would have to boot", origin.name))
+            .cause(why)
+            .hint("do not require a live fork, and it boots from its disks"));
+    }
+    let purpose = if options.is_kept { Purpose::KeptFork } else { Purpose::Fork };
+    Builder::start(engine, machine, origin, &origin.name, purpose, None)
+}
+
+/// Returns a session that carries operations out in a fork of a snapshot and records them, first the ones that
+/// `options` ask for.
+pub fn session_in(engine: &Engine, fork: &Builder, of: &SnapshotPath, options: ForkOptions) -> Result<LiveSession> {
+    const LIMIT: Duration = Duration::from_secs(120);
+    let subject = Subject::fork(&of.machine, &of.snapshot, fork.domain());
+    let session = LiveSession::new(subject, fork.guest(), engine.events.clone(), engine.interrupt.clone());
+    if options.new_identity {
+        session.run(NEW_IDENTITY, LIMIT)?;
+        let machine = engine.existing(&of.machine)?;
+        if let Some(node) = machine.node(of.snapshot.as_str()).filter(|_| fork.is_resumed) {
+            count_restore(&machine.directory, node, |restores| restores.identities += 1);
         }
-        let purpose = if options.is_kept { Purpose::KeptFork } else { Purpose::Fork };
-        Builder::start(self, machine, origin, &origin.name, purpose, None)
     }
+    Ok(session)
+}
 
-    /// Returns a session that carries operations out in a fork of a snapshot and records them, first the ones that
-    /// `options` ask for.
-    pub fn session_in(&self, fork: &Builder, of: &SnapshotPath, options: ForkOptions) -> Result<LiveSession> {
-        const LIMIT: Duration = Duration::from_secs(120);
-        let subject = Subject::fork(&of.machine, &of.snapshot, fork.domain());
-        let session = LiveSession::new(subject, fork.guest(), self.events.clone(), self.interrupt.clone());
-        if options.new_identity {
-            session.run(NEW_IDENTITY, LIMIT)?;
-            let machine = self.existing(&of.machine)?;
-            if let Some(node) = machine.node(of.snapshot.as_str()).filter(|_| fork.goes_on) {
-                count_restore(&machine.directory, node, |restores| restores.identities += 1);
-            }
+/// Returns how much memory a fork adds to the memory in use, in bytes, if it can be measured.
+pub fn own_memory(engine: &Engine, fork: &Builder) -> Result<Option<u64>> {
+    engine.hypervisor.own_memory(fork.domain())
+}
+
+/// Forwards a port on 127.0.0.1 to a port of a fork, and returns the host's port.
+pub fn forward(engine: &Engine, fork: &Builder, guest_port: u16) -> Result<u16> {
+    engine.hypervisor.forward(fork.domain(), guest_port)
+}
+
+/// Adds a fork's present state to the tree as a branch of the snapshot that it was made from. The fork keeps
+/// running.
+pub fn keep_fork(
+    engine: &Engine,
+    fork: &Builder,
+    parent: &NodeId,
+    wanted: &Wanted,
+    journal: Journal,
+) -> Result<NodeId> {
+    let name = &wanted.name;
+    engine.claim(&parent.machine)?;
+    let machine = engine.existing_now(&parent.machine)?;
+    let document = machine.existing(&parent.name)?.snapshot.document.clone();
+    if machine.node(name.as_str()).is_some() {
+        return Err(Error::failed(format!("there is a snapshot `{name}` in `{}` already", machine.name))
+            .hint("delete it first, or choose another name"));
+    }
+    fork.guest().settle(&Stop::after(SYNC_LIMIT, &engine.interrupt))?;
+    let running = fork.running();
+    let targets: Vec<String> = running.disks().iter().flat_map(|disks| disks.overlays.keys().cloned()).collect();
+    let next = targets.into_iter().map(|target| Ok((target, new_file(engine, &machine, name, "qcow2")?)));
+    let next: BTreeMap<String, PathBuf> = next.collect::<Result<_>>()?;
+    let (layers, ram) = match running.keeps {
+        RamPolicy::Whole => {
+            let whole = new_file(engine, &machine, name, "ram")?;
+            let mut next = Some(next);
+            let mut layers = Vec::new();
+            let frozen = engine.hypervisor.freeze_running(&running.domain, &whole, &mut || {
+                layers = disk_files(running.switch(name.as_str(), next.take().unwrap_or_default(), None)?);
+                Ok(())
+            });
+            let resumed = engine.hypervisor.resume(&running.domain);
+            frozen.and(resumed)?;
+            running.forget_switch(name.as_str())?;
+            let memory = map_again(engine, &machine, &document, &layers, name, &whole);
+            let _ = std::fs::remove_file(&whole);
+            (layers, KeptRam { memory: Memory::Mapped(memory?), fits: running.fits.clone() })
         }
-        Ok(session)
-    }
+        RamPolicy::Disks | RamPolicy::Mapped(_) | RamPolicy::Saved => running.leave_behind(name.as_str(), next)?,
+    };
+    let checkpoints = running.checkpoints();
+    let own = layers.iter().map(|layer| layer.file.clone()).chain(ram.files());
+    let files: Vec<PathBuf> = own.chain(files(&checkpoints)).collect();
+    let remains = BuildOutput { layers, ram, is_whole: true, checkpoints };
+    let node = put_in(engine, parent, wanted, journal, remains)?;
+    running.give_away(&files);
+    running.disks().iter_mut().for_each(|disks| disks.checkpoints.clear());
+    Ok(node)
+}
 
-    /// Returns how much memory a fork adds to the memory in use, in bytes, if it can be measured.
-    pub fn own_memory(&self, fork: &Builder) -> Result<Option<u64>> {
-        self.hypervisor.own_memory(fork.domain())
-    }
+fn new_file(engine: &Engine, machine: &Machine, name: &SnapshotName, ending: &str) -> Result<PathBuf> {
+    engine.store.new_file(&machine.directory, &name.slug(), ending)
+}
 
-    /// Forwards a port on 127.0.0.1 to a port of a fork, and returns the host's port.
-    pub fn forward(&self, fork: &Builder, guest_port: u16) -> Result<u16> {
-        self.hypervisor.forward(fork.domain(), guest_port)
+/// Resumes a guest whose whole state is in one file, with its RAM in a file, and freezes it there at once.
+fn map_again(
+    engine: &Engine,
+    machine: &Machine,
+    document: &Document,
+    layers: &[DiskFile],
+    name: &SnapshotName,
+    whole: &Path,
+) -> Result<MappedMemory> {
+    let (ram, devices) = (new_file(engine, machine, name, "ram")?, new_file(engine, machine, name, "devices")?);
+    let nvram = new_file(engine, machine, name, NVRAM)?;
+    let domain = machine.name.of_clone(Purpose::Fork.word(), &engine.store.new_id()?);
+    let mut disks = BTreeMap::new();
+    for layer in layers {
+        let overlay = new_file(engine, machine, name, "qcow2")?;
+        engine.hypervisor.create_overlay(&overlay, &layer.image())?;
+        disks.insert(layer.target.clone(), overlay);
     }
+    let overlays: Vec<PathBuf> = disks.values().cloned().collect();
+    let frozen = engine
+        .hypervisor
+        .start_clone(&CloneSpec {
+            name: domain.clone(),
+            uuid: uuid::Uuid::new_v4().to_string(),
+            document: document.clone(),
+            disks,
+            nvram: nvram.clone(),
+            ram: Ram::Shared(ram.clone()),
+            from: Some(Frozen::Whole(whole.to_path_buf())),
+            paused: true,
+            metadata: Metadata::default(),
+        })
+        .and_then(|()| engine.hypervisor.freeze(&domain, &Frozen::Devices(devices.clone())));
+    let ended = engine.hypervisor.destroy(&domain);
+    overlays.into_iter().chain(CloneSpec::own_files(&nvram)).for_each(|file| drop(std::fs::remove_file(file)));
+    frozen.and(ended)?;
+    [&ram, &devices].into_iter().try_for_each(|file| seal(file))?;
+    Ok(MappedMemory { ram, devices })
+}
 
-    /// Adds a fork's present state to the tree as a branch of the snapshot that it was made from. The fork keeps
-    /// running.
-    pub fn keep_fork(&self, fork: &Builder, parent: &NodeId, wanted: &Wanted, journal: Journal) -> Result<NodeId> {
-        let name = &wanted.name;
-        self.claim(&parent.machine)?;
-        let machine = self.existing_now(&parent.machine)?;
-        let document = machine.existing(&parent.name)?.snapshot.document.clone();
-        if machine.node(name.as_str()).is_some() {
-            return Err(Error::failed(format!("there is a snapshot `{name}` in `{}` already", machine.name))
-                .hint("delete it first, or choose another name"));
+/// Stops forks that keep running: one by the name of its domain, or all of a machine. Returns the names.
+pub fn stop_forks(engine: &Engine, name: &MachineName) -> Result<Vec<String>> {
+    let details = engine.hypervisor.domain(name.as_str())?;
+    let mark = details.and_then(|details| CloneMark::read(&details.metadata?));
+    let machine = match &mark {
+        Some(mark) => MachineName::existing(mark.machine.clone())?,
+        None => name.clone(),
+    };
+    let machine = engine.existing_now(&machine)?;
+    let mut stopped = Vec::new();
+    for clone in clones(engine, &machine)? {
+        let is_meant = if mark.is_some() { clone.domain == name.as_str() } else { clone.mark.is_kept };
+        if !is_meant {
+            continue;
         }
-        fork.guest().settle(&Stop::after(SYNC_LIMIT, &self.interrupt))?;
-        let running = fork.running();
-        let targets: Vec<String> = running.disks().iter().flat_map(|disks| disks.overlays.keys().cloned()).collect();
-        let next = targets.into_iter().map(|target| Ok((target, self.new_file(&machine, name, "qcow2")?)));
-        let next: BTreeMap<String, PathBuf> = next.collect::<Result<_>>()?;
-        let (layers, ram) = match running.keeps {
-            RamPolicy::Whole => {
-                let whole = self.new_file(&machine, name, "ram")?;
-                let mut next = Some(next);
-                let mut layers = Vec::new();
-                let frozen = self.hypervisor.freeze_running(&running.domain, &whole, &mut || {
-                    layers = disk_files(running.switch(name.as_str(), next.take().unwrap_or_default(), None)?);
-                    Ok(())
-                });
-                let resumed = self.hypervisor.resume(&running.domain);
-                frozen.and(resumed)?;
-                running.forget_switch(name.as_str())?;
-                let memory = self.map_anew(&machine, &document, &layers, name, &whole);
-                let _ = std::fs::remove_file(&whole);
-                (layers, KeptRam { memory: Memory::Mapped(memory?), fits: running.fits.clone() })
-            }
-            RamPolicy::Disks | RamPolicy::Mapped(_) | RamPolicy::Saved => running.leave_behind(name.as_str(), next)?,
-        };
-        let checkpoints = running.checkpoints();
-        let own = layers.iter().map(|layer| layer.file.clone()).chain(ram.files());
-        let files: Vec<PathBuf> = own.chain(files(&checkpoints)).collect();
-        let remains = BuildOutput { layers, ram, is_whole: true, checkpoints };
-        let node = put_in(self, parent, wanted, journal, remains)?;
-        running.give_away(&files);
-        running.disks().iter_mut().for_each(|disks| disks.checkpoints.clear());
-        Ok(node)
-    }
-
-    fn new_file(&self, machine: &Machine, name: &SnapshotName, ending: &str) -> Result<PathBuf> {
-        self.store.new_file(&machine.directory, &name.slug(), ending)
-    }
-
-    /// Resumes a guest whose whole state is in one file, with its RAM in a file, and freezes it there at once.
-    fn map_anew(
-        &self,
-        machine: &Machine,
-        document: &Document,
-        layers: &[DiskFile],
-        name: &SnapshotName,
-        whole: &Path,
-    ) -> Result<MappedMemory> {
-        let (ram, devices) = (self.new_file(machine, name, "ram")?, self.new_file(machine, name, "devices")?);
-        let nvram = self.new_file(machine, name, NVRAM)?;
-        let domain = machine.name.of_clone(Purpose::Fork.word(), &self.store.new_id()?);
-        let mut disks = BTreeMap::new();
-        for layer in layers {
-            let overlay = self.new_file(machine, name, "qcow2")?;
-            self.hypervisor.create_overlay(&overlay, &layer.image())?;
-            disks.insert(layer.target.clone(), overlay);
+        if !clone.mark.is_kept {
+            return Err(Error::failed(format!("`{name}` belongs to a running snaptree"))
+                .hint("it stops when that process ends"));
         }
-        let overlays: Vec<PathBuf> = disks.values().cloned().collect();
-        let frozen = self
-            .hypervisor
-            .start_clone(&CloneSpec {
-                name: domain.clone(),
-                uuid: uuid::Uuid::new_v4().to_string(),
-                document: document.clone(),
-                disks,
-                nvram: nvram.clone(),
-                ram: Ram::Shared(ram.clone()),
-                from: Some(Frozen::Whole(whole.to_path_buf())),
-                paused: true,
-                metadata: Metadata::default(),
-            })
-            .and_then(|()| self.hypervisor.freeze(&domain, &Frozen::Devices(devices.clone())));
-        let ended = self.hypervisor.destroy(&domain);
-        overlays.into_iter().chain(CloneSpec::own_files(&nvram)).for_each(|file| drop(std::fs::remove_file(file)));
-        frozen.and(ended)?;
-        [&ram, &devices].into_iter().try_for_each(|file| seal(file))?;
-        Ok(MappedMemory { ram, devices })
+        engine.hypervisor.destroy(&clone.domain)?;
+        stopped.push(clone.domain);
     }
-
-    /// Stops forks that keep running: one by the name of its domain, or all of a machine. Returns the names.
-    pub fn stop_forks(&self, name: &MachineName) -> Result<Vec<String>> {
-        let details = self.hypervisor.domain(name.as_str())?;
-        let mark = details.and_then(|details| CloneMark::read(&details.metadata?));
-        let machine = match &mark {
-            Some(mark) => MachineName::existing(mark.machine.clone())?,
-            None => name.clone(),
-        };
-        let machine = self.existing_now(&machine)?;
-        let mut stopped = Vec::new();
-        for clone in clones(self, &machine)? {
-            let is_meant = if mark.is_some() { clone.domain == name.as_str() } else { clone.mark.is_kept };
-            if !is_meant {
-                continue;
-            }
-            if !clone.mark.is_kept {
-                return Err(Error::failed(format!("`{name}` belongs to a running snaptree"))
-                    .hint("it stops when that process ends"));
-            }
-            self.hypervisor.destroy(&clone.domain)?;
-            stopped.push(clone.domain);
-        }
-        sweep(self, &machine.name)?;
-        Ok(stopped)
-    }
+    sweep(engine, &machine.name)?;
+    Ok(stopped)
 }

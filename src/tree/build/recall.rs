@@ -43,108 +43,106 @@ pub enum Recalled {
     Stale(Reason),
 }
 
-impl Engine {
-    /// Looks in the tree for a node that a step on `parent` may have built before.
-    pub fn recall(&self, parent: &NodeId, wanted: &Wanted) -> Result<Recalled> {
-        let name = &wanted.name;
-        let machine = self.existing(&parent.machine)?;
-        self.replays_of(parent, name);
-        let Some(node) = machine.node(name.as_str()) else {
-            return Ok(Recalled::Stale(if self.is_gone(&machine.name, name) {
-                Reason::Parent(parent.name.to_string())
-            } else {
-                Reason::Missing
-            }));
-        };
-        let Some(record) = &node.record else {
-            return Err(not_from_a_script(&machine, name));
-        };
-        if let Some(reason) = record.incompatible().or_else(|| stale(node, record, parent)) {
-            return Ok(Recalled::Stale(reason));
-        }
-        let is_below = node.snapshot.parent.as_deref() == Some(parent.name.as_str());
-        let place = if is_below { Place::Right } else { Place::Wrong };
-        Ok(match self.candidate(parent, wanted, node.clone(), place) {
-            Ok(candidate) => Recalled::Candidate(Box::new(candidate)),
-            Err(why) => Recalled::Stale(Reason::Changed(why)),
-        })
+/// Looks in the tree for a node that a step on `parent` may have built before.
+pub fn recall(engine: &Engine, parent: &NodeId, wanted: &Wanted) -> Result<Recalled> {
+    let name = &wanted.name;
+    let machine = engine.existing(&parent.machine)?;
+    engine.replays_of(parent, name);
+    let Some(node) = machine.node(name.as_str()) else {
+        return Ok(Recalled::Stale(if engine.is_gone(&machine.name, name) {
+            Reason::Parent(parent.name.to_string())
+        } else {
+            Reason::Missing
+        }));
+    };
+    let Some(record) = &node.record else {
+        return Err(not_from_a_script(&machine, name));
+    };
+    if let Some(reason) = record.incompatible().or_else(|| stale(node, record, parent)) {
+        return Ok(Recalled::Stale(reason));
     }
+    let is_below = node.snapshot.parent.as_deref() == Some(parent.name.as_str());
+    let place = if is_below { Place::Right } else { Place::Wrong };
+    Ok(match candidate(engine, parent, wanted, node.clone(), place) {
+        Ok(candidate) => Recalled::Candidate(Box::new(candidate)),
+        Err(why) => Recalled::Stale(Reason::Changed(why)),
+    })
+}
 
-    /// Looks among the superseded nodes for one that a step on `parent` may have built before.
-    pub fn recall_superseded(&self, parent: &NodeId, wanted: &Wanted) -> Result<Vec<Candidate>> {
-        let machine = self.existing(&parent.machine)?;
-        let nodes = SupersededNodes::of(&machine.directory).named(wanted.name.as_str());
-        let fits = |node: &Node| {
-            node.record.as_ref().is_some_and(|record| record.fits(parent)) && node.snapshot.missing_file().is_none()
-        };
-        let candidate = |node: Node| self.candidate(parent, wanted, node, Place::SupersededNodes).ok();
-        Ok(nodes.into_iter().filter(fits).filter_map(candidate).collect())
-    }
+/// Looks among the superseded nodes for one that a step on `parent` may have built before.
+pub fn recall_superseded(engine: &Engine, parent: &NodeId, wanted: &Wanted) -> Result<Vec<Candidate>> {
+    let machine = engine.existing(&parent.machine)?;
+    let nodes = SupersededNodes::of(&machine.directory).named(wanted.name.as_str());
+    let fits = |node: &Node| {
+        node.record.as_ref().is_some_and(|record| record.fits(parent)) && node.snapshot.missing_file().is_none()
+    };
+    let candidate = |node: Node| candidate(engine, parent, wanted, node, Place::SupersededNodes).ok();
+    Ok(nodes.into_iter().filter(fits).filter_map(candidate).collect())
+}
 
-    /// Prepares to run a step against the journal of a node; returns the reason if the node clearly cannot match.
-    fn candidate(
-        &self,
-        parent: &NodeId,
-        wanted: &Wanted,
-        node: Node,
-        place: Place,
-    ) -> std::result::Result<Candidate, String> {
-        let journal = node.journal().map_err(|damaged| damaged.message)?;
-        let refused = wanted.refuses(&journal, node.snapshot.created);
-        if let Some(why) = refused.or_else(|| other_liveness(wanted.live, node.is_live())) {
-            return Err(why);
-        }
-        let session = ReplaySession::new(node.name(), journal, self.interrupt.clone()).naming(&self.inputs);
-        if self.is_planning {
-            let session = Arc::new(session.leaving_the_host_alone());
-            return Ok(Candidate { session, node, place });
-        }
-        let session = Arc::new(session);
-        self.remember_replay(parent, node.name(), Arc::clone(session.replay()));
-        Ok(Candidate { session, node, place })
+/// Prepares to run a step against the journal of a node; returns the reason if the node clearly cannot match.
+fn candidate(
+    engine: &Engine,
+    parent: &NodeId,
+    wanted: &Wanted,
+    node: Node,
+    place: Place,
+) -> std::result::Result<Candidate, String> {
+    let journal = node.journal().map_err(|damaged| damaged.message)?;
+    let refused = wanted.refuses(&journal, node.snapshot.created);
+    if let Some(why) = refused.or_else(|| other_liveness(wanted.live, node.is_live())) {
+        return Err(why);
     }
+    let session = ReplaySession::new(node.name(), journal, engine.interrupt.clone()).naming(&engine.inputs);
+    if engine.is_planning {
+        let session = Arc::new(session.leaving_the_host_alone());
+        return Ok(Candidate { session, node, place });
+    }
+    let session = Arc::new(session);
+    engine.remember_replay(parent, node.name(), Arc::clone(session.replay()));
+    Ok(Candidate { session, node, place })
+}
 
-    /// Accepts a candidate whose replay succeeded; returns the reason if the step asked for less than the journal has.
-    pub fn accept(&self, parent: &NodeId, candidate: &Candidate) -> Result<Found> {
-        if let Some(reason) = candidate.session.left_over() {
-            return Ok(Found::Needed(Reason::Changed(reason)));
-        }
-        let node = NodeId {
-            machine: parent.machine.clone(),
-            name: SnapshotName::existing(candidate.node.name())?,
-            key: candidate.session.journal().key(&parent.key),
-            build: candidate.node.build(),
-        };
-        if self.is_planning {
-            let is_aside = matches!(candidate.place, Place::SupersededNodes);
-            return Ok(if is_aside { Found::KeptAside(node) } else { Found::Cached(node) });
-        }
-        self.put_back(parent, candidate)?;
-        self.events.emit(Event::NodeCached { subject: Subject::node(&node.machine, &node.name) });
-        forgive(self, &parent.machine, &node.name)?;
-        Ok(Found::Cached(node))
+/// Accepts a candidate whose replay succeeded; returns the reason if the step asked for less than the journal has.
+pub fn accept(engine: &Engine, parent: &NodeId, candidate: &Candidate) -> Result<Found> {
+    if let Some(reason) = candidate.session.left_over() {
+        return Ok(Found::Needed(Reason::Changed(reason)));
     }
+    let node = NodeId {
+        machine: parent.machine.clone(),
+        name: SnapshotName::existing(candidate.node.name())?,
+        key: candidate.session.journal().key(&parent.key),
+        build: candidate.node.build(),
+    };
+    if engine.is_planning {
+        let is_aside = matches!(candidate.place, Place::SupersededNodes);
+        return Ok(if is_aside { Found::KeptAside(node) } else { Found::Cached(node) });
+    }
+    put_back(engine, parent, candidate)?;
+    engine.events.emit(Event::NodeCached { subject: Subject::node(&node.machine, &node.name) });
+    forgive(engine, &parent.machine, &node.name)?;
+    Ok(Found::Cached(node))
+}
 
-    /// Moves a node that matches to its place in the tree.
-    fn put_back(&self, parent: &NodeId, Candidate { node, place, .. }: &Candidate) -> Result<()> {
-        let machine = self.existing(&parent.machine)?;
-        let below = Some(parent.name.as_str());
-        match place {
-            Place::Right => {}
-            Place::Wrong => {
-                let is_current = node.snapshot.is_current;
-                put(self, &machine, &node.snapshot, below, is_current)?;
-                self.look_again(&machine.name)?;
-            }
-            Place::SupersededNodes => {
-                let is_current = make_room(self, &machine, node.name())?;
-                put(self, &machine, &node.snapshot, below, is_current)?;
-                prune(self, &machine.name)?;
-                SupersededNodes::of(&machine.directory).forget(node);
-            }
+/// Moves a node that matches to its place in the tree.
+fn put_back(engine: &Engine, parent: &NodeId, Candidate { node, place, .. }: &Candidate) -> Result<()> {
+    let machine = engine.existing(&parent.machine)?;
+    let below = Some(parent.name.as_str());
+    match place {
+        Place::Right => {}
+        Place::Wrong => {
+            let is_current = node.snapshot.is_current;
+            put(engine, &machine, &node.snapshot, below, is_current)?;
+            engine.look_again(&machine.name)?;
         }
-        Ok(())
+        Place::SupersededNodes => {
+            let is_current = make_room(engine, &machine, node.name())?;
+            put(engine, &machine, &node.snapshot, below, is_current)?;
+            prune(engine, &machine.name)?;
+            SupersededNodes::of(&machine.directory).forget(node);
+        }
     }
+    Ok(())
 }
 
 /// Returns why a node cannot be what a step on `parent` builds, as far as that shows without the step.

@@ -67,58 +67,56 @@ impl ResumePoint {
     }
 }
 
-impl Engine {
-    /// Lists earlier tries of a step on `parent`, with the checkpoints to resume from.
-    pub fn resume_points(&self, parent: &NodeId, wanted: &Wanted) -> Result<Vec<ResumePoint>> {
-        let name = &wanted.name;
-        let machine = self.existing(&parent.machine)?;
-        let replays = self.replays_of(parent, name);
-        // A branch that is built although a replay succeeded is to be built from the beginning.
-        let is_forced = replays.iter().any(|replay| replay.has_gone_through());
-        if self.is_planning || is_forced {
-            return Ok(Vec::new());
-        }
-        let mut resume_points = Vec::new();
-        let mut add = |mut journal: Journal, when, mut checkpoints: Vec<Checkpoint>, of, stuck_at| {
-            checkpoints.retain(|checkpoint| self.can_go_on_from(checkpoint));
-            if checkpoints.is_empty() || wanted.refuses(&journal, when).is_some() {
-                return;
-            }
-            journal.begun = Some(journal.begun(when));
-            let matched = replays.iter().find_map(|replay| known(replay, &journal));
-            let session = ReplaySession::new(name.as_str(), journal.clone(), self.interrupt.clone());
-            resume_points.push(ResumePoint { session: Arc::new(session), journal, checkpoints, of, stuck_at, matched });
-        };
-        if let Some(failed) = Failed::json_dir(&machine.directory).get(name).filter(|it| it.parent.is(parent)) {
-            let stuck_at = failed.attempt.filter(|_| failed.went_on).map(|attempt| attempt.operation);
-            add(failed.journal, failed.when, failed.checkpoints, EarlierTry::Failed, stuck_at);
-        }
-        let trail = Trail::json_dir(&machine.directory).get(name).filter(|it| it.parent.is(parent));
-        if let Some(trail) = trail.clone() {
-            add(trail.journal, crate::clock::now(), trail.checkpoints, EarlierTry::Built, None);
-        }
-        let fits = |node: &Node| {
-            node.name() == name.as_str()
-                && node.snapshot.kind() == SnapshotKind::External
-                && node.record.as_ref().is_some_and(|record| record.fits(parent))
-        };
-        let aside = SupersededNodes::of(&machine.directory).named(name.as_str());
-        for node in machine.nodes.iter().chain(&aside).filter(|node| fits(node)) {
-            let Ok(journal) = node.journal() else { continue };
-            let is_below = |trail: &&Trail| journal.entries.starts_with(&trail.journal.entries);
-            let below = trail.as_ref().filter(is_below).map(|trail| trail.checkpoints.clone());
-            let operations = journal.entries.len();
-            let whole = Checkpoint { operations, layers: node.snapshot.layers(), ram: node.ram() };
-            let checkpoints = below.into_iter().flatten().chain([whole]).collect();
-            add(journal, node.snapshot.created, checkpoints, EarlierTry::Built, None);
-        }
-        Ok(resume_points)
+/// Lists earlier tries of a step on `parent`, with the checkpoints to resume from.
+pub fn resume_points(engine: &Engine, parent: &NodeId, wanted: &Wanted) -> Result<Vec<ResumePoint>> {
+    let name = &wanted.name;
+    let machine = engine.existing(&parent.machine)?;
+    let replays = engine.replays_of(parent, name);
+    // A branch that is built although a replay succeeded is to be built from the beginning.
+    let is_forced = replays.iter().any(|replay| replay.has_gone_through());
+    if engine.is_planning || is_forced {
+        return Ok(Vec::new());
     }
+    let mut resume_points = Vec::new();
+    let mut add = |mut journal: Journal, when, mut checkpoints: Vec<Checkpoint>, of, stuck_at| {
+        checkpoints.retain(|checkpoint| can_resume_from(engine, checkpoint));
+        if checkpoints.is_empty() || wanted.refuses(&journal, when).is_some() {
+            return;
+        }
+        journal.begun = Some(journal.begun(when));
+        let matched = replays.iter().find_map(|replay| known(replay, &journal));
+        let session = ReplaySession::new(name.as_str(), journal.clone(), engine.interrupt.clone());
+        resume_points.push(ResumePoint { session: Arc::new(session), journal, checkpoints, of, stuck_at, matched });
+    };
+    if let Some(failed) = Failed::json_dir(&machine.directory).get(name).filter(|it| it.parent.is(parent)) {
+        let stuck_at = failed.attempt.filter(|_| failed.went_on).map(|attempt| attempt.operation);
+        add(failed.journal, failed.when, failed.checkpoints, EarlierTry::Failed, stuck_at);
+    }
+    let trail = Trail::json_dir(&machine.directory).get(name).filter(|it| it.parent.is(parent));
+    if let Some(trail) = trail.clone() {
+        add(trail.journal, crate::clock::now(), trail.checkpoints, EarlierTry::Built, None);
+    }
+    let fits = |node: &Node| {
+        node.name() == name.as_str()
+            && node.snapshot.kind() == SnapshotKind::External
+            && node.record.as_ref().is_some_and(|record| record.fits(parent))
+    };
+    let aside = SupersededNodes::of(&machine.directory).named(name.as_str());
+    for node in machine.nodes.iter().chain(&aside).filter(|node| fits(node)) {
+        let Ok(journal) = node.journal() else { continue };
+        let is_below = |trail: &&Trail| journal.entries.starts_with(&trail.journal.entries);
+        let below = trail.as_ref().filter(is_below).map(|trail| trail.checkpoints.clone());
+        let operations = journal.entries.len();
+        let whole = Checkpoint { operations, layers: node.snapshot.layers(), ram: node.ram() };
+        let checkpoints = below.into_iter().flatten().chain([whole]).collect();
+        add(journal, node.snapshot.created, checkpoints, EarlierTry::Built, None);
+    }
+    Ok(resume_points)
+}
 
-    fn can_go_on_from(&self, checkpoint: &Checkpoint) -> bool {
-        checkpoint.files().all(|file| file.exists())
-            && checkpoint.layers.iter().all(|layer| depth(self, &layer.image()).is_ok_and(|depth| depth < DEEPEST))
-    }
+fn can_resume_from(engine: &Engine, checkpoint: &Checkpoint) -> bool {
+    checkpoint.files().all(|file| file.exists())
+        && checkpoint.layers.iter().all(|layer| depth(engine, &layer.image()).is_ok_and(|depth| depth < DEEPEST))
 }
 
 /// Returns how far a step matches `journal`, as far as its replay against another journal shows.

@@ -8,6 +8,7 @@ use crate::event::Subject;
 use crate::name::{SnapshotName, SnapshotPath};
 use crate::stop::Stop;
 use crate::tree::build::branch_spec::Wanted;
+use crate::tree::build::fork::keep_fork;
 use crate::tree::clone::builder::Builder;
 use crate::tree::clone::origin::node_id;
 use crate::tree::clone::origin::{Origin, origin};
@@ -70,112 +71,115 @@ impl Work {
     }
 }
 
-impl Engine {
-    /// Starts a working fork of a snapshot.
-    pub fn work_on(&self, path: &SnapshotPath) -> Result<Work> {
-        sweep(self, &path.machine)?;
-        let machine = self.existing(&path.machine)?;
-        let origin = origin(self, &machine, machine.existing(&path.snapshot)?)?;
-        let start = Start { origin, done: Journal::default(), known: None, checkpoints: Vec::new() };
-        self.begin_work(&machine, node_id(self, path)?, None, start)
-    }
+/// Starts a working fork of a snapshot.
+pub fn work_on(engine: &Engine, path: &SnapshotPath) -> Result<Work> {
+    sweep(engine, &path.machine)?;
+    let machine = engine.existing(&path.machine)?;
+    let origin = origin(engine, &machine, machine.existing(&path.snapshot)?)?;
+    let start = Start { origin, done: Journal::default(), known: None, checkpoints: Vec::new() };
+    begin_work(engine, &machine, node_id(engine, path)?, None, start)
+}
 
-    /// Starts a working fork of a failed step's last state, after the operations that it carried out.
-    pub fn work_on_failed(&self, path: &SnapshotPath) -> Result<Work> {
-        sweep(self, &path.machine)?;
-        let machine = self.existing_now(&path.machine)?;
-        let failed = failed_node(&machine.name, &machine.directory, &path.snapshot)?;
-        let parent =
-            SnapshotPath { machine: path.machine.clone(), snapshot: SnapshotName::existing(&failed.parent.name)? };
-        let of = node_id(self, &parent)?;
-        let known = failed.attempt.is_some().then_some(failed.journal.entries.len());
-        let Failed { document, layers, ram, journal: mut done, attempt, checkpoints, .. } = failed;
-        done.entries.extend(attempt.map(Entry::broken_off));
-        let origin = Origin { name: path.snapshot.clone(), document, layers, ram };
-        self.begin_work(&machine, of, Some(path.snapshot.clone()), Start { origin, done, known, checkpoints })
-    }
+/// Starts a working fork of a failed step's last state, after the operations that it carried out.
+pub fn work_on_failed(engine: &Engine, path: &SnapshotPath) -> Result<Work> {
+    sweep(engine, &path.machine)?;
+    let machine = engine.existing_now(&path.machine)?;
+    let failed = failed_node(&machine.name, &machine.directory, &path.snapshot)?;
+    let parent = SnapshotPath { machine: path.machine.clone(), snapshot: SnapshotName::existing(&failed.parent.name)? };
+    let of = node_id(engine, &parent)?;
+    let known = failed.attempt.is_some().then_some(failed.journal.entries.len());
+    let Failed { document, layers, ram, journal: mut done, attempt, checkpoints, .. } = failed;
+    done.entries.extend(attempt.map(Entry::broken_off));
+    let origin = Origin { name: path.snapshot.clone(), document, layers, ram };
+    begin_work(engine, &machine, of, Some(path.snapshot.clone()), Start { origin, done, known, checkpoints })
+}
 
-    fn begin_work(&self, machine: &Machine, of: NodeId, failed: Option<SnapshotName>, start: Start) -> Result<Work> {
-        let Start { origin, done, known, checkpoints } = start;
-        let mut builder = Builder::start(self, machine, &origin, &origin.name, Purpose::Work, None)?;
-        let checkpointer = builder.checkpointer(self, checkpoints, Duration::ZERO);
-        let checkpointer = if builder.goes_on { checkpointer } else { checkpointer.with_the_beginning() };
-        let session = self.session_of(&of, &builder).by_hand(done, known, checkpointer);
-        Ok(Work { of, failed, session: Arc::new(session), builder: Arc::new(builder) })
-    }
+fn begin_work(
+    engine: &Engine,
+    machine: &Machine,
+    of: NodeId,
+    failed: Option<SnapshotName>,
+    start: Start,
+) -> Result<Work> {
+    let Start { origin, done, known, checkpoints } = start;
+    let mut builder = Builder::start(engine, machine, &origin, &origin.name, Purpose::Work, None)?;
+    let checkpointer = builder.checkpointer(engine, checkpoints, Duration::ZERO);
+    let checkpointer = if builder.is_resumed { checkpointer } else { checkpointer.with_the_beginning() };
+    let session = session_of(engine, &of, &builder).by_hand(done, known, checkpointer);
+    Ok(Work { of, failed, session: Arc::new(session), builder: Arc::new(builder) })
+}
 
-    fn session_of(&self, of: &NodeId, builder: &Builder) -> LiveSession {
-        let subject = Subject::node(&of.machine, &of.name);
-        LiveSession::new(subject, builder.guest(), self.events.by_hand(), self.interrupt.clone())
-    }
+fn session_of(engine: &Engine, of: &NodeId, builder: &Builder) -> LiveSession {
+    let subject = Subject::node(&of.machine, &of.name);
+    LiveSession::new(subject, builder.guest(), engine.events.by_hand(), engine.interrupt.clone())
+}
 
-    /// Undoes the last operations: starts a working fork of the state before them, which replaces this one.
-    pub fn go_back(&self, work: &Work, count: usize) -> Result<Work> {
-        let done = work.operations();
-        let Some(left) = done.checked_sub(count).filter(|_| count > 0) else {
-            let error = match done {
-                0 => Error::failed(format!("nothing was done since `{}`", work.place())),
-                1 => Error::failed("only one operation was done"),
-                _ => Error::failed(format!("only {done} operations were done")),
-            };
-            return Err(error.hint("revert(\"MACHINE/SNAPSHOT\") goes to another snapshot"));
+/// Undoes the last operations: starts a working fork of the state before them, which replaces this one.
+pub fn go_back(engine: &Engine, work: &Work, count: usize) -> Result<Work> {
+    let done = work.operations();
+    let Some(left) = done.checked_sub(count).filter(|_| count > 0) else {
+        let error = match done {
+            0 => Error::failed(format!("nothing was done since `{}`", work.place())),
+            1 => Error::failed("only one operation was done"),
+            _ => Error::failed(format!("only {done} operations were done")),
         };
-        let machine = self.existing_now(&work.of.machine)?;
-        let node = machine.existing(&work.of.name)?;
-        let mut checkpoints = work.builder.running().checkpoints();
-        checkpoints.retain(|checkpoint| checkpoint.operations <= left);
-        let origin = match checkpoints.last().cloned() {
-            Some(Checkpoint { operations, layers, ram }) if operations == left => {
-                let (name, document) = (work.of.name.clone(), node.snapshot.document.clone());
-                Origin { name, document, layers, ram }
-            }
-            _ if left == 0 => origin(self, &machine, node)?,
-            _ => {
-                return Err(Error::failed(format!("the state after operation {left} was not kept"))
-                    .hint("back(n) goes further back; use(\"MACHINE/SNAPSHOT\") starts over"));
-            }
-        };
-        let mut journal = work.session.journal();
-        journal.entries.truncate(left);
-        let known = work.session.known().filter(|known| *known < left);
-        let failed = work.failed.clone().filter(|_| left > 0);
-        let kept = files(&checkpoints);
-        let start = Start { origin, done: journal, known, checkpoints };
-        let back = self.begin_work(&machine, work.of.clone(), failed, start)?;
-        back.builder.running().take_over(work.builder.running().give_away(&kept));
-        Ok(back)
-    }
-
-    /// Keeps the present state of a working fork as a branch; the fork continues from there.
-    pub fn keep_work(&self, work: &Work, wanted: &Wanted) -> Result<Work> {
-        if let Some((line, _)) = work.lines().into_iter().find(|(_, is_unknown)| *is_unknown) {
-            return Err(Error::failed(format!("`{line}` was interrupted; its effect is unknown"))
-                .hint("back() returns to the state before it"));
+        return Err(error.hint("revert(\"MACHINE/SNAPSHOT\") goes to another snapshot"));
+    };
+    let machine = engine.existing_now(&work.of.machine)?;
+    let node = machine.existing(&work.of.name)?;
+    let mut checkpoints = work.builder.running().checkpoints();
+    checkpoints.retain(|checkpoint| checkpoint.operations <= left);
+    let origin = match checkpoints.last().cloned() {
+        Some(Checkpoint { operations, layers, ram }) if operations == left => {
+            let (name, document) = (work.of.name.clone(), node.snapshot.document.clone());
+            Origin { name, document, layers, ram }
         }
-        let builder = Arc::clone(&work.builder);
-        let of = self.keep_fork(&builder, &work.of, wanted, work.session.journal())?;
-        let checkpointer = work.session.with_checkpointer(Option::take);
-        let checkpointer = checkpointer.ok_or_else(|| Error::bug("a working fork keeps no states"))?;
-        let session = self.session_of(&of, &builder).by_hand(Journal::default(), None, checkpointer);
-        Ok(Work { of, failed: None, session: Arc::new(session), builder })
-    }
-
-    /// Flattens the fork's disks if the backing chain has no room for more states to go back to.
-    pub fn make_room_to_go_back(&self, work: &Work) -> Result<()> {
-        let is_used_up =
-            work.session.with_checkpointer(|it| it.as_ref().is_some_and(|checkpointer| checkpointer.is_used_up()));
-        if !is_used_up {
-            return Ok(());
+        _ if left == 0 => origin(engine, &machine, node)?,
+        _ => {
+            return Err(Error::failed(format!("the state after operation {left} was not kept"))
+                .hint("back(n) goes further back; use(\"MACHINE/SNAPSHOT\") starts over"));
         }
-        let running = work.builder.running();
-        let targets: Vec<String> = running.disks().iter().flat_map(|disks| disks.overlays.keys().cloned()).collect();
-        let stop = Stop::after(FLATTEN_LIMIT, &self.interrupt);
-        targets.iter().try_for_each(|target| self.hypervisor.pull(&running.domain, target, &stop))?;
-        let machine = self.existing(&work.of.machine)?;
-        let spare = work.builder.room_for_more(self, &machine, &work.of.name)?;
-        work.session.with_checkpointer(|it| it.iter_mut().for_each(|checkpointer| checkpointer.refill(spare.clone())));
-        Ok(())
+    };
+    let mut journal = work.session.journal();
+    journal.entries.truncate(left);
+    let known = work.session.known().filter(|known| *known < left);
+    let failed = work.failed.clone().filter(|_| left > 0);
+    let kept = files(&checkpoints);
+    let start = Start { origin, done: journal, known, checkpoints };
+    let back = begin_work(engine, &machine, work.of.clone(), failed, start)?;
+    back.builder.running().take_over(work.builder.running().give_away(&kept));
+    Ok(back)
+}
+
+/// Keeps the present state of a working fork as a branch; the fork continues from there.
+pub fn keep_work(engine: &Engine, work: &Work, wanted: &Wanted) -> Result<Work> {
+    if let Some((line, _)) = work.lines().into_iter().find(|(_, is_unknown)| *is_unknown) {
+        return Err(Error::failed(format!("`{line}` was interrupted; its effect is unknown"))
+            .hint("back() returns to the state before it"));
     }
+    let builder = Arc::clone(&work.builder);
+    let of = keep_fork(engine, &builder, &work.of, wanted, work.session.journal())?;
+    let checkpointer = work.session.with_checkpointer(Option::take);
+    let checkpointer = checkpointer.ok_or_else(|| Error::bug("a working fork keeps no states"))?;
+    let session = session_of(engine, &of, &builder).by_hand(Journal::default(), None, checkpointer);
+    Ok(Work { of, failed: None, session: Arc::new(session), builder })
+}
+
+/// Flattens the fork's disks if the backing chain has no room for more states to go back to.
+pub fn make_room_to_go_back(engine: &Engine, work: &Work) -> Result<()> {
+    let is_used_up =
+        work.session.with_checkpointer(|it| it.as_ref().is_some_and(|checkpointer| checkpointer.is_used_up()));
+    if !is_used_up {
+        return Ok(());
+    }
+    let running = work.builder.running();
+    let targets: Vec<String> = running.disks().iter().flat_map(|disks| disks.overlays.keys().cloned()).collect();
+    let stop = Stop::after(FLATTEN_LIMIT, &engine.interrupt);
+    targets.iter().try_for_each(|target| engine.hypervisor.pull(&running.domain, target, &stop))?;
+    let machine = engine.existing(&work.of.machine)?;
+    let spare = work.builder.room_for_more(engine, &machine, &work.of.name)?;
+    work.session.with_checkpointer(|it| it.iter_mut().for_each(|checkpointer| checkpointer.refill(spare.clone())));
+    Ok(())
 }
 
 impl Entry {

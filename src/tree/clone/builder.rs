@@ -36,7 +36,7 @@ pub struct Builder {
     running: Arc<Running>,
     guest: Arc<dyn Guest>,
     /// Whether the guest was resumed from another one's state instead of booting.
-    pub(in crate::tree) goes_on: bool,
+    pub(in crate::tree) is_resumed: bool,
     /// Flattens a chain that got too deep into the builder's own overlay while the step runs.
     flattening: Option<JoinHandle<Result<()>>>,
     /// The next overlays for checkpoints.
@@ -71,7 +71,7 @@ impl Builder {
         let nvram = engine.store.new_file(&machine.directory, &node.slug(), NVRAM)?;
         running.disks().get_or_insert_default().own = CloneSpec::own_files(&nvram).to_vec();
         let spare = overlays_to_come(engine, machine, node, &overlays, room)?;
-        let goes_on = from.is_some();
+        let is_resumed = from.is_some();
         running.hypervisor.start_clone(&CloneSpec {
             name: running.domain.clone(),
             uuid: uuid::Uuid::new_v4().to_string(),
@@ -85,16 +85,16 @@ impl Builder {
         })?;
         let flattening = (!deep.is_empty()).then(|| flatten(engine, &running.domain, deep));
         let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
-        wait_for_guest(guest.as_ref(), goes_on, node, &Stop::after(BOOT_LIMIT, &engine.interrupt))?;
-        if goes_on {
+        wait_for_guest(guest.as_ref(), is_resumed, node, &Stop::after(BOOT_LIMIT, &engine.interrupt))?;
+        if is_resumed {
             note_restore(engine, machine, origin)?;
         }
         let subject = match purpose {
             Purpose::Build => Subject::node(&machine.name, node),
             Purpose::Fork | Purpose::KeptFork | Purpose::Work => Subject::fork(&machine.name, node, &running.domain),
         };
-        engine.events.emit(Event::BuilderReady { subject, goes_on, took: started.elapsed() });
-        Ok(Self { running: Arc::new(running), guest, goes_on, flattening, spare })
+        engine.events.emit(Event::BuilderReady { subject, is_resumed, took: started.elapsed() });
+        Ok(Self { running: Arc::new(running), guest, is_resumed, flattening, spare })
     }
 
     /// Returns the checkpointer for the step, which continues after the checkpoints that the builder resumes from.
@@ -225,8 +225,8 @@ fn create_overlays(
 }
 
 /// Waits until the guest of `node` answers: resumed, or booted.
-fn wait_for_guest(guest: &dyn Guest, goes_on: bool, node: &SnapshotName, stop: &Stop) -> Result<()> {
-    let answers = if goes_on {
+fn wait_for_guest(guest: &dyn Guest, is_resumed: bool, node: &SnapshotName, stop: &Stop) -> Result<()> {
+    let answers = if is_resumed {
         guest.wake(stop)
     } else {
         guest.wait_until_ready(stop).and_then(|()| guest.wait_until_booted(stop))

@@ -41,6 +41,7 @@ impl Bench<'_> {
         file
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each row of the table")]
     pub(super) fn kind(&self, row: &str) -> Kind {
         let of_file = |file: PathBuf, format: &'static str, more: &str| {
             let xml = disk("file", "disk", format, &format!("<source file='{}'/>", file.display()), "vdb", more);
