@@ -13,6 +13,8 @@ const OVERHEAD: u64 = 160 << 20;
 /// One part in this many of the host's free memory is left to others.
 const RESERVE: u64 = 10;
 const MIB: u64 = 1 << 20;
+/// The first version of control groups writes a number beyond this one where there is no limit.
+const UNLIMITED: u64 = 1 << 60;
 
 #[derive(Clone)]
 pub struct Budget {
@@ -116,7 +118,9 @@ impl Version {
             let directory = Path::new(self.root).join(group.strip_prefix("/").ok()?);
             let read = |file: &str| std::fs::read_to_string(directory.join(file)).ok();
             let number = |text: &str| text.trim().parse::<u64>().ok();
-            let (limit, taken) = (number(&read(self.limit)?)?, number(&read(self.taken)?)?);
+            // To sum a group up takes the kernel some milliseconds, so one without a limit is not asked.
+            let limit = number(&read(self.limit)?).filter(|limit| *limit < UNLIMITED)?;
+            let taken = number(&read(self.taken)?)?;
             let cached = read("memory.stat")?.lines().find_map(|line| number(line.strip_prefix(self.cached)?));
             Some(limit.saturating_sub(taken.saturating_sub(cached.unwrap_or(0))))
         };
