@@ -3,11 +3,17 @@
 use crate::error::Error;
 
 pub fn no_such<'a>(what: &str, place: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
-    let error = Error::failed(format!("there is no {what} {place}"));
-    match nearest(name, known) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint("`snaptree tree` lists what there is"),
-    }
+    Error::failed(format!("there is no {what} {place}"))
+        .hint(did_you_mean(name, known, || "`snaptree tree` lists what there is".to_string()))
+}
+
+/// Returns the hint that names the word that was probably meant, or else another one.
+pub fn did_you_mean<'a>(
+    word: &str,
+    known: impl Iterator<Item = &'a str>,
+    otherwise: impl FnOnce() -> String,
+) -> String {
+    nearest(word, known).map_or_else(otherwise, |near| format!("did you mean `{near}`?"))
 }
 
 /// Finds the word that was probably meant.

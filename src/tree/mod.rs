@@ -30,7 +30,7 @@ mod step;
 mod view;
 
 pub use crate::event::{EarlierTry, Event, Events, Subject};
-pub use crate::nearest::nearest;
+pub use crate::nearest::{did_you_mean, nearest};
 pub use build::branch::{Build, graft, start_build};
 pub use build::branch_spec::Wanted;
 pub use build::failed_step::{give_up, has_failed};

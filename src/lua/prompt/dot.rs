@@ -9,7 +9,7 @@ use crate::lua::prompt::{help, recipe, words};
 use crate::lua::runtime::ask::Answer;
 use crate::name::MachineName;
 use crate::tree;
-use crate::tree::nearest;
+use crate::tree::did_you_mean;
 
 pub const RELOAD: &str = ".reload";
 
@@ -102,11 +102,12 @@ fn readable(path: &str) -> Result<PathBuf> {
 /// Checks that a command exists and has the argument that it needs.
 fn known(command: &str, argument: &str) -> Result<&'static str> {
     let Some((name, takes, _)) = COMMANDS.iter().find(|(name, ..)| *name == command) else {
-        let error = Error::usage(format!("there is no command `{command}`"));
-        return Err(match nearest(command, COMMANDS.iter().map(|(name, ..)| *name)) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint("`.help` lists the commands"),
-        });
+        let others = || "`.help` lists the commands".to_string();
+        return Err(Error::usage(format!("there is no command `{command}`")).hint(did_you_mean(
+            command,
+            COMMANDS.iter().map(|(name, ..)| *name),
+            others,
+        )));
     };
     match (takes.is_empty(), takes.starts_with('['), argument.is_empty()) {
         (false, false, true) => {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::lua::runtime::origin::Origin;
 use crate::lua::runtime::params::Params;
 use crate::name::{MachineName, SnapshotName};
-use crate::tree::{Plan, Reason, nearest};
+use crate::tree::{Plan, Reason, did_you_mean};
 
 /// The orders of the command line.
 #[derive(Clone, Debug, Default)]
@@ -175,10 +175,8 @@ impl Planned {
             false => node.name.clone(),
         };
         let names: Vec<String> = self.plan.nodes().map(path).collect();
-        match nearest(wanted, names.iter().map(String::as_str)) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint("`snaptree plan SCRIPT` lists the nodes"),
-        }
+        let others = || "`snaptree plan SCRIPT` lists the nodes".to_string();
+        error.hint(did_you_mean(wanted, names.iter().map(String::as_str), others))
     }
 
     /// A step that was not run may ask for a parameter, but only if the loaded code contains its name.
@@ -229,10 +227,13 @@ impl Planned {
 
 /// The error for a parameter that the script does not ask for.
 pub fn no_such_param(key: &str, asked: &[String]) -> Error {
-    let error = Error::usage(format!("--set {key}: the script has no such parameter"));
-    match nearest(key, asked.iter().map(String::as_str)) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None if asked.is_empty() => error.hint(format!("param({key:?}, default) in the script reads it")),
-        None => error.hint(format!("it has: {}", asked.join(", "))),
-    }
+    let others = || match asked {
+        [] => format!("param({key:?}, default) in the script reads it"),
+        asked => format!("it has: {}", asked.join(", ")),
+    };
+    Error::usage(format!("--set {key}: the script has no such parameter")).hint(did_you_mean(
+        key,
+        asked.iter().map(String::as_str),
+        others,
+    ))
 }

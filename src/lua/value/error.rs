@@ -4,7 +4,7 @@ use mlua::Value;
 
 use crate::error::Error;
 use crate::lua::stdlib::STDLIB;
-use crate::tree::nearest;
+use crate::tree::did_you_mean;
 
 impl From<Error> for mlua::Error {
     fn from(error: Error) -> Self {
@@ -97,12 +97,8 @@ pub fn with_article(name: &str) -> String {
 /// The error for a field that a value does not have, which Lua would read as nil.
 pub fn no_such_field(what: &str, key: &Value, known: &[&str]) -> mlua::Error {
     let key = key.to_string().unwrap_or_default();
-    let error = Error::failed(format!("{what} has no `{key}`"));
-    match nearest(&key, known.iter().copied()) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint(format!("it has: {}", known.join(", "))),
-    }
-    .into()
+    let others = || format!("it has: {}", known.join(", "));
+    Error::failed(format!("{what} has no `{key}`")).hint(did_you_mean(&key, known.iter().copied(), others)).into()
 }
 
 /// The error for setting a read-only field.

@@ -10,7 +10,7 @@ use mlua::{Table, Value};
 
 use crate::error::{Error, Result};
 use crate::lua::value::error::kind_of;
-use crate::tree::{NamedInputs, nearest};
+use crate::tree::{NamedInputs, did_you_mean, nearest};
 
 const PART: &str = "true, false or a file";
 
@@ -312,11 +312,8 @@ impl Part {
 
 /// The error for an option that a function does not have.
 pub fn unknown(function: &str, key: &str, known: &[&str]) -> Error {
-    let error = Error::failed(format!("{function}: unknown option `{key}`"));
-    match nearest(key, known.iter().copied()) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint(listed(known)),
-    }
+    Error::failed(format!("{function}: unknown option `{key}`"))
+        .hint(did_you_mean(key, known.iter().copied(), || listed(known)))
 }
 
 fn listed(known: &[&str]) -> String {

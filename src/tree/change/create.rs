@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::hypervisor::{DiskFile, Document, Image, Memory, Snapshot, SnapshotFlags, SnapshotKind, SnapshotRequest};
 use crate::name::{MachineName, SnapshotName, SnapshotPath};
-use crate::nearest::nearest;
+use crate::nearest::did_you_mean;
 use crate::shell;
 use crate::tree::change::new_files::{beside, directory_of, wanted_file};
 use crate::tree::change::preflight;
@@ -305,11 +305,12 @@ impl Machine {
     fn taking_part(&self, take: &Take, kind: SnapshotKind) -> Result<Vec<(String, PathBuf, Option<PathBuf>)>> {
         let targets = || self.details.disks.iter().map(|disk| disk.target.as_str());
         if let Some(unknown) = take.disks.keys().find(|wanted| !targets().any(|target| target == wanted.as_str())) {
-            let error = Error::failed(format!("`{}` has no disk `{unknown}`", self.name));
-            return Err(match nearest(unknown, targets()) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint(format!("its disks are: {}", targets().collect::<Vec<_>>().join(", "))),
-            });
+            let others = || format!("its disks are: {}", targets().collect::<Vec<_>>().join(", "));
+            return Err(Error::failed(format!("`{}` has no disk `{unknown}`", self.name)).hint(did_you_mean(
+                unknown,
+                targets(),
+                others,
+            )));
         }
         let mut part = Vec::new();
         for disk in &self.details.disks {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::hypervisor::{DiskFile, Document, Image};
 use crate::name::{MachineName, SnapshotName};
-use crate::nearest::nearest;
+use crate::nearest::did_you_mean;
 use crate::shell;
 use crate::tree::files::json_dir::JsonDir;
 use crate::tree::kept::checkpoint::{Checkpoint, files};
@@ -64,13 +64,14 @@ pub fn failed_node(machine: &MachineName, directory: &Path, name: &SnapshotName)
     let json_dir = Failed::json_dir(directory);
     json_dir.get(name).ok_or_else(|| {
         let all = json_dir.all();
-        let error = Error::failed(format!("there is no failed `{name}` in `{}`", machine));
-        match nearest(name.as_str(), all.iter().map(|failed| failed.name.as_str())) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None if all.is_empty() => {
-                error.hint("a branch whose step failed is kept until it is built; `run --on-error clean` keeps none")
-            }
-            None => error.hint(format!("`snaptree info {}` lists what failed", shell::last(machine))),
-        }
+        let others = || match &all[..] {
+            [] => "a branch whose step failed is kept until it is built; `run --on-error clean` keeps none".to_string(),
+            _ => format!("`snaptree info {}` lists what failed", shell::last(machine)),
+        };
+        Error::failed(format!("there is no failed `{name}` in `{machine}`")).hint(did_you_mean(
+            name.as_str(),
+            all.iter().map(|failed| failed.name.as_str()),
+            others,
+        ))
     })
 }
