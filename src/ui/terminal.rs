@@ -80,13 +80,13 @@ impl Terminal {
     }
 
     /// Connects the terminal to a console, until the leave key or the end of the guest.
-    pub fn sit(self, console: GuestConsole, leave: LeaveKey, interrupt: &Interrupt) -> Result<End> {
+    pub fn attach(self, console: GuestConsole, leave: LeaveKey, interrupt: &Interrupt) -> Result<End> {
         let raw = RawMode::enter()?;
-        let mut desk = Desk::new(console, interrupt)?;
-        let end = desk.attend(leave, interrupt);
+        let mut terminal = ShellTerminal::new(console, interrupt)?;
+        let end = terminal.attend(leave, interrupt);
         // First, because a hanging hypervisor could prevent the console from being closed.
         drop(raw);
-        desk.clear();
+        terminal.clear();
         end
     }
 }
@@ -161,7 +161,7 @@ impl Size {
 
 /// Moves bytes between the terminal and a console. Threads wait for the guest, so that the leave key works whatever
 /// the guest does.
-struct Desk {
+struct ShellTerminal {
     console: Arc<GuestConsole>,
     size: Size,
     sizes: Sender<Size>,
@@ -174,7 +174,7 @@ struct Desk {
     signals: Vec<SigId>,
 }
 
-impl Desk {
+impl ShellTerminal {
     fn new(console: GuestConsole, interrupt: &Interrupt) -> Result<Self> {
         let cannot = || "cannot listen to the terminal".to_string();
         let (bell, ringer) = UnixStream::pair().because(cannot)?;

@@ -12,7 +12,7 @@ use crate::error::{Because, Error, Result};
 use crate::hypervisor::{SnapshotFlags, SnapshotKind};
 use crate::name::{MachineName, SnapshotName};
 use crate::tree;
-use crate::tree::{DiskChoice, Take};
+use crate::tree::{DiskChoice, NewSnapshot};
 use crate::ui::Ui;
 
 /// Take a snapshot of a machine
@@ -149,8 +149,8 @@ impl Flags {
 }
 
 impl Content {
-    fn take(&self, comment: &str, flags: SnapshotFlags) -> Result<Take> {
-        Ok(Take {
+    fn take(&self, comment: &str, flags: SnapshotFlags) -> Result<NewSnapshot> {
+        Ok(NewSnapshot {
             comment: comment.to_string(),
             kind: self.kind()?,
             memory: self.memory(flags.disk_only)?,

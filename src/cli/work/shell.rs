@@ -42,15 +42,15 @@ impl Shell {
         };
         let place = format!("{}{}", self.target, if self.failed { " (failed)" } else { "" });
         let console = match &fork {
-            Some(fork) => tree::sit_in(engine, fork)?,
-            None => tree::sit_at(engine, self.target.machine())?,
+            Some(fork) => tree::console_of_fork(engine, fork)?,
+            None => tree::console_of_machine(engine, self.target.machine())?,
         };
         ui.status(&format!("Connected to {place}. The leave key is {}.", self.escape));
-        match terminal.sit(console, self.escape, &engine.interrupt)? {
+        match terminal.attach(console, self.escape, &engine.interrupt)? {
             End::Left => ui.status(&format!("Left {place}.")),
             End::ShutDown => {
                 ui.status(&format!("{place} has shut down."));
-                fork.as_ref().map_or(Ok(()), |fork| tree::see_off(engine, fork))?;
+                fork.as_ref().map_or(Ok(()), |fork| tree::wait_for_shutdown(engine, fork))?;
             }
         }
         Ok(0)

@@ -8,13 +8,13 @@ use crate::image::description::Image;
 use crate::image::unwrap::unpack::tests::packed;
 
 /// A cache, and a directory for the files of strangers.
-struct Desk {
+struct Fixture {
     directory: tempfile::TempDir,
     cache: ImageCache,
     events: Arc<Mutex<Vec<String>>>,
 }
 
-impl Desk {
+impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let cache = ImageCache::open(&directory.path().join("cache"));
@@ -67,10 +67,10 @@ fn qcow2() -> Vec<u8> {
 
 #[test]
 fn what_needs_no_unpacking_is_used_where_it_lies() {
-    let desk = Desk::new();
-    let file = desk.directory.path().canonicalize().unwrap().join("x");
+    let fixture = Fixture::new();
+    let file = fixture.directory.path().canonicalize().unwrap().join("x");
     let used = |content: &[u8], said, format| {
-        let ready = desk.ready(content, said).unwrap();
+        let ready = fixture.ready(content, said).unwrap();
         assert_eq!((&ready.disk, ready.format), (&file, format));
         ready.check_unchanged().unwrap();
         std::fs::write(&file, [content, b"more"].concat()).unwrap();
@@ -84,32 +84,32 @@ fn what_needs_no_unpacking_is_used_where_it_lies() {
     used(&qcow2(), Some(Format::Raw), Format::Raw);
     used(&[0; 512], None, Format::Raw);
     used(b"text", Some(Format::Raw), Format::Raw);
-    assert!(desk.events.lock().is_empty());
+    assert!(fixture.events.lock().is_empty());
 }
 
 #[test]
 fn what_is_packed_is_unpacked_once_and_kept_until_it_is_removed() {
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     let twice = packed(Compression::Gzip, &packed(Compression::Xz, &qcow2()));
     for _ in 0..2 {
-        let ready = desk.ready(&twice, None).unwrap();
+        let ready = fixture.ready(&twice, None).unwrap();
         assert_eq!((fs::read(&ready.disk).unwrap(), ready.format), (qcow2(), Format::Qcow2));
     }
-    assert_eq!(*desk.events.lock(), ["unpacking x", "finished"]);
-    let listed = desk.cache.list().unwrap();
+    assert_eq!(*fixture.events.lock(), ["unpacking x", "finished"]);
+    let listed = fixture.cache.list().unwrap();
     assert_eq!(
         listed.iter().map(|image| (image.name.as_str(), image.kind)).collect::<Vec<_>>(),
         [("x", CachedKind::Converted)]
     );
-    desk.cache.remove(&desk.cache.find("x").unwrap()).unwrap();
-    assert_eq!(fs::read_dir(desk.cache.converted()).unwrap().count(), 0);
-    desk.ready(&twice, None).unwrap();
-    assert_eq!(desk.events.lock().len(), 4);
+    fixture.cache.remove(&fixture.cache.find("x").unwrap()).unwrap();
+    assert_eq!(fs::read_dir(fixture.cache.converted()).unwrap().count(), 0);
+    fixture.ready(&twice, None).unwrap();
+    assert_eq!(fixture.events.lock().len(), 4);
 }
 
 #[test]
 fn the_limit_holds_for_a_disk_that_is_there_already() {
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_size(1024);
@@ -117,10 +117,10 @@ fn the_limit_holds_for_a_disk_that_is_there_already() {
     // What counts is the largest that comes out on the way: the archive.
     let tar = tar.into_inner().unwrap();
     let largest = tar.len() as u64;
-    let file = desk.file(&packed(Compression::Gzip, &tar));
+    let file = fixture.file(&packed(Compression::Gzip, &tar));
     let ready = |max_size| {
-        let image = Image::file(&desk.cache, &file, None, Reading { format: None, max_size }, &Interrupt::default());
-        image.unwrap().ready(&desk.cache, &Events::none(), &Interrupt::default())
+        let image = Image::file(&fixture.cache, &file, None, Reading { format: None, max_size }, &Interrupt::default());
+        image.unwrap().ready(&fixture.cache, &Events::none(), &Interrupt::default())
     };
     let cold = ready(Some(largest - 1)).unwrap_err().to_string();
     assert_eq!(
@@ -145,49 +145,49 @@ fn the_limit_holds_for_a_disk_that_is_there_already() {
 
 #[test]
 fn a_disk_in_an_archive_that_is_packed_is_found() {
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     let mut builder = tar::Builder::new(Vec::new());
     let disk = packed(Compression::Zstd, &[7; 1024]);
     let mut header = tar::Header::new_gnu();
     header.set_size(disk.len() as u64);
     builder.append_data(&mut header, "disk.raw.zst", &disk[..]).unwrap();
     let tar = packed(Compression::Bzip2, &builder.into_inner().unwrap());
-    let ready = desk.ready(&tar, None).unwrap();
+    let ready = fixture.ready(&tar, None).unwrap();
     assert_eq!((fs::read(&ready.disk).unwrap(), ready.format), (vec![7; 1024], Format::Raw));
 }
 
 #[test]
 fn the_format_that_is_said_has_to_be_the_one_that_is_told() {
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     assert_eq!(
-        desk.refused(&qcow2(), Some(Format::Vdi)),
+        fixture.refused(&qcow2(), Some(Format::Vdi)),
         "cannot use image `x`: it is a qcow2 image, not a VDI image\nhint: leave the option `format` out"
     );
     assert_eq!(
-        desk.refused(&[7; 512], Some(Format::Vpc)),
+        fixture.refused(&[7; 512], Some(Format::Vpc)),
         "cannot use image `x`: it is not a VHD image\nhint: leave the option `format` out for a raw disk"
     );
     assert_eq!(
-        desk.refused(&packed(Compression::Gzip, &qcow2()), Some(Format::Vmdk)),
+        fixture.refused(&packed(Compression::Gzip, &qcow2()), Some(Format::Vmdk)),
         "cannot use image `x`: unpacked, it is a qcow2 image, not a VMDK image\nhint: leave the option `format` out"
     );
 }
 
 #[test]
 fn what_is_inside_is_refused_by_name_and_leaves_nothing() {
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     assert_eq!(
-        desk.refused(&packed(Compression::Xz, b"PK\x03\x04"), None),
+        fixture.refused(&packed(Compression::Xz, b"PK\x03\x04"), None),
         "cannot use image `x`: unpacked, it is a ZIP archive\nhint: unpack it, and name the disk image inside"
     );
     assert_eq!(
-        desk.refused(&packed(Compression::Gzip, b""), None),
+        fixture.refused(&packed(Compression::Gzip, b""), None),
         "cannot use image `x`: unpacked, it is empty\nhint: get it again: the download may have failed"
     );
     let mut blank = qcow2();
     blank[24..32].fill(0);
     assert_eq!(
-        desk.refused(&blank, None),
+        fixture.refused(&blank, None),
         "cannot use image `x`: it has a virtual size of 0\nhint: get it again, or name another image"
     );
     let mut backed = qcow2();
@@ -195,57 +195,58 @@ fn what_is_inside_is_refused_by_name_and_leaves_nothing() {
     backed[16..20].copy_from_slice(&4u32.to_be_bytes());
     backed[104..108].copy_from_slice(b"/etc");
     assert!(
-        desk.refused(&packed(Compression::Zstd, &backed), None).starts_with(
+        fixture.refused(&packed(Compression::Zstd, &backed), None).starts_with(
             "cannot use image `x`: unpacked, it depends on the backing file `/etc`\nhint: flatten it first"
         )
     );
     let cut = packed(Compression::Gzip, &qcow2());
-    assert!(desk.refused(&cut[..cut.len() - 1], None).starts_with("cannot unpack image `x`: it ends too early"));
+    assert!(fixture.refused(&cut[..cut.len() - 1], None).starts_with("cannot unpack image `x`: it ends too early"));
     let often = (0..5).fold(qcow2(), |inner, _| packed(Compression::Gzip, &inner));
-    assert!(desk.refused(&often, None).starts_with("cannot use image `x`: unpacked, it is packed too often"));
-    assert_eq!(desk.refused(b"", Some(Format::Raw)).lines().next().unwrap(), "cannot use image `x`: it is empty");
+    assert!(fixture.refused(&often, None).starts_with("cannot use image `x`: unpacked, it is packed too often"));
+    assert_eq!(fixture.refused(b"", Some(Format::Raw)).lines().next().unwrap(), "cannot use image `x`: it is empty");
 }
 
 #[test]
 fn a_key_changes_with_the_format_only_where_the_content_tells_another() {
-    let desk = Desk::new();
-    let same = |content: &[u8], format| desk.image(content, None).digest == desk.image(content, Some(format)).digest;
+    let fixture = Fixture::new();
+    let same =
+        |content: &[u8], format| fixture.image(content, None).digest == fixture.image(content, Some(format)).digest;
     assert!(same(&qcow2(), Format::Qcow2));
     assert!(same(&[7; 512], Format::Raw));
     assert!(same(&packed(Compression::Xz, &[7; 512]), Format::Raw));
     assert!(!same(&qcow2(), Format::Raw));
     assert!(!same(&packed(Compression::Xz, &qcow2()), Format::Raw));
-    let file = desk.image(&qcow2(), None).digest;
-    assert_eq!(desk.image(&qcow2(), Some(Format::Raw)).digest, format!("{file}+raw"));
+    let file = fixture.image(&qcow2(), None).digest;
+    assert_eq!(fixture.image(&qcow2(), Some(Format::Raw)).digest, format!("{file}+raw"));
 }
 
 #[test]
 fn a_file_that_changes_while_it_is_read_is_not_kept() {
-    let desk = Desk::new();
-    let image = desk.image(&packed(Compression::Gzip, &qcow2()), None);
-    desk.file(&packed(Compression::Gzip, &[0; 512]));
-    let error = image.ready(&desk.cache, &Events::none(), &Interrupt::default()).unwrap_err();
+    let fixture = Fixture::new();
+    let image = fixture.image(&packed(Compression::Gzip, &qcow2()), None);
+    fixture.file(&packed(Compression::Gzip, &[0; 512]));
+    let error = image.ready(&fixture.cache, &Events::none(), &Interrupt::default()).unwrap_err();
     assert!(
         error
             .to_string()
             .ends_with("changed while it was read\nhint: run it again when nothing writes to the file any more")
     );
-    assert!(desk.cache.list().unwrap().is_empty());
+    assert!(fixture.cache.list().unwrap().is_empty());
 }
 
 #[test]
 fn a_converted_download_is_found_without_the_download() {
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     let packed = packed(Compression::Xz, &qcow2());
     let sum: String = {
         use sha2::Digest;
         sha2::Sha256::digest(&packed).iter().map(|byte| format!("{byte:02x}")).collect()
     };
-    desk.cache.make_room().unwrap();
-    let download = desk.cache.downloads().join(&sum);
+    fixture.cache.make_room().unwrap();
+    let download = fixture.cache.downloads().join(&sum);
     fs::write(&download, &packed).unwrap();
     let image = |format| Image::url("http://127.0.0.1:1/x.xz", &sum, Reading { format, max_size: None }).unwrap();
-    let ready = |format| image(format).ready(&desk.cache, &Events::none(), &Interrupt::default());
+    let ready = |format| image(format).ready(&fixture.cache, &Events::none(), &Interrupt::default());
     let first = ready(None).unwrap();
     assert_eq!(fs::read(&first.disk).unwrap(), qcow2());
     fs::remove_file(download).unwrap();

@@ -71,13 +71,13 @@ fn answer(mut stream: TcpStream, content: &[u8], manners: Manners, ranges: &Mute
 const CONTENT: &[u8] = b"0123456789abcdef";
 const SHA256: &str = "9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f";
 
-struct Desk {
+struct Fixture {
     _directory: tempfile::TempDir,
     cache: ImageCache,
     events: Arc<Mutex<Vec<String>>>,
 }
 
-impl Desk {
+impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let cache = ImageCache::open(directory.path());
@@ -112,72 +112,72 @@ impl Desk {
 
 #[test]
 fn a_download_is_verified_kept_and_not_repeated() {
-    let (desk, server) = (Desk::new(), Server::start(CONTENT, Manners::Ranges));
-    assert_eq!(desk.fetch(&server.url).unwrap(), CONTENT);
-    assert_eq!(desk.fetch(&server.url).unwrap(), CONTENT);
+    let (fixture, server) = (Fixture::new(), Server::start(CONTENT, Manners::Ranges));
+    assert_eq!(fixture.fetch(&server.url).unwrap(), CONTENT);
+    assert_eq!(fixture.fetch(&server.url).unwrap(), CONTENT);
     assert_eq!(*server.ranges.lock(), [None]);
-    assert_eq!(desk.events(), ["downloading disk.raw", "16 of 16", "finished"]);
-    let listed = desk.cache.list().unwrap();
+    assert_eq!(fixture.events(), ["downloading disk.raw", "16 of 16", "finished"]);
+    let listed = fixture.cache.list().unwrap();
     assert_eq!((listed.len(), listed[0].name.as_str()), (1, "disk.raw"));
-    desk.cache.remove(&desk.cache.find("disk.raw").unwrap()).unwrap();
-    assert!(desk.cache.list().unwrap().is_empty());
+    fixture.cache.remove(&fixture.cache.find("disk.raw").unwrap()).unwrap();
+    assert!(fixture.cache.list().unwrap().is_empty());
 }
 
 #[test]
 fn a_part_is_continued() {
-    let (desk, server) = (Desk::new(), Server::start(CONTENT, Manners::Ranges));
-    fs::write(desk.part(), &CONTENT[..10]).unwrap();
-    assert_eq!(desk.fetch(&server.url).unwrap(), CONTENT);
+    let (fixture, server) = (Fixture::new(), Server::start(CONTENT, Manners::Ranges));
+    fs::write(fixture.part(), &CONTENT[..10]).unwrap();
+    assert_eq!(fixture.fetch(&server.url).unwrap(), CONTENT);
     assert_eq!(*server.ranges.lock(), [Some(10)]);
 }
 
 #[test]
 fn a_server_without_ranges_sends_it_all_again() {
-    let (desk, server) = (Desk::new(), Server::start(CONTENT, Manners::NoRanges));
-    fs::write(desk.part(), &CONTENT[..10]).unwrap();
-    assert_eq!(desk.fetch(&server.url).unwrap(), CONTENT);
-    assert_eq!(desk.events(), ["downloading disk.raw", "16 of 16", "finished"]);
+    let (fixture, server) = (Fixture::new(), Server::start(CONTENT, Manners::NoRanges));
+    fs::write(fixture.part(), &CONTENT[..10]).unwrap();
+    assert_eq!(fixture.fetch(&server.url).unwrap(), CONTENT);
+    assert_eq!(fixture.events(), ["downloading disk.raw", "16 of 16", "finished"]);
 }
 
 #[test]
 fn a_part_that_is_longer_than_the_file_is_dropped() {
-    let (desk, server) = (Desk::new(), Server::start(CONTENT, Manners::Ranges));
-    fs::write(desk.part(), [0; 40]).unwrap();
-    assert_eq!(desk.fetch(&server.url).unwrap(), CONTENT);
+    let (fixture, server) = (Fixture::new(), Server::start(CONTENT, Manners::Ranges));
+    fs::write(fixture.part(), [0; 40]).unwrap();
+    assert_eq!(fixture.fetch(&server.url).unwrap(), CONTENT);
     assert_eq!(*server.ranges.lock(), [Some(40), None]);
 }
 
 #[test]
 fn a_complete_part_needs_no_server() {
-    let desk = Desk::new();
-    fs::write(desk.part(), CONTENT).unwrap();
-    assert_eq!(desk.fetch("http://127.0.0.1:9/disk.raw").unwrap(), CONTENT);
+    let fixture = Fixture::new();
+    fs::write(fixture.part(), CONTENT).unwrap();
+    assert_eq!(fixture.fetch("http://127.0.0.1:9/disk.raw").unwrap(), CONTENT);
 }
 
 #[test]
 fn a_wrong_checksum_names_both_and_leaves_nothing() {
-    let (desk, server) = (Desk::new(), Server::start(b"something else", Manners::Ranges));
-    let error = desk.fetch(&server.url).unwrap_err().to_string();
+    let (fixture, server) = (Fixture::new(), Server::start(b"something else", Manners::Ranges));
+    let error = fixture.fetch(&server.url).unwrap_err().to_string();
     assert!(error.contains(&format!("has the wrong checksum: expected sha256 {SHA256}, found ")), "{error}");
-    assert_eq!(fs::read_dir(desk.cache.downloads()).unwrap().count(), 0);
-    assert_eq!(desk.events().last().unwrap(), "failed");
+    assert_eq!(fs::read_dir(fixture.cache.downloads()).unwrap().count(), 0);
+    assert_eq!(fixture.events().last().unwrap(), "failed");
 }
 
 #[test]
 fn a_broken_connection_keeps_what_came() {
-    let (desk, server) = (Desk::new(), Server::start(CONTENT, Manners::BreaksOff));
-    let error = desk.fetch(&server.url).unwrap_err().to_string();
+    let (fixture, server) = (Fixture::new(), Server::start(CONTENT, Manners::BreaksOff));
+    let error = fixture.fetch(&server.url).unwrap_err().to_string();
     assert!(error.contains("broke off") && error.contains("it continues where it stopped"), "{error}");
-    assert_eq!(fs::read(desk.part()).unwrap(), &CONTENT[..8]);
-    assert_eq!(desk.cache.list().unwrap()[0].name, "disk.raw");
+    assert_eq!(fs::read(fixture.part()).unwrap(), &CONTENT[..8]);
+    assert_eq!(fixture.cache.list().unwrap()[0].name, "disk.raw");
 }
 
 #[test]
 fn a_missing_file_says_so() {
-    let (desk, server) = (Desk::new(), Server::start(CONTENT, Manners::Ranges));
+    let (fixture, server) = (Fixture::new(), Server::start(CONTENT, Manners::Ranges));
     let url = server.url.replace("/dir/", "/other/");
     assert_eq!(
-        desk.fetch(&url).unwrap_err().to_string(),
+        fixture.fetch(&url).unwrap_err().to_string(),
         format!(
             "cannot download `{url}`: the server answered 404 Not Found\n\
              hint: the address is wrong, or the file has been moved"
@@ -187,10 +187,10 @@ fn a_missing_file_says_so() {
 
 #[test]
 fn each_answer_of_a_server_has_its_hint() {
-    let (desk, server) = (Desk::new(), Server::start(CONTENT, Manners::Ranges));
+    let (fixture, server) = (Fixture::new(), Server::start(CONTENT, Manners::Ranges));
     let refused = |file: &str, why: &str, hint: &str| {
         let url = server.url.replace("/dir/disk.raw", file);
-        let error = desk.fetch(&url).unwrap_err().to_string();
+        let error = fixture.fetch(&url).unwrap_err().to_string();
         assert_eq!(error, format!("cannot download `{url}`: {why}\nhint: {hint}"));
     };
     refused(
@@ -211,15 +211,15 @@ fn a_download_that_brings_nothing_leaves_nothing() {
     let nothing = Server::start(&CONTENT[..1], Manners::BreaksOff);
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for url in [server.url.replace("/dir/", "/other/"), nothing.url, format!("http://{unused}/disk.raw")] {
-        let desk = Desk::new();
-        desk.fetch(&url).unwrap_err();
-        assert_eq!(fs::read_dir(desk.cache.downloads()).unwrap().count(), 0, "{url}");
+        let fixture = Fixture::new();
+        fixture.fetch(&url).unwrap_err();
+        assert_eq!(fs::read_dir(fixture.cache.downloads()).unwrap().count(), 0, "{url}");
         // What an earlier download brought stays, and so does its name.
-        let noted = desk.part().with_extension("json");
-        fs::write(desk.part(), &CONTENT[..8]).unwrap();
+        let noted = fixture.part().with_extension("json");
+        fs::write(fixture.part(), &CONTENT[..8]).unwrap();
         fs::write(&noted, "{}").unwrap();
-        desk.fetch(&url).unwrap_err();
-        let kept = (fs::read(desk.part()).ok(), fs::read(&noted).ok());
+        fixture.fetch(&url).unwrap_err();
+        let kept = (fs::read(fixture.part()).ok(), fs::read(&noted).ok());
         if url.contains("/dir/") {
             assert_eq!(kept, (None, None), "{url}: the server sent it again, and then nothing");
         } else {
@@ -232,7 +232,7 @@ fn a_download_that_brings_nothing_leaves_nothing() {
 fn a_refused_connection_says_so() {
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{unused}/disk.raw");
-    let error = Desk::new().fetch(&url).unwrap_err().to_string();
+    let error = Fixture::new().fetch(&url).unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot download `{url}`: ")) && error.contains("refused"), "{error}");
     assert!(error.contains("\nhint: "), "{error}");
 }
@@ -241,13 +241,13 @@ fn a_refused_connection_says_so() {
 fn an_interrupt_ends_a_download_from_a_silent_server() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/disk.raw", listener.local_addr().unwrap());
-    let (desk, interrupt) = (Desk::new(), Interrupt::default());
+    let (fixture, interrupt) = (Fixture::new(), Interrupt::default());
     let image = Image::url(&url, SHA256, Reading::default()).unwrap();
     let raised = interrupt.clone();
     let raise = thread::spawn(move || {
         thread::sleep(Duration::from_millis(200));
         raised.raise();
     });
-    assert!(image.ready(&desk.cache, &Events::none(), &interrupt).is_err());
+    assert!(image.ready(&fixture.cache, &Events::none(), &interrupt).is_err());
     raise.join().unwrap();
 }

@@ -12,7 +12,7 @@ use crate::lua::value::error::{no_such_field, read_only};
 use crate::lua::value::options::{Options, whole_number};
 use crate::name::SnapshotName;
 use crate::tree;
-use crate::tree::{Engine, Wanted};
+use crate::tree::{BranchSpec, Engine};
 
 const KNOWN: [&str; 5] = ["name", "parent", "forward", "snapshot", "close"];
 
@@ -45,7 +45,7 @@ impl UserData for Fork {
             if this.is_planned() {
                 return Ok(Snapshot::not_planned(domain, name));
             }
-            let wanted = Wanted { comment, ..Wanted::new(name) };
+            let wanted = BranchSpec { comment, ..BranchSpec::new(name) };
             let (running, session, parent) = (this.running()?, Arc::clone(&this.session), this.of.node().await?);
             let keep =
                 move |engine: &Engine, _: &_| tree::keep_fork(engine, &running, &parent, &wanted, session.journal());

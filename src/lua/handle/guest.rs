@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::error::{Error, Result};
 use crate::lua::runtime::context::Context;
-use crate::tree::{Halt, Outcome, Reason, Request, Session};
+use crate::tree::{NoOutcome, Outcome, Reason, Request, Session};
 
 /// Signals that a replay cannot continue. The step is then abandoned, and no `pcall` in it can prevent that.
 #[derive(Default)]
@@ -56,8 +56,8 @@ impl Guest {
         };
         match performed {
             Ok(outcome) => Ok(outcome),
-            Err(Halt::Failed(error)) => Err(error),
-            Err(Halt::Diverged(reason)) => {
+            Err(NoOutcome::Failed(error)) => Err(error),
+            Err(NoOutcome::Diverged(reason)) => {
                 self.divergence.raise(reason);
                 std::future::pending().await
             }

@@ -7,7 +7,7 @@ use mlua::Value;
 
 use crate::error::Result;
 use crate::lua::handle::domain::Domain;
-use crate::lua::runtime::origin::Origin;
+use crate::lua::runtime::snapshot_origin::SnapshotOrigin;
 use crate::name::{SnapshotName, SnapshotPath};
 use crate::tree;
 use crate::tree::{Engine, Machine as Seen, Node, NodeId, Placeholder};
@@ -16,30 +16,30 @@ use crate::tree::{Engine, Machine as Seen, Node, NodeId, Placeholder};
 pub struct Snapshot {
     pub domain: Domain,
     pub name: SnapshotName,
-    origin: Origin,
+    origin: SnapshotOrigin,
 }
 
 impl Snapshot {
     pub fn grown(domain: &Domain, node: NodeId) -> Self {
-        Self { domain: domain.clone(), name: node.name.clone(), origin: Origin::Grown(node) }
+        Self { domain: domain.clone(), name: node.name.clone(), origin: SnapshotOrigin::Grown(node) }
     }
 
     pub fn found(domain: &Domain, name: SnapshotName) -> Self {
-        Self { domain: domain.clone(), name, origin: Origin::Found }
+        Self { domain: domain.clone(), name, origin: SnapshotOrigin::Found }
     }
 
     /// A placeholder for a node that `--only` skips.
     pub fn left_alone(domain: &Domain, name: SnapshotName) -> Self {
-        Self::remembered(domain, name, Origin::Hollow(Placeholder::LeftAlone))
+        Self::remembered(domain, name, SnapshotOrigin::Hollow(Placeholder::LeftAlone))
     }
 
     /// A placeholder for a node that a plan does not build.
     pub fn not_planned(domain: &Domain, name: SnapshotName) -> Self {
-        Self::remembered(domain, name, Origin::Hollow(Placeholder::NotPlanned))
+        Self::remembered(domain, name, SnapshotOrigin::Hollow(Placeholder::NotPlanned))
     }
 
     /// Makes a snapshot that the script can find again even if it does not exist.
-    pub fn remembered(domain: &Domain, name: SnapshotName, origin: Origin) -> Self {
+    pub fn remembered(domain: &Domain, name: SnapshotName, origin: SnapshotOrigin) -> Self {
         let context = &domain.context;
         context.control.remember(context.place(&domain.name, &name), origin.clone());
         Self { domain: domain.clone(), name, origin }
@@ -55,8 +55,8 @@ impl Snapshot {
     /// Says what kind of placeholder it is, if it is one.
     pub fn hollow(&self) -> Option<Placeholder> {
         match self.origin {
-            Origin::Hollow(is) => Some(is),
-            Origin::Grown(_) | Origin::Found => None,
+            SnapshotOrigin::Hollow(is) => Some(is),
+            SnapshotOrigin::Grown(_) | SnapshotOrigin::Found => None,
         }
     }
 
@@ -84,7 +84,7 @@ impl Snapshot {
 
     /// Names the node from which branches grow.
     pub async fn node(&self) -> Result<NodeId> {
-        if let Origin::Grown(node) = &self.origin {
+        if let SnapshotOrigin::Grown(node) = &self.origin {
             return Ok(node.clone());
         }
         self.blocking(|engine, path| {
@@ -98,10 +98,10 @@ impl Snapshot {
     pub fn is_absent(&self) -> Result<bool> {
         let context = &self.domain.context;
         let may_be = match self.origin {
-            Origin::Hollow(_) => true,
+            SnapshotOrigin::Hollow(_) => true,
             // A plan does not restore a superseded node.
-            Origin::Grown(_) => context.control.is_plan(),
-            Origin::Found => false,
+            SnapshotOrigin::Grown(_) => context.control.is_plan(),
+            SnapshotOrigin::Found => false,
         };
         let is_there = |machine: Arc<Seen>| machine.node(self.name.as_str()).is_some();
         Ok(may_be && !context.engine.look_again(&self.domain.name)?.is_some_and(is_there))

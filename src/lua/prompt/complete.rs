@@ -7,8 +7,8 @@ use mlua::Value;
 
 use crate::lua::api::require;
 use crate::lua::manual::{Entry, Kind, Manual};
-use crate::lua::prompt::desk::Desk;
 use crate::lua::prompt::dot;
+use crate::lua::prompt::prompt::Prompt;
 use crate::lua::runtime::ask::Completion;
 use crate::lua::value::show::is_name;
 use crate::lua::value::tokens::{KEYWORDS, Kind as Word, Token, tokens};
@@ -20,22 +20,22 @@ const OF_PLACES: [&str; 5] = ["use", "revert", "open", "tree", "undo"];
 
 /// The text before the cursor.
 struct Typed<'a> {
-    desk: &'a Desk,
+    prompt: &'a Prompt,
     text: &'a str,
     tokens: Vec<Token>,
 }
 
-pub fn complete(desk: &Desk, line: &str, at: usize) -> Completion {
+pub fn complete(prompt: &Prompt, line: &str, at: usize) -> Completion {
     let text = &line[..at];
     if dot::is_command(text) || text.trim_start() == "." {
-        return command(desk, text);
+        return command(prompt, text);
     }
-    Typed { desk, text, tokens: tokens(text) }.complete()
+    Typed { prompt, text, tokens: tokens(text) }.complete()
 }
 
 /// Shows the parameters of the function whose arguments are being typed.
-pub fn hint(desk: &Desk, line: &str, at: usize) -> Option<String> {
-    let typed = Typed { desk, text: line.get(..at).filter(|text| *text == line)?, tokens: tokens(line) };
+pub fn hint(prompt: &Prompt, line: &str, at: usize) -> Option<String> {
+    let typed = Typed { prompt, text: line.get(..at).filter(|text| *text == line)?, tokens: tokens(line) };
     let last = typed.tokens.len().checked_sub(1)?;
     if typed.word(last) != "(" || typed.tokens[last].at.end != line.len() {
         return None;
@@ -44,7 +44,7 @@ pub fn hint(desk: &Desk, line: &str, at: usize) -> Option<String> {
     signature.split_once('(').map(|(_, rest)| rest.to_string())
 }
 
-fn command(desk: &Desk, text: &str) -> Completion {
+fn command(prompt: &Prompt, text: &str) -> Completion {
     let trimmed = text.trim_start();
     let Some((name, argument)) = trimmed.split_once(char::is_whitespace) else {
         let names = dot::COMMANDS.iter().map(|(name, ..)| name.to_string());
@@ -54,10 +54,10 @@ fn command(desk: &Desk, text: &str) -> Completion {
     let start = text.len() - argument.len();
     match name {
         ".load" | ".save" => files(start, argument),
-        ".tree" => from(start, argument, desk.machines().into_iter()),
+        ".tree" => from(start, argument, prompt.machines().into_iter()),
         ".help" => from(start, argument, Manual::embedded().names().map(str::to_string)),
         ".time" => {
-            let inner = complete(desk, argument, argument.len());
+            let inner = complete(prompt, argument, argument.len());
             Completion { start: inner.start + start, ..inner }
         }
         _ => Completion { start, candidates: Vec::new() },
@@ -142,19 +142,19 @@ impl Typed<'_> {
             None => None,
         };
         match caller.unwrap_or_default() {
-            "require" => from(start, begun, require::names(&self.desk.modules_in()).into_iter()),
+            "require" => from(start, begun, require::names(&self.prompt.modules_in()).into_iter()),
             caller if OF_FILES.contains(&caller) => files(start, begun),
-            "find" => from(start, begun, self.desk.snapshots_of_all().into_iter()),
-            caller if OF_PLACES.contains(&caller) => from(start, begun, self.desk.places(begun).into_iter()),
+            "find" => from(start, begun, self.prompt.snapshots_of_all().into_iter()),
+            caller if OF_PLACES.contains(&caller) => from(start, begun, self.prompt.places(begun).into_iter()),
             _ if begun.starts_with(['/', '.']) => files(start, begun),
-            _ => from(start, begun, self.desk.places(begun).into_iter()),
+            _ => from(start, begun, self.prompt.places(begun).into_iter()),
         }
     }
 
     /// Names that can begin a line or an expression.
     fn names(&self, start: usize, begun: &str) -> Completion {
-        let globals = self.desk.lua.globals();
-        let tables = [&self.desk.names, &globals];
+        let globals = self.prompt.lua.globals();
+        let tables = [&self.prompt.names, &globals];
         let known = tables.into_iter().flat_map(|table| table.pairs::<Value, Value>().flatten());
         let known =
             known.filter_map(|(name, _)| Some(name.as_string()?.to_string_lossy()).filter(|name| is_name(name)));
@@ -188,7 +188,7 @@ impl Typed<'_> {
 
     fn of_type(&self, kind: &str, methods_only: bool, start: usize, begun: &str) -> Completion {
         if kind == "string" {
-            let string = self.desk.lua.globals().get::<mlua::Table>("string");
+            let string = self.prompt.lua.globals().get::<mlua::Table>("string");
             let names =
                 string.into_iter().flat_map(|table| table.pairs::<String, Value>().flatten().collect::<Vec<_>>());
             return from(start, begun, names.map(|(name, _)| name));
@@ -227,7 +227,7 @@ impl Typed<'_> {
                     Known::Type(kind) => Some(Known::Type(returned(&format!("{kind}:{name}"))?)),
                     Known::Value(_) => None,
                 },
-                _ => self.desk.value(name).map(Known::Value),
+                _ => self.prompt.value(name).map(Known::Value),
             },
             _ => None,
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::error::{Because, Error, Kind, Result};
-use crate::lua::prompt::desk::{At, Desk};
+use crate::lua::prompt::prompt::{At, Prompt};
 use crate::lua::prompt::{help, recipe, words};
 use crate::lua::runtime::ask::Answer;
 use crate::name::MachineName;
@@ -33,58 +33,58 @@ pub fn is_command(line: &str) -> bool {
 }
 
 /// Runs a line of any kind.
-pub async fn carry_out(desk: &Desk, line: &str) -> Result<Answer> {
+pub async fn carry_out(prompt: &Prompt, line: &str) -> Result<Answer> {
     let said = |text: String| Ok(Answer { text: Some(text), leaves: false });
     let line = line.trim();
     if let Some(asked) = line.strip_suffix('?').map(str::trim_end).filter(|asked| is_path(asked)) {
-        return said(help::on_name(desk, asked)?);
+        return said(help::on_name(prompt, asked)?);
     }
     if !is_command(line) {
-        let text = desk.evaluate(line).await?;
-        return Ok(Answer { text, leaves: desk.is_retried() });
+        let text = prompt.evaluate(line).await?;
+        return Ok(Answer { text, leaves: prompt.is_retried() });
     }
     let (command, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let argument = argument.trim();
     let command = known(command, argument)?;
-    let context = desk.context();
+    let context = prompt.context();
     match command {
         ".help" if argument.is_empty() => said(overview()),
-        ".help" => said(help::on_name(desk, argument)?),
+        ".help" => said(help::on_name(prompt, argument)?),
         ".tree" => {
-            let machine = match (argument, desk.at()) {
+            let machine = match (argument, prompt.at()) {
                 ("", at) => at.map(|at| at.work.of.machine.clone()),
                 (name, _) => Some(MachineName::existing(name)?),
             };
-            let context = desk.at().map_or_else(|| context.clone(), |at| at.context);
+            let context = prompt.at().map_or_else(|| context.clone(), |at| at.context);
             said(context.blocking(move |engine| words::drawn(engine, machine.as_ref())).await?)
         }
-        ".journal" => said(journal(&desk.here()?)),
-        ".save" => said(recipe::save(desk, Path::new(argument)).await?),
+        ".journal" => said(journal(&prompt.here()?)),
+        ".save" => said(recipe::save(prompt, Path::new(argument)).await?),
         ".load" => {
-            desk.load(&readable(argument)?, &[]).await?;
-            Ok(Answer { leaves: desk.is_retried(), ..Answer::default() })
+            prompt.load(&readable(argument)?, &[]).await?;
+            Ok(Answer { leaves: prompt.is_retried(), ..Answer::default() })
         }
         RELOAD => {
-            desk.reload().await?;
+            prompt.reload().await?;
             Ok(Answer::default())
         }
         ".jobs" => {
             let mut lines = Vec::new();
-            for context in desk.connections.all() {
+            for context in prompt.connections.all() {
                 let clones = context.blocking(tree::own_clones).await?;
                 lines.extend(clones.into_iter().map(|(domain, of)| format!("{domain}  of {of}")));
             }
             said(if lines.is_empty() { "nothing runs".to_string() } else { lines.join("\n") })
         }
-        ".time" => timed(desk, argument).await,
+        ".time" => timed(prompt, argument).await,
         _ => Ok(Answer { text: None, leaves: true }),
     }
 }
 
 /// Runs a line and says how long it took.
-async fn timed(desk: &Desk, line: &str) -> Result<Answer> {
+async fn timed(prompt: &Prompt, line: &str) -> Result<Answer> {
     let started = Instant::now();
-    let answer = Box::pin(carry_out(desk, line)).await?;
+    let answer = Box::pin(carry_out(prompt, line)).await?;
     let took = format!("took {:.3} s", started.elapsed().as_secs_f64());
     let text = answer.text.map_or_else(|| took.clone(), |text| format!("{text}\n{took}"));
     Ok(Answer { text: Some(text), ..answer })

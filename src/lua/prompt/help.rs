@@ -4,18 +4,18 @@ use mlua::{Table, Value};
 
 use crate::error::{Error, Result};
 use crate::lua::manual::Manual;
-use crate::lua::prompt::desk::Desk;
+use crate::lua::prompt::prompt::Prompt;
 use crate::lua::value::error::kind_of;
 
 /// Explains a name, or the value of a variable of the prompt.
-pub fn on_name(desk: &Desk, name: &str) -> Result<String> {
+pub fn on_name(prompt: &Prompt, name: &str) -> Result<String> {
     let manual = Manual::embedded();
     if let Some(text) = manual.text(name) {
         return Ok(text);
     }
     let (head, rest) = name.find([':', '.']).map_or((name, ""), |at| name.split_at(at));
-    let value = desk.value(head).filter(|value| !value.is_nil());
-    let known = value.and_then(|value| manual.text(&format!("{}{rest}", name_of(desk, &value)?)));
+    let value = prompt.value(head).filter(|value| !value.is_nil());
+    let known = value.and_then(|value| manual.text(&format!("{}{rest}", name_of(prompt, &value)?)));
     known.ok_or_else(|| {
         let error = Error::failed(format!("there is no help on `{name}`"));
         match manual.nearest(name) {
@@ -26,11 +26,11 @@ pub fn on_name(desk: &Desk, name: &str) -> Result<String> {
 }
 
 /// Explains a value; without one, lists everything.
-pub fn on_value(desk: &Desk, value: &Value) -> Result<String> {
+pub fn on_value(prompt: &Prompt, value: &Value) -> Result<String> {
     match value {
         Value::Nil => Ok(Manual::embedded().overview()),
-        Value::String(name) => on_name(desk, &name.to_string_lossy()),
-        value => name_of(desk, value).and_then(|name| Manual::embedded().text(&name)).ok_or_else(|| {
+        Value::String(name) => on_name(prompt, &name.to_string_lossy()),
+        value => name_of(prompt, value).and_then(|name| Manual::embedded().text(&name)).ok_or_else(|| {
             Error::failed(format!("there is no help on {} of yours", kind_of(value)))
                 .hint("help() lists what there is; help(\"snapshot:branch\") explains one thing")
         }),
@@ -38,17 +38,17 @@ pub fn on_value(desk: &Desk, value: &Value) -> Result<String> {
 }
 
 /// Returns the manual's name of a value: its type, or where a function or table of ours is.
-fn name_of(desk: &Desk, value: &Value) -> Option<String> {
+fn name_of(prompt: &Prompt, value: &Value) -> Option<String> {
     if let Value::UserData(data) = value {
         return data.type_name().ok().map(|name| name.to_string_lossy());
     }
     if !matches!(value, Value::Function(_) | Value::Table(_)) {
         return None;
     }
-    let globals = desk.lua.globals();
+    let globals = prompt.lua.globals();
     let loaded = globals.raw_get::<Table>("package").and_then(|package| package.raw_get::<Table>("loaded")).ok()?;
     let is_it = |found: &Value| found.to_pointer() == value.to_pointer();
-    for table in [&desk.names, &globals, &loaded] {
+    for table in [&prompt.names, &globals, &loaded] {
         if let Some(name) = name_in(table, is_it) {
             return Some(name);
         }

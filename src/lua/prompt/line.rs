@@ -4,8 +4,8 @@ use futures_util::FutureExt;
 use mlua::Lua;
 
 use crate::error::{Error, Result};
-use crate::lua::prompt::desk::{At, CHUNK, Desk};
 use crate::lua::prompt::dot;
+use crate::lua::prompt::prompt::{At, CHUNK, Prompt};
 use crate::lua::runtime::ask::Answer;
 use crate::lua::runtime::interrupt::{drop_abandoned, interrupt_loops, interrupted};
 use crate::lua::value::error::from_lua;
@@ -14,54 +14,54 @@ use crate::lua::value::tokens::has_open_quote;
 use crate::tree;
 
 /// Runs a typed line: a dot command, an expression, or statements. An interrupt ends the line but not the prompt.
-pub async fn carry_out(desk: &Desk, line: &str) -> Result<Answer> {
+pub async fn carry_out(prompt: &Prompt, line: &str) -> Result<Answer> {
     let line = line.trim_start_matches(UTF8_MARK);
-    let interrupt = desk.context().engine.interrupt.clone();
+    let interrupt = prompt.context().engine.interrupt.clone();
     interrupt.lower();
-    let done = match prepare(desk).await {
+    let done = match prepare(prompt).await {
         Err(error) => Err(error),
         Ok(()) => {
-            let carried_out = std::panic::AssertUnwindSafe(dot::carry_out(desk, line)).catch_unwind();
+            let carried_out = std::panic::AssertUnwindSafe(dot::carry_out(prompt, line)).catch_unwind();
             tokio::select! {
                 biased;
                 () = interrupted(&interrupt) => Err(Error::interrupted()),
-                () = desk.context().exited() => Ok(Answer { text: None, leaves: true }),
+                () = prompt.context().exited() => Ok(Answer { text: None, leaves: true }),
                 done = carried_out => done.unwrap_or_else(|_| Err(Error::bug("the line broke something"))),
             }
         }
     };
-    if desk.context().exit_code().is_some() {
+    if prompt.context().exit_code().is_some() {
         // Running calls end as after an interrupt.
         interrupt.raise();
     }
     if interrupt.is_raised() {
-        drop_abandoned(&desk.lua);
+        drop_abandoned(&prompt.lua);
     }
-    rest(desk);
+    rest(prompt);
     interrupt.lower();
     done.map_err(|error| said(error, line))
 }
 
 /// Releases claims until the next line. A script that waits for its prompt keeps its claims, and so do the calls of an
 /// interrupted line that have not ended yet.
-fn rest(desk: &Desk) {
-    for context in desk.connections.all() {
-        if desk.is_alone() && context.is_idle() {
+fn rest(prompt: &Prompt) {
+    for context in prompt.connections.all() {
+        if prompt.is_alone() && context.is_idle() {
             context.engine.pause();
         }
     }
 }
 
 /// Prepares for a line: it may declare again what earlier lines declared, and a lost connection is reopened.
-async fn prepare(desk: &Desk) -> Result<()> {
-    for context in desk.connections.all() {
-        if desk.is_alone() {
+async fn prepare(prompt: &Prompt) -> Result<()> {
+    for context in prompt.connections.all() {
+        if prompt.is_alone() {
             context.forget_places();
         }
         context.blocking(|engine| engine.revive()).await?;
     }
-    interrupt_loops(&desk.lua, desk.context().engine.interrupt.clone()).map_err(|error| from_lua(&error))?;
-    if let Some(At { context, work }) = desk.at() {
+    interrupt_loops(&prompt.lua, prompt.context().engine.interrupt.clone()).map_err(|error| from_lua(&error))?;
+    if let Some(At { context, work }) = prompt.at() {
         // A fork that is gone cannot make room. The line finds that out itself, since it may be the one that leaves it.
         let _ = context.blocking(move |engine| tree::make_room_to_go_back(engine, &work)).await;
     }
@@ -102,27 +102,27 @@ mod tests {
     use crate::lua::runtime::connections::Connections;
     use crate::lua::tests::state;
 
-    /// Makes a desk on a fake hypervisor.
-    fn desk() -> Rc<Desk> {
+    /// Makes a prompt on a fake hypervisor.
+    fn prompt() -> Rc<Prompt> {
         let lua = state();
         let connections = lua.app_data_ref::<Arc<Connections>>().map(|connections| Arc::clone(&connections)).unwrap();
-        words::desk(&lua, connections, None).unwrap()
+        words::prompt(&lua, connections, None).unwrap()
     }
 
     #[test]
     fn a_module_whose_load_was_interrupted_is_loaded_again() {
-        let desk = desk();
-        let interrupt = desk.context().engine.interrupt.clone();
+        let prompt = prompt();
+        let interrupt = prompt.context().engine.interrupt.clone();
         let stop = move |_: &Lua, ()| {
             interrupt.raise();
             Ok(())
         };
-        let stop = desk.lua.create_function(stop).unwrap();
-        let wait = desk.lua.create_async_function(|_, ()| std::future::pending::<mlua::Result<()>>()).unwrap();
-        desk.names.set("stop", stop).unwrap();
-        desk.names.set("wait", wait).unwrap();
+        let stop = prompt.lua.create_function(stop).unwrap();
+        let wait = prompt.lua.create_async_function(|_, ()| std::future::pending::<mlua::Result<()>>()).unwrap();
+        prompt.names.set("stop", stop).unwrap();
+        prompt.names.set("wait", wait).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let line = |line: &str| runtime.block_on(carry_out(&desk, line));
+        let line = |line: &str| runtime.block_on(carry_out(&prompt, line));
         for (n, endless) in ["while true do end", "wait()"].into_iter().enumerate() {
             line(&format!(
                 "LOADS = 0; package.preload.m{n} = function() LOADS = LOADS + 1
@@ -140,11 +140,11 @@ mod tests {
 
     #[test]
     fn a_line_that_breaks_something_is_an_error_and_the_next_one_is_carried_out() {
-        let desk = desk();
-        let breaks = desk.lua.create_function(|_, ()| -> mlua::Result<()> { panic!("the test's own") }).unwrap();
-        desk.names.set("breaks", breaks).unwrap();
+        let prompt = prompt();
+        let breaks = prompt.lua.create_function(|_, ()| -> mlua::Result<()> { panic!("the test's own") }).unwrap();
+        prompt.names.set("breaks", breaks).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let line = |line: &str| runtime.block_on(carry_out(&desk, line));
+        let line = |line: &str| runtime.block_on(carry_out(&prompt, line));
         for broken in ["breaks()", "pcall(breaks)"] {
             let error = line(broken).unwrap_err();
             assert_eq!((error.kind, error.message.as_str()), (Kind::Bug, "the line broke something"), "{broken}");

@@ -1,10 +1,11 @@
 //! The prompt: runs lines one by one on a script's own runtime.
 
 mod complete;
-mod desk;
 mod dot;
 mod help;
 pub mod line;
+#[expect(clippy::module_inception, reason = "a file is a noun and holds the type of that name")]
+mod prompt;
 mod recipe;
 mod result;
 pub mod words;
@@ -16,7 +17,7 @@ use futures_util::FutureExt;
 use crate::error::{Error, Result};
 use crate::lua::handle::domain::Domain;
 use crate::lua::handle::snapshot::Snapshot;
-use crate::lua::prompt::desk::{At, Desk};
+use crate::lua::prompt::prompt::{At, Prompt};
 use crate::lua::runtime::ask::{Ask, Asks, Door};
 use crate::lua::runtime::connections::Connections;
 use crate::lua::runtime::context::{AfterFailure, FailedStep};
@@ -27,8 +28,8 @@ use crate::lua::value::error::from_lua;
 use crate::tree;
 
 /// Answers until the asker is gone, or the process is to end.
-async fn serve(desk: &Desk, mut asks: Asks) -> Result<()> {
-    let interrupt = desk.context().engine.interrupt.clone();
+async fn serve(prompt: &Prompt, mut asks: Asks) -> Result<()> {
+    let interrupt = prompt.context().engine.interrupt.clone();
     let ended = async {
         loop {
             interrupted(&interrupt).await;
@@ -49,10 +50,10 @@ async fn serve(desk: &Desk, mut asks: Asks) -> Result<()> {
         // The asker may be gone before the answer.
         let _ = match ask {
             None => return Ok(()),
-            Some(Ask::Place(reply)) => reply.send(desk.place()).is_ok(),
-            Some(Ask::Line(line, reply)) => reply.send(line::carry_out(desk, &line).await).is_ok(),
-            Some(Ask::Complete { line, at, reply }) => reply.send(complete::complete(desk, &line, at)).is_ok(),
-            Some(Ask::Hint { line, at, reply }) => reply.send(complete::hint(desk, &line, at)).is_ok(),
+            Some(Ask::Place(reply)) => reply.send(prompt.place()).is_ok(),
+            Some(Ask::Line(line, reply)) => reply.send(line::carry_out(prompt, &line).await).is_ok(),
+            Some(Ask::Complete { line, at, reply }) => reply.send(complete::complete(prompt, &line, at)).is_ok(),
+            Some(Ask::Hint { line, at, reply }) => reply.send(complete::hint(prompt, &line, at)).is_ok(),
         };
     }
 }
@@ -69,16 +70,16 @@ pub fn run_prompt(
     context.contents.start_keeping();
     let state = State::new(&context, Arc::clone(&settings.connect), settings.modules(script))?;
     let script = script.map(|script| (script.file.to_path_buf(), script.arguments.to_vec()));
-    let desk = words::desk(&state.lua, Arc::clone(&state.connections), script).map_err(|error| from_lua(&error))?;
+    let prompt = words::prompt(&state.lua, Arc::clone(&state.connections), script).map_err(|error| from_lua(&error))?;
     let ended = state.runtime.block_on(async {
-        if desk.script.is_some()
-            && let Err(error) = line::carry_out(&desk, dot::RELOAD).await
+        if prompt.script.is_some()
+            && let Err(error) = line::carry_out(&prompt, dot::RELOAD).await
         {
             told(&error)?;
         }
-        if context.exit_code().is_none() { serve(&desk, asks).await } else { Ok(()) }
+        if context.exit_code().is_none() { serve(&prompt, asks).await } else { Ok(()) }
     });
-    desk.work_in(None);
+    prompt.work_in(None);
     ended.map(|()| context.exit_code().unwrap_or_default())
 }
 
@@ -96,14 +97,14 @@ async fn post_mortem(step: FailedStep<'_>, asks: Asks) -> Result<bool> {
     let _open = context.prompts.open();
     let connections = lua.app_data_ref::<Arc<Connections>>().map(|connections| Arc::clone(&connections));
     let connections = connections.ok_or_else(|| Error::bug("this Lua state has no connections"))?;
-    let desk = words::desk(lua, connections, None).map_err(|error| from_lua(&error))?;
+    let prompt = words::prompt(lua, connections, None).map_err(|error| from_lua(&error))?;
     let domain = Domain::new(Arc::clone(context), parent.machine.clone());
-    desk.names.raw_set("parent", Snapshot::grown(&domain, parent.clone())).map_err(|error| from_lua(&error))?;
-    desk.allow_retry();
+    prompt.names.raw_set("parent", Snapshot::grown(&domain, parent.clone())).map_err(|error| from_lua(&error))?;
+    prompt.allow_retry();
     let place = path.clone();
     let work = Arc::new(context.blocking(move |engine| tree::work_on_failed(engine, &place)).await?);
-    desk.work_in(Some(At { context: Arc::clone(context), work }));
-    let served = serve(&desk, asks).await;
-    desk.leave().await;
-    served.map(|()| desk.is_retried())
+    prompt.work_in(Some(At { context: Arc::clone(context), work }));
+    let served = serve(&prompt, asks).await;
+    prompt.leave().await;
+    served.map(|()| prompt.is_retried())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Firmware, Network};
 use crate::lua::api::guest::call_of;
-use crate::lua::prompt::desk::Desk;
+use crate::lua::prompt::prompt::Prompt;
 use crate::lua::runtime::contents::Contents;
 use crate::lua::value::show::{is_name, key, options, quoted};
 use crate::name::SnapshotPath;
@@ -18,8 +18,8 @@ const HEADER: &str = "-- Written by `.save` at snaptree's prompt.";
 const INDENT: &str = "  ";
 
 /// Writes the recipe of what was made at the prompt and of all its ancestors; says what it wrote.
-pub async fn save(desk: &Desk, file: &Path) -> Result<String> {
-    let context = desk.context();
+pub async fn save(prompt: &Prompt, file: &Path) -> Result<String> {
+    let context = prompt.context();
     let made = context.snapshots();
     let mut written = Vec::new();
     let mut machines: Vec<_> = made.iter().map(|path| path.machine.clone()).collect();

@@ -4,8 +4,8 @@ use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::error::{Error, Result};
-use crate::lua::runtime::origin::Origin;
 use crate::lua::runtime::params::Params;
+use crate::lua::runtime::snapshot_origin::SnapshotOrigin;
 use crate::name::{MachineName, SnapshotName};
 use crate::tree::{Plan, Reason, did_you_mean};
 
@@ -39,7 +39,7 @@ pub struct Control {
     plan: Option<Mutex<Plan>>,
     pub params: Params,
     /// Placeholders that the script holds for nodes that need not exist.
-    hollow: Mutex<HashMap<Place, Origin>>,
+    hollow: Mutex<HashMap<Place, SnapshotOrigin>>,
     /// The states that machines would be in.
     states: Mutex<HashMap<(String, MachineName), &'static str>>,
     /// The Lua code that was loaded.
@@ -111,11 +111,11 @@ impl Control {
         Err(Error::failed(format!("`{name}` would be built, because {reason}")).hint("--frozen allows no build"))
     }
 
-    pub fn remember(&self, place: Place, origin: Origin) {
+    pub fn remember(&self, place: Place, origin: SnapshotOrigin) {
         self.hollow.lock().insert(place, origin);
     }
 
-    pub fn remembered(&self, place: &Place) -> Option<Origin> {
+    pub fn remembered(&self, place: &Place) -> Option<SnapshotOrigin> {
         self.hollow.lock().get(place).cloned()
     }
 

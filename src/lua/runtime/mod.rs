@@ -8,7 +8,7 @@ pub mod context;
 pub mod control;
 pub mod endings;
 pub mod interrupt;
-pub mod origin;
 pub mod params;
 pub mod prelude;
 pub mod raised;
+pub mod snapshot_origin;

@@ -17,13 +17,13 @@ pub struct Params {
 /// How a script first asked for a parameter.
 #[derive(Clone)]
 pub struct Asked {
-    pub default: Default,
+    pub default: DefaultValue,
     pub place: String,
 }
 
 /// The default of a parameter, which also determines its type.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Default {
+pub enum DefaultValue {
     Required,
     Text(String),
     Whole(i64),
@@ -70,7 +70,7 @@ impl Params {
     }
 }
 
-impl Default {
+impl DefaultValue {
     pub fn of(value: &Value) -> Result<Self> {
         match value {
             Value::Nil => Ok(Self::Required),

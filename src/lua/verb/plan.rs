@@ -7,7 +7,7 @@ use mlua::Lua;
 use crate::error::Result;
 use crate::lua::handle::domain::Domain;
 use crate::lua::handle::snapshot::Snapshot;
-use crate::lua::runtime::origin::Origin;
+use crate::lua::runtime::snapshot_origin::SnapshotOrigin;
 use crate::lua::verb::step::Branch;
 use crate::name::SnapshotName;
 use crate::tree::{Found, NodeStatus, Placeholder, Reason};
@@ -63,8 +63,8 @@ fn note(
         plan.add(&context.engine.uri(), domain.name.as_str(), name.as_str(), parent, standing);
     }
     let origin = match found {
-        Found::Cached(node) | Found::KeptAside(node) => Origin::Grown(node),
-        Found::Needed(_) => Origin::Hollow(Placeholder::Planned(status)),
+        Found::Cached(node) | Found::KeptAside(node) => SnapshotOrigin::Grown(node),
+        Found::Needed(_) => SnapshotOrigin::Hollow(Placeholder::Planned(status)),
     };
     Snapshot::remembered(domain, name, origin)
 }

@@ -13,13 +13,13 @@ use crate::lua::value::error::kind_of;
 use crate::lua::value::options::Options;
 use crate::name::SnapshotName;
 use crate::tree;
-use crate::tree::{ASKED_FOR, Candidate, Found, NodeId, Reason, Recalled, Session, Wanted};
+use crate::tree::{ASKED_FOR, BranchSpec, Candidate, Found, NodeId, Reason, Recalled, Session};
 
 const OPTIONS: [&str; 7] = ["comment", "live", "inputs", "max_age", "timeout", "resume", "keep_failed"];
 
 /// A branch as the script asks for it.
 pub struct Branch {
-    pub wanted: Arc<Wanted>,
+    pub wanted: Arc<BranchSpec>,
     pub step: Function,
     /// Whether a failed step is kept; by default as the run says.
     pub keep_failed: Option<bool>,
@@ -37,13 +37,13 @@ pub enum Ended {
 impl Branch {
     pub fn read(function: &'static str, name: String, step: Value, options: Value) -> Result<Self> {
         let options = Options::read(function, options, &OPTIONS)?;
-        let wanted = Wanted {
+        let wanted = BranchSpec {
             comment: options.string("comment")?.unwrap_or_default(),
             live: options.boolean("live")?,
             timeout: options.duration("timeout")?,
             inputs: options.inputs("inputs")?,
             max_age: options.duration("max_age")?,
-            ..Wanted::new(SnapshotName::new(name)?)
+            ..BranchSpec::new(SnapshotName::new(name)?)
         };
         let (keep_failed, resume) = (options.boolean("keep_failed")?, options.boolean("resume")?.unwrap_or(true));
         let step = step_of(&wanted.name, step)?;
@@ -53,7 +53,7 @@ impl Branch {
     /// Makes a branch from just a name and a step.
     pub fn plain(name: SnapshotName, step: Value) -> Result<Self> {
         let step = step_of(&name, step)?;
-        Ok(Self { wanted: Arc::new(Wanted::new(name)), step, keep_failed: None, resume: true })
+        Ok(Self { wanted: Arc::new(BranchSpec::new(name)), step, keep_failed: None, resume: true })
     }
 
     /// Looks for what this step has built on `parent` before.

@@ -12,7 +12,7 @@ use crate::lua::handle::snapshot::Snapshot;
 use crate::lua::value::options::{Options, Part};
 use crate::name::SnapshotName;
 use crate::tree;
-use crate::tree::{DiskChoice, Take};
+use crate::tree::{DiskChoice, NewSnapshot};
 
 const OPTIONS: [&str; 10] =
     ["comment", "disk_only", "atomic", "quiesce", "memory", "kind", "disks", "halt", "live", "reuse_external"];
@@ -30,7 +30,7 @@ pub fn add_methods<M: UserDataMethods<Machine>>(methods: &mut M) {
     });
 }
 
-fn read(options: &Options) -> Result<Take> {
+fn read(options: &Options) -> Result<NewSnapshot> {
     let flags = SnapshotFlags {
         disk_only: options.flag("disk_only")?,
         atomic: options.flag("atomic")?,
@@ -61,7 +61,7 @@ fn read(options: &Options) -> Result<Take> {
         disks.insert(target, choice);
     }
     let comment = options.string("comment")?.unwrap_or_default();
-    Ok(Take { comment, kind: kind(options)?, memory, memory_file, disks, flags })
+    Ok(NewSnapshot { comment, kind: kind(options)?, memory, memory_file, disks, flags })
 }
 
 /// Reads the option `kind`.
@@ -80,7 +80,7 @@ fn absolute(file: PathBuf) -> Result<PathBuf> {
 mod tests {
     use super::*;
 
-    fn read_lua(options: &str) -> Result<Take> {
+    fn read_lua(options: &str) -> Result<NewSnapshot> {
         let lua = mlua::Lua::new();
         let value: Value = lua.load(format!("return {options}")).eval().unwrap();
         read(&Options::read("machine:snapshot", value, &OPTIONS)?)

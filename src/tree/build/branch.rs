@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::event::{Event, Subject};
 use crate::hypervisor::{DiskFile, DiskState, SnapshotSpec};
 use crate::tree::build::aftermath::succeed;
-use crate::tree::build::branch_spec::Wanted;
+use crate::tree::build::branch_spec::BranchSpec;
 use crate::tree::build::resume::Resume;
 use crate::tree::clone::builder::Builder;
 use crate::tree::clone::origin::{Origin, origin};
@@ -25,7 +25,7 @@ use crate::tree::step::session::Session;
 /// A branch that is being built.
 pub struct Build {
     pub session: Arc<LiveSession>,
-    pub(in crate::tree) wanted: Arc<Wanted>,
+    pub(in crate::tree) wanted: Arc<BranchSpec>,
     pub(in crate::tree) builder: Builder,
     started: Instant,
     /// When the first operation began, perhaps in an earlier try.
@@ -33,7 +33,12 @@ pub struct Build {
 }
 
 /// Starts a builder for a branch of a claimed tree, from `resume` if given.
-pub fn start_build(engine: &Engine, parent: &NodeId, wanted: &Arc<Wanted>, resume: Option<Resume>) -> Result<Build> {
+pub fn start_build(
+    engine: &Engine,
+    parent: &NodeId,
+    wanted: &Arc<BranchSpec>,
+    resume: Option<Resume>,
+) -> Result<Build> {
     let name = &wanted.name;
     let machine = engine.existing(&parent.machine)?;
     let node = machine.existing(&parent.name)?;
@@ -78,11 +83,11 @@ pub fn graft(engine: &Engine, parent: &NodeId, build: Build) -> Result<NodeId> {
 pub fn put_in(
     engine: &Engine,
     parent: &NodeId,
-    wanted: &Wanted,
+    wanted: &BranchSpec,
     journal: Journal,
     remains: BuildOutput,
 ) -> Result<NodeId> {
-    let Wanted { name, comment, .. } = wanted;
+    let BranchSpec { name, comment, .. } = wanted;
     let BuildOutput { layers, ram, checkpoints, .. } = remains;
     let machine = engine.existing(&parent.machine)?;
     let parent_node = machine.existing(&parent.name)?;

@@ -9,7 +9,7 @@ use crate::tree::record::key::NamedInputs;
 
 /// A branch as the script specifies it.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct BranchSpec {
     pub name: SnapshotName,
     pub comment: String,
     /// Whether its RAM is kept; by default if the host can.
@@ -21,7 +21,7 @@ pub struct Wanted {
     pub max_age: Option<Duration>,
 }
 
-impl Wanted {
+impl BranchSpec {
     pub fn new(name: SnapshotName) -> Self {
         let (comment, inputs) = (String::new(), NamedInputs::new());
         Self { name, comment, live: None, timeout: None, inputs, max_age: None }

@@ -10,7 +10,7 @@ use crate::hypervisor::{CloneSpec, DiskFile, Document, Frozen, MappedMemory, Mem
 use crate::name::{MachineName, SnapshotName, SnapshotPath};
 use crate::stop::Stop;
 use crate::tree::build::branch::put_in;
-use crate::tree::build::branch_spec::Wanted;
+use crate::tree::build::branch_spec::BranchSpec;
 use crate::tree::clone::builder::Builder;
 use crate::tree::clone::origin::{Origin, origin};
 use crate::tree::clone::ram::why_not_live;
@@ -121,7 +121,7 @@ pub fn keep_fork(
     engine: &Engine,
     fork: &Builder,
     parent: &NodeId,
-    wanted: &Wanted,
+    wanted: &BranchSpec,
     journal: Journal,
 ) -> Result<NodeId> {
     let name = &wanted.name;

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::event::{Event, Subject};
 use crate::name::SnapshotName;
 use crate::tree::build::aftermath::forgive;
-use crate::tree::build::branch_spec::{Wanted, other_liveness};
+use crate::tree::build::branch_spec::{BranchSpec, other_liveness};
 use crate::tree::build::found::{Found, not_from_a_script};
 use crate::tree::graft::prune::{make_room, prune};
 use crate::tree::graft::put::put;
@@ -44,7 +44,7 @@ pub enum Recalled {
 }
 
 /// Looks in the tree for a node that a step on `parent` may have built before.
-pub fn recall(engine: &Engine, parent: &NodeId, wanted: &Wanted) -> Result<Recalled> {
+pub fn recall(engine: &Engine, parent: &NodeId, wanted: &BranchSpec) -> Result<Recalled> {
     let name = &wanted.name;
     let machine = engine.existing(&parent.machine)?;
     engine.replays_of(parent, name);
@@ -70,7 +70,7 @@ pub fn recall(engine: &Engine, parent: &NodeId, wanted: &Wanted) -> Result<Recal
 }
 
 /// Looks among the superseded nodes for one that a step on `parent` may have built before.
-pub fn recall_superseded(engine: &Engine, parent: &NodeId, wanted: &Wanted) -> Result<Vec<Candidate>> {
+pub fn recall_superseded(engine: &Engine, parent: &NodeId, wanted: &BranchSpec) -> Result<Vec<Candidate>> {
     let machine = engine.existing(&parent.machine)?;
     let nodes = SupersededNodes::of(&machine.directory).named(wanted.name.as_str());
     let fits = |node: &Node| {
@@ -84,7 +84,7 @@ pub fn recall_superseded(engine: &Engine, parent: &NodeId, wanted: &Wanted) -> R
 fn candidate(
     engine: &Engine,
     parent: &NodeId,
-    wanted: &Wanted,
+    wanted: &BranchSpec,
     node: Node,
     place: Place,
 ) -> std::result::Result<Candidate, String> {

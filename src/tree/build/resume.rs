@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::event::EarlierTry;
 use crate::hypervisor::SnapshotKind;
-use crate::tree::build::branch_spec::Wanted;
+use crate::tree::build::branch_spec::BranchSpec;
 use crate::tree::graft::layers::{DEEPEST, depth};
 use crate::tree::kept::checkpoint::{Checkpoint, Trail};
 use crate::tree::kept::failed::Failed;
@@ -68,7 +68,7 @@ impl ResumePoint {
 }
 
 /// Lists earlier tries of a step on `parent`, with the checkpoints to resume from.
-pub fn resume_points(engine: &Engine, parent: &NodeId, wanted: &Wanted) -> Result<Vec<ResumePoint>> {
+pub fn resume_points(engine: &Engine, parent: &NodeId, wanted: &BranchSpec) -> Result<Vec<ResumePoint>> {
     let name = &wanted.name;
     let machine = engine.existing(&parent.machine)?;
     let replays = engine.replays_of(parent, name);

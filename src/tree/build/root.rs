@@ -16,7 +16,7 @@ use crate::tree::files::draft::{Draft, Note};
 use crate::tree::files::store::seal;
 use crate::tree::graft::prune::supersede;
 use crate::tree::kept::change_name::ChangeName;
-use crate::tree::kept::undo_log::{Entry, Kept, Unfinished};
+use crate::tree::kept::undo_log::{Kept, UndoEntry, Unfinished};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::record::definition::{Definition, Described};
@@ -146,7 +146,7 @@ fn copy(
 
 /// Keeps what the new root replaces: the old one with its subtree, and the machine's state. Returns the entry with which
 /// that can be undone.
-fn replace(engine: &Engine, machine: &Machine, root: &SnapshotName) -> Result<Entry> {
+fn replace(engine: &Engine, machine: &Machine, root: &SnapshotName) -> Result<UndoEntry> {
     // Superseded nodes are recorded before anything of them changes.
     if let Some(node) = machine.node(root.as_str()) {
         supersede(engine, machine, node)?;

@@ -10,7 +10,7 @@ use crate::tree::build::found::{Found, not_from_a_script};
 use crate::tree::change::transaction::remembered;
 use crate::tree::graft::prune::{deleted_build, prune};
 use crate::tree::kept::superseded::SupersededNodes;
-use crate::tree::kept::undo_log::Entry;
+use crate::tree::kept::undo_log::UndoEntry;
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::record::node::{Node, Record};
@@ -27,7 +27,7 @@ pub struct RootNode<'a> {
     /// What it was made from.
     pub payload: Vec<u8>,
     /// The machine's earlier state, if the root replaces it.
-    pub undo: Option<Entry>,
+    pub undo: Option<UndoEntry>,
 }
 
 /// Looks for the root `name`; `changed` returns why it was made from something else.

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::event::Subject;
 use crate::name::{SnapshotName, SnapshotPath};
 use crate::stop::Stop;
-use crate::tree::build::branch_spec::Wanted;
+use crate::tree::build::branch_spec::BranchSpec;
 use crate::tree::build::fork::keep_fork;
 use crate::tree::clone::builder::Builder;
 use crate::tree::clone::origin::node_id;
@@ -19,14 +19,14 @@ use crate::tree::kept::failed::{Failed, failed_node};
 use crate::tree::machine::clone_mark::Purpose;
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
-use crate::tree::record::journal::{Attempt, Entry, Journal};
+use crate::tree::record::journal::{Attempt, Journal, JournalEntry};
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::operation::Outcome;
 use crate::tree::step::live_session::LiveSession;
 use crate::tree::step::session::Session;
 
 /// A fork to work in. It is removed when the last reference to it is dropped.
-pub struct Work {
+pub struct WorkingFork {
     /// The node whose child it would become when kept.
     pub of: NodeId,
     /// The name of the failed node that it resumes from, if it does.
@@ -44,7 +44,7 @@ struct Start {
     checkpoints: Vec<Checkpoint>,
 }
 
-impl Work {
+impl WorkingFork {
     /// Returns how many operations were carried out since it began.
     pub fn operations(&self) -> usize {
         self.session.journal().entries.len()
@@ -72,7 +72,7 @@ impl Work {
 }
 
 /// Starts a working fork of a snapshot.
-pub fn work_on(engine: &Engine, path: &SnapshotPath) -> Result<Work> {
+pub fn work_on(engine: &Engine, path: &SnapshotPath) -> Result<WorkingFork> {
     sweep(engine, &path.machine)?;
     let machine = engine.existing(&path.machine)?;
     let origin = origin(engine, &machine, machine.existing(&path.snapshot)?)?;
@@ -81,7 +81,7 @@ pub fn work_on(engine: &Engine, path: &SnapshotPath) -> Result<Work> {
 }
 
 /// Starts a working fork of a failed step's last state, after the operations that it carried out.
-pub fn work_on_failed(engine: &Engine, path: &SnapshotPath) -> Result<Work> {
+pub fn work_on_failed(engine: &Engine, path: &SnapshotPath) -> Result<WorkingFork> {
     sweep(engine, &path.machine)?;
     let machine = engine.existing_now(&path.machine)?;
     let failed = failed_node(&machine.name, &machine.directory, &path.snapshot)?;
@@ -89,7 +89,7 @@ pub fn work_on_failed(engine: &Engine, path: &SnapshotPath) -> Result<Work> {
     let of = node_id(engine, &parent)?;
     let known = failed.attempt.is_some().then_some(failed.journal.entries.len());
     let Failed { document, layers, ram, journal: mut done, attempt, checkpoints, .. } = failed;
-    done.entries.extend(attempt.map(Entry::broken_off));
+    done.entries.extend(attempt.map(JournalEntry::broken_off));
     let origin = Origin { name: path.snapshot.clone(), document, layers, ram };
     begin_work(engine, &machine, of, Some(path.snapshot.clone()), Start { origin, done, known, checkpoints })
 }
@@ -100,13 +100,13 @@ fn begin_work(
     of: NodeId,
     failed: Option<SnapshotName>,
     start: Start,
-) -> Result<Work> {
+) -> Result<WorkingFork> {
     let Start { origin, done, known, checkpoints } = start;
     let mut builder = Builder::start(engine, machine, &origin, &origin.name, Purpose::Work, None)?;
     let checkpointer = builder.checkpointer(engine, checkpoints, Duration::ZERO);
     let checkpointer = if builder.is_resumed { checkpointer } else { checkpointer.with_the_beginning() };
     let session = session_of(engine, &of, &builder).by_hand(done, known, checkpointer);
-    Ok(Work { of, failed, session: Arc::new(session), builder: Arc::new(builder) })
+    Ok(WorkingFork { of, failed, session: Arc::new(session), builder: Arc::new(builder) })
 }
 
 fn session_of(engine: &Engine, of: &NodeId, builder: &Builder) -> LiveSession {
@@ -115,7 +115,7 @@ fn session_of(engine: &Engine, of: &NodeId, builder: &Builder) -> LiveSession {
 }
 
 /// Undoes the last operations: starts a working fork of the state before them, which replaces this one.
-pub fn go_back(engine: &Engine, work: &Work, count: usize) -> Result<Work> {
+pub fn go_back(engine: &Engine, work: &WorkingFork, count: usize) -> Result<WorkingFork> {
     let done = work.operations();
     let Some(left) = done.checked_sub(count).filter(|_| count > 0) else {
         let error = match done {
@@ -152,7 +152,7 @@ pub fn go_back(engine: &Engine, work: &Work, count: usize) -> Result<Work> {
 }
 
 /// Keeps the present state of a working fork as a branch; the fork continues from there.
-pub fn keep_work(engine: &Engine, work: &Work, wanted: &Wanted) -> Result<Work> {
+pub fn keep_work(engine: &Engine, work: &WorkingFork, wanted: &BranchSpec) -> Result<WorkingFork> {
     if let Some((line, _)) = work.lines().into_iter().find(|(_, is_unknown)| *is_unknown) {
         return Err(Error::failed(format!("`{line}` was interrupted; its effect is unknown"))
             .hint("back() returns to the state before it"));
@@ -162,11 +162,11 @@ pub fn keep_work(engine: &Engine, work: &Work, wanted: &Wanted) -> Result<Work> 
     let checkpointer = work.session.with_checkpointer(Option::take);
     let checkpointer = checkpointer.ok_or_else(|| Error::bug("a working fork keeps no states"))?;
     let session = session_of(engine, &of, &builder).by_hand(Journal::default(), None, checkpointer);
-    Ok(Work { of, failed: None, session: Arc::new(session), builder })
+    Ok(WorkingFork { of, failed: None, session: Arc::new(session), builder })
 }
 
 /// Flattens the fork's disks if the backing chain has no room for more states to go back to.
-pub fn make_room_to_go_back(engine: &Engine, work: &Work) -> Result<()> {
+pub fn make_room_to_go_back(engine: &Engine, work: &WorkingFork) -> Result<()> {
     let is_used_up =
         work.session.with_checkpointer(|it| it.as_ref().is_some_and(|checkpointer| checkpointer.is_used_up()));
     if !is_used_up {
@@ -182,7 +182,7 @@ pub fn make_room_to_go_back(engine: &Engine, work: &Work) -> Result<()> {
     Ok(())
 }
 
-impl Entry {
+impl JournalEntry {
     /// Stands for an operation that was interrupted.
     fn broken_off(attempt: Attempt) -> Self {
         Self { operation: attempt.operation, outcome: Outcome::Done, took: attempt.took, shape: None }

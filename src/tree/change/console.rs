@@ -20,26 +20,26 @@ pub struct GuestConsole {
 }
 
 /// Opens the console of a fork.
-pub fn sit_in(engine: &Engine, fork: &Builder) -> Result<GuestConsole> {
-    sit(engine, fork.domain(), fork.guest(), true)
+pub fn console_of_fork(engine: &Engine, fork: &Builder) -> Result<GuestConsole> {
+    open(engine, fork.domain(), fork.guest(), true)
 }
 
 /// Opens the console of a machine itself, which has to run.
-pub fn sit_at(engine: &Engine, name: &MachineName) -> Result<GuestConsole> {
+pub fn console_of_machine(engine: &Engine, name: &MachineName) -> Result<GuestConsole> {
     if !engine.existing_now(name)?.is_active() {
         return Err(Error::failed(format!("the machine `{name}` is not running"))
             .hint("a snapshot of it needs no running machine: `snaptree shell MACHINE/SNAPSHOT`"));
     }
-    sit(engine, name.as_str(), engine.hypervisor.guest(name.as_str())?.into(), false)
+    open(engine, name.as_str(), engine.hypervisor.guest(name.as_str())?.into(), false)
 }
 
-fn sit(engine: &Engine, domain: &str, guest: Arc<dyn Guest>, is_fork: bool) -> Result<GuestConsole> {
+fn open(engine: &Engine, domain: &str, guest: Arc<dyn Guest>, is_fork: bool) -> Result<GuestConsole> {
     let console = engine.hypervisor.console(domain)?;
     Ok(GuestConsole { console, guest, interrupt: engine.interrupt.clone(), is_fork })
 }
 
 /// Waits for the end of a fork whose guest shuts itself down.
-pub fn see_off(engine: &Engine, fork: &Builder) -> Result<()> {
+pub fn wait_for_shutdown(engine: &Engine, fork: &Builder) -> Result<()> {
     const LIMIT: Duration = Duration::from_secs(60);
     engine.hypervisor.wait_until_gone(fork.domain(), &Stop::after(LIMIT, &engine.interrupt))
 }

@@ -1,11 +1,11 @@
 //! The primitives for any domain: taking, reverting to and deleting snapshots, and undoing that.
 
 pub mod console;
-pub mod create;
 pub mod delete;
 pub mod delete_machine;
 pub mod gc;
 pub mod new_files;
+pub mod new_snapshot;
 pub mod power;
 pub mod preflight;
 pub mod preflight_revert;

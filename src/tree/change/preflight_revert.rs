@@ -7,7 +7,7 @@ use crate::hypervisor::{SnapshotDisk, SnapshotKind};
 use crate::shell;
 use crate::tree::change::preflight::{OVERLAY, end_block_job, managed_save, own, redefine, writable};
 use crate::tree::files::file_id::FileSet;
-use crate::tree::kept::undo_log::{Entry, Kept};
+use crate::tree::kept::undo_log::{Kept, UndoEntry};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::owners::dependents::standing_on;
@@ -159,7 +159,7 @@ fn give_up(machine: &Machine) -> String {
 }
 
 /// Refuses to restore a kept state of a machine if that cannot work.
-pub fn undo(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<()> {
+pub fn undo(engine: &Engine, machine: &Machine, entry: &UndoEntry) -> Result<()> {
     let cannot = || Error::failed(format!("cannot undo `{}`", entry.what));
     managed_save(machine)?;
     persistent(machine, cannot)?;

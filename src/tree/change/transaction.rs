@@ -11,7 +11,7 @@ use crate::tree::files::file_id::is_same_file;
 use crate::tree::graft::put::put;
 use crate::tree::graft::sweep::sweep;
 use crate::tree::kept::change_name::ChangeName;
-use crate::tree::kept::undo_log::{Entry, Kept, UndoLog, Unfinished};
+use crate::tree::kept::undo_log::{Kept, UndoEntry, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 use crate::tree::owners::collect::{Left, WhyLeft, collect};
@@ -42,7 +42,7 @@ pub fn to_be_changed(engine: &Engine, name: &MachineName) -> Result<Arc<Machine>
     engine.existing_now(name)?;
     sweep(engine, name)?;
     let machine = engine.existing(name)?;
-    let half_done: Vec<Entry> =
+    let half_done: Vec<UndoEntry> =
         UndoLog::of(&machine.directory).entries().into_iter().filter(|entry| entry.unfinished.is_some()).collect();
     if half_done.is_empty() {
         return Ok(machine);
@@ -54,7 +54,7 @@ pub fn to_be_changed(engine: &Engine, name: &MachineName) -> Result<Arc<Machine>
 }
 
 /// Settles a change whose process was killed: it was made if the machine has its files already.
-fn settle(engine: &Engine, machine: &Machine, entry: Entry) -> Result<()> {
+fn settle(engine: &Engine, machine: &Machine, entry: UndoEntry) -> Result<()> {
     let undo_log = UndoLog::of(&machine.directory);
     let Some(unfinished) = entry.unfinished.clone() else { return Ok(()) };
     let state = match &entry.kept {
@@ -103,13 +103,19 @@ fn take_out(engine: &Engine, machine: &Machine, names: &[&str]) -> Result<()> {
 }
 
 /// Records a machine's state for `undo`, before it changes.
-pub fn remember(engine: &Engine, machine: &Machine, what: ChangeName, kept: Kept, change: Unfinished) -> Result<Entry> {
+pub fn remember(
+    engine: &Engine,
+    machine: &Machine,
+    what: ChangeName,
+    kept: Kept,
+    change: Unfinished,
+) -> Result<UndoEntry> {
     engine.store.create_directory(&machine.directory)?;
     UndoLog::of(&machine.directory).begin(what, kept, change)
 }
 
 /// Records that a change was made, and forgets the oldest ones.
-pub fn remembered(engine: &Engine, machine: &Machine, entry: Entry) -> Result<()> {
+pub fn remembered(engine: &Engine, machine: &Machine, entry: UndoEntry) -> Result<()> {
     let undo_log = UndoLog::of(&machine.directory);
     undo_log.finish(entry)?;
     let entries = undo_log.entries();
@@ -118,7 +124,7 @@ pub fn remembered(engine: &Engine, machine: &Machine, entry: Entry) -> Result<()
 }
 
 /// Discards everything that an entry keeps.
-fn forget(engine: &Engine, name: &MachineName, entry: &Entry) -> Result<()> {
+fn forget(engine: &Engine, name: &MachineName, entry: &UndoEntry) -> Result<()> {
     let Some(machine) = engine.look_again(name)? else { return Ok(()) };
     let (files, _) = take_off(engine, &machine, entry)?;
     collect(engine, name, files).map(drop)
@@ -126,7 +132,7 @@ fn forget(engine: &Engine, name: &MachineName, entry: &Entry) -> Result<()> {
 
 /// Removes an entry from the undo log; returns the files that may be removed then, and those that still contain an
 /// internal snapshot.
-pub fn take_off(engine: &Engine, machine: &Machine, entry: &Entry) -> Result<(Vec<PathBuf>, Vec<Left>)> {
+pub fn take_off(engine: &Engine, machine: &Machine, entry: &UndoEntry) -> Result<(Vec<PathBuf>, Vec<Left>)> {
     let (mut files, mut left) = (entry.files(), Vec::new());
     match &entry.kept {
         Kept::Inside { snapshot, .. } => left = drop_internal(engine, machine, snapshot)?,
@@ -183,6 +189,6 @@ pub fn free_internal_name(engine: &Engine, machine: &Machine, wanted: &SnapshotN
     Ok(())
 }
 
-fn is_what_it_was(machine: &Machine, entry: &Entry) -> String {
+fn is_what_it_was(machine: &Machine, entry: &UndoEntry) -> String {
     format!("rolled back interrupted `{}` on `{}`", entry.what, machine.name)
 }

@@ -12,7 +12,7 @@ use crate::tree::files::file_id::FileSet;
 use crate::tree::graft::put::put;
 use crate::tree::kept::change_name::ChangeName;
 use crate::tree::kept::machine_state::Then;
-use crate::tree::kept::undo_log::{Deleted, Entry, Kept, UndoLog, Unfinished};
+use crate::tree::kept::undo_log::{Deleted, Kept, UndoEntry, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::seen::Machine;
 
@@ -131,7 +131,7 @@ fn was_current<'a>(engine: &Engine, machine: &Machine, deleted: &'a Deleted) -> 
 
 impl Machine {
     /// Returns the newest change that can be undone, or the one with this number.
-    fn undo_entry(&self, number: Option<u64>) -> Result<Entry> {
+    fn undo_entry(&self, number: Option<u64>) -> Result<UndoEntry> {
         let name = &self.name;
         let entries = UndoLog::of(&self.directory).entries();
         let chosen = match number {

@@ -14,7 +14,7 @@ use crate::tree::kept::machine_state::MachineState;
 
 /// One change that can be undone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Entry {
+pub struct UndoEntry {
     pub number: u64,
     /// Seconds since the epoch.
     pub created: u64,
@@ -76,17 +76,17 @@ impl UndoLog {
     }
 
     /// Lists the entries, the oldest first, without those that cannot be read.
-    pub fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<UndoEntry> {
         let Ok(files) = fs::read_dir(&self.0) else { return Vec::new() };
-        let read = |path: PathBuf| serde_json::from_slice::<Entry>(&fs::read(path).ok()?).ok();
-        let mut entries: Vec<Entry> = files.flatten().filter_map(|file| read(file.path())).collect();
+        let read = |path: PathBuf| serde_json::from_slice::<UndoEntry>(&fs::read(path).ok()?).ok();
+        let mut entries: Vec<UndoEntry> = files.flatten().filter_map(|file| read(file.path())).collect();
         entries.sort_by_key(|entry| entry.number);
         entries
     }
 
     /// Lists the snapshots whose deletion can be undone, the oldest deletion first.
     pub fn deleted(&self) -> Vec<Snapshot> {
-        let of_entry = |entry: Entry| match entry.kept {
+        let of_entry = |entry: UndoEntry| match entry.kept {
             Kept::Deleted(deleted) => deleted.snapshots,
             _ => Vec::new(),
         };
@@ -94,20 +94,20 @@ impl UndoLog {
     }
 
     /// Adds an entry for a change that is about to be made.
-    pub fn begin(&self, what: ChangeName, kept: Kept, unfinished: Unfinished) -> Result<Entry> {
+    pub fn begin(&self, what: ChangeName, kept: Kept, unfinished: Unfinished) -> Result<UndoEntry> {
         let number = self.entries().last().map_or(1, |entry| entry.number + 1);
-        let entry = Entry { number, created: crate::clock::now(), what, kept, unfinished: Some(unfinished) };
+        let entry = UndoEntry { number, created: crate::clock::now(), what, kept, unfinished: Some(unfinished) };
         self.write(&entry)?;
         Ok(entry)
     }
 
     /// Records that the change was made.
-    pub fn finish(&self, mut entry: Entry) -> Result<()> {
+    pub fn finish(&self, mut entry: UndoEntry) -> Result<()> {
         entry.unfinished = None;
         self.write(&entry)
     }
 
-    pub fn remove(&self, entry: &Entry) -> Result<()> {
+    pub fn remove(&self, entry: &UndoEntry) -> Result<()> {
         let path = self.path(entry.number);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -117,7 +117,7 @@ impl UndoLog {
         }
     }
 
-    pub fn write(&self, entry: &Entry) -> Result<()> {
+    pub fn write(&self, entry: &UndoEntry) -> Result<()> {
         let json = serde_json::to_vec(entry).map_err(|cause| Error::bug("cannot write an undo entry").cause(cause))?;
         self.replace(&self.path(entry.number), &json)
     }
@@ -150,7 +150,7 @@ impl UndoLog {
     }
 }
 
-impl Entry {
+impl UndoEntry {
     /// Lists the files that the entry keeps.
     pub fn files(&self) -> Vec<PathBuf> {
         match &self.kept {
@@ -211,7 +211,7 @@ mod tests {
         (directory, undo_log)
     }
 
-    fn begin(undo_log: &UndoLog, what: &str) -> Entry {
+    fn begin(undo_log: &UndoLog, what: &str) -> UndoEntry {
         undo_log.begin(ChangeName::new(what), put_back(what), Unfinished::default()).unwrap()
     }
 
@@ -267,7 +267,7 @@ mod tests {
             "kept": {"kind": "put_back", "names": ["b"]}}"#;
         fs::create_dir(directory.path().join("undo")).unwrap();
         fs::write(directory.path().join("undo/000003.json"), json).unwrap();
-        let [entry] = <[Entry; 1]>::try_from(undo_log.entries()).unwrap();
+        let [entry] = <[UndoEntry; 1]>::try_from(undo_log.entries()).unwrap();
         assert_eq!((entry.number, entry.effect().as_str()), (3, "delete `b`"));
         assert_eq!(entry.what, ChangeName::new("delete b").undone());
     }

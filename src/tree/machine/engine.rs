@@ -15,7 +15,7 @@ use crate::tree::files::store::{Store, is_directory_of, maker};
 use crate::tree::machine::seen::Machine;
 use crate::tree::machine::select::order;
 use crate::tree::machine::settings::{CHECKPOINT_AFTER, Forced};
-use crate::tree::record::host_files::Inputs;
+use crate::tree::record::host_files::HostFiles;
 use crate::tree::record::node::{Node, machine_directory};
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::replay::Replay;
@@ -29,7 +29,7 @@ pub struct Engine {
     pub events: Events,
     pub interrupt: Interrupt,
     /// The host files that the script has read.
-    pub inputs: Arc<Inputs>,
+    pub inputs: Arc<HostFiles>,
     /// Whether it is read-only.
     pub(in crate::tree) is_planning: bool,
     /// Nodes that left a tree because their parent was rebuilt.

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::tree::record::host_files::Inputs;
+use crate::tree::record::host_files::HostFiles;
 use crate::tree::record::key::NamedInputs;
 use crate::tree::record::operation::{Content, Operation, Payload, Quoted, Request};
 
 /// Describes the operation that a step asks for now, and the one that was recorded in its place.
-pub fn difference(was: &Operation, now: &Request, inputs: &Inputs) -> String {
+pub fn difference(was: &Operation, now: &Request, inputs: &HostFiles) -> String {
     match (was, &now.operation) {
         (
             Operation::Run { command: old, stdin: old_stdin, env: old_env, cwd: old_cwd, user: old_user },

@@ -7,9 +7,9 @@ use crate::tree::record::operation::Content;
 
 /// The names of the host files that a script has read so far.
 #[derive(Default)]
-pub struct Inputs(Mutex<HashMap<String, String>>);
+pub struct HostFiles(Mutex<HashMap<String, String>>);
 
-impl Inputs {
+impl HostFiles {
     /// Records which file has this content.
     pub fn name(&self, content: &Content, path: &str) {
         let mut names = self.0.lock();

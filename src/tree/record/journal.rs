@@ -9,7 +9,7 @@ use crate::tree::record::key::{BranchKey, NamedInputs, SCHEMA};
 use crate::tree::record::operation::{Bytes, Operation, Outcome};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct JournalEntry {
     pub operation: Operation,
     pub outcome: Outcome,
     /// In milliseconds.
@@ -33,7 +33,7 @@ pub struct Attempt {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Journal {
-    pub entries: Vec<Entry>,
+    pub entries: Vec<JournalEntry>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: NamedInputs,
     /// When the first operation began, even if a later try resumed from there: seconds since the epoch.

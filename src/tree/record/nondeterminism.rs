@@ -1,10 +1,10 @@
 //! Finds operations that would probably differ in every run, because of a time stamp or a random value in them.
 
-use crate::tree::record::journal::Entry;
+use crate::tree::record::journal::JournalEntry;
 use crate::tree::record::operation::{Content, Operation, Payload, RESULT_LIMIT, Request};
 
 /// Returns whether an operation differs from the recorded one only in values that look random.
-pub fn differ_by_chance(was: &Entry, now: &Request) -> bool {
+pub fn differ_by_chance(was: &JournalEntry, now: &Request) -> bool {
     let (old, new) = (content(&was.operation), content(&now.operation));
     let (was_said, said) = (without_content(&was.operation), without_content(&now.operation));
     let is_same_content = old == new || was.shape.is_some() && was.shape == shape_of(&now.payload);
@@ -122,9 +122,9 @@ mod tests {
         Request { operation, payload, timeout: Duration::from_secs(1), check: true, retry_on: Vec::new() }
     }
 
-    fn entry(request: &Request) -> Entry {
+    fn entry(request: &Request) -> JournalEntry {
         let shape = shape_of(&request.payload);
-        Entry { operation: request.operation.clone(), outcome: Outcome::Done, took: 1, shape }
+        JournalEntry { operation: request.operation.clone(), outcome: Outcome::Done, took: 1, shape }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::stop::Interrupt;
 use crate::tree::record::journal::Journal;
 use crate::tree::record::operation::{Outcome, Request};
-use crate::tree::step::recall::Halt;
+use crate::tree::step::recall::NoOutcome;
 use crate::tree::step::session::Session;
 
 /// Answers every operation with an empty result.
@@ -18,7 +18,7 @@ impl HollowSession {
 }
 
 impl Session for HollowSession {
-    fn perform(&self, request: &Request) -> Result<Outcome, Halt> {
+    fn perform(&self, request: &Request) -> Result<Outcome, NoOutcome> {
         self.interrupt.check()?;
         Ok(Outcome::empty(&request.operation))
     }

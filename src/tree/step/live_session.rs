@@ -11,12 +11,12 @@ use crate::event::{Event, Events, Subject};
 use crate::hypervisor::{CommandLine, Guest};
 use crate::stop::{Interrupt, Stop};
 use crate::tree::clone::checkpointer::Checkpointer;
-use crate::tree::record::host_files::Inputs;
-use crate::tree::record::journal::{Attempt, Entry, Journal};
+use crate::tree::record::host_files::HostFiles;
+use crate::tree::record::journal::{Attempt, Journal, JournalEntry};
 use crate::tree::record::nondeterminism::shape_of;
 use crate::tree::record::operation::{Bytes, Operation, Outcome, Payload, Request};
 use crate::tree::step::perform::{Heard, Told, attempt, carry_out};
-use crate::tree::step::recall::{Halt, recall};
+use crate::tree::step::recall::{NoOutcome, recall};
 use crate::tree::step::session::{Session, StepLimit, left_over};
 
 /// Carries operations out in a guest and records them.
@@ -141,8 +141,8 @@ impl LiveSession {
             retry_on: Vec::new(),
         }) {
             Ok(_) => Ok(()),
-            Err(Halt::Failed(error)) => Err(error),
-            Err(Halt::Diverged(_)) => Err(Error::bug("a script was run in a replay")),
+            Err(NoOutcome::Failed(error)) => Err(error),
+            Err(NoOutcome::Diverged(_)) => Err(Error::bug("a script was run in a replay")),
         }
     }
 
@@ -210,12 +210,12 @@ impl LiveSession {
 }
 
 impl Session for LiveSession {
-    fn perform(&self, request: &Request) -> Result<Outcome, Halt> {
+    fn perform(&self, request: &Request) -> Result<Outcome, NoOutcome> {
         self.interrupt.check()?;
         let mut progress = self.progress();
         let next = progress.journal.entries.len();
         if let Some(entry) = progress.answers.entries.get(next).cloned() {
-            let outcome = recall(&self.node, &Inputs::default(), &progress.answers, next, request, true)?;
+            let outcome = recall(&self.node, &HostFiles::default(), &progress.answers, next, request, true)?;
             progress.journal.entries.push(entry);
             return Ok(outcome);
         }
@@ -240,7 +240,7 @@ impl Session for LiveSession {
 impl Progress {
     fn record(&mut self, request: &Request, outcome: Outcome, took: Duration) {
         let (operation, took) = (request.operation.clone(), took.as_millis() as u64);
-        self.journal.entries.push(Entry { operation, outcome, took, shape: shape_of(&request.payload) });
+        self.journal.entries.push(JournalEntry { operation, outcome, took, shape: shape_of(&request.payload) });
     }
 
     /// Notes a failed operation; one by hand is recorded too, if it may have changed the guest.

@@ -2,7 +2,7 @@
 
 use crate::error::{Because, Error, Result};
 use crate::tree::record::difference::difference;
-use crate::tree::record::host_files::Inputs;
+use crate::tree::record::host_files::HostFiles;
 use crate::tree::record::journal::Journal;
 use crate::tree::record::nondeterminism::differ_by_chance;
 use crate::tree::record::operation::{Content, Outcome, Payload, RESULT_LIMIT, Request};
@@ -10,13 +10,13 @@ use crate::tree::record::reason::Reason;
 
 /// Why an operation gave no outcome.
 #[derive(Debug)]
-pub enum Halt {
+pub enum NoOutcome {
     /// The journal differs here, for this reason; the step has to be carried out.
     Diverged(Reason),
     Failed(Error),
 }
 
-impl From<Error> for Halt {
+impl From<Error> for NoOutcome {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
@@ -25,14 +25,14 @@ impl From<Error> for Halt {
 /// Answers an operation of the step of `node` from the `next` entry of a journal.
 pub fn recall(
     node: &str,
-    inputs: &Inputs,
+    inputs: &HostFiles,
     journal: &Journal,
     next: usize,
     request: &Request,
     writes: bool,
-) -> Result<Outcome, Halt> {
+) -> Result<Outcome, NoOutcome> {
     let operation = format!("operation {} of {}", next + 1, node);
-    let diverged = |why: String| Err(Halt::Diverged(Reason::Changed(why)));
+    let diverged = |why: String| Err(NoOutcome::Diverged(Reason::Changed(why)));
     let Some(entry) = journal.entries.get(next) else {
         return diverged(format!("{operation} is new: {}", request.operation));
     };
@@ -50,7 +50,7 @@ pub fn recall(
                 let because = format!("{operation}: {}", difference(&entry.operation, request, inputs));
                 if differ_by_chance(entry, request) {
                     let operation = request.operation.to_string();
-                    return Err(Halt::Diverged(Reason::Chance { because, number: next + 1, operation }));
+                    return Err(NoOutcome::Diverged(Reason::Chance { because, number: next + 1, operation }));
                 }
                 because
             }

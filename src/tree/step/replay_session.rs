@@ -5,11 +5,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::stop::Interrupt;
-use crate::tree::record::host_files::Inputs;
+use crate::tree::record::host_files::HostFiles;
 use crate::tree::record::journal::Journal;
 use crate::tree::record::operation::{Operation, Outcome, Payload, Request};
 use crate::tree::record::replay::Replay;
-use crate::tree::step::recall::{Halt, recall};
+use crate::tree::step::recall::{NoOutcome, recall};
 use crate::tree::step::session::{Session, left_over};
 
 /// Answers operations from a journal; no guest exists.
@@ -19,7 +19,7 @@ pub struct ReplaySession {
     /// Held while an operation is answered.
     turn: Mutex<()>,
     interrupt: Interrupt,
-    inputs: Arc<Inputs>,
+    inputs: Arc<HostFiles>,
     /// Whether what was pulled is written to the host again.
     writes: bool,
 }
@@ -32,7 +32,7 @@ impl ReplaySession {
     }
 
     /// Lets differences name the host files with a recorded content.
-    pub fn naming(self, inputs: &Arc<Inputs>) -> Self {
+    pub fn naming(self, inputs: &Arc<HostFiles>) -> Self {
         Self { inputs: Arc::clone(inputs), ..self }
     }
 
@@ -63,7 +63,7 @@ impl ReplaySession {
 }
 
 impl Session for ReplaySession {
-    fn perform(&self, request: &Request) -> Result<Outcome, Halt> {
+    fn perform(&self, request: &Request) -> Result<Outcome, NoOutcome> {
         self.interrupt.check()?;
         let _turn = self.turn.lock();
         let (journal, next) = (self.replay.journal(), self.replay.matched());

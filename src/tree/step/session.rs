@@ -6,12 +6,12 @@ use crate::error::{Error, Kind};
 use crate::stop::{Interrupt, Stop};
 use crate::tree::record::journal::Journal;
 use crate::tree::record::operation::{Outcome, Request};
-use crate::tree::step::recall::Halt;
+use crate::tree::step::recall::NoOutcome;
 
 /// The operations of one step, one at a time.
 pub trait Session: Send + Sync {
     /// Answers one operation. A second one waits until the first is done.
-    fn perform(&self, request: &Request) -> Result<Outcome, Halt>;
+    fn perform(&self, request: &Request) -> Result<Outcome, NoOutcome>;
 
     /// Returns whether an operation is answered without a wait, with no guest to ask and no file to compare or write.
     fn answers_at_once(&self, request: &Request) -> bool;

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::name::SnapshotPath;
 use crate::tree::kept::failed::{Failed, failed_node};
 use crate::tree::machine::engine::Engine;
-use crate::tree::record::journal::{Entry, Journal};
+use crate::tree::record::journal::{Journal, JournalEntry};
 use crate::tree::record::key::NamedInputs;
 use crate::tree::record::operation::{Bytes, Outcome};
 
@@ -123,7 +123,7 @@ pub fn failed_build(failed: Failed) -> FailedLog {
 
 /// Numbers the operations of a journal.
 pub fn logged(journal: Journal) -> Vec<LoggedOperation> {
-    let number = |(n, entry): (usize, Entry)| LoggedOperation {
+    let number = |(n, entry): (usize, JournalEntry)| LoggedOperation {
         number: n + 1,
         operation: entry.operation.to_string(),
         took: entry.took,

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::name::MachineName;
-use crate::tree::kept::undo_log::{Entry, UndoLog};
+use crate::tree::kept::undo_log::{UndoEntry, UndoLog};
 use crate::tree::machine::engine::Engine;
 
 /// One change that can be undone. This is the schema of `snaptree undo --list --json`.
@@ -23,7 +23,7 @@ pub struct UndoView {
 /// Lists the changes that can be undone, the newest last.
 pub fn undo_entries(engine: &Engine, machine: &MachineName) -> Result<Vec<UndoView>> {
     let machine = engine.existing(machine)?;
-    let view = |entry: Entry| UndoView {
+    let view = |entry: UndoEntry| UndoView {
         number: entry.number,
         created: entry.created,
         effect: entry.effect(),

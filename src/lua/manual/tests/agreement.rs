@@ -86,7 +86,7 @@ fn the_globals_are_those_of_a_script() {
 fn what_exists_at_the_prompt_only_is_what_it_has() {
     let lua = state();
     let connections = lua.app_data_ref::<Arc<Connections>>().map(|connections| Arc::clone(&connections)).unwrap();
-    let desk = words::desk(&lua, connections, None).unwrap();
+    let desk = words::prompt(&lua, connections, None).unwrap();
     let told = Manual::embedded().globals().into_iter().filter(|entry| entry.is_at_prompt);
     assert_eq!(names(told.map(|entry| entry.name.as_str())), keys(&desk.names));
 }

@@ -9,11 +9,11 @@ use crate::hypervisor::{Command, CommandLine, Exit, FileMode, Guest, Input, Stre
 use crate::name::MachineName;
 use crate::stop::{Interrupt, Stop};
 use crate::tree::clone::checkpointer::Checkpointer;
-use crate::tree::record::journal::{Entry, Journal};
+use crate::tree::record::journal::{Journal, JournalEntry};
 use crate::tree::record::operation::{Bytes, Operation, Outcome, Payload, Request};
 use crate::tree::step::hollow_session::HollowSession;
 use crate::tree::step::live_session::LiveSession;
-use crate::tree::step::recall::Halt;
+use crate::tree::step::recall::NoOutcome;
 use crate::tree::step::replay_session::ReplaySession;
 use crate::tree::step::session::Session;
 
@@ -36,7 +36,7 @@ fn exit(status: i32) -> Outcome {
 }
 
 fn journal(entries: Vec<(Operation, Outcome)>) -> Journal {
-    let entry = |(operation, outcome)| Entry { operation, outcome, took: 1, shape: None };
+    let entry = |(operation, outcome)| JournalEntry { operation, outcome, took: 1, shape: None };
     Journal { entries: entries.into_iter().map(entry).collect(), ..Journal::default() }
 }
 
@@ -46,7 +46,7 @@ fn session(entries: Vec<(Operation, Outcome)>) -> ReplaySession {
 
 fn divergence(session: &ReplaySession, request: &Request) -> String {
     match session.perform(request) {
-        Err(Halt::Diverged(reason)) => reason.to_string(),
+        Err(NoOutcome::Diverged(reason)) => reason.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -204,9 +204,9 @@ fn checkpointer() -> Checkpointer {
     Checkpointer::new(Weak::new(), Vec::new(), Duration::from_secs(60), &Interrupt::default())
 }
 
-fn failure(performed: Result<Outcome, Halt>) -> Error {
+fn failure(performed: Result<Outcome, NoOutcome>) -> Error {
     match performed {
-        Err(Halt::Failed(error)) => error,
+        Err(NoOutcome::Failed(error)) => error,
         other => panic!("{other:?}"),
     }
 }
@@ -256,7 +256,7 @@ fn a_resumed_session_answers_first_what_its_disks_hold() {
     let session = live().resumed(answers.clone(), checkpointer());
     session.perform(&request(run("a"), true)).unwrap();
     assert_eq!(session.left_over().unwrap(), r#"operation 2 of m is gone: run "b""#);
-    assert!(matches!(session.perform(&request(run("c"), true)), Err(Halt::Diverged(_))));
+    assert!(matches!(session.perform(&request(run("c"), true)), Err(NoOutcome::Diverged(_))));
     session.perform(&request(run("b"), true)).unwrap();
     session.perform(&request(run("c"), true)).unwrap();
     assert_eq!((session.matched(), session.left_over()), (2, None));

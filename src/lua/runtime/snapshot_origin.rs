@@ -4,7 +4,7 @@ use crate::tree::{NodeId, Placeholder};
 
 /// How a script got a snapshot.
 #[derive(Clone, Debug)]
-pub enum Origin {
+pub enum SnapshotOrigin {
     /// This run built it, or reused it.
     Grown(NodeId),
     /// The script found it; it may change until it is looked at.

@@ -20,12 +20,12 @@ use crate::lua::value::show;
 use crate::lua::value::source::read_script;
 use crate::lua::value::tokens::without_locals;
 use crate::name::MachineName;
-use crate::tree::Work;
+use crate::tree::WorkingFork;
 
 /// The chunk name of typed lines; errors of a line need not say that it was that line.
 pub const CHUNK: &str = "prompt";
 
-pub struct Desk {
+pub struct Prompt {
     pub lua: Lua,
     pub connections: Arc<Connections>,
     /// Variables set at the prompt, and by the script before it.
@@ -43,10 +43,10 @@ pub struct Desk {
 #[derive(Clone)]
 pub struct At {
     pub context: Arc<Context>,
-    pub work: Arc<Work>,
+    pub work: Arc<WorkingFork>,
 }
 
-impl Desk {
+impl Prompt {
     pub fn new(
         lua: &Lua,
         connections: Arc<Connections>,
@@ -220,7 +220,7 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
+impl Drop for Prompt {
     fn drop(&mut self) {
         self.work_in(None);
     }

@@ -21,7 +21,7 @@ use crate::tree::machine::seen::Machine;
 
 /// A requested snapshot.
 #[derive(Clone, Debug, Default)]
-pub struct Take {
+pub struct NewSnapshot {
     pub comment: String,
     /// External by default.
     pub kind: Option<SnapshotKind>,
@@ -42,7 +42,7 @@ pub enum DiskChoice {
 }
 
 /// Takes a snapshot, which becomes the current one.
-pub fn take_snapshot(engine: &Engine, machine: &MachineName, name: &SnapshotName, take: &Take) -> Result<()> {
+pub fn take_snapshot(engine: &Engine, machine: &MachineName, name: &SnapshotName, take: &NewSnapshot) -> Result<()> {
     let (machine, (request, warning)) = to_be_changed_if(engine, machine, |machine| {
         let request = plan(engine, machine, name, take)?;
         let warning = preflight::snapshot(engine, machine, &machine.held_by(&request))?;
@@ -76,7 +76,7 @@ pub fn take_snapshot(engine: &Engine, machine: &MachineName, name: &SnapshotName
 }
 
 /// Turns the requested snapshot into a request to libvirt, or returns why it is impossible.
-fn plan(engine: &Engine, machine: &Machine, name: &SnapshotName, take: &Take) -> Result<SnapshotRequest> {
+fn plan(engine: &Engine, machine: &Machine, name: &SnapshotName, take: &NewSnapshot) -> Result<SnapshotRequest> {
     if machine.node(name.as_str()).is_some() {
         return Err(Error::failed(format!("a snapshot `{name}` exists already in `{}`", machine.name))
             .hint("give it another name, or delete that one first"));
@@ -138,7 +138,7 @@ fn plan(engine: &Engine, machine: &Machine, name: &SnapshotName, take: &Take) ->
     Ok(request)
 }
 
-fn checked_flags(machine: &Machine, take: &Take, kind: SnapshotKind) -> Result<SnapshotFlags> {
+fn checked_flags(machine: &Machine, take: &NewSnapshot, kind: SnapshotKind) -> Result<SnapshotFlags> {
     let mut flags = take.flags;
     let asks_for_memory = take.memory == Some(true) || take.memory_file.is_some();
     let usage = |message: &str, hint: &str| Err(Error::usage(message).hint(hint));
@@ -192,7 +192,7 @@ pub fn take_described(
     let wanted = engine.hypervisor.read_snapshot(&Document(document.to_string()))?;
     let name = if wanted.name.is_empty() { crate::clock::now().to_string() } else { wanted.name.clone() };
     let name = SnapshotName::new(name)?;
-    take_snapshot(engine, machine, &name, &Take::described(&wanted, flags))?;
+    take_snapshot(engine, machine, &name, &NewSnapshot::described(&wanted, flags))?;
     Ok(name)
 }
 
@@ -238,7 +238,7 @@ pub fn set_comment(engine: &Engine, path: &SnapshotPath, comment: &str) -> Resul
     Ok(())
 }
 
-impl Take {
+impl NewSnapshot {
     /// Reads the request in a document.
     fn described(wanted: &Snapshot, flags: SnapshotFlags) -> Self {
         let described = wanted.disks.iter().map(|disk| {
@@ -302,7 +302,7 @@ impl Machine {
     }
 
     /// Lists the disks that take part: the target, the file, and the requested overlay.
-    fn taking_part(&self, take: &Take, kind: SnapshotKind) -> Result<Vec<(String, PathBuf, Option<PathBuf>)>> {
+    fn taking_part(&self, take: &NewSnapshot, kind: SnapshotKind) -> Result<Vec<(String, PathBuf, Option<PathBuf>)>> {
         let targets = || self.details.disks.iter().map(|disk| disk.target.as_str());
         if let Some(unknown) = take.disks.keys().find(|wanted| !targets().any(|target| target == wanted.as_str())) {
             let others = || format!("its disks are: {}", targets().collect::<Vec<_>>().join(", "));
@@ -356,7 +356,7 @@ mod tests {
         let mut second = wanted.disks[0].clone();
         (second.target, second.kind, second.overlay) = ("vdb".into(), None, None);
         wanted.disks.push(second);
-        let take = Take::described(&wanted, SnapshotFlags::default());
+        let take = NewSnapshot::described(&wanted, SnapshotFlags::default());
         let disks = [
             ("vda".to_string(), DiskChoice::TakePart(Some("/vm/sn01.next".into()))),
             ("vdb".to_string(), DiskChoice::LeaveOut),
@@ -364,7 +364,7 @@ mod tests {
         assert_eq!(take.disks, BTreeMap::from(disks));
         assert_eq!((take.kind, take.memory_file), (Some(SnapshotKind::External), Some("/vm/ram".into())));
         wanted.memory = Memory::Internal;
-        let take = Take::described(&wanted, SnapshotFlags::default());
+        let take = NewSnapshot::described(&wanted, SnapshotFlags::default());
         assert_eq!((take.kind, take.memory_file), (Some(SnapshotKind::Internal), None));
     }
 }
