@@ -24,6 +24,7 @@
 mod agent;
 pub mod cli;
 mod clock;
+mod count;
 pub mod error;
 pub mod event;
 pub mod fake;

@@ -83,8 +83,17 @@ fn file_of(texts: &BTreeMap<String, String>, path: &[String]) -> Option<String> 
     })
 }
 
-/// The rooms of the map, in its order, each with those that it may use.
-fn rows() -> Vec<(String, BTreeSet<String>)> {
+/// A room of the map.
+struct Room {
+    name: String,
+    /// The rooms that it may use, besides the ground.
+    may_use: BTreeSet<String>,
+    /// Whether any room may use it.
+    is_ground: bool,
+}
+
+/// The rooms of the map, in its order.
+fn rows() -> Vec<Room> {
     let design = fs::read_to_string(repository().join("DESIGN.md")).expect("DESIGN.md");
     let (_, map) = design.split_once("\n## The map\n").expect("a map");
     let map = map.split("\n## ").next().unwrap_or_default();
@@ -92,27 +101,24 @@ fn rows() -> Vec<(String, BTreeSet<String>)> {
     let rooms = rows.map(|row| {
         let cells: Vec<&str> = row.split(" | ").collect();
         let [room, _, used] = cells[..] else { panic!("`{row}` has not three cells") };
-        let used = used.split(", ").filter(|used| *used != "-").map(|used| used.trim_matches('`').to_string());
-        (room.trim_end_matches('`').to_string(), used.collect())
+        let is_ground = used == "ground";
+        let used = used.split(", ").filter(|used| !["-", "ground"].contains(used));
+        let may_use = used.map(|used| used.trim_matches('`').to_string()).collect();
+        Room { name: room.trim_end_matches('`').to_string(), may_use, is_ground }
     });
     rooms.collect()
 }
 
-fn map() -> BTreeMap<String, BTreeSet<String>> {
-    rows().into_iter().collect()
-}
-
 /// Returns the room that a file is in: the one with the longest name that fits.
-fn room_of<'a>(rooms: &'a BTreeMap<String, BTreeSet<String>>, file: &str) -> Option<&'a str> {
-    let is_in = |room: &&String| file == format!("{room}.rs") || file.starts_with(&format!("{room}/"));
-    rooms.keys().filter(is_in).max_by_key(|room| room.len()).map(String::as_str)
+fn room_of<'a>(rooms: &'a [Room], file: &str) -> Option<&'a Room> {
+    let is_in = |room: &&Room| file == format!("{}.rs", room.name) || file.starts_with(&format!("{}/", room.name));
+    rooms.iter().filter(is_in).max_by_key(|room| room.name.len())
 }
 
 #[test]
 fn every_room_uses_what_the_map_says_and_nothing_else() {
-    let (house, rooms) = (House::look(&repository().join("src")), map());
-    let mut used: BTreeMap<&str, BTreeSet<String>> =
-        rooms.keys().map(|room| (room.as_str(), BTreeSet::new())).collect();
+    let (house, rooms) = (House::look(&repository().join("src")), rows());
+    let mut used: BTreeSet<(&str, &str)> = BTreeSet::new();
     let mut broken = Vec::new();
     for (file, uses) in house.uses.iter().filter(|(file, _)| !matches!(file.as_str(), "lib.rs" | "main.rs")) {
         let Some(room) = room_of(&rooms, file) else {
@@ -120,27 +126,39 @@ fn every_room_uses_what_the_map_says_and_nothing_else() {
             continue;
         };
         for other in uses {
-            let Some(other_room) = room_of(&rooms, other).filter(|other| *other != room) else { continue };
-            used.entry(room).or_default().insert(other_room.to_string());
-            if !rooms[room].contains(other_room) {
+            let Some(other_room) = room_of(&rooms, other).filter(|other| other.name != room.name) else { continue };
+            used.insert((&room.name, &other_room.name));
+            if !other_room.is_ground && !room.may_use.contains(&other_room.name) {
+                let (room, other_room) = (&room.name, &other_room.name);
                 broken.push(format!("src/{file} uses src/{other}, and `{room}` may not use `{other_room}`"));
             }
         }
     }
-    for (room, may) in &rooms {
-        let idle = may.iter().filter(|it| !used[room.as_str()].contains(*it));
-        broken.extend(idle.map(|other| format!("the map lets `{room}` use `{other}`, and it does not")));
+    for room in &rooms {
+        let idle = room.may_use.iter().filter(|it| !used.contains(&(&room.name, it)));
+        broken.extend(idle.map(|other| format!("the map lets `{}` use `{other}`, and it does not", room.name)));
+        if room.is_ground && !used.iter().any(|(_, other)| *other == room.name) {
+            broken.push(format!("`{}` is ground, and no room uses it", room.name));
+        }
     }
     assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
 }
 
 #[test]
 fn a_room_uses_only_rooms_above_it_in_the_map() {
-    let mut seen = BTreeSet::new();
-    for (room, uses) in rows() {
-        let later: Vec<&String> = uses.difference(&seen).collect();
-        assert!(later.is_empty(), "`{room}` comes before {later:?}");
-        assert!(seen.insert(room.clone()), "`{room}` is there twice");
+    let (house, rooms) = (House::look(&repository().join("src")), rows());
+    let place = |name: &str| rooms.iter().position(|room| room.name == name);
+    for (at, room) in rooms.iter().enumerate() {
+        assert_eq!(place(&room.name), Some(at), "`{}` is there twice", room.name);
+        let later: Vec<&String> = room.may_use.iter().filter(|used| place(used).is_none_or(|it| it >= at)).collect();
+        assert!(later.is_empty(), "`{}` comes before {later:?}", room.name);
+    }
+    for (file, uses) in &house.uses {
+        let Some(room) = room_of(&rooms, file).filter(|room| room.is_ground) else { continue };
+        let used = uses.iter().filter_map(|used| room_of(&rooms, used));
+        let above: Vec<&String> =
+            used.filter(|used| place(&used.name) > place(&room.name)).map(|it| &it.name).collect();
+        assert!(above.is_empty(), "`{}`, which is ground, uses {above:?}", room.name);
     }
 }
 

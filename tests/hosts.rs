@@ -133,7 +133,7 @@ fn a_question_that_cannot_be_answered_is_refused_and_waits_for_no_input() {
     let refused = lab.again().args(["delete", "lab"]).in_shell(line).status(2);
     refused
         .stderr(
-            "error: this would delete machine `lab` with its 1 snapshots and their layers\n\
+            "error: this would delete machine `lab` with its snapshot and the layers of that\n\
              hint: pass --yes to skip the confirmation\n",
         )
         .run();

@@ -63,7 +63,7 @@ fn layer(name: &str) -> PathBuf {
 }
 
 fn graft(fake: &dyn Hypervisor, name: &str, parent: Option<&str>) -> Result<()> {
-    fake.redefine_snapshot("m", &snapshot_spec(fake, name, parent))
+    fake.define_snapshot("m", &snapshot_spec(fake, name, parent))
 }
 
 /// Starts a clone of `m` on the layer `name`, an overlay of the layer `backing`.

@@ -34,11 +34,11 @@ pub trait Snapshots: Send + Sync {
     ///
     /// `current` makes it the current one. It then names the files that the domain's disks have as its overlays:
     /// libvirt's own revert removes the overlays of the current snapshot, whatever depends on them.
-    fn put_snapshot(&self, domain: &str, document: &Document, parent: Option<&str>, current: bool) -> Result<()>;
+    fn redefine_snapshot(&self, domain: &str, document: &Document, parent: Option<&str>, current: bool) -> Result<()>;
 
     /// Puts a snapshot into a domain's tree as metadata only, replacing one of the same name
     /// (`virDomainSnapshotCreateXML` with `VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE`).
-    fn redefine_snapshot(&self, domain: &str, spec: &SnapshotSpec) -> Result<()>;
+    fn define_snapshot(&self, domain: &str, spec: &SnapshotSpec) -> Result<()>;
 
     /// Removes a snapshot from the tree and nothing else; its children move to its parent
     /// (`virDomainSnapshotDelete` with `VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY`).

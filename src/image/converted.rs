@@ -15,10 +15,10 @@ use crate::image::content::kind::{self, Compression, Kind, Trouble};
 use crate::image::content::{alone, whole};
 use crate::image::description::{Reading, Ready};
 use crate::image::progress::Progress;
-use crate::image::unwrap::archive::Tar;
 use crate::image::unwrap::budget::Budget;
 use crate::image::unwrap::convert;
 use crate::image::unwrap::subject::Subject;
+use crate::image::unwrap::tar::Tar;
 use crate::image::unwrap::unpack::Pouring;
 use crate::stop::Interrupt;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::words::{one_line, seconds, size, tame, time};
+use crate::count::counted;
 use crate::tree::{FailedLog, Log, LoggedOperation, Outcome};
 
 /// The maximum number of lines shown of a command's output, unless all is asked for.
@@ -64,7 +65,7 @@ fn output(mark: &str, bytes: &[u8], all: bool, lines: &mut Vec<String>) {
     let printed: Vec<&str> = text.lines().collect();
     let hidden = if all { 0 } else { printed.len().saturating_sub(LINES) };
     if hidden > 0 {
-        lines.push(format!("    ... {hidden} lines before these; --verbose shows them"));
+        lines.push(format!("    ... {} before; --verbose shows all", counted(hidden, "line", "lines")));
     }
     for line in &printed[hidden..] {
         let line = if all { tame(line) } else { one_line(line) };
@@ -123,7 +124,7 @@ input \"schema\": \"3\"
         let content = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, "a\n".repeat(LINES + 2));
         let log = log(serde_json::json!([{ "content": content }]));
         let short = text(&log, false);
-        assert_eq!(short.lines().nth(2), Some("    ... 2 lines before these; --verbose shows them"));
+        assert_eq!(short.lines().nth(2), Some("    ... 2 lines before; --verbose shows all"));
         assert_eq!(short.lines().count(), 3 + LINES);
         assert_eq!(text(&log, true).lines().count(), 2 + LINES + 2);
     }

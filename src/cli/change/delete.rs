@@ -51,7 +51,7 @@ impl Delete {
             return Err(Error::usage(format!("`{machine}` names a machine, and {option} is for a snapshot"))
                 .hint(which_snapshot(machine)));
         }
-        let what = tree::what_delete_removes(&session.engine, machine)?;
+        let what = with_snapshots(machine, tree::preview_delete(&session.engine, machine)?);
         confirm(ui, &format!("delete {what}"), self.yes)?;
         tree::delete(&session.engine, machine, self.force)?;
         ui.status(&format!("Deleted {what}."));
@@ -64,11 +64,19 @@ impl Delete {
                 .hint("omit --force: `snaptree undo` can restore a deleted snapshot"));
         }
         let scope = self.scope();
-        let what = tree::what_erase_removes(&session.engine, path, scope, self.metadata)?;
-        confirm(ui, &format!("delete {what}"), self.yes)?;
+        let doomed = tree::preview_erase(&session.engine, path, scope)?;
+        confirm(ui, &format!("delete {}", self.what(&path.machine, &doomed)), self.yes)?;
         let deleted = tree::erase(&session.engine, path, scope, self.metadata)?;
         ui.status(&report(&path.machine, &deleted));
         Ok(())
+    }
+
+    fn what(&self, machine: &MachineName, doomed: &[SnapshotName]) -> String {
+        let of = if self.metadata { "the metadata of " } else { "" };
+        match doomed {
+            [one] => format!("{of}snapshot `{one}` of `{machine}`"),
+            many => format!("{of}{} snapshots, {}, of `{machine}`", many.len(), quoted(many)),
+        }
     }
 
     fn scope(&self) -> Scope {
@@ -84,9 +92,18 @@ fn report(machine: &MachineName, deleted: &[SnapshotName]) -> String {
     match deleted {
         [] => format!("There was nothing to delete in `{machine}`."),
         [one] => format!("Deleted snapshot `{one}` of `{machine}`."),
-        many => {
-            let names: Vec<String> = many.iter().map(|name| format!("`{name}`")).collect();
-            format!("Deleted {} snapshots of `{machine}`: {}.", many.len(), names.join(", "))
-        }
+        many => format!("Deleted {} snapshots of `{machine}`: {}.", many.len(), quoted(many)),
+    }
+}
+
+fn quoted(names: &[SnapshotName]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn with_snapshots(machine: &MachineName, count: usize) -> String {
+    match count {
+        0 => format!("machine `{machine}`, which has no snapshots"),
+        1 => format!("machine `{machine}` with its snapshot and the layers of that"),
+        many => format!("machine `{machine}` with its {many} snapshots and their layers"),
     }
 }

@@ -4,10 +4,11 @@ use clap::Args;
 
 use crate::cli::common::confirm::confirm;
 use crate::cli::common::session::Session;
+use crate::count::counted;
 use crate::error::{Error, Result};
 use crate::name::MachineName;
 use crate::tree;
-use crate::tree::Engine;
+use crate::tree::{Engine, GcPreview};
 use crate::ui::Ui;
 
 /// Free disk space: delete undo history, superseded snapshots, failed branches and checkpoints
@@ -29,8 +30,8 @@ impl Gc {
         };
         let (mut doomed, mut failed) = (Vec::new(), Vec::new());
         for name in &names {
-            match tree::what_gc_removes(engine, name) {
-                Ok(what) => doomed.extend(what.map(|what| (name, what))),
+            match tree::preview_gc(engine, name) {
+                Ok(preview) => doomed.extend(what(name, &preview).map(|what| (name, what))),
                 Err(error) => failed.push((name, error)),
             }
         }
@@ -63,6 +64,20 @@ impl Gc {
         }
         Ok(0)
     }
+}
+
+/// Describes what would be deleted, if anything.
+fn what(name: &MachineName, preview: &GcPreview) -> Option<String> {
+    let &GcPreview { changes, superseded, failed, checkpointed } = preview;
+    let branches = counted(checkpointed, "branch", "branches");
+    let parts = [
+        (changes, format!("{} of `{name}` that `undo` could undo", counted(changes, "change", "changes"))),
+        (superseded, format!("{} of `{name}`", counted(superseded, "superseded snapshot", "superseded snapshots"))),
+        (failed, format!("{} of `{name}`", counted(failed, "failed branch", "failed branches"))),
+        (checkpointed, format!("the checkpoints of {branches} of `{name}`")),
+    ];
+    let parts: Vec<String> = parts.into_iter().filter(|(count, _)| *count > 0).map(|(_, part)| part).collect();
+    (!parts.is_empty()).then(|| parts.join(" and "))
 }
 
 /// Says whether there is still such a machine: another program may undefine one while others are collected.

@@ -7,7 +7,9 @@ use crate::cli::common::session::Session;
 use crate::cli::common::which::Which;
 use crate::error::Result;
 use crate::hypervisor::RevertFlags;
+use crate::name::SnapshotPath;
 use crate::tree;
+use crate::tree::RevertPreview;
 use crate::ui::Ui;
 
 /// Revert to a snapshot; `undo` undoes it
@@ -35,7 +37,8 @@ pub struct Revert {
 impl Revert {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let path = self.which.snapshot(&session.engine)?;
-        confirm(ui, &tree::what_revert_does(&session.engine, &path)?, self.yes)?;
+        let preview = tree::preview_revert(&session.engine, &path)?;
+        confirm(ui, &question(&path, &preview), self.yes)?;
         tree::revert(&session.engine, &path, self.flags())?;
         ui.status(&format!("Reverted `{}` to `{}`.", path.machine, path.snapshot));
         Ok(0)
@@ -44,4 +47,10 @@ impl Revert {
     fn flags(&self) -> RevertFlags {
         RevertFlags { running: self.running, paused: self.paused, force: self.force, reset_nvram: self.reset_nvram }
     }
+}
+
+fn question(path: &SnapshotPath, preview: &RevertPreview) -> String {
+    let guest = if preview.stops_guest { "stop its guest and " } else { "" };
+    let since = preview.current.as_ref().map(|name| format!(" since `{name}`")).unwrap_or_default();
+    format!("{guest}put aside the state of `{}`{since}, and revert to `{}`", path.machine, path.snapshot)
 }

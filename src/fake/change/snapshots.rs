@@ -15,7 +15,7 @@ impl State {
         record.snapshots.iter().map(|(name, snapshot)| describe(name, snapshot, is_current(name))).collect()
     }
 
-    pub fn redefine_snapshot(&mut self, domain: &str, spec: &SnapshotSpec) -> Result<()> {
+    pub fn define_snapshot(&mut self, domain: &str, spec: &SnapshotSpec) -> Result<()> {
         let record = self.record_mut(domain)?;
         let failed = |cause: String| put_failed(domain, &spec.name).cause(cause);
         let mut document = domain_in(&spec.document)?;
@@ -39,7 +39,7 @@ impl State {
         put(record, &spec.name, snapshot, spec.current).map_err(failed)
     }
 
-    pub fn put_snapshot(
+    pub fn redefine_snapshot(
         &mut self,
         domain: &str,
         document: &HypervisorDocument,

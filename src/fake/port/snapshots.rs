@@ -30,12 +30,12 @@ impl Snapshots for Fake {
         self.store.change(|state| state.delete_internal(domain, snapshot))
     }
 
-    fn put_snapshot(&self, domain: &str, document: &Document, parent: Option<&str>, current: bool) -> Result<()> {
-        self.store.change(|state| state.put_snapshot(domain, document, parent, current))
+    fn redefine_snapshot(&self, domain: &str, document: &Document, parent: Option<&str>, current: bool) -> Result<()> {
+        self.store.change(|state| state.redefine_snapshot(domain, document, parent, current))
     }
 
-    fn redefine_snapshot(&self, domain: &str, spec: &SnapshotSpec) -> Result<()> {
-        self.store.change(|state| state.redefine_snapshot(domain, spec))
+    fn define_snapshot(&self, domain: &str, spec: &SnapshotSpec) -> Result<()> {
+        self.store.change(|state| state.define_snapshot(domain, spec))
     }
 
     fn delete_snapshot_metadata(&self, domain: &str, snapshot: &str) -> Result<()> {

@@ -253,7 +253,7 @@ fn a_document_holds_the_whole_snapshot() {
     fake.delete_snapshot_metadata("m", "b").unwrap();
     fake.delete_snapshot_metadata("m", "a").unwrap();
 
-    let put = |parent: Option<&str>, current| fake.put_snapshot("m", &b.document, parent, current);
+    let put = |parent: Option<&str>, current| fake.redefine_snapshot("m", &b.document, parent, current);
     assert_eq!(put(Some("a"), true).unwrap_err().causes, ["parent a for moment b not found"]);
     assert_eq!(put(Some("b"), true).unwrap_err().causes, ["cannot set moment b as its own parent"]);
     put(None, false).unwrap();
@@ -272,12 +272,12 @@ fn a_snapshot_is_put_back_as_what_it_was_and_where_it_belongs() {
     fake.delete_snapshot_metadata("m", "a").unwrap();
     fake.create_snapshot("m", &SnapshotRequest { flags: DISK_ONLY, ..external("a2") }).unwrap();
     let disk_only = Document(find(&*fake, "a2").document.0.replace("\"a2\"", "\"a\""));
-    fake.put_snapshot("m", &online.document, None, false).unwrap();
-    let error = fake.put_snapshot("m", &disk_only, None, false).unwrap_err();
+    fake.redefine_snapshot("m", &online.document, None, false).unwrap();
+    let error = fake.redefine_snapshot("m", &disk_only, None, false).unwrap_err();
     assert_eq!(error.causes, ["cannot change between online and offline snapshot state in snapshot a"]);
 
     fake.define(&super::spec("n", "v")).unwrap();
-    let error = fake.put_snapshot("n", &online.document, None, false).unwrap_err();
+    let error = fake.redefine_snapshot("n", &online.document, None, false).unwrap_err();
     assert_eq!(error.causes, ["definition for snapshot a must use uuid v"]);
 }
 

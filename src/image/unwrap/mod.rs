@@ -1,7 +1,7 @@
 //! Unpacks disks from compression and archives, within limits.
 
-pub mod archive;
 pub mod budget;
 pub mod convert;
 pub mod subject;
+pub mod tar;
 pub mod unpack;

@@ -1,6 +1,6 @@
 //! The ways into a running guest: its agent's port, its console and QEMU's monitor.
 
+pub mod channel;
 pub mod line;
 pub mod monitor;
 pub mod stream_console;
-pub mod transport;

@@ -39,12 +39,12 @@ impl Snapshots for Libvirt {
         snapshots::delete_internal(&self.must_find(domain)?, domain, snapshot)
     }
 
-    fn put_snapshot(&self, domain: &str, document: &Document, parent: Option<&str>, current: bool) -> Result<()> {
-        snapshots::put(&self.must_find(domain)?, domain, document, parent, current)
+    fn redefine_snapshot(&self, domain: &str, document: &Document, parent: Option<&str>, current: bool) -> Result<()> {
+        snapshots::redefine(&self.must_find(domain)?, domain, document, parent, current)
     }
 
-    fn redefine_snapshot(&self, domain: &str, spec: &SnapshotSpec) -> Result<()> {
-        snapshots::put_new(&self.must_find(domain)?, domain, spec)
+    fn define_snapshot(&self, domain: &str, spec: &SnapshotSpec) -> Result<()> {
+        snapshots::define(&self.must_find(domain)?, domain, spec)
     }
 
     fn delete_snapshot_metadata(&self, domain: &str, snapshot: &str) -> Result<()> {

@@ -59,7 +59,13 @@ fn current(domain: &VirtDomain) -> Result<Option<String>, VirtError> {
 /// Puts a snapshot that was read before into the tree, or in the place of the one with its name.
 ///
 /// libvirt leaves the current snapshot current when it is replaced, even without the flag.
-pub fn put(domain: &VirtDomain, name: &str, document: &Document, parent: Option<&str>, current: bool) -> Result<()> {
+pub fn redefine(
+    domain: &VirtDomain,
+    name: &str,
+    document: &Document,
+    parent: Option<&str>,
+    current: bool,
+) -> Result<()> {
     let mut xml = snapshot_xml::reparent(document, parent)?;
     if current {
         let failed = |error| fault::failed(format!("cannot read the domain `{name}`"), &error);
@@ -68,11 +74,11 @@ pub fn put(domain: &VirtDomain, name: &str, document: &Document, parent: Option<
         snapshot_xml::replace_overlays(&mut xml, &domain_facts::disks(&present));
     }
     let snapshot = xml.text_of("name").unwrap_or_default();
-    redefine(domain, name, snapshot, &xml.to_string(), current)
+    create_metadata(domain, name, snapshot, &xml.to_string(), current)
 }
 
 /// Puts a new snapshot into the tree.
-pub fn put_new(domain: &VirtDomain, name: &str, spec: &SnapshotSpec) -> Result<()> {
+pub fn define(domain: &VirtDomain, name: &str, spec: &SnapshotSpec) -> Result<()> {
     let uuid =
         domain.uuid_string().map_err(|error| fault::failed(format!("cannot read the domain `{name}`"), &error))?;
     let snapshot = snapshot_xml::build(spec, name, &uuid)?;
@@ -83,10 +89,10 @@ pub fn put_new(domain: &VirtDomain, name: &str, spec: &SnapshotSpec) -> Result<(
         domain.remove(&["metadata"]);
         save_image::rename(image, &domain)?;
     }
-    redefine(domain, name, &spec.name, &snapshot.to_string(), spec.current)
+    create_metadata(domain, name, &spec.name, &snapshot.to_string(), spec.current)
 }
 
-fn redefine(domain: &VirtDomain, name: &str, snapshot: &str, xml: &str, current: bool) -> Result<()> {
+fn create_metadata(domain: &VirtDomain, name: &str, snapshot: &str, xml: &str, current: bool) -> Result<()> {
     let current = (current, sys::VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT);
     let flags = flags([(true, sys::VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE), current]);
     match domain.create_snapshot_xml(xml, flags) {

@@ -2,6 +2,7 @@
 
 use mlua::{Lua, Table, Value};
 
+use crate::count::counted;
 use crate::lua::value::error::from_lua;
 
 const INDENT: usize = 2;
@@ -16,7 +17,8 @@ pub fn shown(lua: &Lua, value: &Value) -> String {
         return whole;
     }
     let first: Vec<&str> = whole.lines().take(LINES).collect();
-    format!("{}\n... {} more lines; show(_) prints them all", first.join("\n"), count - LINES)
+    let rest = counted(count - LINES, "more line", "more lines");
+    format!("{}\n... {rest}; show(_) prints all", first.join("\n"))
 }
 
 /// Writes a value in full.
@@ -233,6 +235,6 @@ mod tests {
         assert_eq!(wide, format!("{{\n  \"{}\",\n  {{ a = \"{}\" }},\n}}", "x".repeat(50), "y".repeat(40)));
         let long = written("(function() local t = {} for i = 1, 100 do t[i] = ('z'):rep(9) end return t end)()");
         assert_eq!(long.lines().count(), LINES + 1);
-        assert!(long.ends_with("\n... 62 more lines; show(_) prints them all"), "{long}");
+        assert!(long.ends_with("\n... 62 more lines; show(_) prints all"), "{long}");
     }
 }

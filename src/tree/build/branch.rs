@@ -73,14 +73,14 @@ pub fn graft(engine: &Engine, parent: &NodeId, build: Build) -> Result<NodeId> {
     let Build { wanted, builder, started, .. } = build;
     let machine = engine.existing(&parent.machine)?;
     let remains = builder.freeze(engine, &machine, wanted.live)?;
-    let grafted = put_in(engine, parent, &wanted, journal, remains)?;
+    let grafted = graft_as(engine, parent, &wanted, journal, remains)?;
     let subject = Subject::node(&machine.name, &grafted.name);
     engine.events.emit(Event::NodeBuilt { subject, took: started.elapsed() });
     Ok(grafted)
 }
 
 /// Grafts the layers of a clone into the tree, as the result of these operations on `parent`.
-pub fn put_in(
+pub fn graft_as(
     engine: &Engine,
     parent: &NodeId,
     wanted: &BranchSpec,
@@ -103,7 +103,7 @@ pub fn put_in(
         DiskState { target: layer.target, layer: layer.file, overlay }
     };
     let current = make_room(engine, &machine, name.as_str())?;
-    engine.hypervisor.redefine_snapshot(
+    engine.hypervisor.define_snapshot(
         machine.name.as_str(),
         &SnapshotSpec {
             name: name.to_string(),

@@ -8,7 +8,7 @@ use crate::tree::build::aftermath::forget_failed;
 use crate::tree::build::branch::Build;
 use crate::tree::clone::running::BuildOutput;
 use crate::tree::kept::checkpoint::{Checkpoint, newest};
-use crate::tree::kept::failed::{Failed, failed_node};
+use crate::tree::kept::failed_node::{FailedNode, failed_node};
 use crate::tree::machine::engine::Engine;
 use crate::tree::owners::collect::collect;
 use crate::tree::record::node_id::NodeId;
@@ -52,7 +52,7 @@ fn keep_failed(engine: &Engine, parent: &NodeId, build: Build, error: &Error) ->
     if is_recorded && is_whole && checkpoints.last().is_none_or(|last| last.operations < operations) {
         checkpoints.push(Checkpoint { operations, layers: layers.clone(), ram: ram.clone() });
     }
-    let failed = Failed {
+    let failed = FailedNode {
         name: name.clone(),
         parent: parent.into(),
         when: crate::clock::now(),
@@ -65,7 +65,7 @@ fn keep_failed(engine: &Engine, parent: &NodeId, build: Build, error: &Error) ->
         ram,
         checkpoints: newest(checkpoints),
     };
-    let json_dir = Failed::json_dir(&machine.directory);
+    let json_dir = FailedNode::json_dir(&machine.directory);
     let before = json_dir.get(name);
     json_dir.keep(name, &failed)?;
     if let Some(before) = before {

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::event::Subject;
 use crate::hypervisor::{CloneSpec, DiskFile, Document, Frozen, MappedMemory, Memory, Metadata, Ram};
 use crate::name::{MachineName, SnapshotName, SnapshotPath};
 use crate::stop::Stop;
-use crate::tree::build::branch::put_in;
+use crate::tree::build::branch::graft_as;
 use crate::tree::build::branch_spec::BranchSpec;
 use crate::tree::clone::builder::Builder;
 use crate::tree::clone::origin::{Origin, origin};
@@ -21,17 +20,16 @@ use crate::tree::files::store::seal;
 use crate::tree::graft::sweep::clones;
 use crate::tree::graft::sweep::sweep;
 use crate::tree::kept::checkpoint::files;
-use crate::tree::kept::failed::failed_node;
+use crate::tree::kept::failed_node::failed_node;
 use crate::tree::kept::restores::count_restore;
 use crate::tree::machine::clone_mark::{CloneMark, Purpose};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
+use crate::tree::machine::time_limits::{IDENTITY_LIMIT, SYNC_LIMIT};
 use crate::tree::record::journal::Journal;
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::ram::KeptRam;
 use crate::tree::step::live_session::LiveSession;
-
-const SYNC_LIMIT: Duration = Duration::from_secs(60);
 
 /// How a fork is made.
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,11 +90,10 @@ fn start_fork(engine: &Engine, machine: &Machine, origin: &Origin, options: Fork
 /// Returns a session that carries operations out in a fork of a snapshot and records them, first the ones that
 /// `options` ask for.
 pub fn session_in(engine: &Engine, fork: &Builder, of: &SnapshotPath, options: ForkOptions) -> Result<LiveSession> {
-    const LIMIT: Duration = Duration::from_secs(120);
     let subject = Subject::fork(&of.machine, &of.snapshot, fork.domain());
     let session = LiveSession::new(subject, fork.guest(), engine.events.clone(), engine.interrupt.clone());
     if options.new_identity {
-        session.run(NEW_IDENTITY, LIMIT)?;
+        session.run(NEW_IDENTITY, IDENTITY_LIMIT)?;
         let machine = engine.existing(&of.machine)?;
         if let Some(node) = machine.node(of.snapshot.as_str()).filter(|_| fork.is_resumed) {
             count_restore(&machine.directory, node, |restores| restores.identities += 1);
@@ -159,7 +156,7 @@ pub fn keep_fork(
     let own = layers.iter().map(|layer| layer.file.clone()).chain(ram.files());
     let files: Vec<PathBuf> = own.chain(files(&checkpoints)).collect();
     let remains = BuildOutput { layers, ram, is_whole: true, checkpoints };
-    let node = put_in(engine, parent, wanted, journal, remains)?;
+    let node = graft_as(engine, parent, wanted, journal, remains)?;
     running.give_away(&files);
     running.disks().iter_mut().for_each(|disks| disks.checkpoints.clear());
     Ok(node)

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::name::SnapshotName;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::reason::Reason;
 

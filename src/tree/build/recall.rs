@@ -9,8 +9,8 @@ use crate::tree::build::aftermath::forgive;
 use crate::tree::build::branch_spec::{BranchSpec, other_liveness};
 use crate::tree::build::found::{Found, not_from_a_script};
 use crate::tree::graft::prune::{make_room, prune};
-use crate::tree::graft::put::put;
-use crate::tree::kept::superseded::SupersededNodes;
+use crate::tree::graft::redefine::redefine;
+use crate::tree::kept::superseded_nodes::SupersededNodes;
 use crate::tree::machine::engine::Engine;
 use crate::tree::record::node::{Node, Record};
 use crate::tree::record::node_id::NodeId;
@@ -32,7 +32,7 @@ enum Place {
     /// In the tree, below another snapshot, because its parent was deleted.
     Wrong,
     /// Superseded.
-    SupersededNodes,
+    Aside,
 }
 
 /// What is known about a branch before its step has run.
@@ -76,7 +76,7 @@ pub fn recall_superseded(engine: &Engine, parent: &NodeId, wanted: &BranchSpec) 
     let fits = |node: &Node| {
         node.record.as_ref().is_some_and(|record| record.fits(parent)) && node.snapshot.missing_file().is_none()
     };
-    let candidate = |node: Node| candidate(engine, parent, wanted, node, Place::SupersededNodes).ok();
+    let candidate = |node: Node| candidate(engine, parent, wanted, node, Place::Aside).ok();
     Ok(nodes.into_iter().filter(fits).filter_map(candidate).collect())
 }
 
@@ -115,29 +115,29 @@ pub fn accept(engine: &Engine, parent: &NodeId, candidate: &Candidate) -> Result
         build: candidate.node.build(),
     };
     if engine.is_planning {
-        let is_aside = matches!(candidate.place, Place::SupersededNodes);
+        let is_aside = matches!(candidate.place, Place::Aside);
         return Ok(if is_aside { Found::KeptAside(node) } else { Found::Cached(node) });
     }
-    put_back(engine, parent, candidate)?;
+    take_back(engine, parent, candidate)?;
     engine.events.emit(Event::NodeCached { subject: Subject::node(&node.machine, &node.name) });
     forgive(engine, &parent.machine, &node.name)?;
     Ok(Found::Cached(node))
 }
 
 /// Moves a node that matches to its place in the tree.
-fn put_back(engine: &Engine, parent: &NodeId, Candidate { node, place, .. }: &Candidate) -> Result<()> {
+fn take_back(engine: &Engine, parent: &NodeId, Candidate { node, place, .. }: &Candidate) -> Result<()> {
     let machine = engine.existing(&parent.machine)?;
     let below = Some(parent.name.as_str());
     match place {
         Place::Right => {}
         Place::Wrong => {
             let is_current = node.snapshot.is_current;
-            put(engine, &machine, &node.snapshot, below, is_current)?;
+            redefine(engine, &machine, &node.snapshot, below, is_current)?;
             engine.look_again(&machine.name)?;
         }
-        Place::SupersededNodes => {
+        Place::Aside => {
             let is_current = make_room(engine, &machine, node.name())?;
-            put(engine, &machine, &node.snapshot, below, is_current)?;
+            redefine(engine, &machine, &node.snapshot, below, is_current)?;
             prune(engine, &machine.name)?;
             SupersededNodes::of(&machine.directory).forget(node);
         }

@@ -8,8 +8,8 @@ use crate::hypervisor::SnapshotKind;
 use crate::tree::build::branch_spec::BranchSpec;
 use crate::tree::graft::layers::{DEEPEST, depth};
 use crate::tree::kept::checkpoint::{Checkpoint, Trail};
-use crate::tree::kept::failed::Failed;
-use crate::tree::kept::superseded::SupersededNodes;
+use crate::tree::kept::failed_node::FailedNode;
+use crate::tree::kept::superseded_nodes::SupersededNodes;
 use crate::tree::machine::engine::Engine;
 use crate::tree::record::journal::Journal;
 use crate::tree::record::node::Node;
@@ -88,7 +88,7 @@ pub fn resume_points(engine: &Engine, parent: &NodeId, wanted: &BranchSpec) -> R
         let session = ReplaySession::new(name.as_str(), journal.clone(), engine.interrupt.clone());
         resume_points.push(ResumePoint { session: Arc::new(session), journal, checkpoints, of, stuck_at, matched });
     };
-    if let Some(failed) = Failed::json_dir(&machine.directory).get(name).filter(|it| it.parent.is(parent)) {
+    if let Some(failed) = FailedNode::json_dir(&machine.directory).get(name).filter(|it| it.parent.is(parent)) {
         let stuck_at = failed.attempt.filter(|_| failed.went_on).map(|attempt| attempt.operation);
         add(failed.journal, failed.when, failed.checkpoints, EarlierTry::Failed, stuck_at);
     }

@@ -18,7 +18,7 @@ use crate::tree::graft::prune::supersede;
 use crate::tree::kept::change_name::ChangeName;
 use crate::tree::kept::undo_log::{Kept, UndoEntry, Unfinished};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::definition::{Definition, Described};
 use crate::tree::record::key::{RootKey, SCHEMA};
 use crate::tree::record::node::machine_metadata;
@@ -105,7 +105,7 @@ pub fn make_root(
     let payload = serde_json::to_vec(&described).map_err(|cause| Error::bug("a definition").cause(cause))?;
     let disks = vec![DiskState { target: DISK.to_string(), layer, overlay: disk }];
     let root = RootNode { id, parent: None, comment, is_current: true, disks, payload, undo };
-    root_node::put(engine, &machine, root, started)
+    root_node::graft_root(engine, &machine, root, started)
 }
 
 /// Refuses a root that cannot be made, or from which nothing could be built.

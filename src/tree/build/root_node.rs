@@ -9,10 +9,10 @@ use crate::name::{MachineName, SnapshotName};
 use crate::tree::build::found::{Found, not_from_a_script};
 use crate::tree::change::transaction::remembered;
 use crate::tree::graft::prune::{deleted_build, prune};
-use crate::tree::kept::superseded::SupersededNodes;
+use crate::tree::kept::superseded_nodes::SupersededNodes;
 use crate::tree::kept::undo_log::UndoEntry;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::node::{Node, Record};
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::reason::Reason;
@@ -60,10 +60,10 @@ pub fn identify(engine: &Engine, machine: &MachineName, name: &SnapshotName, key
 }
 
 /// Puts a root whose making `started` then into the tree of its machine.
-pub fn put(engine: &Engine, machine: &Machine, root: RootNode<'_>, started: Instant) -> Result<NodeId> {
+pub fn graft_root(engine: &Engine, machine: &Machine, root: RootNode<'_>, started: Instant) -> Result<NodeId> {
     let RootNode { id, parent, comment, is_current, disks, payload, undo } = root;
     let record = Record::of(&id, None, machine.directory.clone(), machine.is_ours);
-    engine.hypervisor.redefine_snapshot(
+    engine.hypervisor.define_snapshot(
         machine.name.as_str(),
         &SnapshotSpec {
             name: id.name.to_string(),

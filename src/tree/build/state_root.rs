@@ -17,7 +17,7 @@ use crate::tree::clone::origin::refuse_clone;
 use crate::tree::files::store::seal;
 use crate::tree::graft::prune::make_room;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::digest::digest;
 use crate::tree::record::key::SCHEMA;
 use crate::tree::record::node_id::NodeId;
@@ -85,7 +85,7 @@ pub fn make_state_root(engine: &Engine, machine: &MachineName, name: &SnapshotNa
         .node(name.as_str())
         .map_or_else(|| machine.current().map(|node| node.name().to_string()), |old| old.snapshot.parent.clone());
     let root = RootNode { id, parent, comment, is_current, disks, payload, undo: None };
-    root_node::put(engine, &machine, root, started)
+    root_node::graft_root(engine, &machine, root, started)
 }
 
 impl StateKey {

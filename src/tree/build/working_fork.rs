@@ -12,13 +12,13 @@ use crate::tree::build::fork::keep_fork;
 use crate::tree::clone::builder::Builder;
 use crate::tree::clone::origin::node_id;
 use crate::tree::clone::origin::{Origin, origin};
-use crate::tree::graft::layers::FLATTEN_LIMIT;
 use crate::tree::graft::sweep::sweep;
 use crate::tree::kept::checkpoint::{Checkpoint, files};
-use crate::tree::kept::failed::{Failed, failed_node};
+use crate::tree::kept::failed_node::{FailedNode, failed_node};
 use crate::tree::machine::clone_mark::Purpose;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
+use crate::tree::machine::time_limits::FLATTEN_LIMIT;
 use crate::tree::record::journal::{Attempt, Journal, JournalEntry};
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::operation::Outcome;
@@ -88,7 +88,7 @@ pub fn work_on_failed(engine: &Engine, path: &SnapshotPath) -> Result<WorkingFor
     let parent = SnapshotPath { machine: path.machine.clone(), snapshot: SnapshotName::existing(&failed.parent.name)? };
     let of = node_id(engine, &parent)?;
     let known = failed.attempt.is_some().then_some(failed.journal.entries.len());
-    let Failed { document, layers, ram, journal: mut done, attempt, checkpoints, .. } = failed;
+    let FailedNode { document, layers, ram, journal: mut done, attempt, checkpoints, .. } = failed;
     done.entries.extend(attempt.map(JournalEntry::broken_off));
     let origin = Origin { name: path.snapshot.clone(), document, layers, ram };
     begin_work(engine, &machine, of, Some(path.snapshot.clone()), Start { origin, done, known, checkpoints })
@@ -121,7 +121,7 @@ pub fn go_back(engine: &Engine, work: &WorkingFork, count: usize) -> Result<Work
         let error = match done {
             0 => Error::failed(format!("nothing was done since `{}`", work.place())),
             1 => Error::failed("only one operation was done"),
-            _ => Error::failed(format!("only {done} operations were done")),
+            done => Error::failed(format!("only {done} operations were done")),
         };
         return Err(error.hint("revert(\"MACHINE/SNAPSHOT\") goes to another snapshot"));
     };

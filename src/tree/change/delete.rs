@@ -5,11 +5,11 @@ use crate::error::{Error, Result};
 use crate::name::{SnapshotName, SnapshotPath};
 use crate::tree::change::preflight;
 use crate::tree::change::transaction::{remember, remembered, to_be_changed_if};
-use crate::tree::graft::put::{mend_current, put};
+use crate::tree::graft::redefine::{mend_current, redefine};
 use crate::tree::kept::change_name::ChangeName;
 use crate::tree::kept::undo_log::{Deleted, Kept, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::node::Node;
 
 /// Which snapshots to delete.
@@ -24,12 +24,10 @@ pub enum Scope {
     ChildrenOnly,
 }
 
-/// Describes what deleting would remove, for the confirmation prompt.
-pub fn what_erase_removes(engine: &Engine, path: &SnapshotPath, scope: Scope, metadata_only: bool) -> Result<String> {
+/// Lists the snapshots that would be deleted.
+pub fn preview_erase(engine: &Engine, path: &SnapshotPath, scope: Scope) -> Result<Vec<SnapshotName>> {
     let machine = engine.existing_now(&path.machine)?;
-    let doomed = doomed(&machine, &path.snapshot, scope)?;
-    let what = if metadata_only { "the metadata of " } else { "" };
-    Ok(format!("{what}{} of `{}`", names(&doomed), machine.name))
+    doomed(&machine, &path.snapshot, scope)?.iter().map(|node| node.name().parse()).collect()
 }
 
 /// Deletes snapshots. Their files stay until the undo history forgets them, or forever if only the metadata is
@@ -67,7 +65,7 @@ pub fn remove(
         let deleted = engine.hypervisor.delete_snapshot_metadata(machine.name.as_str(), node.name());
         if let Err(error) = deleted {
             let first = doomed.len() - gone;
-            doomed[first..].iter().try_for_each(|node| put_as_it_was(engine, machine, node))?;
+            doomed[first..].iter().try_for_each(|node| redefine_as_before(engine, machine, node))?;
             UndoLog::of(&machine.directory).remove(&entry)?;
             return Err(error);
         }
@@ -78,8 +76,8 @@ pub fn remove(
     remembered(engine, machine, entry)
 }
 
-fn put_as_it_was(engine: &Engine, machine: &Machine, node: &Node) -> Result<()> {
-    put(engine, machine, &node.snapshot, node.snapshot.parent.as_deref(), node.snapshot.is_current)
+fn redefine_as_before(engine: &Engine, machine: &Machine, node: &Node) -> Result<()> {
+    redefine(engine, machine, &node.snapshot, node.snapshot.parent.as_deref(), node.snapshot.is_current)
 }
 
 /// Lists the snapshots to delete, parents first.
@@ -94,16 +92,6 @@ fn doomed<'m>(machine: &'m Machine, name: &SnapshotName, scope: Scope) -> Result
                 .hint("leave `--children-only` out to delete the snapshot itself"))
         }
         Scope::ChildrenOnly => Ok(below),
-    }
-}
-
-fn names(nodes: &[&Node]) -> String {
-    match nodes {
-        [node] => format!("snapshot `{}`", node.name()),
-        nodes => {
-            let names: Vec<String> = nodes.iter().map(|node| format!("`{}`", node.name())).collect();
-            format!("{} snapshots, {},", nodes.len(), names.join(", "))
-        }
     }
 }
 

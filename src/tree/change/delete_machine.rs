@@ -7,14 +7,14 @@ use crate::name::MachineName;
 use crate::shell;
 use crate::tree::graft::sweep::{clones, is_wanted};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::owners::discard::{check_nothing_depends, discard, disks_of};
 
-/// Describes what deleting a machine would remove.
-pub fn what_delete_removes(engine: &Engine, name: &MachineName) -> Result<String> {
+/// Counts the snapshots that would be deleted with a machine, if it can be deleted.
+pub fn preview_delete(engine: &Engine, name: &MachineName) -> Result<usize> {
     let machine = engine.existing(name)?;
     check_nothing_depends(engine, &machine, to_be_deleted(&machine)?, &going_with(engine, &machine)?)?;
-    Ok(format!("machine `{name}` with its {} snapshots and their layers", machine.nodes.len()))
+    Ok(machine.nodes.len())
 }
 
 /// Deletes a machine: its domain, its snapshots and its files.

@@ -6,35 +6,33 @@ use crate::error::Result;
 use crate::name::MachineName;
 use crate::tree::change::transaction::{take_off, to_be_changed};
 use crate::tree::kept::checkpoint::Trail;
-use crate::tree::kept::failed::Failed;
+use crate::tree::kept::failed_node::FailedNode;
 use crate::tree::kept::restores::Restored;
-use crate::tree::kept::superseded::SupersededNodes;
+use crate::tree::kept::superseded_nodes::SupersededNodes;
 use crate::tree::kept::undo_log::UndoLog;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
 use crate::tree::owners::collect::{Collected, collect};
 
-/// Describes what a collection would delete, for the confirmation prompt; none if there is nothing to delete.
-pub fn what_gc_removes(engine: &Engine, name: &MachineName) -> Result<Option<String>> {
-    let machine = engine.existing_now(name)?;
-    let (changes, superseded, failed, trails) = machine.kept();
-    let mut parts = Vec::new();
-    if changes > 0 {
-        parts.push(format!("{changes} {} of `{name}` that `undo` could take back", plural(changes, "change")));
-    }
-    if superseded > 0 {
-        parts.push(format!("{superseded} superseded {} of `{name}`", plural(superseded, "snapshot")));
-    }
-    if failed > 0 {
-        parts.push(format!("{failed} failed {} of `{name}`", if failed == 1 { "branch" } else { "branches" }));
-    }
-    if trails > 0 {
-        parts.push(format!(
-            "the checkpoints of {trails} {} of `{name}`",
-            if trails == 1 { "branch" } else { "branches" }
-        ));
-    }
-    Ok((!parts.is_empty()).then(|| parts.join(" and ")))
+/// What is kept besides a machine's tree, counted.
+#[derive(PartialEq, Eq)]
+pub struct GcPreview {
+    /// The changes that `undo` could undo.
+    pub changes: usize,
+    pub superseded: usize,
+    pub failed: usize,
+    /// The branches that have checkpoints.
+    pub checkpointed: usize,
+}
+
+/// Counts what a collection would delete.
+pub fn preview_gc(engine: &Engine, name: &MachineName) -> Result<GcPreview> {
+    let directory = &engine.existing_now(name)?.directory;
+    Ok(GcPreview {
+        changes: UndoLog::of(directory).entries().len(),
+        superseded: SupersededNodes::of(directory).nodes().len(),
+        failed: FailedNode::json_dir(directory).all().len(),
+        checkpointed: Trail::json_dir(directory).all().len(),
+    })
 }
 
 /// Deletes the undo history, the superseded and failed nodes and all checkpoints, and removes the files that
@@ -52,13 +50,13 @@ pub fn gc(engine: &Engine, name: &MachineName) -> Result<Collected> {
     let nodes = aside.nodes();
     nodes.iter().for_each(|node| aside.forget(node));
     files.extend(nodes.iter().flat_map(|node| node.snapshot.files()).map(Path::to_path_buf));
-    let json_dir = Failed::json_dir(&machine.directory);
+    let json_dir = FailedNode::json_dir(&machine.directory);
     let failed = json_dir.all();
     failed.iter().for_each(|failed| drop(json_dir.take(&failed.name)));
     let json_dir = Trail::json_dir(&machine.directory);
     let trails = json_dir.all();
     trails.iter().for_each(|trail| drop(json_dir.take(&trail.name)));
-    files.extend(failed.iter().flat_map(Failed::files).chain(trails.iter().flat_map(Trail::files)));
+    files.extend(failed.iter().flat_map(FailedNode::files).chain(trails.iter().flat_map(Trail::files)));
     let json_dir = Restored::json_dir(&machine.directory);
     let gone = |of: &Restored| machine.node(of.name.as_str()).is_none();
     json_dir.all().iter().filter(|of| gone(of)).for_each(|of| drop(json_dir.take(&of.name)));
@@ -75,17 +73,4 @@ pub fn collect_leftovers(engine: &Engine, name: &MachineName) -> Result<Collecte
         return Ok(Collected::default());
     }
     collect(engine, name, Vec::new())
-}
-
-impl Machine {
-    /// Counts the changes that can be undone, the superseded and the failed nodes, and the branches with checkpoints.
-    fn kept(&self) -> (usize, usize, usize, usize) {
-        let (undo_log, aside) = (UndoLog::of(&self.directory), SupersededNodes::of(&self.directory));
-        let (failed, trails) = (Failed::json_dir(&self.directory), Trail::json_dir(&self.directory));
-        (undo_log.entries().len(), aside.nodes().len(), failed.all().len(), trails.all().len())
-    }
-}
-
-fn plural(count: usize, word: &str) -> String {
-    if count == 1 { word.to_string() } else { format!("{word}s") }
 }

@@ -14,10 +14,10 @@ use crate::tree::change::transaction::{free_internal_name, to_be_changed_if};
 use crate::tree::files::file_id::{FileId, FileSet};
 use crate::tree::files::made::Made;
 use crate::tree::graft::layers::{shorten, too_deep};
-use crate::tree::graft::put::put;
+use crate::tree::graft::redefine::redefine;
 use crate::tree::kept::undo_log::{Kept, UndoLog};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 
 /// A requested snapshot.
 #[derive(Clone, Debug, Default)]
@@ -220,7 +220,7 @@ pub fn redefine_snapshot(
     let old = machine.node(name.as_str());
     let current = current || old.is_some_and(|node| node.snapshot.is_current);
     let snapshot = old.map_or(&wanted, |node| &node.snapshot);
-    put(engine, &machine, &Snapshot { document, ..snapshot.clone() }, wanted.parent.as_deref(), current)?;
+    redefine(engine, &machine, &Snapshot { document, ..snapshot.clone() }, wanted.parent.as_deref(), current)?;
     engine.changed(&machine.name);
     Ok(name)
 }
@@ -233,7 +233,7 @@ pub fn set_comment(engine: &Engine, path: &SnapshotPath, comment: &str) -> Resul
     })?;
     let document = engine.hypervisor.with_comment(&snapshot.document, comment)?;
     let parent = snapshot.parent.as_deref();
-    put(engine, &machine, &Snapshot { document, ..snapshot.clone() }, parent, snapshot.is_current)?;
+    redefine(engine, &machine, &Snapshot { document, ..snapshot.clone() }, parent, snapshot.is_current)?;
     engine.changed(&machine.name);
     Ok(())
 }

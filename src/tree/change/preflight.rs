@@ -9,7 +9,7 @@ use crate::shell;
 use crate::tree::files::file_id::is_same_file;
 use crate::tree::kept::machine_state::MachineState;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::owners::dependents::written_by_another;
 
 /// The first libvirt that accepts external snapshots with `VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE`.

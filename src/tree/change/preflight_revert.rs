@@ -9,8 +9,8 @@ use crate::tree::change::preflight::{OVERLAY, end_block_job, managed_save, own, 
 use crate::tree::files::file_id::FileSet;
 use crate::tree::kept::undo_log::{Kept, UndoEntry};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
-use crate::tree::owners::dependents::standing_on;
+use crate::tree::machine::machine::Machine;
+use crate::tree::owners::dependents::first_dependent;
 use crate::tree::record::node::Node;
 
 const BY_VIRSH: &str = "`virsh snapshot-revert` can try it";
@@ -143,7 +143,7 @@ fn place(engine: &Engine, machine: &Machine, node: &Node, cannot: impl Fn() -> E
         }),
         SnapshotKind::Internal if snapshot.has_memory() => {
             let files: Vec<_> = snapshot.layers().into_iter().map(|layer| layer.file).collect();
-            match standing_on(engine, machine, &files)? {
+            match first_dependent(engine, machine, &files)? {
                 Some(upper) => Err(cannot()
                     .cause(format!("{upper} depends on the file that holds it, which libvirt would overwrite"))
                     .hint("a branch can grow from it: that copies its disks, without the RAM")),
@@ -189,7 +189,7 @@ pub fn undo(engine: &Engine, machine: &Machine, entry: &UndoEntry) -> Result<()>
         _ => Vec::new(),
     };
     for file in written {
-        if let Some(upper) = standing_on(engine, machine, std::slice::from_ref(&file))? {
+        if let Some(upper) = first_dependent(engine, machine, std::slice::from_ref(&file))? {
             return Err(cannot()
                 .cause(format!("{upper} depends on `{}` now, which must not change", file.display()))
                 .hint("delete what depends on it first"));

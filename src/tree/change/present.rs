@@ -6,11 +6,11 @@ use crate::error::{Error, Result};
 use crate::hypervisor::{Frozen, MappedMemory, Ram, Saved, Start};
 use crate::shell;
 use crate::tree::clone::ram::wake_guest;
-use crate::tree::graft::put::put;
-use crate::tree::kept::machine_state::{Below, MachineState, NextState, Then};
+use crate::tree::graft::redefine::redefine;
+use crate::tree::kept::machine_state::{BackingFile, MachineState, NextGuest, NextState};
 use crate::tree::kept::restores::count_restore;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::node::Node;
 
 /// Describes a machine's present state. The RAM of a running guest is given a file name, but not saved yet.
@@ -34,7 +34,7 @@ pub fn present(engine: &Engine, machine: &Machine) -> Result<MachineState> {
     for disk in machine.written_disks() {
         // For an unreadable file, such as a disk that no snapshot can hold, a change could not be detected anyway.
         let chain = engine.hypervisor.backing_chain(&disk.image()).unwrap_or_default();
-        below.extend(chain.into_iter().filter_map(|image| Below::of(image.file)));
+        below.extend(chain.into_iter().filter_map(|image| BackingFile::of(image.file)));
     }
     Ok(MachineState {
         below,
@@ -67,18 +67,18 @@ pub fn enter(engine: &Engine, machine: &Machine, target: &NextState) -> Result<(
     engine.hypervisor.redefine(name, &target.document, &machine.details.document, &target.disks)?;
     if let Some(node) = target.current.as_deref().and_then(|current| machine.nearest_to(current)) {
         let snapshot = &node.snapshot;
-        put(engine, machine, snapshot, snapshot.parent.as_deref(), true)?;
+        redefine(engine, machine, snapshot, snapshot.parent.as_deref(), true)?;
     }
     match &target.then {
-        Then::Off => Ok(()),
-        Then::Boot { start, attached } if attached.is_empty() => engine.hypervisor.start(name, *start),
-        Then::Boot { start, attached } => {
+        NextGuest::Off => Ok(()),
+        NextGuest::Boot { start, attached } if attached.is_empty() => engine.hypervisor.start(name, *start),
+        NextGuest::Boot { start, attached } => {
             engine.hypervisor.start(name, Start { paused: true, ..*start })?;
             attached.iter().try_for_each(|disk| engine.hypervisor.attach(name, &target.document, disk))?;
             if start.paused { Ok(()) } else { engine.hypervisor.resume(name) }
         }
-        Then::Resume { memory, paused } => engine.hypervisor.restore(memory, &target.disks, *paused),
-        Then::Wake { memory: MappedMemory { ram, devices }, paused } => {
+        NextGuest::Resume { memory, paused } => engine.hypervisor.restore(memory, &target.disks, *paused),
+        NextGuest::Wake { memory: MappedMemory { ram, devices }, paused } => {
             let (ram, from) = (Ram::Private(ram.clone()), Frozen::Devices(devices.clone()));
             engine.hypervisor.wake(name, &ram, &from, *paused)?;
             let clock = !*paused && wake_guest(engine, name);
@@ -110,10 +110,10 @@ pub fn return_to(engine: &Engine, machine: &Machine, state: &MachineState) -> Re
 
 fn enter_again(engine: &Engine, machine: &Machine, state: &MachineState) -> Result<()> {
     let mut target = state.target();
-    if let Then::Resume { memory, .. } = &target.then
+    if let NextGuest::Resume { memory, .. } = &target.then
         && !memory.exists()
     {
-        target.then = Then::Off;
+        target.then = NextGuest::Off;
     }
     enter(engine, machine, &target).map_err(|error| {
         Error::failed(format!("`{}` could not be brought back to what it was", machine.name))

@@ -17,13 +17,13 @@ use crate::tree::change::{preflight, preflight_revert};
 use crate::tree::clone::ram::memory_to_wake;
 use crate::tree::files::file_id::is_same_file;
 use crate::tree::files::made::Made;
-use crate::tree::graft::layers::stand_on;
+use crate::tree::graft::layers::overlay_or_copy;
 use crate::tree::kept::change_name::ChangeName;
-use crate::tree::kept::machine_state::{NextState, Then};
+use crate::tree::kept::machine_state::{NextGuest, NextState};
 use crate::tree::kept::undo_log::{Kept, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
-use crate::tree::owners::dependents::standing_on;
+use crate::tree::machine::machine::Machine;
+use crate::tree::owners::dependents::first_dependent;
 use crate::tree::record::node::Node;
 
 /// The next file of a machine's disk, and how to make it.
@@ -37,14 +37,19 @@ enum DiskContent {
     Internal { image: PathBuf, snapshot: String },
 }
 
-/// Describes what reverting to a snapshot would do to the machine, for the confirmation prompt.
-pub fn what_revert_does(engine: &Engine, path: &SnapshotPath) -> Result<String> {
+/// What a revert changes in its machine.
+pub struct RevertPreview {
+    pub stops_guest: bool,
+    /// The snapshot that the machine's present state began as.
+    pub current: Option<String>,
+}
+
+/// Tells what a revert would change, if it can be done.
+pub fn preview_revert(engine: &Engine, path: &SnapshotPath) -> Result<RevertPreview> {
     let machine = engine.existing_now(&path.machine)?;
-    let node = machine.existing(&path.snapshot)?;
-    preflight_revert::revert(engine, &machine, node, false)?;
-    let since = machine.current().map(|node| format!(" since `{}`", node.name())).unwrap_or_default();
-    let guest = if machine.is_active() { "stop its guest and " } else { "" };
-    Ok(format!("{guest}put aside the state of `{}`{since}, and revert to `{}`", machine.name, node.name()))
+    preflight_revert::revert(engine, &machine, machine.existing(&path.snapshot)?, false)?;
+    let current = machine.current().map(|node| node.name().to_string());
+    Ok(RevertPreview { stops_guest: machine.is_active(), current })
 }
 
 /// Reverts to a snapshot. The machine's present state is kept for `undo`.
@@ -86,9 +91,9 @@ fn revert_external(
     let (mut disks, mut made) = new_disks(engine, machine, snapshot, origin)?;
     let paused = (snapshot.state == "paused" || flags.paused) && !flags.running;
     let mut then = match &snapshot.memory {
-        Memory::External(memory) => Then::Resume { memory: memory.clone(), paused },
+        Memory::External(memory) => NextGuest::Resume { memory: memory.clone(), paused },
         Memory::Mapped(_) => match memory_to_wake(engine, node)? {
-            Some(memory) => Then::Wake { memory, paused },
+            Some(memory) => NextGuest::Wake { memory, paused },
             None => cold(flags),
         },
         Memory::No | Memory::Internal => cold(flags),
@@ -96,8 +101,10 @@ fn revert_external(
     let is_running_only =
         |file: &DiskFile| snapshot.disks.iter().any(|disk| disk.is_running_only && disk.target == file.target);
     match &mut then {
-        Then::Boot { attached, .. } => *attached = disks.files.extract_if(.., |file| is_running_only(file)).collect(),
-        Then::Off => {
+        NextGuest::Boot { attached, .. } => {
+            *attached = disks.files.extract_if(.., |file| is_running_only(file)).collect()
+        }
+        NextGuest::Off => {
             for file in disks.files.extract_if(.., |file| is_running_only(file)) {
                 made.retain(|made| made.file != file.file);
                 let layer = snapshot.disks.iter().find(|disk| disk.target == file.target);
@@ -110,7 +117,7 @@ fn revert_external(
                 ));
             }
         }
-        Then::Resume { .. } | Then::Wake { .. } => {}
+        NextGuest::Resume { .. } | NextGuest::Wake { .. } => {}
     }
     let current = Some(node.name().to_string());
     go(engine, machine, what, &NextState { document: snapshot.document.clone(), disks, current, then }, made)
@@ -123,7 +130,7 @@ pub fn enter_copy(
     what: ChangeName,
     snapshot: &Snapshot,
     current: Option<String>,
-    then: Then,
+    then: NextGuest,
 ) -> Result<()> {
     let origin =
         |layer: &DiskFile| DiskContent::Internal { image: layer.file.clone(), snapshot: snapshot.name.clone() };
@@ -178,7 +185,7 @@ pub fn go(engine: &Engine, machine: &Machine, what: ChangeName, target: &NextSta
 
 fn make(engine: &Engine, machine: &Machine, made: &NewDisk) -> Result<()> {
     match &made.from {
-        DiskContent::Layer(layer) => stand_on(engine, layer, &made.file)?,
+        DiskContent::Layer(layer) => overlay_or_copy(engine, layer, &made.file)?,
         DiskContent::Internal { image, snapshot } => engine.hypervisor.copy_internal(image, snapshot, &made.file)?,
     }
     Made::of(&machine.directory).record_if_there(&engine.store, &machine.directory, &made.file)
@@ -281,11 +288,11 @@ fn move_kept_states_off(engine: &Engine, machine: &Machine, layers: &[DiskFile])
 /// Returns whether an internal snapshot's file can be written to without changing a backing file of something else.
 pub fn is_sound(engine: &Engine, machine: &Machine, snapshot: &Snapshot) -> Result<bool> {
     let files: Vec<PathBuf> = snapshot.layers().into_iter().map(|layer| layer.file).collect();
-    Ok(standing_on(engine, machine, &files)?.is_none())
+    Ok(first_dependent(engine, machine, &files)?.is_none())
 }
 
 /// What happens to the guest of a snapshot without RAM.
-fn cold(flags: RevertFlags) -> Then {
+fn cold(flags: RevertFlags) -> NextGuest {
     let start = Start { paused: flags.paused, reset_nvram: flags.reset_nvram };
-    if flags.running || flags.paused { Then::Boot { start, attached: Vec::new() } } else { Then::Off }
+    if flags.running || flags.paused { NextGuest::Boot { start, attached: Vec::new() } } else { NextGuest::Off }
 }

@@ -8,14 +8,14 @@ use crate::hypervisor::{Snapshot, SnapshotKind};
 use crate::name::{MachineName, SnapshotName};
 use crate::tree::change::present::return_to;
 use crate::tree::files::file_id::is_same_file;
-use crate::tree::graft::put::put;
+use crate::tree::graft::redefine::redefine;
 use crate::tree::graft::sweep::sweep;
 use crate::tree::kept::change_name::ChangeName;
 use crate::tree::kept::undo_log::{Kept, UndoEntry, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::owners::collect::{Left, WhyLeft, collect};
-use crate::tree::owners::dependents::standing_on;
+use crate::tree::owners::dependents::first_dependent;
 
 /// How many changes of a machine can be undone.
 const KEPT: usize = 8;
@@ -82,7 +82,7 @@ fn settle(engine: &Engine, machine: &Machine, entry: UndoEntry) -> Result<()> {
     if was_made {
         let current = unfinished.current.as_deref().and_then(|current| machine.node(current));
         if let Some(node) = current.filter(|node| !node.snapshot.is_current) {
-            put(engine, machine, &node.snapshot, node.snapshot.parent.as_deref(), true)?;
+            redefine(engine, machine, &node.snapshot, node.snapshot.parent.as_deref(), true)?;
         }
         return undo_log.finish(entry);
     }
@@ -158,7 +158,7 @@ fn drop_internal(engine: &Engine, machine: &Machine, snapshot: &Snapshot) -> Res
         return Ok(Vec::new());
     }
     let files: Vec<PathBuf> = snapshot.layers().into_iter().map(|layer| layer.file).collect();
-    let why = match standing_on(engine, machine, &files)? {
+    let why = match first_dependent(engine, machine, &files)? {
         Some(upper) => Some(format!("{upper} depends on the file")),
         None => (!machine.has_disks_of(snapshot)).then(|| format!("`{}` has another disk now", machine.name)),
     };
@@ -170,7 +170,7 @@ fn drop_internal(engine: &Engine, machine: &Machine, snapshot: &Snapshot) -> Res
     }
     let name = machine.name.as_str();
     let current = machine.current().map(|node| node.name().to_string());
-    engine.hypervisor.put_snapshot(name, &snapshot.document, current.as_deref(), false)?;
+    engine.hypervisor.redefine_snapshot(name, &snapshot.document, current.as_deref(), false)?;
     if engine.hypervisor.delete_internal(name, &snapshot.name).is_err() {
         // It no longer exists, or cannot be reached now: nothing depends on it.
         engine.hypervisor.delete_snapshot_metadata(name, &snapshot.name)?;

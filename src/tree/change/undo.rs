@@ -9,12 +9,12 @@ use crate::tree::change::revert::{enter_copy, go, is_sound, revert_inside};
 use crate::tree::change::transaction::{remember, remembered, to_be_changed_if};
 use crate::tree::change::{preflight, preflight_revert};
 use crate::tree::files::file_id::FileSet;
-use crate::tree::graft::put::put;
+use crate::tree::graft::redefine::redefine;
 use crate::tree::kept::change_name::ChangeName;
-use crate::tree::kept::machine_state::Then;
+use crate::tree::kept::machine_state::NextGuest;
 use crate::tree::kept::undo_log::{Deleted, Kept, UndoEntry, UndoLog, Unfinished};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 
 /// Undoes the newest change, or the one with this number; returns its description. This can be undone too.
 pub fn undo(engine: &Engine, name: &MachineName, number: Option<u64>) -> Result<String> {
@@ -39,10 +39,10 @@ pub fn undo(engine: &Engine, name: &MachineName, number: Option<u64>) -> Result<
             if is_sound(engine, &machine, snapshot)? {
                 enter_inside(engine, &machine, what, snapshot, current.as_deref())?;
             } else {
-                enter_copy(engine, &machine, what, snapshot, current.clone(), Then::Off)?;
+                enter_copy(engine, &machine, what, snapshot, current.clone(), NextGuest::Off)?;
             }
         }
-        Kept::Deleted(deleted) => put_back_deleted(engine, &machine, what, deleted)?,
+        Kept::Deleted(deleted) => redefine_deleted(engine, &machine, what, deleted)?,
         Kept::PutBack { names, metadata_only } => {
             let doomed = names.iter().filter_map(|name| machine.node(name)).collect();
             remove(engine, &machine, what, doomed, *metadata_only)?;
@@ -63,20 +63,20 @@ fn enter_inside(
 ) -> Result<()> {
     let name = machine.name.as_str();
     let below = machine.current().map(|node| node.name().to_string());
-    engine.hypervisor.put_snapshot(name, &inside.document, below.as_deref(), false)?;
+    engine.hypervisor.redefine_snapshot(name, &inside.document, below.as_deref(), false)?;
     let machine = engine.existing_now(&machine.name)?;
     let node = machine.existing(&inside.name.parse()?)?;
     revert_inside(engine, &machine, what, &node.snapshot, RevertFlags::default())?;
     engine.hypervisor.delete_internal(name, &inside.name)?;
     let machine = engine.existing_now(&machine.name)?;
     if let Some(node) = current.and_then(|current| machine.nearest_to(current)) {
-        put(engine, &machine, &node.snapshot, node.snapshot.parent.as_deref(), true)?;
+        redefine(engine, &machine, &node.snapshot, node.snapshot.parent.as_deref(), true)?;
     }
     Ok(())
 }
 
 /// Puts deleted snapshots back into the tree, and their children below them.
-fn put_back_deleted(engine: &Engine, machine: &Machine, what: ChangeName, deleted: &Deleted) -> Result<()> {
+fn redefine_deleted(engine: &Engine, machine: &Machine, what: ChangeName, deleted: &Deleted) -> Result<()> {
     if let Some(taken) = deleted.snapshots.iter().find(|snapshot| machine.node(&snapshot.name).is_some()) {
         return Err(Error::failed(format!("cannot put back `{}`", taken.name))
             .cause(format!("there is another snapshot of that name in `{}` now", machine.name))
@@ -95,12 +95,12 @@ fn put_back_deleted(engine: &Engine, machine: &Machine, what: ChangeName, delete
         let parent = snapshot.parent.as_deref();
         let parent = parent.filter(|parent| machine.node(parent).is_some() || names.iter().any(|it| it == parent));
         let is_current = current.is_some_and(|current| current == snapshot.name);
-        put(engine, machine, snapshot, parent, is_current)?;
+        redefine(engine, machine, snapshot, parent, is_current)?;
     }
     for (child, parent) in &deleted.moved {
         if let Some(node) = machine.node(child) {
             let is_current = node.snapshot.is_current && current.is_none();
-            put(engine, machine, &node.snapshot, Some(parent), is_current)?;
+            redefine(engine, machine, &node.snapshot, Some(parent), is_current)?;
         }
     }
     remembered(engine, machine, entry)

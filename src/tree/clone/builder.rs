@@ -18,18 +18,14 @@ use crate::tree::clone::ram::{Beginning, beginning};
 use crate::tree::clone::ram_policy::RamPolicy;
 use crate::tree::clone::running::{BuildOutput, Disks, Running};
 use crate::tree::files::made::NVRAM;
-use crate::tree::graft::layers::{DEEPEST, FLATTEN_LIMIT, depth};
+use crate::tree::graft::layers::{DEEPEST, depth};
 use crate::tree::kept::checkpoint::Checkpoint;
 use crate::tree::kept::restores::count_restore;
 use crate::tree::machine::clone_mark::{Purpose, clone_metadata};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
+use crate::tree::machine::time_limits::{ANSWER_LIMIT, FLATTEN_LIMIT, SHUTDOWN_LIMIT, SYNC_AFTER_FAILURE_LIMIT};
 use crate::tree::record::ram::KeptRam;
-
-const BOOT_LIMIT: Duration = Duration::from_secs(300);
-const SHUTDOWN_LIMIT: Duration = Duration::from_secs(180);
-/// Data written shortly before a failure is worth a wait, but not a long one if the guest hangs.
-const SYNC_LIMIT: Duration = Duration::from_secs(20);
 
 /// A running transient clone of a snapshot, on its own overlay. Dropping it destroys both.
 pub struct Builder {
@@ -85,7 +81,7 @@ impl Builder {
         })?;
         let flattening = (!deep.is_empty()).then(|| flatten(engine, &running.domain, deep));
         let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
-        wait_for_guest(guest.as_ref(), is_resumed, node, &Stop::after(BOOT_LIMIT, &engine.interrupt))?;
+        wait_for_guest(guest.as_ref(), is_resumed, node, &Stop::after(ANSWER_LIMIT, &engine.interrupt))?;
         if is_resumed {
             note_restore(engine, machine, origin)?;
         }
@@ -179,7 +175,7 @@ impl Builder {
     /// Stops the guest where it is and keeps its overlays as immutable layers, with its RAM if possible.
     pub fn keep(self, engine: &Engine, machine: &Machine) -> Result<BuildOutput> {
         // Without a sync the last seconds would be missing, as after a power cut.
-        let synced = self.guest.settle(&Stop::after(SYNC_LIMIT, &engine.interrupt));
+        let synced = self.guest.settle(&Stop::after(SYNC_AFTER_FAILURE_LIMIT, &engine.interrupt));
         // A hanging guest is easier to examine from its disks.
         let ram = self.running.keep_ram(engine, machine).unwrap_or_default();
         self.running.hypervisor.destroy(&self.running.domain)?;

@@ -10,8 +10,7 @@ use crate::hypervisor::Guest;
 use crate::stop::{Interrupt, Stop};
 use crate::tree::clone::running::{Disks, Running};
 use crate::tree::kept::checkpoint::Checkpoint;
-
-const SYNC_LIMIT: Duration = Duration::from_secs(60);
+use crate::tree::machine::time_limits::SYNC_LIMIT;
 
 /// Takes checkpoints of a running builder.
 pub struct Checkpointer {

@@ -8,7 +8,7 @@ use crate::name::{SnapshotName, SnapshotPath};
 use crate::shell;
 use crate::tree::files::store::seal;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::digest::digest;
 use crate::tree::record::key::SCHEMA;
 use crate::tree::record::node::Node;

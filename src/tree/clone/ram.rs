@@ -11,8 +11,8 @@ use crate::tree::clone::ram_plan::{RamPlace, RamPlan, UsableRam};
 use crate::tree::clone::ram_policy::RamPolicy;
 use crate::tree::machine::clone_mark::Purpose;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
-use crate::tree::machine::settings::Forced;
+use crate::tree::machine::forced::Forced;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::node::Node;
 use crate::tree::record::ram::KeptRam;
 

@@ -14,7 +14,7 @@ use crate::tree::clone::ram_policy::RamPolicy;
 use crate::tree::files::store::seal;
 use crate::tree::kept::checkpoint::Checkpoint;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::ram::KeptRam;
 
 /// The layers that remain of a builder.

@@ -1,19 +1,16 @@
 //! Backing chains, and the limit on their depth.
 
 use std::path::Path;
-use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::hypervisor::{DiskFile, Image};
 use crate::stop::Stop;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
+use crate::tree::machine::time_limits::FLATTEN_LIMIT;
 
 /// The most images in a chain. Reads get slower with each, and libvirt 11.3 does not start a domain with more than 25.
 pub const DEEPEST: usize = 16;
-
-/// How long it may take to flatten the disks of a running domain.
-pub const FLATTEN_LIMIT: Duration = Duration::from_secs(3600);
 
 /// Counts the images in a chain, the first one included.
 pub fn depth(engine: &Engine, image: &Image) -> Result<usize> {
@@ -21,7 +18,7 @@ pub fn depth(engine: &Engine, image: &Image) -> Result<usize> {
 }
 
 /// Makes a file that begins as a copy of `layer`: an overlay, or a full copy if the chain would get too deep.
-pub fn stand_on(engine: &Engine, layer: &Image, file: &Path) -> Result<()> {
+pub fn overlay_or_copy(engine: &Engine, layer: &Image, file: &Path) -> Result<()> {
     if depth(engine, layer)? < DEEPEST {
         engine.hypervisor.create_overlay(file, layer)
     } else {

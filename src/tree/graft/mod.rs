@@ -2,5 +2,5 @@
 
 pub mod layers;
 pub mod prune;
-pub mod put;
+pub mod redefine;
 pub mod sweep;

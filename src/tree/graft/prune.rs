@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use crate::error::Result;
 use crate::name::{MachineName, SnapshotName};
-use crate::tree::graft::put::mend_current;
-use crate::tree::kept::superseded::SupersededNodes;
+use crate::tree::graft::redefine::mend_current;
+use crate::tree::kept::superseded_nodes::SupersededNodes;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::node::Node;
 
 /// Makes room for a node in the tree: an existing one of that name is kept aside with its whole subtree. Returns

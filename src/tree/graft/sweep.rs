@@ -11,7 +11,7 @@ use crate::tree::files::store::maker;
 use crate::tree::graft::prune::{is_orphan, prune};
 use crate::tree::machine::clone_mark::CloneMark;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::owners::collect::{judge, remove_doomed};
 use crate::tree::owners::dependents::{Search, dependents};
 use crate::tree::owners::discard::discard;

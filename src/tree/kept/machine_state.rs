@@ -20,19 +20,19 @@ pub struct MachineState {
     pub current: Option<String>,
     /// The backing files of the disks, which must not change as long as this is kept.
     #[serde(default)]
-    pub below: Vec<Below>,
+    pub below: Vec<BackingFile>,
 }
 
 /// A backing file as it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Below {
+pub struct BackingFile {
     file: PathBuf,
     inode: u64,
     /// When it was last written to: seconds and nanoseconds.
     written: (i64, i64),
 }
 
-impl Below {
+impl BackingFile {
     pub fn of(file: PathBuf) -> Option<Self> {
         let metadata = std::fs::metadata(&file).ok()?;
         Some(Self { file, inode: metadata.ino(), written: (metadata.mtime(), metadata.mtime_nsec()) })
@@ -45,12 +45,12 @@ pub struct NextState {
     pub disks: DiskChanges,
     /// The snapshot that becomes the current one.
     pub current: Option<String>,
-    pub then: Then,
+    pub then: NextGuest,
 }
 
 /// What happens to the guest once its disks are in place.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Then {
+pub enum NextGuest {
     Off,
     Boot {
         start: Start,
@@ -71,7 +71,7 @@ pub enum Then {
 impl MachineState {
     /// Returns a backing file that has changed since.
     pub fn changed_below(&self) -> Option<&Path> {
-        let has_changed = |below: &&Below| Below::of(below.file.clone()).as_ref() != Some(*below);
+        let has_changed = |below: &&BackingFile| BackingFile::of(below.file.clone()).as_ref() != Some(*below);
         self.below.iter().find(has_changed).map(|below| below.file.as_path())
     }
 
@@ -80,14 +80,14 @@ impl MachineState {
     }
 
     /// Returns how the guest continues when this state is restored.
-    pub fn then(&self) -> Then {
+    pub fn then(&self) -> NextGuest {
         let paused = self.state == DomainState::Paused;
         match &self.memory {
-            Some(memory) => Then::Resume { memory: memory.clone(), paused },
+            Some(memory) => NextGuest::Resume { memory: memory.clone(), paused },
             None if self.state.is_active() => {
-                Then::Boot { start: Start { paused, reset_nvram: false }, attached: Vec::new() }
+                NextGuest::Boot { start: Start { paused, reset_nvram: false }, attached: Vec::new() }
             }
-            None => Then::Off,
+            None => NextGuest::Off,
         }
     }
 

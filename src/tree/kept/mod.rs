@@ -2,9 +2,9 @@
 
 pub mod change_name;
 pub mod checkpoint;
-pub mod failed;
+pub mod failed_node;
 pub mod files;
 pub mod machine_state;
 pub mod restores;
-pub mod superseded;
+pub mod superseded_nodes;
 pub mod undo_log;

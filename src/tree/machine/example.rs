@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::hypervisor::{Document, Domain, DomainDetails, DomainState, Source};
 use crate::name::MachineName;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::example::{disk, snapshot};
 use crate::tree::record::node::Node;
 

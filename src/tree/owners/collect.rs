@@ -14,7 +14,7 @@ use crate::tree::files::file_id::{FileId, FileSet};
 use crate::tree::files::made::{Made, Maker};
 use crate::tree::kept::undo_log::UndoLog;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::owners::dependents::{Dependent, Dependents, Doubt, Search, dependents};
 use crate::tree::owners::opened::opened;
 

@@ -13,7 +13,7 @@ use crate::tree::files::file_id::{FileId, FileSet};
 use crate::tree::files::made::is_ram;
 use crate::tree::kept::files::{kept_files, kept_images};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 
 /// Something that depends on a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ pub fn written_by_another(engine: &Engine, machine: &Machine, files: &[PathBuf])
 }
 
 /// Returns a dependent of one of these files: a snapshot, or another image.
-pub fn standing_on(engine: &Engine, machine: &Machine, files: &[PathBuf]) -> Result<Option<String>> {
+pub fn first_dependent(engine: &Engine, machine: &Machine, files: &[PathBuf]) -> Result<Option<String>> {
     let wanted = FileSet::from_iter(files);
     let is_layer = |layers: Vec<DiskFile>| layers.iter().any(|layer| wanted.contains(&layer.file));
     let external = machine.nodes.iter().filter(|node| node.snapshot.kind() == SnapshotKind::External);

@@ -10,7 +10,7 @@ use crate::hypervisor::Disk;
 use crate::tree::files::file_id::FileSet;
 use crate::tree::files::made::{Known, Maker};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::owners::collect::{WhyLeft, judge, remove_doomed};
 use crate::tree::owners::dependents::{Search, dependents};
 

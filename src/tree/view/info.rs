@@ -9,11 +9,11 @@ use crate::hypervisor::{Disk, Image, SnapshotKind, Source};
 use crate::name::{MachineName, SnapshotPath};
 use crate::tree::files::disk_usage::taken;
 use crate::tree::graft::sweep::{RunningClone, clones};
-use crate::tree::kept::failed::Failed;
+use crate::tree::kept::failed_node::FailedNode;
 use crate::tree::kept::restores::{Restores, restores};
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
-use crate::tree::machine::select::order;
+use crate::tree::machine::filter::order;
+use crate::tree::machine::machine::Machine;
 use crate::tree::view::log::{FailedView, failed_view};
 use crate::tree::view::tree::SnapshotView;
 use crate::tree::view::undo_list::UndoView;
@@ -168,7 +168,7 @@ pub fn machine_info(engine: &Engine, name: &MachineName) -> Result<MachineInfo> 
         cpus: machine.details.cpus,
         disks: disks.collect(),
         undo: undo_entries(engine, name)?,
-        failed: Failed::json_dir(&machine.directory).all().iter().map(failed_view).collect(),
+        failed: FailedNode::json_dir(&machine.directory).all().iter().map(failed_view).collect(),
         forks: forks(engine, &machine)?,
     })
 }

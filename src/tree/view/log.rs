@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::name::SnapshotPath;
-use crate::tree::kept::failed::{Failed, failed_node};
+use crate::tree::kept::failed_node::{FailedNode, failed_node};
 use crate::tree::machine::engine::Engine;
 use crate::tree::record::journal::{Journal, JournalEntry};
 use crate::tree::record::key::NamedInputs;
@@ -74,7 +74,7 @@ pub struct FailedOperation {
 /// log.
 pub fn log(engine: &Engine, path: &SnapshotPath) -> Result<Log> {
     let machine = engine.existing_now(&path.machine)?;
-    let failed = Failed::json_dir(&machine.directory).get(&path.snapshot);
+    let failed = FailedNode::json_dir(&machine.directory).get(&path.snapshot);
     let journal = match machine.node(path.snapshot.as_str()) {
         None if failed.is_some() => Journal::default(),
         _ => {
@@ -97,12 +97,12 @@ pub fn failed_log(engine: &Engine, path: &SnapshotPath) -> Result<Log> {
     Ok(Log { machine, name, inputs, operations: Vec::new(), failed: Some(failed_build(failed)) })
 }
 
-pub fn failed_view(failed: &Failed) -> FailedView {
+pub fn failed_view(failed: &FailedNode) -> FailedView {
     let error = failed.error.lines().next().unwrap_or_default().to_string();
     FailedView { name: failed.name.to_string(), when: failed.when, error }
 }
 
-pub fn failed_build(failed: Failed) -> FailedLog {
+pub fn failed_build(failed: FailedNode) -> FailedLog {
     let number = failed.journal.entries.len() + 1;
     FailedLog {
         when: failed.when,

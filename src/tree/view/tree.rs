@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::hypervisor::SnapshotKind;
 use crate::name::MachineName;
 use crate::tree::machine::engine::Engine;
-use crate::tree::machine::seen::Machine;
-use crate::tree::machine::select::Filter;
+use crate::tree::machine::filter::Filter;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::node::Node;
 
 /// One machine's tree. This is the schema of `snaptree tree --format json`.

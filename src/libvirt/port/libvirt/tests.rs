@@ -94,9 +94,9 @@ fn a_defined_domain_keeps_its_metadata_and_its_snapshots() {
         memory: Memory::No,
         metadata: spec.metadata.clone(),
     };
-    hypervisor.redefine_snapshot(name, &snapshot).unwrap();
+    hypervisor.define_snapshot(name, &snapshot).unwrap();
     let child = SnapshotSpec { name: "child".into(), parent: Some("sn01 <a>".into()), current: false, ..snapshot };
-    hypervisor.redefine_snapshot(name, &child).unwrap();
+    hypervisor.define_snapshot(name, &child).unwrap();
     hypervisor.define(&spec).unwrap();
 
     let mut snapshots = hypervisor.snapshots(name).unwrap();
@@ -188,9 +188,9 @@ fn internal_snapshots_are_taken_moved_reverted_and_deleted() {
     assert_eq!((child.parent.as_deref(), child.is_current, child.memory), (Some("a & b"), true, Memory::Internal));
     assert_eq!(hypervisor.read_snapshot(&child.document).unwrap().disks, child.disks);
 
-    hypervisor.put_snapshot("snapped", &find("a & b").document, None, true).unwrap();
+    hypervisor.redefine_snapshot("snapped", &find("a & b").document, None, true).unwrap();
     assert!(find("a & b").is_current && !find("child").is_current);
-    hypervisor.put_snapshot("snapped", &child.document, None, false).unwrap();
+    hypervisor.redefine_snapshot("snapped", &child.document, None, false).unwrap();
     assert_eq!((find("child").parent, find("a & b").is_current), (None, true));
 
     let paused = RevertFlags { paused: true, ..RevertFlags::default() };

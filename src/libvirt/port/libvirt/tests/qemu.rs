@@ -130,7 +130,7 @@ impl Vm {
     fn put_again(&self, name: &str, current: bool) {
         let before = self.snapshot(name);
         let parent = before.parent.as_deref();
-        self.libvirt.put_snapshot(&self.name, &before.document, parent, current).unwrap();
+        self.libvirt.redefine_snapshot(&self.name, &before.document, parent, current).unwrap();
         let expected = if current { self.with_present_overlays(&before) } else { before.document };
         assert_eq!(self.snapshot(name).document, expected, "{name}");
     }
@@ -161,7 +161,7 @@ impl Vm {
         for snapshot in self.snapshots() {
             self.libvirt.delete_snapshot_metadata(&self.name, &snapshot.name).unwrap();
             let parent = snapshot.parent.as_deref();
-            self.libvirt.put_snapshot(&self.name, &snapshot.document, parent, true).unwrap();
+            self.libvirt.redefine_snapshot(&self.name, &snapshot.document, parent, true).unwrap();
             assert_eq!(self.snapshot(&snapshot.name).document, self.with_present_overlays(&snapshot));
         }
     }

@@ -17,7 +17,7 @@ use crate::tree::record::ram::KeptRam;
 
 /// The last failed build of a branch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Failed {
+pub struct FailedNode {
     pub name: SnapshotName,
     #[serde(flatten)]
     pub parent: Parent,
@@ -42,7 +42,7 @@ pub struct Failed {
     pub went_on: bool,
 }
 
-impl Failed {
+impl FailedNode {
     pub fn json_dir(machine_directory: &Path) -> JsonDir<Self> {
         JsonDir::of(machine_directory, "failed")
     }
@@ -60,8 +60,8 @@ impl Failed {
 }
 
 /// Returns a failed node that has to exist.
-pub fn failed_node(machine: &MachineName, directory: &Path, name: &SnapshotName) -> Result<Failed> {
-    let json_dir = Failed::json_dir(directory);
+pub fn failed_node(machine: &MachineName, directory: &Path, name: &SnapshotName) -> Result<FailedNode> {
+    let json_dir = FailedNode::json_dir(directory);
     json_dir.get(name).ok_or_else(|| {
         let all = json_dir.all();
         let others = || match &all[..] {

@@ -1,6 +1,4 @@
-//! The settings of a whole run.
-
-use std::time::Duration;
+//! How RAM is kept, if the environment says so.
 
 use crate::error::{Error, Result};
 
@@ -25,6 +23,3 @@ impl Forced {
         }
     }
 }
-
-/// How long after the start of a step its first checkpoint is taken.
-pub const CHECKPOINT_AFTER: Duration = Duration::from_secs(10);

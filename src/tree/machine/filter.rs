@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::error::Result;
 use crate::hypervisor::SnapshotKind;
 use crate::name::SnapshotName;
-use crate::tree::machine::seen::Machine;
+use crate::tree::machine::machine::Machine;
 use crate::tree::record::node::Node;
 
 /// The filters; each that is set narrows the selection.
@@ -21,7 +21,7 @@ pub struct Filter {
     pub kind: Option<SnapshotKind>,
     /// In one of these states, in libvirt's words; any state when it is empty.
     pub states: Vec<String>,
-    /// Below this one.
+    /// BackingFile this one.
     pub from: Option<SnapshotName>,
     /// With `from`: all below it, not only its children.
     pub descendants: bool,
