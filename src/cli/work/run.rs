@@ -33,6 +33,7 @@ pub struct Run {
 enum OnError {
     /// Keep it for `snaptree log` and `snaptree shell --failed`
     Keep,
+    /// Delete it
     Clean,
     /// Open a prompt in it, where retry() runs the step again
     Repl,

@@ -10,5 +10,6 @@ pub mod recall;
 pub mod resume;
 pub mod root;
 pub mod root_node;
+pub mod stale;
 pub mod state_root;
 pub mod working_fork;

@@ -6,13 +6,14 @@ use crate::error::Result;
 use crate::event::{Event, Subject};
 use crate::name::SnapshotName;
 use crate::tree::build::aftermath::forgive;
-use crate::tree::build::branch_spec::{BranchSpec, other_liveness};
+use crate::tree::build::branch_spec::BranchSpec;
 use crate::tree::build::found::{Found, not_from_a_script};
+use crate::tree::build::stale::{stale, unwanted};
 use crate::tree::graft::prune::{make_room, prune};
 use crate::tree::graft::redefine::redefine;
 use crate::tree::kept::superseded_nodes::SupersededNodes;
 use crate::tree::machine::engine::Engine;
-use crate::tree::record::node::{Node, Record};
+use crate::tree::record::node::Node;
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::reason::Reason;
 use crate::tree::step::replay_session::ReplaySession;
@@ -58,7 +59,7 @@ pub fn recall(engine: &Engine, parent: &NodeId, wanted: &BranchSpec) -> Result<R
     let Some(record) = &node.record else {
         return Err(not_from_a_script(&machine, name));
     };
-    if let Some(reason) = record.incompatible().or_else(|| stale(node, record, parent)) {
+    if let Some(reason) = stale(node, record, parent) {
         return Ok(Recalled::Stale(reason));
     }
     let is_below = node.snapshot.parent.as_deref() == Some(parent.name.as_str());
@@ -89,8 +90,7 @@ fn candidate(
     place: Place,
 ) -> std::result::Result<Candidate, String> {
     let journal = node.journal().map_err(|damaged| damaged.message)?;
-    let refused = wanted.refuses(&journal, node.snapshot.created);
-    if let Some(why) = refused.or_else(|| other_liveness(wanted.live, node.is_live())) {
+    if let Some(why) = unwanted(&node, &journal, wanted) {
         return Err(why);
     }
     let session = ReplaySession::new(node.name(), journal, engine.interrupt.clone()).naming(&engine.inputs);
@@ -143,16 +143,4 @@ fn take_back(engine: &Engine, parent: &NodeId, Candidate { node, place, .. }: &C
         }
     }
     Ok(())
-}
-
-/// Returns why a node cannot be what a step on `parent` builds, as far as that shows without the step.
-fn stale(node: &Node, record: &Record, parent: &NodeId) -> Option<Reason> {
-    let was = record.built_on.as_ref().map_or("none", |was| &was.name);
-    if record.fits(parent) {
-        node.snapshot.missing_file().map(Reason::Changed)
-    } else if was != parent.name.as_str() {
-        Some(Reason::Changed(format!("its parent was `{was}`, is now `{}`", parent.name)))
-    } else {
-        Some(Reason::Parent(parent.name.to_string()))
-    }
 }
