@@ -17,7 +17,11 @@ fn lab() -> Ran {
 
 /// A run whose only branch takes a while.
 fn slow() -> Test {
-    let answers = json!([{ "command": "wait", "delay_ms": 1500 }]);
+    building(1500)
+}
+
+fn building(delay_ms: u64) -> Test {
+    let answers = json!([{ "command": "wait", "delay_ms": delay_ms }]);
     let script = format!("{BASE}:branch('slow', function(guest) guest:run 'wait' end)");
     Test::new().answers(answers).script(&script).args(["run", "script.lua"]).any_stderr()
 }
@@ -121,7 +125,7 @@ fn output_that_has_no_room_is_an_error() {
 #[test]
 fn a_closed_stream_is_no_place_for_a_file() {
     for closed in ["0<&-", "1>&-", "2>&-", "<&- >&- 2>&-"] {
-        let run = slow().any_stdout().in_shell(&format!("\"$@\" {closed}"));
+        let run = building(0).any_stdout().in_shell(&format!("\"$@\" {closed}"));
         assert_eq!(snapshots(&run.run()), "base\nslow\n", "{closed}");
     }
 }
@@ -306,7 +310,7 @@ fn a_directory_that_is_gone_matters_only_to_what_is_in_it() {
 
 #[test]
 fn few_open_files_are_enough() {
-    let ran = slow().in_shell("ulimit -n 24; exec \"$@\"").run();
+    let ran = building(0).in_shell("ulimit -n 24; exec \"$@\"").run();
     assert_eq!(snapshots(&ran), "base\nslow\n");
 }
 
@@ -320,5 +324,5 @@ fn the_set_up_starts_libvirtd_below_a_process_that_reaps() {
 #[test]
 fn a_shell_that_allows_a_small_stack_is_enough() {
     lab().again().args(["tree"]).in_shell("ulimit -s 256; \"$@\"").any_stdout().run();
-    slow().in_shell("ulimit -s 256; \"$@\"").run();
+    building(0).in_shell("ulimit -s 256; \"$@\"").run();
 }
