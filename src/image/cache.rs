@@ -14,7 +14,7 @@ use crate::error::{Because, Error, Result};
 use crate::event::Events;
 use crate::hypervisor::Boot;
 use crate::image::content::format::Format;
-use crate::image::description::Ready;
+use crate::image::image::Ready;
 use crate::paths;
 use crate::stop::Interrupt;
 

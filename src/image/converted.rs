@@ -13,7 +13,7 @@ use crate::image::cache::{self, Conversion, ImageCache, Record};
 use crate::image::content::format::Format;
 use crate::image::content::kind::{self, Compression, Kind, Trouble};
 use crate::image::content::{alone, whole};
-use crate::image::description::{Reading, Ready};
+use crate::image::image::{Reading, Ready};
 use crate::image::progress::Progress;
 use crate::image::unwrap::budget::Budget;
 use crate::image::unwrap::convert;
@@ -139,7 +139,7 @@ impl Given<'_> {
     }
 
     fn key(&self) -> String {
-        blake3::hash(crate::image::description::canonical(&self.inputs()).as_bytes()).to_hex().to_string()
+        blake3::hash(crate::image::image::canonical(&self.inputs()).as_bytes()).to_hex().to_string()
     }
 
     fn place(&self, cache: &ImageCache) -> PathBuf {

@@ -123,7 +123,7 @@ fn remember(cache: &ImageCache, memory: &Path, remembered: &Remembered) {
 mod tests {
     use super::*;
     use crate::event::Events;
-    use crate::image::description::{Image, Reading, Ready};
+    use crate::image::image::{Image, Reading, Ready};
 
     /// A disk of two sectors without anything on it, and its checksum.
     const BLANK: [u8; 1024] = [0; 1024];

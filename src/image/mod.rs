@@ -6,9 +6,10 @@
 mod cache;
 mod content;
 mod converted;
-mod description;
 mod download;
 mod file;
+#[expect(clippy::module_inception, reason = "a file is a noun and holds the type of that name")]
+mod image;
 mod progress;
 mod ready;
 mod unwrap;
@@ -16,5 +17,5 @@ mod workshop;
 
 pub use cache::{CachedImage, CachedKind, ImageCache};
 pub use content::format::Format;
-pub use description::{Image, Reading, Ready, Source};
+pub use image::{Image, Reading, Ready, Source};
 pub use workshop::{Claim, Workshop};

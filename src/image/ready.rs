@@ -8,7 +8,7 @@ use crate::image::cache::ImageCache;
 use crate::image::content::format::Format;
 use crate::image::content::stamp::FileStamp;
 use crate::image::converted::Given;
-use crate::image::description::{Image, Reading, Ready, Source};
+use crate::image::image::{Image, Reading, Ready, Source};
 use crate::image::{download, file};
 use crate::stop::Interrupt;
 

@@ -20,7 +20,7 @@ use crate::event::{Event, Events};
 use crate::image::cache::{self, ImageCache, Record};
 use crate::image::content::format::Format;
 use crate::image::content::kind::{self, Kind};
-use crate::image::description::{Image, Ready, Source};
+use crate::image::image::{Image, Ready, Source};
 use crate::image::progress::Progress;
 use crate::stop::Interrupt;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::*;
 use crate::event::Event;
 use crate::image::cache::CachedKind;
-use crate::image::description::Image;
+use crate::image::image::Image;
 use crate::image::unwrap::unpack::tests::packed;
 
 /// A cache, and a directory for the files of strangers.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::event::Event;
-use crate::image::description::{Image, Reading};
+use crate::image::image::{Image, Reading};
 
 /// A server for one file that notes the ranges it was asked for.
 struct Server {

@@ -14,7 +14,6 @@ use crate::tree::machine::engine::Engine;
 use crate::tree::owners::collect::{Collected, collect};
 
 /// What is kept besides a machine's tree, counted.
-#[derive(PartialEq, Eq)]
 pub struct GcPreview {
     /// The changes that `undo` could undo.
     pub changes: usize,

@@ -69,7 +69,7 @@ pub fn enter(engine: &Engine, machine: &Machine, target: &NextState) -> Result<(
         let snapshot = &node.snapshot;
         redefine(engine, machine, snapshot, snapshot.parent.as_deref(), true)?;
     }
-    match &target.then {
+    match &target.guest {
         NextGuest::Off => Ok(()),
         NextGuest::Boot { start, attached } if attached.is_empty() => engine.hypervisor.start(name, *start),
         NextGuest::Boot { start, attached } => {
@@ -110,10 +110,10 @@ pub fn return_to(engine: &Engine, machine: &Machine, state: &MachineState) -> Re
 
 fn enter_again(engine: &Engine, machine: &Machine, state: &MachineState) -> Result<()> {
     let mut target = state.target();
-    if let NextGuest::Resume { memory, .. } = &target.then
+    if let NextGuest::Resume { memory, .. } = &target.guest
         && !memory.exists()
     {
-        target.then = NextGuest::Off;
+        target.guest = NextGuest::Off;
     }
     enter(engine, machine, &target).map_err(|error| {
         Error::failed(format!("`{}` could not be brought back to what it was", machine.name))

@@ -90,7 +90,7 @@ fn revert_external(
     let origin = |layer: &DiskFile| DiskContent::Layer(layer.image());
     let (mut disks, mut made) = new_disks(engine, machine, snapshot, origin)?;
     let paused = (snapshot.state == "paused" || flags.paused) && !flags.running;
-    let mut then = match &snapshot.memory {
+    let mut guest = match &snapshot.memory {
         Memory::External(memory) => NextGuest::Resume { memory: memory.clone(), paused },
         Memory::Mapped(_) => match memory_to_wake(engine, node)? {
             Some(memory) => NextGuest::Wake { memory, paused },
@@ -100,7 +100,7 @@ fn revert_external(
     };
     let is_running_only =
         |file: &DiskFile| snapshot.disks.iter().any(|disk| disk.is_running_only && disk.target == file.target);
-    match &mut then {
+    match &mut guest {
         NextGuest::Boot { attached, .. } => {
             *attached = disks.files.extract_if(.., |file| is_running_only(file)).collect()
         }
@@ -120,7 +120,7 @@ fn revert_external(
         NextGuest::Resume { .. } | NextGuest::Wake { .. } => {}
     }
     let current = Some(node.name().to_string());
-    go(engine, machine, what, &NextState { document: snapshot.document.clone(), disks, current, then }, made)
+    go(engine, machine, what, &NextState { document: snapshot.document.clone(), disks, current, guest }, made)
 }
 
 /// Reverts to an internal snapshot without RAM by copying its disks, if something else depends on its file.
@@ -130,12 +130,12 @@ pub fn enter_copy(
     what: ChangeName,
     snapshot: &Snapshot,
     current: Option<String>,
-    then: NextGuest,
+    guest: NextGuest,
 ) -> Result<()> {
     let origin =
         |layer: &DiskFile| DiskContent::Internal { image: layer.file.clone(), snapshot: snapshot.name.clone() };
     let (disks, made) = new_disks(engine, machine, snapshot, origin)?;
-    go(engine, machine, what, &NextState { document: snapshot.document.clone(), disks, current, then }, made)
+    go(engine, machine, what, &NextState { document: snapshot.document.clone(), disks, current, guest }, made)
 }
 
 /// Names new files for the disks that a snapshot holds; the other disks do not change.

@@ -45,7 +45,7 @@ pub struct NextState {
     pub disks: DiskChanges,
     /// The snapshot that becomes the current one.
     pub current: Option<String>,
-    pub then: NextGuest,
+    pub guest: NextGuest,
 }
 
 /// What happens to the guest once its disks are in place.
@@ -80,7 +80,7 @@ impl MachineState {
     }
 
     /// Returns how the guest continues when this state is restored.
-    pub fn then(&self) -> NextGuest {
+    pub fn next_guest(&self) -> NextGuest {
         let paused = self.state == DomainState::Paused;
         match &self.memory {
             Some(memory) => NextGuest::Resume { memory: memory.clone(), paused },
@@ -96,7 +96,7 @@ impl MachineState {
             document: self.document.clone(),
             disks: self.disks.clone().into(),
             current: self.current.clone(),
-            then: self.then(),
+            guest: self.next_guest(),
         }
     }
 }
