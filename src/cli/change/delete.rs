@@ -107,3 +107,21 @@ fn with_snapshots(machine: &MachineName, count: usize) -> String {
         many => format!("machine `{machine}` with its {many} snapshots and their layers"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_named_with_as_many_snapshots_as_it_has() {
+        let lab = MachineName::existing("lab").expect("a name");
+        assert_eq!(
+            [0, 1, 2].map(|count| with_snapshots(&lab, count)),
+            [
+                "machine `lab`, which has no snapshots",
+                "machine `lab` with its snapshot and the layers of that",
+                "machine `lab` with its 2 snapshots and their layers",
+            ]
+        );
+    }
+}

@@ -84,3 +84,31 @@ fn what(name: &MachineName, preview: &GcPreview) -> Option<String> {
 fn is_defined(engine: &Engine, name: &MachineName) -> bool {
     !matches!(engine.look_again(name), Ok(None))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thing_is_told_in_the_singular_and_nothing_not_at_all() {
+        let lab = MachineName::existing("lab").expect("a name");
+        let told = |changes, superseded, failed, checkpointed| {
+            what(&lab, &GcPreview { changes, superseded, failed, checkpointed })
+        };
+        assert_eq!(told(0, 0, 0, 0), None);
+        assert_eq!(
+            told(1, 1, 1, 1).as_deref(),
+            Some(
+                "1 change of `lab` that `undo` could undo and 1 superseded snapshot of `lab` and 1 failed branch of \
+                 `lab` and the checkpoints of 1 branch of `lab`"
+            )
+        );
+        assert_eq!(
+            told(2, 2, 0, 2).as_deref(),
+            Some(
+                "2 changes of `lab` that `undo` could undo and 2 superseded snapshots of `lab` and the checkpoints of \
+                 2 branches of `lab`"
+            )
+        );
+    }
+}

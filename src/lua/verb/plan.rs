@@ -26,7 +26,7 @@ pub async fn branches(lua: &Lua, parent: &Snapshot, branches: &[Branch]) -> Resu
             Some(is) => {
                 let exists = domain.context.engine.machine(&domain.name)?;
                 let exists = exists.is_some_and(|machine| machine.node(branch.wanted.name.as_str()).is_some());
-                let below = NodeStatus::BackingFile(parent.name.to_string(), is);
+                let below = NodeStatus::Below(parent.name.to_string(), is);
                 (if exists { below } else { NodeStatus::Needed(Reason::Missing) }, Found::Needed(Reason::Missing))
             }
             None => {

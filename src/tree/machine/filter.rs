@@ -21,7 +21,7 @@ pub struct Filter {
     pub kind: Option<SnapshotKind>,
     /// In one of these states, in libvirt's words; any state when it is empty.
     pub states: Vec<String>,
-    /// BackingFile this one.
+    /// Below this one.
     pub from: Option<SnapshotName>,
     /// With `from`: all below it, not only its children.
     pub descendants: bool,

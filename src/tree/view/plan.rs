@@ -64,7 +64,7 @@ pub enum NodeStatus {
     KeptAside,
     Needed(Reason),
     /// It exists, but its parent is only a placeholder: the parent's name, and the kind.
-    BackingFile(String, Placeholder),
+    Below(String, Placeholder),
 }
 
 /// Why a snapshot that a script holds need not exist.
@@ -90,7 +90,7 @@ impl NodeStatus {
         match self {
             Self::Cached | Self::KeptAside => Status::Cached,
             Self::Needed(Reason::Missing) => Status::Missing,
-            Self::Needed(_) | Self::BackingFile(..) => Status::Stale,
+            Self::Needed(_) | Self::Below(..) => Status::Stale,
         }
     }
 
@@ -98,7 +98,7 @@ impl NodeStatus {
         match self {
             Self::Cached | Self::KeptAside | Self::Needed(Reason::Missing) => None,
             Self::Needed(reason) => Some(reason.to_string()),
-            Self::BackingFile(parent, is) => Some(format!("parent {parent} is {is}")),
+            Self::Below(parent, is) => Some(format!("parent {parent} is {is}")),
         }
     }
 }
@@ -250,7 +250,7 @@ mod tests {
         let mut add = |name: &str, parent, standing| plan.add("fake:", "lab", name, parent, standing);
         add("root", None, NodeStatus::Cached);
         add("z", Some("root"), NodeStatus::Needed(Reason::Changed("x".into())));
-        add("below", Some("z"), NodeStatus::BackingFile("z".into(), Placeholder::Planned(Status::Stale)));
+        add("below", Some("z"), NodeStatus::Below("z".into(), Placeholder::Planned(Status::Stale)));
         add("a", Some("root"), NodeStatus::KeptAside);
         add("new", Some("a"), NodeStatus::Needed(Reason::Missing));
         add("new", Some("a"), NodeStatus::Cached);
