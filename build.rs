@@ -1,26 +1,45 @@
-//! Compiles the program that lies in the memory of guests until they resume.
+//! Compiles the program that serves the host in guests.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-const SOURCE: &str = "src/agent/waker.c";
+const SOURCE: &str = "guest/main.rs";
+/// Guests are of this kind; elsewhere the guest agent does what the program would.
+const ARCHITECTURE: &str = "x86_64";
 
 fn main() -> Result<()> {
-    println!("cargo::rerun-if-changed={SOURCE}");
-    println!("cargo::rerun-if-env-changed=CC");
-    let program = PathBuf::from(std::env::var_os("OUT_DIR").context("cargo sets no OUT_DIR")?).join("waker");
-    if std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("x86_64") {
-        // Guests are of this kind; elsewhere they are told the time by `date` alone.
-        return std::fs::write(&program, []).with_context(|| format!("cannot write `{}`", program.display()));
+    for part in ["guest", "src/channel/frame.rs", "src/agent/kill.sh"] {
+        println!("cargo::rerun-if-changed={part}");
     }
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_string());
-    let alone = ["-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie"];
-    let small = ["-Os", "-s", "-fno-asynchronous-unwind-tables", "-Wl,--build-id=none", "-Wl,-z,noseparate-code"];
-    let status =
-        Command::new(&compiler).args(alone).args(small).arg("-Wall").arg("-o").arg(program).arg(SOURCE).status();
-    let status = status.with_context(|| format!("cannot run `{compiler}`"))?;
-    ensure!(status.success(), "`{compiler}` cannot compile {SOURCE}");
+    let program = PathBuf::from(std::env::var_os("OUT_DIR").context("cargo sets no OUT_DIR")?).join("channel");
+    if std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok(ARCHITECTURE) {
+        compile(&program)
+    } else {
+        std::fs::write(&program, []).with_context(|| format!("cannot write `{}`", program.display()))
+    }
+}
+
+fn compile(program: &Path) -> Result<()> {
+    let compiler = std::env::var_os("RUSTC").context("cargo sets no RUSTC")?;
+    let target = std::env::var("TARGET").context("cargo sets no TARGET")?;
+    let language = ["--edition", "2024", "--crate-type", "bin", "--crate-name", "channel"];
+    let small = ["panic=abort", "opt-level=s", "lto=fat", "codegen-units=1", "strip=symbols", "debuginfo=0"];
+    let alone = ["relocation-model=static", "target-feature=+crt-static", "default-linker-libraries=no"];
+    let link = "link-args=-nostdlib -nostartfiles -static -no-pie -Wl,--build-id=none -Wl,--gc-sections -Wl,-z,noseparate-code";
+    let output = Command::new(&compiler)
+        .args(language)
+        .args(["--target", &target])
+        .args(small.into_iter().chain(alone).chain([link]).flat_map(|option| ["-C", option]))
+        .arg("-o")
+        .args([program, Path::new(SOURCE)])
+        .output()
+        .with_context(|| format!("cannot run `{}`", compiler.display()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "cannot compile {SOURCE}:\n{said}");
+    for warning in said.lines() {
+        println!("cargo::warning={warning}");
+    }
     Ok(())
 }

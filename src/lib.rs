@@ -22,6 +22,7 @@
 //! - `signals`: which signals stay ignored
 
 mod agent;
+mod channel;
 pub mod cli;
 mod clock;
 mod count;

@@ -3,6 +3,7 @@
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -11,9 +12,10 @@ use crate::agent::calls::{Calls, PATIENT, QUICK};
 use crate::agent::feed::Feed;
 use crate::agent::process::Process;
 use crate::agent::transport::{Transport, TransportError};
-use crate::agent::waker::{self, Waker};
+use crate::agent::way::{self, Way};
 use crate::agent::wrapper::{Names, files};
-use crate::agent::{file, sockets};
+use crate::agent::{file, guest_program, sockets};
+use crate::channel::{Session, Source, Trouble};
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{Command, Exit, FileMode, Guest, Input, Stream, UnitState};
 use crate::stop::Stop;
@@ -28,8 +30,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 pub struct Agent<T: Transport> {
     calls: Calls<T>,
     domain: String,
-    /// The program that woke the guest, if one did.
-    waker: Mutex<Option<Waker>>,
+    way: Mutex<Way>,
     /// The commands whose results were received but whose files are still in the guest: the next command removes them.
     seen: Mutex<Vec<String>>,
 }
@@ -37,12 +38,7 @@ pub struct Agent<T: Transport> {
 impl<T: Transport> Agent<T> {
     /// Makes the guest of `domain`; sends nothing yet.
     pub fn new(transport: T, domain: &str) -> Self {
-        Self {
-            calls: Calls::new(transport),
-            domain: domain.to_string(),
-            waker: Mutex::default(),
-            seen: Mutex::default(),
-        }
+        Self { calls: Calls::new(transport), domain: domain.to_string(), way: Mutex::default(), seen: Mutex::default() }
     }
 
     #[cfg(test)]
@@ -54,7 +50,40 @@ impl<T: Transport> Agent<T> {
         self.seen.lock()
     }
 
-    /// Runs a command. Its files stay in the guest until the next command, so that its result is not lost if the agent
+    /// Opens the channel, unless that was tried before; `None` where the agent does everything.
+    fn session(&self, stop: &Stop) -> Result<Option<Arc<Session>>> {
+        let mut way = self.way.lock();
+        let is_closed = matches!(&*way, Way::Channel(session) if session.over().is_some());
+        if is_closed || matches!(&*way, Way::Unknown) {
+            *way = Way::Unknown;
+            *way = way::open(&self.calls.transport, |replaces| match guest_program::install(replaces) {
+                Some(install) => self.by_agent(&install, stop),
+                None => Ok((Exit(1), "there is no program for it".to_string())),
+            })?;
+        }
+        Ok(way.session())
+    }
+
+    /// Asks through the channel; asks again if that was lost before the guest had begun. `None` where there is none.
+    fn by_channel<R>(&self, stop: &Stop, mut ask: impl FnMut(&Session) -> Result<R, Trouble>) -> Result<Option<R>> {
+        while let Some(session) = self.session(stop)? {
+            match ask(&session) {
+                Ok(result) => return Ok(Some(result)),
+                Err(Trouble::Failed(error)) => return Err(error),
+                Err(Trouble::NotBegun(_)) => stop.check(|| format!("reaching the guest of `{}`", self.domain))?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Runs a command through the agent, and returns its status and its output.
+    fn by_agent(&self, command: &Command, stop: &Stop) -> Result<(Exit, String)> {
+        let mut output = Vec::new();
+        let exit = self.execute(command, None, false, &mut |_, bytes| output.extend_from_slice(bytes), stop)?;
+        Ok((exit, String::from_utf8_lossy(&output).into_owned()))
+    }
+
+    /// Runs a command through the agent. Its files stay in the guest until the next command, so that its result is not lost if the agent
     /// restarts before it was asked for; without `trace` they are removed at the end, with those of all commands before
     /// it.
     fn execute(
@@ -77,30 +106,22 @@ impl<T: Transport> Agent<T> {
 
     /// Runs one of our own commands and returns its status, standard output and standard error.
     fn ask<const N: usize>(&self, argv: [&str; N], stop: &Stop) -> Result<(Exit, String, String)> {
-        self.ask_by(&Command::argv(argv), true, stop)
-    }
-
-    fn ask_by(&self, command: &Command, trace: bool, stop: &Stop) -> Result<(Exit, String, String)> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut keep = |stream, data: &[u8]| match stream {
             Stream::Stdout => stdout.extend_from_slice(data),
             Stream::Stderr => stderr.extend_from_slice(data),
         };
-        let exit = self.execute(command, None, trace, &mut keep, stop)?;
+        let exit = self.run(&Command::argv(argv), &mut keep, stop)?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim().to_string();
         Ok((exit, text(stdout), text(stderr)))
     }
 
     /// Runs one of our own commands that has to succeed.
     fn must<const N: usize>(&self, argv: [&str; N], failed: &str, stop: &Stop) -> Result<()> {
-        self.must_by(&Command::argv(argv), argv[0], true, failed, stop)
-    }
-
-    fn must_by(&self, command: &Command, name: &str, trace: bool, failed: &str, stop: &Stop) -> Result<()> {
-        match self.ask_by(command, trace, stop)? {
+        match self.ask(argv, stop)? {
             (Exit(0), ..) => Ok(()),
             (Exit(status), _, stderr) if stderr.is_empty() => {
-                Err(Error::failed(failed).cause(format!("`{name}` ended with status {status}")))
+                Err(Error::failed(failed).cause(format!("`{}` ended with status {status}", argv[0])))
             }
             (_, _, stderr) => Err(Error::failed(failed).cause(stderr)),
         }
@@ -129,7 +150,7 @@ impl<T: Transport> Agent<T> {
     /// right, and takes until the next second.
     fn set_both_clocks(&self) -> Result<()> {
         let failed = |error| file::failure("cannot set the guest's clock", &error);
-        let nanoseconds = u64::try_from(waker::time().as_nanos()).unwrap_or_default();
+        let nanoseconds = u64::try_from(guest_program::time().as_nanos()).unwrap_or_default();
         self.calls.call("guest-set-time", json!({ "time": nanoseconds }), QUICK).map(drop).map_err(failed)
     }
 
@@ -192,7 +213,8 @@ impl<T: Transport> Guest for Agent<T> {
     }
 
     fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
-        self.execute(command, None, true, output, stop)
+        let ran = self.by_channel(stop, |session| session.run(command, Source::Whole(&command.stdin), output, stop))?;
+        ran.map_or_else(|| self.execute(command, None, true, output, stop), Ok)
     }
 
     fn run_last(
@@ -202,23 +224,34 @@ impl<T: Transport> Guest for Agent<T> {
         output: &mut dyn FnMut(Stream, &[u8]),
         stop: &Stop,
     ) -> Result<Exit> {
-        let waker = self.waker.lock().take();
-        if let Some(mut waker) = waker.filter(|waker| waker.takes(command)) {
-            return waker.run(command, input, output, stop);
+        let ran = self.by_channel(stop, |session| session.run(command, Source::Live(input), output, stop))?;
+        if let Some(exit) = ran {
+            return Ok(exit);
         }
         let mut feed = Feed::new(input)?;
         match feed.whole() {
-            Some(stdin) => self.run(&Command { stdin, ..command.clone() }, output, stop),
+            Some(stdin) => self.execute(&Command { stdin, ..command.clone() }, None, true, output, stop),
             None => self.execute(command, Some(feed), true, output, stop),
         }
     }
 
     fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64> {
-        file::read(&self.calls, path, sink, stop)
+        let read = self.by_channel(stop, |session| session.read(path, sink, stop))?;
+        read.map_or_else(|| file::read(&self.calls, path, sink, stop), Ok)
     }
 
     fn write(&self, path: &str, source: &mut dyn Read, mode: &FileMode, stop: &Stop) -> Result<u64> {
-        file::write(&self.calls, path, source, mode, stop, &mut |mode| self.set_mode(path, mode, stop))
+        if mode.owner.is_some() {
+            // The owner is known by a name, which only a program of the guest understands.
+            let made = self.by_channel(stop, |session| session.write(path, &mut std::io::empty(), mode.mode, stop))?;
+            if made.is_some() {
+                self.set_mode(path, mode, stop)?;
+            }
+        }
+        let written = self.by_channel(stop, |session| session.write(path, source, mode.mode, stop))?;
+        let by_agent =
+            || file::write(&self.calls, path, source, mode, stop, &mut |mode| self.set_mode(path, mode, stop));
+        written.map_or_else(by_agent, Ok)
     }
 
     fn exists(&self, path: &str, stop: &Stop) -> Result<bool> {
@@ -286,9 +319,16 @@ impl<T: Transport> Guest for Agent<T> {
     }
 
     fn settle(&self, stop: &Stop) -> Result<()> {
-        let settle = || self.must_by(&waker::settle(), "sync", false, CANNOT_SYNC, stop);
-        // Without its trace it may be lost when the agent restarts; running it twice does no harm.
-        settle().or_else(|error| if error.kind == Kind::Failed { settle() } else { Err(error) })
+        self.session(stop)?;
+        self.sync(stop)
+    }
+
+    fn obstacle(&self, stop: &Stop) -> Result<Option<String>> {
+        self.session(stop)?;
+        Ok(match &*self.way.lock() {
+            Way::Agent(why) => Some(why.clone()),
+            Way::Unknown | Way::Channel(_) => None,
+        })
     }
 
     fn time(&self, stop: &Stop) -> Result<f64> {
@@ -298,15 +338,14 @@ impl<T: Transport> Guest for Agent<T> {
     }
 
     fn wake(&self, stop: &Stop) -> Result<()> {
-        let is_awake = match self.calls.transport.port(waker::PORT) {
-            Ok(Some(port)) => {
-                let mut waker = Waker::new(port);
-                let is_awake = waker.wake(stop)?;
-                *self.waker.lock() = is_awake.then_some(waker);
+        let is_awake = match way::find(&self.calls.transport) {
+            Some(session) => {
+                let is_awake = session.wake(guest_program::time(), guest_program::seed().as_bytes(), stop)?;
+                *self.way.lock() = Way::Channel(session);
                 is_awake
             }
-            // No program waits there, or it cannot be reached: every guest of ours has an agent.
-            Ok(None) | Err(_) => self.poll("the guest agent", stop, || match waker::wake_by_agent(&self.calls) {
+            // Every guest of ours has an agent.
+            None => self.poll("the guest agent", stop, || match guest_program::wake_by_agent(&self.calls) {
                 Err(TransportError::Agent { .. }) => Ok(Some(false)),
                 is_awake => is_awake.map(Some),
             })?,

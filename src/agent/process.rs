@@ -7,7 +7,7 @@ use crate::agent::feed::Feed;
 use crate::agent::file::{self, File};
 use crate::agent::program::{finish, wait_for};
 use crate::agent::transport::{Transport, TransportError};
-use crate::agent::wrapper::{MOST_INLINE, Names, arguments, files, split_header, title};
+use crate::agent::wrapper::{MOST_INLINE, Names, arguments, files, split_header};
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{Command, Exit, FileMode, Stream};
 use crate::stop::Stop;
@@ -76,7 +76,7 @@ impl<'a, T: Transport> Process<'a, T> {
         feed: Option<Feed<'a>>,
         stop: &Stop,
     ) -> Result<Self> {
-        let title = title(&command.line);
+        let title = command.line.title();
         let refused = |error| file::failure(&format!("cannot run `{title}` in the guest"), &error);
         let files = files(names.id);
         let (stdin, way) = match &feed {

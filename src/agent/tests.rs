@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod restart;
-mod waker;
+mod way;
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;

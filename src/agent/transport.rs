@@ -3,25 +3,27 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::channel::Port;
+
 /// A way to send one JSON message to a guest's agent and get its answer.
 pub trait Transport: Send + Sync {
     /// Sends `json` and returns the agent's whole answer, at most `timeout` later.
     /// Messages stay below 4 MiB in both directions.
     fn command(&self, json: &str, timeout: Duration) -> Result<String, TransportError>;
 
-    /// Opens another port of the guest by its name, if the domain has it and a process in the guest waits there.
-    fn port(&self, _name: &str) -> Result<Option<Box<dyn Port>>, TransportError> {
-        Ok(None)
+    /// Opens the guest's port for our program, if a process in the guest waits there.
+    fn port(&self) -> Result<Ported, TransportError> {
+        Ok(Ported::None("the domain has no port for it".to_string()))
     }
 }
 
-/// A line of bytes to a process in a guest; dropping it hangs up.
-pub trait Port: Send {
-    /// Sends some of `bytes`, without waiting; returns how many, which is 0 while the line accepts no more.
-    fn send(&mut self, bytes: &[u8]) -> Result<usize, TransportError>;
-
-    /// Takes some of what has arrived, without waiting for it; 0 bytes at the end of the line.
-    fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, TransportError>;
+/// What a look at the port found.
+pub enum Ported {
+    Open(Box<dyn Port>),
+    /// No process in the guest waits there.
+    Unattended,
+    /// There is no use in looking again; this is why.
+    None(String),
 }
 
 /// Why a message got no proper answer.

@@ -1,7 +1,7 @@
 //! The shell around a command in the guest, which leaves its output and exit status in files.
 
 use crate::agent::calls::SHELL;
-use crate::hypervisor::{Command, CommandLine};
+use crate::hypervisor::Command;
 
 const WRAPPER: &str = include_str!("wrapper.sh");
 /// What the wrapper prints first when the command has ended, before its id; the beginning of its output follows.
@@ -24,22 +24,8 @@ pub fn arguments(command: &Command, names: &Names<'_>, stdin: &str) -> Vec<Strin
     args.push(command.cwd.clone().unwrap_or_default());
     args.push(command.user.clone().unwrap_or_default());
     args.push(stdin.to_string());
-    args.extend(words(command));
+    args.extend(command.words());
     args
-}
-
-/// Returns the program and the arguments that are run for a command.
-pub fn words(command: &Command) -> Vec<String> {
-    let mut words = Vec::new();
-    if !command.env.is_empty() {
-        words.push("env".to_string());
-        words.extend(command.env.iter().map(|(key, value)| format!("{key}={value}")));
-    }
-    match &command.line {
-        CommandLine::Shell(line) => words.extend([SHELL, "-c", line].map(str::to_string)),
-        CommandLine::Argv(argv) => words.extend(argv.iter().cloned()),
-    }
-    words
 }
 
 /// The wrapper without its comments: the guest takes it letter by letter, and its agent logs it.
@@ -56,16 +42,4 @@ pub fn split_header<'o>(stdout: &'o [u8], id: &str) -> Option<&'o [u8]> {
 /// Returns the common prefix of a command's files in the guest.
 pub fn files(id: &str) -> String {
     format!("/run/snaptree-{id}")
-}
-
-/// The command as errors name it: its first line, shortened.
-pub fn title(line: &CommandLine) -> String {
-    const LONGEST: usize = 60;
-    let text = match line {
-        CommandLine::Shell(line) => line.trim().to_string(),
-        CommandLine::Argv(argv) => argv.join(" "),
-    };
-    let first = text.lines().next().unwrap_or_default();
-    let short: String = first.chars().take(LONGEST).collect();
-    if short.len() == text.len() { short } else { format!("{short}...") }
 }

@@ -19,6 +19,28 @@ pub enum CommandLine {
     Argv(Vec<String>),
 }
 
+impl CommandLine {
+    /// Returns the program and its arguments.
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            CommandLine::Shell(line) => ["/bin/sh", "-c", line].map(str::to_string).to_vec(),
+            CommandLine::Argv(argv) => argv.clone(),
+        }
+    }
+
+    /// Returns the command as errors name it: its first line, shortened.
+    pub fn title(&self) -> String {
+        const LONGEST: usize = 60;
+        let text = match self {
+            CommandLine::Shell(line) => line.trim().to_string(),
+            CommandLine::Argv(argv) => argv.join(" "),
+        };
+        let first = text.lines().next().unwrap_or_default();
+        let short: String = first.chars().take(LONGEST).collect();
+        if short.len() == text.len() { short } else { format!("{short}...") }
+    }
+}
+
 /// A command to run in a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
@@ -39,6 +61,17 @@ impl Command {
 
     pub fn argv<const N: usize>(argv: [&str; N]) -> Self {
         Self::new(CommandLine::Argv(argv.map(str::to_string).to_vec()))
+    }
+
+    /// Returns the program and the arguments that run it with its variables.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if !self.env.is_empty() {
+            words.push("env".to_string());
+            words.extend(self.env.iter().map(|(name, value)| format!("{name}={value}")));
+        }
+        words.extend(self.line.words());
+        words
     }
 }
 
@@ -124,6 +157,11 @@ pub trait Guest: Send + Sync {
     /// Prepares a guest for being frozen: writes what it holds in memory to its disks, and sets it up to be woken.
     fn settle(&self, stop: &Stop) -> Result<()> {
         self.sync(stop)
+    }
+
+    /// Says why requests do not take the fastest way into the guest, if they do not.
+    fn obstacle(&self, _stop: &Stop) -> Result<Option<String>> {
+        Ok(None)
     }
 
     /// Reads the guest's clock, in seconds since the epoch.

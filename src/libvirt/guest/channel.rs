@@ -1,4 +1,4 @@
-//! What is sent to a guest through libvirt: its agent's messages, and the bytes of another port.
+//! What is sent to a guest: its agent's messages, through libvirt, and the bytes of another port.
 
 use parking_lot::Mutex;
 use std::time::Duration;
@@ -7,12 +7,20 @@ use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::error::{Error as VirtError, ErrorNumber};
 
-use crate::agent::{Port, Transport, TransportError};
+use crate::agent::{Ported, Transport, TransportError};
+use crate::channel::PORT;
+use crate::error::Error;
 use crate::libvirt::fault;
-use crate::libvirt::guest::line::{Line, Moved};
-use crate::libvirt::guest::monitor;
+use crate::libvirt::guest::monitor::{self, PortState};
+use crate::libvirt::guest::socket_line::SocketLine;
 use crate::libvirt::xml::domain_facts;
 use crate::libvirt::xml::element::Element;
+
+/// Chooses the way into guests: `agent` leaves everything to the guest agent.
+const VARIABLE: &str = "SNAPTREE_CHANNEL";
+/// How often, and how long after the last time, a port that is taken is looked at again.
+const LOOKS: usize = 20;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The agent's channel of one domain, on a connection of its own: a connection carries five calls at a time, and these
 /// may take long.
@@ -59,35 +67,34 @@ impl Transport for Channel {
         domain.qemu_agent_command(json, seconds, 0).map_err(|error| explain(&error))
     }
 
-    fn port(&self, name: &str) -> Result<Option<Box<dyn Port>>, TransportError> {
-        let failed = |error: VirtError| explain(&error);
-        let domain = self.domain().map_err(failed)?;
-        let document = Element::parse(&domain.xml_desc(0).map_err(failed)?).map_err(TransportError::Other)?;
-        let Some(device) = domain_facts::port_device(&document, name) else { return Ok(None) };
-        let is_waited_at = monitor::is_waited_at(&domain, &device);
-        if !is_waited_at.map_err(|error| TransportError::Other(error.message))? {
-            return Ok(None);
+    fn port(&self) -> Result<Ported, TransportError> {
+        let other = |error: Error| TransportError::Other(error.to_string());
+        if std::env::var(VARIABLE).is_ok_and(|value| value == "agent") {
+            return Ok(Ported::None(format!("{VARIABLE}=agent asks for that")));
         }
-        let line = Line::open(&self.uri, &self.name, |domain, stream| domain.open_channel(Some(name), stream, 0));
-        Ok(Some(Box::new(line.map_err(failed)?)))
-    }
-}
-
-impl Port for Line {
-    fn send(&mut self, bytes: &[u8]) -> Result<usize, TransportError> {
-        match Line::send(self, bytes).map_err(|error| explain(&error))? {
-            Moved::Bytes(length) => Ok(length),
-            Moved::NothingYet => Ok(0),
-            Moved::Ended => Err(TransportError::Gone("the line to the guest has ended".to_string())),
+        let domain = self.domain().map_err(|error| explain(&error))?;
+        let document = domain.xml_desc(0).map_err(|error| explain(&error))?;
+        let document = Element::parse(&document).map_err(TransportError::Other)?;
+        let Some(port) = domain_facts::port(&document, PORT) else {
+            return Ok(Ported::None(format!("the domain has no port `{PORT}`")));
+        };
+        let mut state = monitor::port_state(&domain, &port.device).map_err(other)?;
+        // QEMU may not have noticed yet that an earlier connection is closed.
+        for _ in 0..LOOKS {
+            if state != PortState::Taken {
+                break;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+            state = monitor::port_state(&domain, &port.device).map_err(other)?;
         }
-    }
-
-    fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, TransportError> {
-        Ok(match Line::receive(self, buffer).map_err(|error| explain(&error))? {
-            Moved::Bytes(length) => Some(length),
-            Moved::NothingYet => None,
-            Moved::Ended => Some(0),
-        })
+        match state {
+            PortState::Unattended => Ok(Ported::Unattended),
+            PortState::Taken => Ok(Ported::None(format!("another process has the port `{PORT}` open"))),
+            PortState::Waiting => {
+                let line = SocketLine::open(domain, &port).map_err(|error| TransportError::Other(error.to_string()))?;
+                Ok(Ported::Open(Box::new(line)))
+            }
+        }
     }
 }
 

@@ -3,4 +3,5 @@
 pub mod channel;
 pub mod line;
 pub mod monitor;
+pub mod socket_line;
 pub mod stream_console;

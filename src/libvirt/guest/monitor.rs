@@ -36,7 +36,34 @@ pub fn human(domain: &VirtDomain, line: &str) -> Result<String> {
     domain.qemu_monitor_command(line, HUMAN).map(|answer| answer.trim().to_string()).map_err(failed)
 }
 
-/// Says whether a process in the guest waits at the other end of a character device (`query-chardev`).
+/// The two ends of a guest's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortState {
+    /// A process in the guest waits there.
+    Waiting,
+    /// No process in the guest has it open.
+    Unattended,
+    /// A process of the host has it open, and maybe one in the guest.
+    Taken,
+}
+
+/// Asks QEMU who has a port open, by its character device (`query-chardev`).
+pub fn port_state(domain: &VirtDomain, device: &str) -> Result<PortState> {
+    let devices = execute(domain, "query-chardev", &json!({}))?;
+    Ok(read_port_state(&devices, device))
+}
+
+fn read_port_state(devices: &Value, device: &str) -> PortState {
+    let device = devices.as_array().into_iter().flatten().find(|found| found["label"] == device);
+    let is_taken = |found: &Value| found["filename"].as_str().is_some_and(|name| !name.starts_with("disconnected:"));
+    match device {
+        Some(device) if is_taken(device) => PortState::Taken,
+        Some(device) if device["frontend-open"] == true => PortState::Waiting,
+        _ => PortState::Unattended,
+    }
+}
+
+/// Says whether a process in the guest has a port open, whoever has the host's end.
 pub fn is_waited_at(domain: &VirtDomain, device: &str) -> Result<bool> {
     let devices = execute(domain, "query-chardev", &json!({}))?;
     let mut devices = devices.as_array().into_iter().flatten();
@@ -159,5 +186,26 @@ fn wait_for(domain: &VirtDomain, wanted: &str, limit: Duration, mut look: impl F
             _ => std::thread::sleep(POLL),
         }
         look()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_taken_once_its_socket_is_connected() {
+        let state = |filename: &str, is_open: bool| {
+            let devices = json!([
+                { "label": "charchannel0", "filename": "unix:/a", "frontend-open": true },
+                { "label": "charchannel1", "filename": filename, "frontend-open": is_open },
+            ]);
+            read_port_state(&devices, "charchannel1")
+        };
+        assert_eq!(state("disconnected:unix:/run/x,server=on", true), PortState::Waiting);
+        assert_eq!(state("disconnected:unix:/run/x,server=on", false), PortState::Unattended);
+        assert_eq!(state("unix:/run/x,server=on", true), PortState::Taken);
+        assert_eq!(state("unix:/run/x,server=on", false), PortState::Taken);
+        assert_eq!(read_port_state(&json!([]), "charchannel1"), PortState::Unattended);
     }
 }

@@ -1,5 +1,7 @@
 //! What a domain's XML says about the domain.
 
+use std::path::PathBuf;
+
 use crate::hypervisor::{Disk, Source};
 use crate::libvirt::xml::element::Element;
 
@@ -94,10 +96,19 @@ pub fn console_device(domain: &Element) -> Option<String> {
     }
 }
 
-/// Returns QEMU's name for the host's end of a port, given the guest's name for the port, while the domain runs.
-pub fn port_device(domain: &Element, name: &str) -> Option<String> {
+/// The host's end of a port.
+pub struct HostPort {
+    /// QEMU's name for its character device.
+    pub device: String,
+    /// The socket that it listens on.
+    pub socket: PathBuf,
+}
+
+/// Returns the host's end of a port, given the guest's name for the port, while the domain runs.
+pub fn port(domain: &Element, name: &str) -> Option<HostPort> {
     let port = devices(domain).find(|device| device.name == "channel" && is_port(device, name))?;
-    Some(format!("char{}", port.find("alias")?.get("name")?))
+    let device = format!("char{}", port.find("alias")?.get("name")?);
+    Some(HostPort { device, socket: port.find("source")?.get("path")?.into() })
 }
 
 /// Says whether a channel is the port of this name.

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::agent::PORT;
+use crate::channel::PORT;
 use crate::error::{Error, Result};
 use crate::hypervisor::{DiskChanges, Document, DomainSpec, Firmware, Network};
 use crate::libvirt::embed;

@@ -1,0 +1,269 @@
+//! Serving the host.
+
+use alloc::vec::Vec;
+
+use crate::command;
+use crate::frame::{self, Frame, Kind, MOST_OF_REQUEST, NONCE, VERSION, take_number};
+use crate::linux::{
+    self, CREATE, E2BIG, EAGAIN, EEXIST, EXCLUSIVE, Errno, FAILED, FOREVER, File, HUNG_UP, NONBLOCK, Poll, READ_ONLY, READABLE, TRUNCATE,
+    Text, WRITABLE, WRITE_ONLY,
+};
+use crate::outgoing::Outgoing;
+use crate::stream::{Stream, finish, is_ready};
+
+/// What is read from the port at once.
+const PIECE: usize = 64 << 10;
+/// The mode of a new file.
+const USUAL_MODE: usize = 0o644;
+/// In milliseconds: how often a host is looked for while something else is waited for too.
+const PAUSE: usize = 100;
+
+/// The guest's end of a channel.
+pub struct Server {
+    port: File,
+    /// Whether another connection may follow when one has ended.
+    is_patient: bool,
+    environment: Vec<Text<'static>>,
+    /// What has arrived of the next frames.
+    incoming: Vec<u8>,
+    outgoing: Outgoing,
+    /// Of the connection, once it has begun.
+    nonce: Option<[u8; NONCE]>,
+    /// The beginning of a long request.
+    parts: Vec<u8>,
+    streams: Vec<Stream>,
+    /// The ends of children are told here.
+    children: File,
+    /// The outputs of what ended commands left running. They are read, and what they yield is lost: without a reader,
+    /// printing would end those programs.
+    left_open: Vec<File>,
+}
+
+impl Server {
+    pub fn new(port: File, environment: Vec<Text<'static>>, is_patient: bool) -> Self {
+        linux::reset_signals();
+        let Ok(children) = linux::watch_children() else { linux::exit(1) };
+        port.set_nonblocking(true);
+        Self {
+            port,
+            is_patient,
+            environment,
+            incoming: Vec::new(),
+            outgoing: Outgoing::new(),
+            nonce: None,
+            parts: Vec::new(),
+            streams: Vec::new(),
+            children,
+            left_open: Vec::new(),
+        }
+    }
+
+    pub fn serve(mut self) -> ! {
+        let mut polls = Vec::new();
+        loop {
+            polls.clear();
+            let wanted = READABLE | if self.outgoing.is_empty() { 0 } else { WRITABLE };
+            polls.push(Poll { file: self.port.number(), wanted, came: 0 });
+            self.wait_for_the_rest(&mut polls);
+            self.streams.iter().for_each(|stream| stream.wait(self.outgoing.has_room(), &mut polls));
+            linux::poll(&mut polls, FOREVER);
+            let came = polls.first().map_or(0, |port| port.came);
+            if came & (HUNG_UP | FAILED) != 0 || came & READABLE != 0 && !self.receive() {
+                self.wait_for_host();
+                continue;
+            }
+            self.look_at_the_rest(&polls);
+            for index in (0..self.streams.len()).rev() {
+                if self.streams[index].advance(&polls, &mut self.outgoing) {
+                    self.left_open.extend(self.streams.swap_remove(index).into_outputs());
+                }
+            }
+            self.outgoing.send(&self.port);
+        }
+    }
+
+    /// Adds what is waited for whether there is a host or not.
+    fn wait_for_the_rest(&self, polls: &mut Vec<Poll>) {
+        let files = [&self.children].into_iter().chain(&self.left_open);
+        polls.extend(files.map(|file| Poll { file: file.number(), wanted: READABLE, came: 0 }));
+    }
+
+    fn look_at_the_rest(&mut self, polls: &[Poll]) {
+        let mut unread = [0; 4096];
+        let is_open = |result: Result<usize, Errno>| matches!(result, Ok(1..) | Err(EAGAIN));
+        self.left_open.retain(|file| !is_ready(file, polls) || is_open(file.read(&mut unread)));
+        if is_ready(&self.children, polls) {
+            let _ = self.children.read(&mut unread);
+            self.take_ends();
+        }
+    }
+
+    /// Ends what the connection has left, and waits for the next one.
+    fn wait_for_host(&mut self) {
+        self.forget();
+        if !self.is_patient {
+            linux::exit(0);
+        }
+        let mut polls = Vec::new();
+        while linux::has_children() || !self.left_open.is_empty() {
+            polls.clear();
+            self.wait_for_the_rest(&mut polls);
+            linux::poll(&mut polls, PAUSE);
+            self.look_at_the_rest(&polls);
+            let mut port = [Poll { file: self.port.number(), wanted: READABLE, came: 0 }];
+            linux::poll(&mut port, 0);
+            if port[0].came & (HUNG_UP | FAILED) == 0 {
+                return;
+            }
+        }
+        // Writing waits until the other end is open, unless the port is gone.
+        self.port.set_nonblocking(false);
+        if self.port.write(&[0]).is_err() {
+            linux::exit(0);
+        }
+        self.port.set_nonblocking(true);
+    }
+
+    /// Forgets the connection; what it has left running is killed.
+    fn forget(&mut self) {
+        self.streams.drain(..).filter_map(|stream| stream.child()).for_each(|it| command::kill(it, &self.environment));
+        self.incoming.clear();
+        self.parts.clear();
+        self.outgoing.clear();
+        self.nonce = None;
+    }
+
+    /// Takes in the ends of children.
+    fn take_ends(&mut self) {
+        while let Some((child, status)) = linux::ended_child() {
+            let mut streams = self.streams.iter_mut();
+            if let Some(stream) = streams.find(|stream| stream.child() == Some(child)) {
+                stream.child_ended(status);
+            }
+        }
+    }
+
+    /// Takes what has arrived. Says whether the line has not ended.
+    fn receive(&mut self) -> bool {
+        let mut bytes = core::mem::take(&mut self.incoming);
+        let before = bytes.len();
+        bytes.resize(before + PIECE, 0);
+        let got = self.port.read(&mut bytes[before..]);
+        if got == Ok(0) {
+            return false;
+        }
+        bytes.truncate(before + got.unwrap_or(0));
+        let mut done = 0;
+        loop {
+            match frame::parse(&bytes[done..]) {
+                Ok((Some(frame), length)) => {
+                    self.take(frame);
+                    done += length;
+                }
+                Ok((None, length)) => {
+                    bytes.drain(..done + length);
+                    self.incoming = bytes;
+                    return true;
+                }
+                // The host says hello once more.
+                Err(frame::Garbled) => {
+                    self.forget();
+                    return true;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, frame: Frame<'_>) {
+        let number = frame.stream;
+        match frame.kind {
+            Kind::Hello => self.greet(frame.content),
+            _ if self.nonce.is_none() => {}
+            Kind::Part if self.parts.len() <= MOST_OF_REQUEST => self.parts.extend_from_slice(frame.content),
+            Kind::Wake | Kind::Execute | Kind::Read | Kind::Write => {
+                let mut request = core::mem::take(&mut self.parts);
+                request.extend_from_slice(frame.content);
+                self.answer(frame.kind, number, &request);
+            }
+            kind => {
+                let Some(stream) = self.streams.iter_mut().find(|stream| stream.number == number) else { return };
+                match kind {
+                    Kind::Input => stream.add_input(frame.content),
+                    Kind::End => stream.end_input(),
+                    Kind::More => stream.add_credit(take_number(&mut &*frame.content).unwrap_or(0) as usize),
+                    Kind::Kill => match stream.child() {
+                        Some(child) => command::kill(child, &self.environment),
+                        None => self.streams.retain(|stream| stream.number != number || stream.is_command()),
+                    },
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn greet(&mut self, nonce: &[u8]) {
+        self.forget();
+        self.nonce = nonce.try_into().ok();
+        let greeting = [&VERSION.to_le_bytes()[..], nonce].concat();
+        self.outgoing.say(Kind::Greeting, 0, &greeting);
+    }
+
+    fn answer(&mut self, kind: Kind, number: u32, request: &[u8]) {
+        let Some(request) = self.nonce.and_then(|nonce| request.strip_suffix(&nonce)) else { return self.forget() };
+        if request.len() > MOST_OF_REQUEST {
+            finish(number, Err(E2BIG), &mut self.outgoing);
+            return;
+        }
+        let begun = match kind {
+            Kind::Wake => {
+                let result = wake(request);
+                finish(number, result, &mut self.outgoing);
+                return;
+            }
+            Kind::Execute => self.execute(number, request),
+            Kind::Read => {
+                let path = Text::new(request).ok_or(INVALID);
+                path.and_then(|path| File::open(path, READ_ONLY | NONBLOCK, 0)).map(|file| Stream::reading(number, file))
+            }
+            _ => open_to_write(request).map(|file| Stream::writing(number, file)),
+        };
+        match begun {
+            Ok(stream) => {
+                self.outgoing.say(Kind::Begun, number, &[]);
+                self.streams.push(stream);
+            }
+            Err(error) => {
+                finish(number, Err(error), &mut self.outgoing);
+            }
+        }
+    }
+
+    fn execute(&self, number: u32, request: &[u8]) -> Result<Stream, Errno> {
+        let request = command::Request::parse(request).ok_or(INVALID)?;
+        command::start(&request, &self.environment).map(|started| Stream::of_command(number, started))
+    }
+}
+
+/// The system's error for a request that makes no sense.
+const INVALID: Errno = Errno(22);
+
+fn wake(mut request: &[u8]) -> Result<(), Errno> {
+    let mut number = || take_number(&mut request).ok_or(INVALID);
+    let seconds = u64::from(number()?) | u64::from(number()?) << 32;
+    let nanoseconds = number()?;
+    linux::reseed(request);
+    linux::set_clock(seconds, nanoseconds)
+}
+
+/// Opens a file to be replaced. Its mode is right before there is anything in it, so that others never read a secret.
+fn open_to_write(request: &[u8]) -> Result<File, Errno> {
+    let (mode, path) = command::parse_write(request).ok_or(INVALID)?;
+    let (file, mode) = match File::open(path, WRITE_ONLY | CREATE | EXCLUSIVE | NONBLOCK, 0o600) {
+        Err(EEXIST) => (File::open(path, WRITE_ONLY | CREATE | TRUNCATE | NONBLOCK, 0o600)?, mode),
+        file => (file?, Some(mode.unwrap_or(USUAL_MODE))),
+    };
+    if let Some(mode) = mode {
+        file.set_mode(mode)?;
+    }
+    Ok(file)
+}

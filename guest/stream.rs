@@ -1,0 +1,195 @@
+//! What the host has asked for and is under way.
+
+use crate::command::Started;
+use crate::frame::{Kind, MOST, WINDOW};
+use crate::input::Input;
+use crate::linux::{EAGAIN, EINTR, Errno, FAILED, File, HUNG_UP, Poll, READABLE, WRITABLE};
+use crate::outgoing::Outgoing;
+
+/// A request under way.
+pub struct Stream {
+    pub number: u32,
+    /// How many more bytes the host takes.
+    credit: usize,
+    input: Input,
+    work: Work,
+}
+
+enum Work {
+    Command(Command),
+    Reading(File),
+    Writing,
+}
+
+struct Command {
+    child: usize,
+    /// Once it has ended.
+    status: Option<u32>,
+    outputs: [Output; 2],
+}
+
+/// One of the two outputs of a command.
+struct Output {
+    kind: Kind,
+    /// `None` once it has ended.
+    file: Option<File>,
+    /// How much of it is passed on after the command's end.
+    left: usize,
+}
+
+impl Stream {
+    pub fn of_command(number: u32, started: Started) -> Self {
+        let output = |kind, file| Output { kind, file: Some(file), left: 0 };
+        let outputs = [output(Kind::Output, started.output), output(Kind::Errors, started.errors)];
+        let command = Command { child: started.child, status: None, outputs };
+        Self { number, credit: WINDOW, input: Input::new(started.input), work: Work::Command(command) }
+    }
+
+    pub fn reading(number: u32, file: File) -> Self {
+        Self { number, credit: WINDOW, input: Input::new(None), work: Work::Reading(file) }
+    }
+
+    pub fn writing(number: u32, file: File) -> Self {
+        Self { number, credit: WINDOW, input: Input::new(Some(file)), work: Work::Writing }
+    }
+
+    pub fn add_input(&mut self, bytes: &[u8]) {
+        self.input.add(bytes);
+    }
+
+    pub fn end_input(&mut self) {
+        self.input.end();
+    }
+
+    pub fn add_credit(&mut self, more: usize) {
+        self.credit += more;
+    }
+
+    pub fn is_command(&self) -> bool {
+        matches!(self.work, Work::Command(_))
+    }
+
+    /// Returns the process of a command that runs.
+    pub fn child(&self) -> Option<usize> {
+        match &self.work {
+            Work::Command(Command { child, status: None, .. }) => Some(*child),
+            _ => None,
+        }
+    }
+
+    /// Takes in that the command has ended.
+    pub fn child_ended(&mut self, status: u32) {
+        let Work::Command(command) = &mut self.work else { return };
+        command.status = Some(status);
+        for output in &mut command.outputs {
+            output.left = output.file.as_ref().map_or(0, File::waiting);
+        }
+        let _ = self.input.close();
+    }
+
+    /// Returns the outputs that have not ended with the command: what it left running may keep printing.
+    pub fn into_outputs(self) -> impl Iterator<Item = File> {
+        let outputs = match self.work {
+            Work::Command(Command { outputs, .. }) => Some(outputs),
+            Work::Reading(_) | Work::Writing => None,
+        };
+        outputs.into_iter().flatten().filter_map(|output| output.file)
+    }
+
+    /// Adds what it waits for.
+    pub fn wait(&self, has_room: bool, polls: &mut alloc::vec::Vec<Poll>) {
+        let mut add = |file: &File, wanted| polls.push(Poll { file: file.number(), wanted, came: 0 });
+        if let Some(file) = self.input.wants() {
+            add(file, WRITABLE);
+        }
+        if !has_room || self.credit == 0 {
+            return;
+        }
+        match &self.work {
+            Work::Command(command) => {
+                command.outputs.iter().filter_map(|output| output.file.as_ref()).for_each(|file| add(file, READABLE));
+            }
+            Work::Reading(file) => add(file, READABLE),
+            Work::Writing => {}
+        }
+    }
+
+    /// Does what can be done at once. Says whether it is over.
+    pub fn advance(&mut self, polls: &[Poll], outgoing: &mut Outgoing) -> bool {
+        let input = self.input.pass_on(self.number, outgoing);
+        match &mut self.work {
+            Work::Command(command) => {
+                // The command reads no more.
+                if input.is_err() {
+                    outgoing.say(Kind::End, self.number, &[]);
+                }
+                if input.is_err() || self.input.is_done() {
+                    let _ = self.input.close();
+                }
+                for output in &mut command.outputs {
+                    let is_ready = output.file.as_ref().is_some_and(|file| is_ready(file, polls));
+                    if is_ready && self.credit > 0 && outgoing.has_room() {
+                        self.credit -= output.pass_on(self.number, self.credit, command.status.is_some(), outgoing);
+                    }
+                }
+                let is_over = command.outputs.iter().all(|output| output.file.is_none() || output.left == 0);
+                match command.status.filter(|_| is_over) {
+                    Some(status) => {
+                        outgoing.say_number(Kind::Exit, self.number, status);
+                        true
+                    }
+                    None => false,
+                }
+            }
+            Work::Reading(file) => {
+                while self.credit > 0 && outgoing.has_room() {
+                    match outgoing.pass_on(Kind::Output, self.number, file, self.credit.min(MOST)) {
+                        Ok(0) => return finish(self.number, Ok(()), outgoing),
+                        Ok(length) => self.credit -= length,
+                        Err(EINTR) => {}
+                        Err(EAGAIN) => return false,
+                        Err(error) => return finish(self.number, Err(error), outgoing),
+                    }
+                }
+                false
+            }
+            Work::Writing => match input {
+                Ok(()) if self.input.is_done() => finish(self.number, self.input.close(), outgoing),
+                Ok(()) => false,
+                Err(error) => finish(self.number, Err(error), outgoing),
+            },
+        }
+    }
+}
+
+impl Output {
+    /// Passes some of it on. Says how much.
+    fn pass_on(&mut self, stream: u32, credit: usize, has_ended: bool, outgoing: &mut Outgoing) -> usize {
+        let most = if has_ended { credit.min(self.left) } else { credit };
+        let Some(file) = self.file.as_ref().filter(|_| most > 0) else { return 0 };
+        match outgoing.pass_on(self.kind, stream, file, most) {
+            Ok(length @ 1..) => {
+                self.left = self.left.saturating_sub(length);
+                length
+            }
+            Err(EAGAIN | EINTR) => 0,
+            _ => {
+                self.file = None;
+                0
+            }
+        }
+    }
+}
+
+/// Says how a request has ended.
+pub fn finish(number: u32, result: Result<(), Errno>, outgoing: &mut Outgoing) -> bool {
+    match result {
+        Ok(()) => outgoing.say(Kind::Done, number, &[]),
+        Err(error) => outgoing.say_number(Kind::Failed, number, error.0 as u32),
+    }
+    true
+}
+
+pub fn is_ready(file: &File, polls: &[Poll]) -> bool {
+    polls.iter().any(|poll| poll.file == file.number() && poll.came & (READABLE | HUNG_UP | FAILED) != 0)
+}

@@ -1,0 +1,18 @@
+//! The host's end of a guest's channel: many commands and files at once over one port of a virtio-serial card. The
+//! other end is the program in `guest/`.
+
+mod frame;
+mod port;
+mod requests;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub use port::Port;
+pub use requests::{Source, Trouble};
+pub use session::{Refused, Session};
+
+/// The name of the port that the program waits at in the guest.
+pub const PORT: &str = "org.snaptree.waker.0";
+/// The program, as `build.rs` compiles it; empty where guests have none.
+pub const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/channel"));

@@ -1,0 +1,260 @@
+//! What the guest is asked for.
+
+use std::io::{Read, Write};
+use std::sync::mpsc::TryRecvError;
+use std::time::{Duration, Instant};
+
+use crate::channel::frame::{HAS_INPUT, Kind, MOST, NO_MODE, WINDOW};
+use crate::channel::session::{Answer, Session, Stream};
+use crate::error::{Because, Error, Result};
+use crate::hypervisor::{Command, Exit, Input, Stream as Which};
+use crate::stop::Stop;
+
+/// How long to wait for an answer before `stop` is looked at.
+const PAUSE: Duration = Duration::from_millis(20);
+/// The same where input may come meanwhile: a little longer each time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// How long to wait for the end of a command that was killed.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a request was not answered.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The connection ended before the guest had begun it, so that it can be asked for again.
+    NotBegun(String),
+    Failed(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Trouble::Failed(error)
+    }
+}
+
+/// A command's input.
+pub enum Source<'i> {
+    Whole(&'i [u8]),
+    /// As it comes.
+    Live(&'i Input),
+}
+
+/// What is left of an input, and how much of it the guest takes.
+struct Feed<'i> {
+    source: Source<'i>,
+    /// What has come and was not sent.
+    ahead: Vec<u8>,
+    credit: usize,
+    is_over: bool,
+}
+
+impl Feed<'_> {
+    /// Sends what has come and fits. Says whether more may come.
+    fn advance(&mut self, stream: &Stream<'_>) -> Result<bool> {
+        while !self.is_over && self.credit > 0 {
+            let most = self.credit.min(MOST);
+            let piece = match &mut self.source {
+                Source::Whole([]) => None,
+                Source::Whole(bytes) => {
+                    let (piece, rest) = bytes.split_at(bytes.len().min(most));
+                    *bytes = rest;
+                    Some(piece.to_vec())
+                }
+                Source::Live(input) => {
+                    if self.ahead.is_empty() {
+                        match input.try_recv() {
+                            Ok(bytes) => self.ahead = bytes?,
+                            Err(TryRecvError::Empty) => return Ok(true),
+                            Err(TryRecvError::Disconnected) => self.is_over = true,
+                        }
+                    }
+                    let rest = self.ahead.split_off(self.ahead.len().min(most));
+                    let piece = std::mem::replace(&mut self.ahead, rest);
+                    if !self.is_over && piece.is_empty() {
+                        continue;
+                    }
+                    (!self.is_over).then_some(piece)
+                }
+            };
+            match piece {
+                Some(piece) => {
+                    self.credit -= piece.len();
+                    stream.feed(&piece);
+                }
+                None => {
+                    self.is_over = true;
+                    stream.end();
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Session {
+    /// Sets the guest's clock, and lets its random numbers differ from those of all that resumed from the same state.
+    /// Says whether the clock could be set.
+    pub fn wake(&self, time: Duration, seed: &[u8], stop: &Stop) -> Result<bool> {
+        let request = [&time.as_secs().to_le_bytes()[..], &time.subsec_nanos().to_le_bytes(), seed].concat();
+        let mut stream = self.request(Kind::Wake, &request);
+        loop {
+            stop.check(|| "waiting for the guest".to_string())?;
+            match stream.next(PAUSE).map_err(|why| Error::failed("cannot wake the guest").cause(why))? {
+                Some(Answer::Done) => return Ok(true),
+                Some(Answer::Failed(_)) => return Ok(false),
+                _ => {}
+            }
+        }
+    }
+
+    /// Runs a command, passing its input and output on as they come; kills it if `stop` ends the wait.
+    pub fn run(
+        &self,
+        command: &Command,
+        source: Source<'_>,
+        output: &mut dyn FnMut(Which, &[u8]),
+        stop: &Stop,
+    ) -> Result<Exit, Trouble> {
+        let what = format!("`{}` in the guest", command.line.title());
+        let failed = |why: String| Error::failed(format!("cannot run {what}")).cause(why);
+        let is_live = matches!(source, Source::Live(_));
+        let has_input = !matches!(source, Source::Whole([]));
+        let mut stream = self.request(Kind::Execute, &execute(command, has_input));
+        let mut feed = Feed { source, ahead: Vec::new(), credit: WINDOW, is_over: !has_input };
+        let (mut has_begun, mut pause) = (false, SHORTEST_PAUSE);
+        loop {
+            if let Err(error) = stop.check(|| what.clone()) {
+                end(stream, output);
+                return Err(error.into());
+            }
+            let is_open = feed.advance(&stream)?;
+            let answer = stream.next(if is_open && is_live { pause } else { PAUSE });
+            pause = if matches!(answer, Ok(None)) { (pause * 5 / 4).min(PAUSE) } else { SHORTEST_PAUSE };
+            match answer {
+                Ok(Some(Answer::Output(bytes))) => output(Which::Stdout, &bytes),
+                Ok(Some(Answer::Errors(bytes))) => output(Which::Stderr, &bytes),
+                Ok(Some(Answer::Exit(status))) => return Ok(Exit(status)),
+                Ok(Some(Answer::Failed(number))) => return Err(failed(system_error(number)).into()),
+                Ok(Some(Answer::More(more))) => feed.credit += more,
+                // The command reads no more.
+                Ok(Some(Answer::End)) => feed.is_over = true,
+                Ok(Some(Answer::Begun)) => has_begun = true,
+                Ok(Some(Answer::Done) | None) => {}
+                Err(why) if !has_begun => return Err(Trouble::NotBegun(why)),
+                Err(why) => return Err(lost(&what, why).into()),
+            }
+        }
+    }
+
+    /// Reads a whole file into `sink`; returns its length.
+    pub fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64, Trouble> {
+        let what = format!("reading `{path}` in the guest");
+        let failed = |why: String| Error::failed(format!("cannot read `{path}` in the guest")).cause(why);
+        let mut stream = self.request(Kind::Read, &text(path));
+        let (mut has_begun, mut length) = (false, 0);
+        loop {
+            stop.check(|| what.clone())?;
+            match stream.next(PAUSE) {
+                Ok(Some(Answer::Output(bytes))) => {
+                    sink.write_all(&bytes)
+                        .because(|| format!("cannot keep what was read from `{path}` in the guest"))?;
+                    length += bytes.len() as u64;
+                }
+                Ok(Some(Answer::Done)) => return Ok(length),
+                Ok(Some(Answer::Failed(number))) => return Err(failed(system_error(number)).into()),
+                Ok(Some(Answer::Begun)) => has_begun = true,
+                Ok(_) => {}
+                Err(why) if !has_begun => return Err(Trouble::NotBegun(why)),
+                Err(why) => return Err(failed(why).into()),
+            }
+        }
+    }
+
+    /// Replaces a file with what `source` yields; returns its length. Without a mode, an existing file keeps its own.
+    pub fn write(&self, path: &str, source: &mut dyn Read, mode: Option<u32>, stop: &Stop) -> Result<u64, Trouble> {
+        let what = format!("writing `{path}` in the guest");
+        let failed = |why: String| Error::failed(format!("cannot write `{path}` in the guest")).cause(why);
+        let request = [&mode.unwrap_or(NO_MODE).to_le_bytes()[..], &text(path)].concat();
+        let mut stream = self.request(Kind::Write, &request);
+        let (mut has_begun, mut length, mut credit, mut is_whole) = (false, 0, WINDOW, false);
+        let mut piece = Vec::with_capacity(MOST);
+        loop {
+            stop.check(|| what.clone())?;
+            // Nothing is taken from the source before it is known to have a place to go.
+            while has_begun && credit > 0 && !is_whole {
+                piece.clear();
+                let most = credit.min(MOST) as u64;
+                source
+                    .take(most)
+                    .read_to_end(&mut piece)
+                    .because(|| format!("cannot read what is to be in `{path}`"))?;
+                if piece.is_empty() {
+                    is_whole = true;
+                    stream.end();
+                } else {
+                    stream.feed(&piece);
+                    (credit, length) = (credit - piece.len(), length + piece.len() as u64);
+                }
+            }
+            match stream.next(PAUSE) {
+                Ok(Some(Answer::Done)) => return Ok(length),
+                Ok(Some(Answer::Failed(number))) => return Err(failed(system_error(number)).into()),
+                Ok(Some(Answer::Begun)) => has_begun = true,
+                Ok(Some(Answer::More(more))) => credit += more,
+                Ok(_) => {}
+                Err(why) if !has_begun => return Err(Trouble::NotBegun(why)),
+                Err(why) => return Err(failed(why).into()),
+            }
+        }
+    }
+}
+
+/// Kills a command; passes on what it printed until then.
+fn end(mut stream: Stream<'_>, output: &mut dyn FnMut(Which, &[u8])) {
+    stream.kill();
+    let started = Instant::now();
+    while started.elapsed() < KILL_PATIENCE {
+        match stream.next(PAUSE) {
+            Ok(Some(Answer::Output(bytes))) => output(Which::Stdout, &bytes),
+            Ok(Some(Answer::Errors(bytes))) => output(Which::Stderr, &bytes),
+            Ok(Some(Answer::Exit(_) | Answer::Failed(_))) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+}
+
+fn lost(what: &str, why: String) -> Error {
+    Error::failed(format!("lost {what}")).cause(why).hint("`guest:reboot()` restarts a guest and waits for it")
+}
+
+/// Returns the system's words for an error's number.
+fn system_error(number: i32) -> String {
+    let text = std::io::Error::from_raw_os_error(number).to_string();
+    text.split(" (os error").next().unwrap_or_default().to_string()
+}
+
+fn text(text: &str) -> Vec<u8> {
+    text.bytes().chain([0]).collect()
+}
+
+pub fn execute(command: &Command, has_input: bool) -> Vec<u8> {
+    let (variables, words): (Vec<String>, Vec<String>) = match &command.user {
+        None => {
+            let variables = command.env.iter().map(|(name, value)| format!("{name}={value}"));
+            (variables.collect(), command.line.words())
+        }
+        // `su` might set some of the variables that are for the command.
+        Some(user) => {
+            let before = SU.map(str::to_string).into_iter().chain([user.clone()]);
+            (Vec::new(), before.chain(command.words()).collect())
+        }
+    };
+    let flags = if has_input { HAS_INPUT } else { 0 };
+    let numbers = [flags, variables.len() as u32, words.len() as u32];
+    let mut request: Vec<u8> = numbers.into_iter().flat_map(u32::to_le_bytes).collect();
+    request.extend(text(command.cwd.as_deref().unwrap_or_default()));
+    variables.iter().chain(&words).for_each(|word| request.extend(text(word)));
+    request
+}
+
+/// What runs the words after it, the first of which is a user.
+const SU: [&str; 6] = ["su", "-s", "/bin/sh", "-c", r#"exec "$0" "$@""#, "--"];

@@ -1,0 +1,354 @@
+//! One connection to the program in a guest.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::channel::frame::{self, Frame, HEADER, Kind, MOST, NONCE, VERSION, take_number};
+use crate::channel::port::Port;
+
+/// How long the guest may take to answer the first hello; each further one has twice as long.
+const FIRST_PATIENCE: Duration = Duration::from_millis(500);
+/// How long it may take in all. A guest that has just resumed on a busy host has much to do.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// After this long without a word, QEMU is asked whether the program is still there.
+const SILENCE: Duration = Duration::from_millis(500);
+/// What is received before anything else is done.
+const PIECE: usize = 64 << 10;
+
+/// The first that programs of older snaptrees say.
+const OLD_PROGRAM: &[u8] = b"h\0\0\0\0";
+const NOBODY: &str = "the guest restarted meanwhile";
+const HUNG_UP: &str = "the guest's end of the line is gone";
+const GARBLED: &str = "cannot understand what the guest's end of the line sends";
+
+/// Why a connection did not begin.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A program waits there that speaks another protocol.
+    Other,
+    /// None answers.
+    Silent(String),
+}
+
+/// Something that the guest said about a request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    Begun,
+    Output(Vec<u8>),
+    Errors(Vec<u8>),
+    /// No more input is wanted.
+    End,
+    /// This much more input may be sent.
+    More(usize),
+    Exit(i32),
+    Done,
+    /// The system's number of an error.
+    Failed(i32),
+}
+
+/// A connection; several threads may use it at once. Dropping it hangs up, and the guest ends what is under way.
+pub struct Session {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Rung when there is something to send.
+    bell: OwnedFd,
+    nonce: [u8; NONCE],
+}
+
+#[derive(Default)]
+struct State {
+    outgoing: Vec<u8>,
+    streams: HashMap<u32, Sender<Answer>>,
+    last_stream: u32,
+    /// Why the connection has ended.
+    over: Option<String>,
+}
+
+impl Session {
+    /// Begins a connection.
+    pub fn open(mut port: Box<dyn Port>) -> Result<Self, Refused> {
+        let silent = |error: io::Error| Refused::Silent(error.to_string());
+        let nonce = uuid::Uuid::new_v4().into_bytes();
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| silent(error.into()))?;
+        let incoming = greet(&mut *port, &bell, &nonce)?;
+        let shared = Arc::new(Shared { state: Mutex::default(), bell, nonce });
+        let line = Line { port, shared: Arc::clone(&shared), to_send: Vec::new(), sent: 0, incoming };
+        let thread = std::thread::Builder::new().name("channel".to_string()).spawn(|| line.serve()).map_err(silent)?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Returns why the connection has ended, if it has.
+    pub fn over(&self) -> Option<String> {
+        self.shared.state.lock().over.clone()
+    }
+
+    /// Sends a request, under a stream of its own.
+    pub fn request(&self, kind: Kind, content: &[u8]) -> Stream<'_> {
+        let (sender, answers) = mpsc::channel();
+        let mut state = self.shared.state.lock();
+        state.last_stream = state.last_stream.wrapping_add(1).max(1);
+        let number = state.last_stream;
+        if state.over.is_none() {
+            state.streams.insert(number, sender);
+            let content = [content, &self.shared.nonce].concat();
+            let mut parts = content.chunks(MOST).peekable();
+            while let Some(part) = parts.next() {
+                let kind = if parts.peek().is_some() { Kind::Part } else { kind };
+                state.say(kind, number, part);
+            }
+        }
+        drop(state);
+        self.shared.ring();
+        Stream { session: self, number, answers, is_over: false }
+    }
+
+    fn say(&self, kind: Kind, stream: u32, content: &[u8]) {
+        self.shared.state.lock().say(kind, stream, content);
+        self.shared.ring();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.state.lock().end("it was closed");
+        self.shared.ring();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn ring(&self) {
+        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+    }
+}
+
+impl State {
+    fn say(&mut self, kind: Kind, stream: u32, content: &[u8]) {
+        self.outgoing.extend(frame::header(kind, stream, content.len()));
+        self.outgoing.extend(content);
+    }
+
+    fn end(&mut self, why: &str) {
+        self.over.get_or_insert_with(|| why.to_string());
+        self.streams.clear();
+    }
+}
+
+/// A request under way.
+pub struct Stream<'s> {
+    session: &'s Session,
+    number: u32,
+    answers: Receiver<Answer>,
+    is_over: bool,
+}
+
+impl Stream<'_> {
+    /// Waits for the next answer; `None` if there is none within `limit`. Fails if the connection has ended.
+    pub fn next(&mut self, limit: Duration) -> Result<Option<Answer>, String> {
+        match self.answers.recv_timeout(limit) {
+            Ok(answer) => {
+                match &answer {
+                    Answer::Output(bytes) | Answer::Errors(bytes) => {
+                        self.session.say(Kind::More, self.number, &(bytes.len() as u32).to_le_bytes());
+                    }
+                    Answer::Exit(_) | Answer::Done | Answer::Failed(_) => self.is_over = true,
+                    Answer::Begun | Answer::End | Answer::More(_) => {}
+                }
+                Ok(Some(answer))
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.is_over = true;
+                Err(self.session.over().unwrap_or_else(|| HUNG_UP.to_string()))
+            }
+        }
+    }
+
+    /// Sends some input, at most what one frame holds.
+    pub fn feed(&self, bytes: &[u8]) {
+        self.session.say(Kind::Input, self.number, bytes);
+    }
+
+    pub fn end(&self) {
+        self.session.say(Kind::End, self.number, &[]);
+    }
+
+    /// Ends the request; the exit of a command is still told.
+    pub fn kill(&self) {
+        self.session.say(Kind::Kill, self.number, &[]);
+    }
+}
+
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        self.session.shared.state.lock().streams.remove(&self.number);
+        if !self.is_over {
+            self.kill();
+        }
+    }
+}
+
+/// Says hello until the guest answers. Returns what has arrived after the answer.
+fn greet(port: &mut dyn Port, bell: &OwnedFd, nonce: &[u8; NONCE]) -> Result<Vec<u8>, Refused> {
+    let silent = |error: io::Error| Refused::Silent(error.to_string());
+    let hello = [&frame::header(Kind::Hello, 0, NONCE)[..], nonce].concat();
+    // What an earlier connection left unfinished would swallow the hello.
+    let filler = [0; HEADER + MOST];
+    let expected = [&VERSION.to_le_bytes()[..], nonce].concat();
+    let started = Instant::now();
+    let (mut to_send, mut arrived, mut buffer) = (hello.clone(), Vec::new(), [0; 4096]);
+    let (mut said, mut patience) = (Instant::now(), FIRST_PATIENCE);
+    loop {
+        match port.send(&to_send) {
+            Ok(length) => drop(to_send.drain(..length)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(silent(error)),
+        }
+        match port.receive(&mut buffer) {
+            Ok(0) => return Err(Refused::Silent(HUNG_UP.to_string())),
+            Ok(length) => {
+                arrived.extend(&buffer[..length]);
+                // Before it, there may be the end of what an earlier connection was sent.
+                let place = arrived.windows(expected.len()).position(|window| window == expected);
+                if let Some(place) = place {
+                    return Ok(arrived.split_off(place + expected.len()));
+                }
+                if arrived.starts_with(OLD_PROGRAM) {
+                    return Err(Refused::Other);
+                }
+                continue;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(silent(error)),
+        }
+        if said.elapsed() > patience {
+            if started.elapsed() > PATIENCE || !port.is_waited_at() {
+                return Err(Refused::Silent("the program in the guest does not answer".to_string()));
+            }
+            to_send.extend([&filler[..], &hello].concat());
+            (said, patience) = (Instant::now(), patience * 2);
+        }
+        port.wait(bell.as_fd(), !to_send.is_empty());
+    }
+}
+
+/// What moves the bytes of a session, in a thread of its own.
+struct Line {
+    port: Box<dyn Port>,
+    shared: Arc<Shared>,
+    to_send: Vec<u8>,
+    sent: usize,
+    incoming: Vec<u8>,
+}
+
+impl Line {
+    fn serve(mut self) {
+        let (mut heard, mut asked) = (Instant::now(), Instant::now());
+        loop {
+            let (is_waiting, is_over) = self.take_outgoing();
+            if is_over {
+                return;
+            }
+            match self.send().and_then(|()| self.receive()) {
+                Ok(false) => {}
+                Ok(true) => heard = Instant::now(),
+                Err(error) => return self.shared.state.lock().end(&error.to_string()),
+            }
+            if !is_waiting {
+                heard = Instant::now();
+            } else if heard.elapsed() > SILENCE && asked.elapsed() > SILENCE {
+                asked = Instant::now();
+                if !self.port.is_waited_at() {
+                    return self.shared.state.lock().end(NOBODY);
+                }
+            }
+            let is_sent = self.to_send.is_empty() && self.shared.state.lock().outgoing.is_empty();
+            self.port.wait(self.shared.bell.as_fd(), !is_sent);
+            let _ = rustix::io::read(&self.shared.bell, &mut [0; 8]);
+        }
+    }
+
+    /// Takes over what is to be sent. Says whether answers are waited for, and whether it is over.
+    fn take_outgoing(&mut self) -> (bool, bool) {
+        let mut state = self.shared.state.lock();
+        if self.to_send.is_empty() {
+            std::mem::swap(&mut self.to_send, &mut state.outgoing);
+        }
+        (!state.streams.is_empty(), state.over.is_some())
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        while self.sent < self.to_send.len() {
+            match self.port.send(&self.to_send[self.sent..]) {
+                Ok(length) => self.sent += length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        self.to_send.clear();
+        self.sent = 0;
+        Ok(())
+    }
+
+    /// Takes what has arrived. Says whether that was anything.
+    fn receive(&mut self) -> io::Result<bool> {
+        let before = self.incoming.len();
+        self.incoming.resize(before + PIECE, 0);
+        let got = self.port.receive(&mut self.incoming[before..]);
+        self.incoming.truncate(before + *got.as_ref().unwrap_or(&0));
+        match got {
+            Ok(0) => return Err(io::Error::other(HUNG_UP)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
+        let garbled = || io::Error::other(GARBLED);
+        let mut done = 0;
+        while let (Some(frame), length) = frame::parse(&self.incoming[done..]).map_err(|_| garbled())? {
+            let answer = answer(frame).ok_or_else(garbled)?;
+            let is_last = matches!(answer, Some(Answer::Exit(_) | Answer::Done | Answer::Failed(_)));
+            let mut state = self.shared.state.lock();
+            // Nobody waits any more for answers to a request that was given up.
+            if let Some((answer, stream)) = answer.zip(state.streams.get(&frame.stream)) {
+                let _ = stream.send(answer);
+            }
+            if is_last {
+                state.streams.remove(&frame.stream);
+            }
+            done += length;
+        }
+        self.incoming.drain(..done);
+        Ok(true)
+    }
+}
+
+/// Returns what a frame says; `Some(None)` for a second greeting, and `None` if the guest would not send it.
+pub fn answer(frame: Frame<'_>) -> Option<Option<Answer>> {
+    let number = || take_number(&mut &*frame.content);
+    Some(Some(match frame.kind {
+        Kind::Greeting => return Some(None),
+        Kind::Begun => Answer::Begun,
+        Kind::Output => Answer::Output(frame.content.to_vec()),
+        Kind::Errors => Answer::Errors(frame.content.to_vec()),
+        Kind::End => Answer::End,
+        Kind::More => Answer::More(number()? as usize),
+        Kind::Exit => Answer::Exit(number()? as i32),
+        Kind::Done => Answer::Done,
+        Kind::Failed => Answer::Failed(number()? as i32),
+        _ => return None,
+    }))
+}
