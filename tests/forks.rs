@@ -169,6 +169,58 @@ fn forks_that_stay_are_stopped_by_name_or_with_all_of_the_machine() {
 }
 
 #[test]
+fn forks_are_listed_and_each_runs_any_number_of_commands() {
+    let ran = built();
+    let forks = ran.again().args(["fork", "lab/child", "-n", "2"]).any_stdout().any_stderr().run().stdout;
+    let names: Vec<&str> = forks.lines().collect();
+    ran.again().args(["forks", "--name"]).stdout(&forks).run();
+    ran.again().args(["forks", "lab", "--name"]).stdout(&forks).run();
+    let table = ran.again().args(["forks"]).any_stdout().run().stdout;
+    let head = "NAME  OF  AGE  MEMORY  FORWARDED  KEPT  STARTED BY";
+    let words = |line: &str| line.split_whitespace().map(str::to_string).collect::<Vec<_>>();
+    assert_eq!(words(table.lines().next().unwrap()), words(head));
+    assert!(table.lines().nth(1).unwrap().starts_with(&format!("{}  lab/child  ", names[0])), "{table}");
+    let json = ran.again().args(["forks", "--json"]).any_stdout().run().stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let keys = ["name", "machine", "of", "kept", "since", "by", "memory", "forwards"];
+    assert!(keys.iter().all(|key| json[0].get(key).is_some()), "{json}");
+
+    // What one command leaves, the next one finds.
+    ran.again().args(["exec", names[0], "--", "cat", "/run/ram"]).stdout("ram").run();
+    ran.again().args(["exec", names[0], "--", "cat", "/run/ram"]).stdout("ram").run();
+    for (target, error) in [
+        (
+            "nothing",
+            "error: there is no machine `nothing` on fake:state.json\nhint: `snaptree tree` lists what there is\n",
+        ),
+        (
+            "lab",
+            "error: `lab` is not running\nhint: start it with `virsh start lab`, or name a snapshot, as in lab/SNAPSHOT\n",
+        ),
+    ] {
+        ran.again().args(["exec", target, "--", "true"]).status(1).stderr(error).run();
+    }
+    ran.again()
+        .args(["exec", "--failed", names[0], "--", "true"])
+        .status(2)
+        .stderr(&format!(
+            "error: `{0}` names no snapshot\nhint: write {0}/SNAPSHOT; `snaptree info {0}` lists what failed\n",
+            names[0]
+        ))
+        .run();
+
+    ran.again().args(["stop", "--all", "--older-than", "1h"]).stderr("There is no fork that is older than 1h.\n").run();
+    ran.again()
+        .args(["stop", "lab", "--older-than", "90s"])
+        .stderr("There is no fork of `lab` that is older than 1m 30s.\n")
+        .run();
+    let stopped: String = names.iter().map(|name| format!("Stopped {name}.\n")).collect();
+    ran.again().args(["stop", "--all", "--older-than", "0s"]).stderr(&stopped).run();
+    ran.again().args(["stop", "--all"]).stderr("There is no fork.\n").run();
+    ran.again().args(["forks"]).stdout("no forks\n").run();
+}
+
+#[test]
 fn live_says_whether_a_branch_has_its_ram() {
     let script = |live: &str| {
         format!(

@@ -360,11 +360,11 @@ fn what_is_not_there_is_named_with_the_nearest_that_is() {
         .stderr("error: there is no snapshot `bsae` in `lab`\nhint: did you mean `base`?\n")
         .run();
     lab.again()
-        .args(["exec", "lab", "--", "true"])
+        .args(["fork", "lab"])
         .status(2)
         .stderr(
             "
-            error: invalid value 'lab' for '[SNAPSHOT]': `lab` names no snapshot
+            error: invalid value 'lab' for '<SNAPSHOT>': `lab` names no snapshot
             hint: write MACHINE/SNAPSHOT, such as kvm_debian12/sn01_kvm_debian12
 
             For more information, try '--help'.

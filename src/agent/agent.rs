@@ -57,7 +57,12 @@ impl<T: Transport> Agent<T> {
         if is_closed || matches!(&*way, Way::Unknown) {
             *way = Way::Unknown;
             *way = way::open(&self.calls.transport, |replaces| match guest_program::install(replaces) {
-                Some(install) => self.by_agent(&install, stop),
+                Some(install) => {
+                    if !self.calls.has_answered() {
+                        self.wait_until_ready(stop)?;
+                    }
+                    self.by_agent(&install, stop)
+                }
                 None => Ok((Exit(1), "there is no program for it".to_string())),
             })?;
         }
@@ -70,7 +75,10 @@ impl<T: Transport> Agent<T> {
             match ask(&session) {
                 Ok(result) => return Ok(Some(result)),
                 Err(Trouble::Failed(error)) => return Err(error),
-                Err(Trouble::NotBegun(_)) => stop.check(|| format!("reaching the guest of `{}`", self.domain))?,
+                Err(Trouble::NotBegun(why)) => {
+                    let checked = stop.check(|| format!("reaching the guest of `{}`", self.domain));
+                    checked.map_err(|error| error.cause(why))?;
+                }
             }
         }
         Ok(None)
@@ -217,7 +225,7 @@ impl<T: Transport> Guest for Agent<T> {
         ran.map_or_else(|| self.execute(command, None, true, output, stop), Ok)
     }
 
-    fn run_last(
+    fn run_with_input(
         &self,
         command: &Command,
         input: &Input,
@@ -304,6 +312,7 @@ impl<T: Transport> Guest for Agent<T> {
             }
             Ok(None)
         })?;
+        *self.way.lock() = Way::Unknown;
         self.wait_until_booted(stop)
     }
 

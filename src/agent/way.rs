@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::agent::transport::{Ported, Transport};
 use crate::channel::{Refused, Session};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::hypervisor::Exit;
 
 /// What is known about the way into a guest.
@@ -66,12 +66,15 @@ pub fn open<T: Transport>(transport: &T, install: impl FnOnce(bool) -> Result<(E
         Found::Unattended => false,
         Found::Other => true,
     };
-    match install(replaces)? {
-        (Exit(0), _) => Ok(match look(transport) {
+    Ok(match install(replaces) {
+        Ok((Exit(0), _)) => match look(transport) {
             Found::Channel(session) => Way::Channel(Arc::new(session)),
             Found::Nothing(why) => Way::Agent(why),
             Found::Unattended | Found::Other => Way::Agent("no program waits at its port".to_string()),
-        }),
-        (_, why) => Ok(Way::Agent(why.lines().last().unwrap_or("it cannot be put there").trim().to_string())),
-    }
+        },
+        Ok((_, why)) => Way::Agent(why.lines().last().unwrap_or("our program does not run there").trim().to_string()),
+        // As where the agent is told to start no programs; it may still serve files.
+        Err(error) if error.kind == Kind::Failed => Way::Agent(error.message + ": " + &error.causes.join(": ")),
+        Err(error) => return Err(error),
+    })
 }

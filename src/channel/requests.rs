@@ -5,7 +5,7 @@ use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 use crate::channel::frame::{HAS_INPUT, Kind, MOST, NO_MODE, WINDOW};
-use crate::channel::session::{Answer, Session, Stream};
+use crate::channel::session::{Answer, RESTARTED, Session, Stream};
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Command, Exit, Input, Stream as Which};
 use crate::stop::Stop;
@@ -223,7 +223,9 @@ fn end(mut stream: Stream<'_>, output: &mut dyn FnMut(Which, &[u8])) {
 }
 
 fn lost(what: &str, why: String) -> Error {
-    Error::failed(format!("lost {what}")).cause(why).hint("`guest:reboot()` restarts a guest and waits for it")
+    let has_restarted = why == RESTARTED;
+    let lost = Error::failed(format!("lost {what}")).cause(why);
+    if has_restarted { lost.hint("`guest:reboot()` restarts a guest and waits for it") } else { lost }
 }
 
 /// Returns the system's words for an error's number.

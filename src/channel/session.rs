@@ -25,8 +25,8 @@ const PIECE: usize = 64 << 10;
 
 /// The first that programs of older snaptrees say.
 const OLD_PROGRAM: &[u8] = b"h\0\0\0\0";
-const NOBODY: &str = "the guest restarted meanwhile";
-const HUNG_UP: &str = "the guest's end of the line is gone";
+pub const RESTARTED: &str = "the guest restarted meanwhile";
+const HUNG_UP: &str = "the guest has stopped";
 const GARBLED: &str = "cannot understand what the guest's end of the line sends";
 
 /// Why a connection did not begin.
@@ -273,7 +273,7 @@ impl Line {
             } else if heard.elapsed() > SILENCE && asked.elapsed() > SILENCE {
                 asked = Instant::now();
                 if !self.port.is_waited_at() {
-                    return self.shared.state.lock().end(NOBODY);
+                    return self.shared.state.lock().end(RESTARTED);
                 }
             }
             let is_sent = self.to_send.is_empty() && self.shared.state.lock().outgoing.is_empty();
@@ -322,7 +322,7 @@ impl Line {
             let answer = answer(frame).ok_or_else(garbled)?;
             let is_last = matches!(answer, Some(Answer::Exit(_) | Answer::Done | Answer::Failed(_)));
             let mut state = self.shared.state.lock();
-            // Nobody waits any more for answers to a request that was given up.
+            // The answers to a request that was given up have no reader.
             if let Some((answer, stream)) = answer.zip(state.streams.get(&frame.stream)) {
                 let _ = stream.send(answer);
             }

@@ -22,7 +22,7 @@ use crate::ui::{Loss, Ui};
 use change::{delete, edit, gc, revert, snapshot, undo};
 use common::session::{Global, Session};
 use host::{doctor, images, stubs};
-use look::{current, info, list, log, tree};
+use look::{current, forks, info, list, log, tree};
 use work::{eval, exec, fork, plan, repl, run, shell, stop};
 
 /// Snapshot trees of virtual machines, scripted in Lua
@@ -45,6 +45,7 @@ enum Command {
     Exec(exec::Exec),
     Shell(shell::Shell),
     Fork(fork::Fork),
+    Forks(forks::Forks),
     Stop(stop::Stop),
     Tree(tree::Tree),
     List(list::List),
@@ -135,6 +136,7 @@ fn dispatch(cli: &Cli, ui: &Ui) -> anyhow::Result<i32> {
         Command::Exec(exec) => exec.execute(session()?, ui),
         Command::Shell(shell) => shell.execute(ui.terminal()?, session()?, ui),
         Command::Fork(fork) => fork.execute(session()?, ui),
+        Command::Forks(forks) => forks.execute(session()?, ui),
         Command::Stop(stop) => stop.execute(session()?, ui),
         Command::Tree(tree) => tree.execute(session()?, ui),
         Command::List(list) => list.execute(session()?, ui),

@@ -119,10 +119,9 @@ pub trait Guest: Send + Sync {
     /// ends it, the command is killed in the guest.
     fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit>;
 
-    /// Runs the last command of a clone that ends with it, passing `input` on as it arrives: the command starts at
-    /// once, and input that it does not read is not waited for. This may be faster than any other way to run one; what
-    /// the command leaves running, or what `stop` ended the wait for, ends with the clone.
-    fn run_last(
+    /// Runs a command as [`run`](Guest::run) does, passing `input` on as it arrives: the command starts at once, and
+    /// input that it does not read is not waited for.
+    fn run_with_input(
         &self,
         command: &Command,
         input: &Input,

@@ -4,6 +4,13 @@ use super::console::Console;
 use super::guest::Guest;
 use crate::error::Result;
 
+/// A port on 127.0.0.1 that leads to a TCP port in a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    pub host: u16,
+    pub guest: u16,
+}
+
 /// The ways into a running guest.
 pub trait Guests: Send + Sync {
     /// Opens the system inside a running domain; does not wait for it to answer.
@@ -15,6 +22,9 @@ pub trait Guests: Send + Sync {
     /// Forwards a port on 127.0.0.1 to a TCP port in the guest, for as long as the domain exists (`hostfwd_add`).
     /// Returns the host's port.
     fn forward(&self, name: &str, guest_port: u16) -> Result<u16>;
+
+    /// Lists the ports that are forwarded so (`info usernet`).
+    fn forwards(&self, name: &str) -> Result<Vec<Forward>>;
 
     /// Takes a picture of the first screen: its MIME type and its bytes (`virDomainScreenshot`).
     fn screenshot(&self, name: &str) -> Result<(String, Vec<u8>)>;

@@ -26,7 +26,7 @@ pub use domain::{
 pub use domains::Domains;
 pub use facts::Facts;
 pub use guest::{Command, CommandLine, Exit, FileMode, Guest, Input, Stream, UnitState};
-pub use guests::Guests;
+pub use guests::{Forward, Guests};
 pub use images::Images;
 pub use live::{CatchUp, Fingerprint, Frozen, Liveness, Ram};
 pub use neighbour::{Neighbour, Neighbours};

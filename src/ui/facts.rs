@@ -240,7 +240,16 @@ Reaping:        late
             ],
             undo: vec![UndoView { number: 3, created: 0, what: "delete sn03".into(), effect: String::new() }],
             failed: vec![FailedView { name: "web".into(), when: 0, error: "it broke".into() }],
-            forks: vec![ForkInfo { name: "db.fork-1".into(), of: "web".into(), kept: true, memory: Some(3 << 20) }],
+            forks: vec![ForkInfo {
+                name: "db.fork-1".into(),
+                machine: "db".into(),
+                of: "web".into(),
+                kept: true,
+                since: None,
+                by: None,
+                memory: Some(3 << 20),
+                forwards: Vec::new(),
+            }],
         };
         assert_eq!(
             machine(&info),

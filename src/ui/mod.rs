@@ -16,13 +16,15 @@ use std::sync::mpsc;
 
 use serde::Serialize;
 
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::hypervisor::{Input, Stream};
 use crate::image::CachedImage;
 use crate::name::MachineName;
 use crate::stop::Interrupt;
 use crate::tree::{
-    Checkup, Collected, Events, Log, MachineInfo, MachineView, Plan, SnapshotInfo, SnapshotView, TreeView, UndoView,
+    Checkup, Collected, Events, ForkInfo, Log, MachineInfo, MachineView, Plan, SnapshotInfo, SnapshotView, TreeView,
+    UndoView,
 };
 pub use outlets::Loss;
 use outlets::{Outlets, write_all};
@@ -261,6 +263,10 @@ impl Ui {
 
     pub fn undo_entries(&self, entries: &[UndoView]) -> Result<()> {
         self.print(&words::tame(&table::undo(entries)))
+    }
+
+    pub fn forks(&self, forks: &[ForkInfo]) -> Result<()> {
+        self.print(&words::tame(&table::forks(forks, clock::now())))
     }
 
     pub fn images(&self, images: &[CachedImage]) -> Result<()> {

@@ -1,9 +1,11 @@
 //! Lists as tables.
 
+use std::time::Duration;
+
 use super::words::{one_line, or_dash, size, time};
 use crate::image::CachedImage;
 use crate::name::on_one_line;
-use crate::tree::{MachineView, SnapshotView, UndoView};
+use crate::tree::{ForkInfo, Forwarded, MachineView, SnapshotView, UndoView};
 
 /// The head of a column; numbers are aligned to the right.
 enum Head {
@@ -71,6 +73,27 @@ pub fn undo(entries: &[UndoView]) -> String {
     table(&heads, entries.iter().map(row).collect(), "nothing to undo")
 }
 
+/// Draws the table of running forks.
+pub fn forks(forks: &[ForkInfo], now: u64) -> String {
+    let row = |fork: &ForkInfo| {
+        let forward = |forward: &Forwarded| format!("{} to {}", forward.address, forward.guest);
+        let forwards = fork.forwards.iter().map(forward).collect::<Vec<_>>().join(", ");
+        let age = fork.since.map(|since| Duration::from_secs(now.saturating_sub(since)));
+        vec![
+            fork.name.clone(),
+            format!("{}/{}", fork.machine, fork.of),
+            or_dash(age.map(|age| humantime::format_duration(age).to_string()).as_deref()).to_string(),
+            or_dash(fork.memory.map(size).as_deref()).to_string(),
+            or_dash((!forwards.is_empty()).then_some(forwards.as_str())).to_string(),
+            if fork.kept { "yes" } else { "no" }.to_string(),
+            or_dash(fork.by.as_deref()).to_string(),
+        ]
+    };
+    let heads =
+        [Text("NAME"), Text("OF"), Text("AGE"), Number("MEMORY"), Text("FORWARDED"), Text("KEPT"), Text("STARTED BY")];
+    table(&heads, forks.iter().map(row).collect(), "no forks")
+}
+
 /// Draws the table of cached images.
 pub fn images(images: &[CachedImage]) -> String {
     let row =
@@ -83,6 +106,31 @@ pub fn images(images: &[CachedImage]) -> String {
 mod tests {
     use super::super::tests::snapshot;
     use super::*;
+
+    #[test]
+    fn forks_have_a_line_each() {
+        let fork = |name: &str, since, memory, forwards| ForkInfo {
+            name: name.into(),
+            machine: "db".into(),
+            of: "warm".into(),
+            kept: since == Some(40),
+            since,
+            by: since.map(|_| "root, process 7".into()),
+            memory,
+            forwards,
+        };
+        let ports = vec![Forwarded::new(3306, 40123), Forwarded::new(22, 40124)];
+        let list = [fork("db.fork-1", Some(40), Some(45 << 20), ports), fork("db.fork-2", None, None, vec![])];
+        assert_eq!(
+            forks(&list, 4000),
+            "\
+NAME       OF       AGE      MEMORY  FORWARDED                                       KEPT  STARTED BY
+db.fork-1  db/warm  1h 6m  45.0 MiB  127.0.0.1:40123 to 3306, 127.0.0.1:40124 to 22  yes   root, process 7
+db.fork-2  db/warm  -             -  -                                               no    -
+"
+        );
+        assert_eq!(forks(&[], 0), "no forks\n");
+    }
 
     #[test]
     fn machines_have_a_line_each() {

@@ -8,6 +8,9 @@ use std::process::{Command, Output};
 
 use crate::support::{Ran, Test};
 
+/// The variable that chooses the way into guests, for all tests too.
+pub const CHANNEL: &str = "SNAPTREE_CHANNEL";
+
 /// A store that QEMU can reach, and a machine name that no other test uses.
 pub struct Lab {
     pub machine: String,
@@ -31,6 +34,7 @@ impl Lab {
             .env("SNAPTREE_STORE", &store)
             .env("SNAPTREE_CACHE", image_cache())
             .env("HOME", std::env::var_os("HOME").unwrap())
+            .env(CHANNEL, std::env::var_os(CHANNEL).unwrap_or_default())
             .env("XDG_RUNTIME_DIR", std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default())
             .args(["--version"])
             .any_stdout()

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::lab::Lab;
+use super::lab::{CHANNEL, Lab};
 use crate::support::Ran;
 
 /// A root, and two generations with a process each whose memory alone knows a nonce.
@@ -137,19 +137,32 @@ fn guests_resume_in_branches_in_forks_and_in_the_machine_itself() {
 #[ignore = "needs QEMU"]
 fn the_command_of_a_fork_is_run_by_what_waited_in_its_memory() {
     let lab = Lab::new("waker");
+    let ran = script(&lab, r#"one:branch("deeper", function(guest) guest:run "echo deeper >/run/deeper" end)"#).run();
+    assert!(resumed(&ran, "deeper"));
     let deaf = r#"
         one:branch("deaf", function(guest)
-          guest:run "killall snaptree-waker; rm /run/snaptree-waker; mkdir /run/snaptree-waker"
+          guest:run [[
+            for process in /proc/[0-9]*; do
+              case $(cat $process/comm) in snaptree-chan*) kill -9 ${process#/proc/} ;; esac
+            done
+            rm /run/snaptree-channel
+          ]]
         end)
-        one:branch("deeper", function(guest) guest:run "echo deeper >/run/deeper" end)
     "#;
-    let ran = script(&lab, deaf).run();
-    assert!(resumed(&ran, "deaf") && resumed(&ran, "deeper"));
+    assert!(resumed(&script(&lab, deaf).env(CHANNEL, "agent").run(), "deaf"));
     let parent = "cat /proc/$PPID/comm";
-    // Of a guest that booted, of one that was woken itself, and of one in which no program waits.
-    for (snapshot, expected) in [("one", "snaptree-waker"), ("deeper", "snaptree-waker"), ("deaf", "sh")] {
+    // Of a guest that booted, of one that was woken itself, of one into which the program has to be put again, and of
+    // one whose agent does everything.
+    for (snapshot, way, expected) in [
+        ("one", "", "snaptree-channe"),
+        ("deeper", "", "snaptree-channe"),
+        ("deaf", "", "snaptree-channe"),
+        ("deaf", "agent", "sh"),
+        ("one", "agent", "sh"),
+    ] {
         let before = now();
-        let said = lab.exec(snapshot, &["sh", "-c", &format!("{parent}; date +%s")]).any_stdout().any_stderr().run();
+        let command = ["sh", "-c", &format!("{parent}; date +%s")];
+        let said = lab.exec(snapshot, &command).env(CHANNEL, way).any_stdout().any_stderr().run();
         let (name, time) = said.stdout.trim_end().split_once('\n').unwrap();
         assert_eq!(name, expected);
         assert!((before - 2..=now() + 2).contains(&time.parse::<u64>().unwrap()), "{time} is not about {before}");

@@ -65,6 +65,11 @@ fn run(guest: &dyn Guest) -> Exit {
     guest.run(&Command::argv(["ls"]), &mut |_, _| {}, &stop()).unwrap()
 }
 
+/// The agent answers before anything is asked of it.
+fn there() -> (&'static str, Answer) {
+    ("guest-ping", Ok(json!({})))
+}
+
 fn done(status: i32) -> [(&'static str, Answer); 2] {
     [pid(7), exited(status, b"ended\n", b"")]
 }
@@ -84,7 +89,7 @@ fn a_guest_that_cannot_have_the_program_is_left_to_its_agent() {
     let [a, _] = done(0);
     let refused = exited(1, b"ended\nsh: cannot create /run/x\n", b"");
     let [c, d] = done(4);
-    let guest = guest([a, refused, c, d], [Ported::Unattended]);
+    let guest = guest([there(), a, refused, c, d], [Ported::Unattended]);
     assert_eq!(guest.obstacle(&stop()).unwrap().as_deref(), Some("sh: cannot create /run/x"));
     assert_eq!(run(&guest), Exit(4));
 }
@@ -92,7 +97,7 @@ fn a_guest_that_cannot_have_the_program_is_left_to_its_agent() {
 #[test]
 fn a_program_that_does_not_come_to_its_port_is_not_waited_for() {
     let [a, b] = done(0);
-    let guest = guest([a, b], [Ported::Unattended, Ported::Unattended]);
+    let guest = guest([there(), a, b], [Ported::Unattended, Ported::Unattended]);
     assert_eq!(guest.obstacle(&stop()).unwrap().as_deref(), Some("no program waits at its port"));
 }
 
@@ -176,8 +181,8 @@ mod program {
         let mode = FileMode { mode: Some(0o4700), owner: Some(owner) };
         assert_eq!(guest.write(path, &mut &b"some"[..], &mode, &stop()).unwrap(), 4);
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o4700);
-        let nobody = FileMode { owner: Some("no-such-user".to_string()), ..FileMode::default() };
-        let error = guest.write(path, &mut &b"x"[..], &nobody, &stop()).unwrap_err().to_string();
+        let stranger = FileMode { owner: Some("no-such-user".to_string()), ..FileMode::default() };
+        let error = guest.write(path, &mut &b"x"[..], &stranger, &stop()).unwrap_err().to_string();
         assert!(error.starts_with(&format!("cannot give `{path}` in the guest to `no-such-user`")), "{error}");
         let mut bytes = Vec::new();
         guest.read("/proc/self/comm", &mut bytes, &stop()).unwrap();
@@ -193,16 +198,16 @@ mod program {
             let _ = sender.send(Ok(b"in\n".to_vec()));
         };
         let command = Command::argv(["sh", "-c", "echo out; read -r line; echo $line >&2; exit 3"]);
-        assert_eq!(guest.run_last(&command, &input, &mut answer, &stop()).unwrap(), Exit(3));
+        assert_eq!(guest.run_with_input(&command, &input, &mut answer, &stop()).unwrap(), Exit(3));
         assert_eq!(output, [(Stream::Stdout, "out\n".to_string()), (Stream::Stderr, "in\n".to_string())]);
     }
 
     #[test]
     fn the_program_is_put_into_a_guest_and_replaces_an_older_one() {
         let [a, b] = done(0);
-        assert_eq!(guest([a, b], [Ported::Unattended, program()]).obstacle(&stop()).unwrap(), None);
+        assert_eq!(guest([there(), a, b], [Ported::Unattended, program()]).obstacle(&stop()).unwrap(), None);
         let [a, b] = done(0);
-        let replaced = guest([a, b], [old(), program()]);
+        let replaced = guest([there(), a, b], [old(), program()]);
         assert_eq!(run(&replaced), Exit(0));
     }
 

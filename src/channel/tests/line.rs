@@ -54,7 +54,7 @@ impl Port for Scripted {
 fn a_line_without_the_program_is_refused() {
     let refused = |pieces: &[&[u8]]| Session::open(Scripted::new(false, pieces)).err().unwrap();
     assert_eq!(refused(&[b"h\0\0", b"\0\0"]), Refused::Other);
-    assert_eq!(refused(&[]), Refused::Silent("the guest's end of the line is gone".to_string()));
+    assert_eq!(refused(&[]), Refused::Silent("the guest has stopped".to_string()));
     let mut deaf = Scripted::new(false, &[&b""[..]; 1000]);
     deaf.has_listener = false;
     let silent = Refused::Silent("the program in the guest does not answer".to_string());
@@ -87,9 +87,8 @@ fn what_was_not_begun_is_told_from_what_was_lost() {
         let session = Session::open(Scripted::new(true, pieces)).unwrap();
         text_of(session.run(&Command::argv(["ls", "-l"]), Source::Whole(&[]), &mut |_, _| {}, &stop()))
     };
-    assert_eq!(run(&[b"", b""]), "not begun: the guest's end of the line is gone");
-    let hint = "hint: `guest:reboot()` restarts a guest and waits for it";
-    let lost = format!("lost `ls -l` in the guest: the guest's end of the line is gone\n{hint}");
+    assert_eq!(run(&[b"", b""]), "not begun: the guest has stopped");
+    let lost = "lost `ls -l` in the guest: the guest has stopped";
     let quiet: &[&[u8]] = &[b"", b"", b"", b"", b"", b"", b"", b"", b"", b"", b"b\x01\0\0\0\0\0\0\0", b"", b""];
     assert_eq!(run(quiet), lost);
 

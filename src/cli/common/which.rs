@@ -44,6 +44,15 @@ pub fn which_snapshot(machine: &MachineName) -> String {
     format!("write {}, or give --current for its current one", shell::last(format!("{machine}/SNAPSHOT")))
 }
 
+/// Refuses `--failed` without a snapshot.
+pub fn which_failed(machine: &MachineName) -> Error {
+    Error::usage(format!("`{machine}` names no snapshot")).hint(format!(
+        "write {}; `snaptree info {}` lists what failed",
+        shell::last(format!("{machine}/SNAPSHOT")),
+        shell::last(machine)
+    ))
+}
+
 /// Returns a machine's current snapshot; fails if there is none.
 pub fn current(engine: &Engine, machine: &MachineName) -> Result<SnapshotPath> {
     let seen = engine.existing_now(machine)?;

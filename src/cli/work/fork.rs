@@ -7,7 +7,7 @@ use crate::cli::common::session::Session;
 use crate::error::Result;
 use crate::name::SnapshotPath;
 use crate::tree;
-use crate::tree::{Builder, ForkOptions};
+use crate::tree::{Builder, ForkOptions, Forwarded};
 use crate::ui::Ui;
 
 /// Start forks of a snapshot that run until `snaptree stop` ends them, and print their names and addresses
@@ -42,14 +42,6 @@ struct ForkView {
     memory: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct Forwarded {
-    /// The port in the guest.
-    guest: u16,
-    /// Its address on the host, such as `127.0.0.1:40123`.
-    address: String,
-}
-
 impl Fork {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let engine = &session.engine;
@@ -62,7 +54,7 @@ impl Fork {
             let mut forwards = Vec::new();
             for guest in &self.forward {
                 let port = tree::forward(engine, &fork, *guest)?;
-                forwards.push(Forwarded { guest: *guest, address: format!("127.0.0.1:{port}") });
+                forwards.push(Forwarded::new(*guest, port));
             }
             let name = fork.domain().to_string();
             forks.push((fork, ForkView { name, forwards, memory: None }));

@@ -3,9 +3,9 @@
 use clap::Args;
 
 use crate::cli::common::session::Session;
-use crate::error::{Error, Result};
+use crate::cli::common::which::which_failed;
+use crate::error::Result;
 use crate::name::Target;
-use crate::shell;
 use crate::tree;
 use crate::tree::ForkOptions;
 use crate::ui::{End, LeaveKey, Terminal, Ui};
@@ -32,11 +32,7 @@ impl Shell {
             Target::Snapshot(path) if self.failed => Some(tree::fork_failed(engine, path, ForkOptions::default())?),
             Target::Snapshot(path) => Some(tree::fork(engine, path, ForkOptions::default())?),
             Target::Machine(machine) if self.failed => {
-                return Err(Error::usage(format!("`{machine}` names no snapshot")).hint(format!(
-                    "write {}; `snaptree info {}` lists what failed",
-                    shell::last(format!("{machine}/SNAPSHOT")),
-                    shell::last(machine)
-                )));
+                return Err(which_failed(machine));
             }
             Target::Machine(_) => None,
         };

@@ -138,7 +138,7 @@ impl Guest for FakeGuest {
         Ok(Exit(reply.status))
     }
 
-    fn run_last(
+    fn run_with_input(
         &self,
         command: &Command,
         input: &Input,

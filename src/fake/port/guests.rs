@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::fake::change::power;
 use crate::fake::guests::console::FakeConsole;
 use crate::fake::port::fake::Fake;
-use crate::hypervisor::{Console, Guest, Guests};
+use crate::hypervisor::{Console, Forward, Guest, Guests};
 
 impl Guests for Fake {
     fn guest(&self, domain: &str) -> Result<Box<dyn Guest>> {
@@ -17,6 +17,10 @@ impl Guests for Fake {
 
     fn forward(&self, name: &str, guest_port: u16) -> Result<u16> {
         self.store.look(|state| state.forward(name, guest_port))
+    }
+
+    fn forwards(&self, _: &str) -> Result<Vec<Forward>> {
+        Ok(Vec::new())
     }
 
     fn screenshot(&self, name: &str) -> Result<(String, Vec<u8>)> {

@@ -5,3 +5,4 @@ pub mod line;
 pub mod monitor;
 pub mod socket_line;
 pub mod stream_console;
+pub mod user_network;

@@ -63,7 +63,7 @@ fn read_port_state(devices: &Value, device: &str) -> PortState {
     }
 }
 
-/// Says whether a process in the guest has a port open, whoever has the host's end.
+/// Says whether a process in the guest has a port open, also while the host's end is taken.
 pub fn is_waited_at(domain: &VirtDomain, device: &str) -> Result<bool> {
     let devices = execute(domain, "query-chardev", &json!({}))?;
     let mut devices = devices.as_array().into_iter().flatten();

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::Path;
 use std::time::Duration;
@@ -145,23 +144,4 @@ pub fn freeze_running(
     make(file, 0, owner)?;
     monitor::write_running_state(domain, &power::path(file)?, WHOLE_LIMIT, meanwhile)
         .map_err(|error| Error::failed(format!("the guest of `{name}` cannot be frozen")).caused_by(error))
-}
-
-/// Forwards a port on 127.0.0.1 to a port of the guest.
-pub fn forward(domain: &VirtDomain, name: &str, guest_port: u16) -> Result<u16> {
-    const TRIES: usize = 10;
-    let failed = || format!("cannot forward a port to port {guest_port} of `{name}`");
-    let mut refusal = String::new();
-    for _ in 0..TRIES {
-        // The system knows a free port. Another program may take it before QEMU does, so there is more than one
-        // attempt.
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
-        let port = free.because(failed)?.port();
-        refusal = monitor::human(domain, &format!("hostfwd_add tcp:127.0.0.1:{port}-:{guest_port}"))
-            .map_err(|error| Error::failed(failed()).caused_by(error))?;
-        if refusal.is_empty() {
-            return Ok(port);
-        }
-    }
-    Err(Error::failed(failed()).cause(refusal).hint("ports are forwarded on a machine with `network = \"user\"`"))
 }

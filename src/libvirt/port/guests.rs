@@ -2,13 +2,13 @@
 
 use crate::agent::Agent;
 use crate::error::Result;
-use crate::hypervisor::{Console, Guest, Guests};
+use crate::hypervisor::{Console, Forward, Guest, Guests};
 use crate::libvirt::domain::power;
 use crate::libvirt::fault;
 use crate::libvirt::guest::channel::Channel;
 use crate::libvirt::guest::stream_console::StreamConsole;
+use crate::libvirt::guest::user_network;
 use crate::libvirt::host::process;
-use crate::libvirt::memory::live;
 use crate::libvirt::port::libvirt::Libvirt;
 
 impl Guests for Libvirt {
@@ -25,7 +25,11 @@ impl Guests for Libvirt {
     }
 
     fn forward(&self, name: &str, guest_port: u16) -> Result<u16> {
-        live::forward(&self.must_find(name)?, name, guest_port)
+        user_network::forward(&self.must_find(name)?, name, guest_port)
+    }
+
+    fn forwards(&self, name: &str) -> Result<Vec<Forward>> {
+        user_network::forwards(&self.must_find(name)?)
     }
 
     fn screenshot(&self, name: &str) -> Result<(String, Vec<u8>)> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::event::Subject;
 use crate::hypervisor::{CloneSpec, DiskFile, Document, Frozen, MappedMemory, Memory, Metadata, Ram};
-use crate::name::{MachineName, SnapshotName, SnapshotPath};
+use crate::name::{SnapshotName, SnapshotPath};
 use crate::stop::Stop;
 use crate::tree::build::branch::graft_as;
 use crate::tree::build::branch_spec::BranchSpec;
@@ -17,12 +17,11 @@ use crate::tree::clone::ram_policy::RamPolicy;
 use crate::tree::clone::running::{BuildOutput, disk_files};
 use crate::tree::files::made::NVRAM;
 use crate::tree::files::store::seal;
-use crate::tree::graft::sweep::clones;
 use crate::tree::graft::sweep::sweep;
 use crate::tree::kept::checkpoint::files;
 use crate::tree::kept::failed_node::failed_node;
 use crate::tree::kept::restores::count_restore;
-use crate::tree::machine::clone_mark::{CloneMark, Purpose};
+use crate::tree::machine::clone_mark::Purpose;
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::machine::Machine;
 use crate::tree::machine::time_limits::{IDENTITY_LIMIT, SYNC_LIMIT};
@@ -204,30 +203,4 @@ fn map_again(
     frozen.and(ended)?;
     [&ram, &devices].into_iter().try_for_each(|file| seal(file))?;
     Ok(MappedMemory { ram, devices })
-}
-
-/// Stops forks that keep running: one by the name of its domain, or all of a machine. Returns the names.
-pub fn stop_forks(engine: &Engine, name: &MachineName) -> Result<Vec<String>> {
-    let details = engine.hypervisor.domain(name.as_str())?;
-    let mark = details.and_then(|details| CloneMark::read(&details.metadata?));
-    let machine = match &mark {
-        Some(mark) => MachineName::existing(mark.machine.clone())?,
-        None => name.clone(),
-    };
-    let machine = engine.existing_now(&machine)?;
-    let mut stopped = Vec::new();
-    for clone in clones(engine, &machine)? {
-        let is_meant = if mark.is_some() { clone.domain == name.as_str() } else { clone.mark.is_kept };
-        if !is_meant {
-            continue;
-        }
-        if !clone.mark.is_kept {
-            return Err(Error::failed(format!("`{name}` belongs to a running snaptree"))
-                .hint("it stops when that process ends"));
-        }
-        engine.hypervisor.destroy(&clone.domain)?;
-        stopped.push(clone.domain);
-    }
-    sweep(engine, &machine.name)?;
-    Ok(stopped)
 }

@@ -12,4 +12,5 @@ pub mod root;
 pub mod root_node;
 pub mod stale;
 pub mod state_root;
+pub mod stop_forks;
 pub mod working_fork;

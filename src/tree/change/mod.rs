@@ -11,5 +11,6 @@ pub mod preflight;
 pub mod preflight_revert;
 pub mod present;
 pub mod revert;
+pub mod running;
 pub mod transaction;
 pub mod undo;

@@ -81,9 +81,13 @@ impl Builder {
         })?;
         let flattening = (!deep.is_empty()).then(|| flatten(engine, &running.domain, deep));
         let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
-        wait_for_guest(guest.as_ref(), is_resumed, node, &Stop::after(ANSWER_LIMIT, &engine.interrupt))?;
+        let stop = Stop::after(ANSWER_LIMIT, &engine.interrupt);
+        wait_for_guest(guest.as_ref(), is_resumed, node, &stop)?;
         if is_resumed {
             note_restore(engine, machine, origin)?;
+        } else if let Some(why) = guest.obstacle(&stop)? {
+            let name = &machine.name;
+            engine.note_once(format!("the guest agent of `{name}` does everything, which is slower: {why}"));
         }
         let subject = match purpose {
             Purpose::Build => Subject::node(&machine.name, node),
@@ -128,7 +132,7 @@ impl Builder {
         output: &mut dyn FnMut(Stream, &[u8]),
         stop: &Stop,
     ) -> Result<Exit> {
-        self.guest.run_last(command, input, output, stop)
+        self.guest.run_with_input(command, input, output, stop)
     }
 
     pub fn guest(&self) -> Arc<dyn Guest> {

@@ -82,16 +82,26 @@ pub fn is_wanted(engine: &Engine, clone: &RunningClone) -> bool {
 
 /// Lists the transient clones of a machine.
 pub fn clones(engine: &Engine, machine: &Machine) -> Result<Vec<RunningClone>> {
-    let prefix = machine.name.of_clones();
+    let mut clones = clones_called(engine, &machine.name.of_clones())?;
+    clones.retain(|clone| clone.mark.machine == machine.name.as_str());
+    Ok(clones)
+}
+
+/// Lists the transient clones of all machines.
+pub fn all_clones(engine: &Engine) -> Result<Vec<RunningClone>> {
+    clones_called(engine, "")
+}
+
+/// Lists the transient clones whose names begin so.
+fn clones_called(engine: &Engine, prefix: &str) -> Result<Vec<RunningClone>> {
     let mut clones = Vec::new();
     for domain in engine.hypervisor.domains()? {
-        let may_be = !domain.is_persistent && domain.name.starts_with(&prefix) && maker(&domain.name).is_some();
+        let may_be = !domain.is_persistent && domain.name.starts_with(prefix) && maker(&domain.name).is_some();
         if !may_be {
             continue;
         }
         let metadata = engine.hypervisor.domain(&domain.name)?.and_then(|details| details.metadata);
-        let mark = metadata.as_ref().and_then(CloneMark::read);
-        if let Some(mark) = mark.filter(|mark| mark.machine == machine.name.as_str()) {
+        if let Some(mark) = metadata.as_ref().and_then(CloneMark::read) {
             clones.push(RunningClone { domain: domain.name, mark });
         }
     }

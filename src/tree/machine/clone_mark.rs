@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::clock::now;
 use crate::hypervisor::Metadata;
 use crate::tree::files::store::Store;
 
@@ -31,6 +32,10 @@ impl Purpose {
 }
 
 const KEPT: &str = "kept";
+/// When it was started, in seconds since the epoch.
+const SINCE: &str = "since";
+/// The user and the process that started it.
+const BY: &str = "by";
 
 /// Names the store that has the locks of a clone's owner.
 const STORE: &str = "store";
@@ -38,10 +43,23 @@ const STORE: &str = "store";
 pub fn clone_metadata(store: &Store, purpose: Purpose, machine: &str, node: &str) -> Metadata {
     let kept = (purpose == Purpose::KeptFork).then_some((KEPT, "yes"));
     let store = store.root().to_string_lossy();
-    let attributes = [("kind", purpose.word()), ("machine", machine), ("node", node), (STORE, &store)];
+    let (since, by) = (now().to_string(), format!("{}, process {}", user(), std::process::id()));
+    let attributes =
+        [("kind", purpose.word()), ("machine", machine), ("node", node), (STORE, &store), (SINCE, &since), (BY, &by)];
     let attributes = attributes.into_iter().chain(kept);
     let attributes = attributes.map(|(name, value)| (name.to_string(), value.to_string())).collect();
     Metadata { attributes, ..Metadata::default() }
+}
+
+/// Returns the name of this process's user.
+fn user() -> String {
+    let number = rustix::process::geteuid().as_raw();
+    let named = std::fs::read_to_string("/etc/passwd").unwrap_or_default().lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, id) = (fields.next()?, fields.nth(1)?);
+        (id == number.to_string()).then(|| name.to_string())
+    });
+    named.unwrap_or_else(|| format!("user {number}"))
 }
 
 /// A domain's metadata about a transient clone.
@@ -54,6 +72,10 @@ pub struct CloneMark {
     pub is_kept: bool,
     /// The store of that process.
     pub store: Option<PathBuf>,
+    /// When it was started, in seconds since the epoch; older snaptrees did not say.
+    pub since: Option<u64>,
+    /// The user and the process that started it; older snaptrees did not say.
+    pub by: Option<String>,
 }
 
 impl CloneMark {
@@ -66,6 +88,7 @@ impl CloneMark {
         }
         let is_kept = metadata.attributes.contains_key(KEPT);
         let (node, store) = (attribute("node").unwrap_or_default(), attribute(STORE).map(PathBuf::from));
-        Some(Self { machine: attribute("machine")?, node, is_fork, is_kept, store })
+        let (since, by) = (attribute(SINCE).and_then(|since| since.parse().ok()), attribute(BY));
+        Some(Self { machine: attribute("machine")?, node, is_fork, is_kept, store, since, by })
     }
 }

@@ -8,12 +8,12 @@ use crate::error::Result;
 use crate::hypervisor::{Disk, Image, SnapshotKind, Source};
 use crate::name::{MachineName, SnapshotPath};
 use crate::tree::files::disk_usage::taken;
-use crate::tree::graft::sweep::{RunningClone, clones};
 use crate::tree::kept::failed_node::FailedNode;
 use crate::tree::kept::restores::{Restores, restores};
 use crate::tree::machine::engine::Engine;
 use crate::tree::machine::filter::order;
 use crate::tree::machine::machine::Machine;
+use crate::tree::view::forks::{ForkInfo, forks};
 use crate::tree::view::log::{FailedView, failed_view};
 use crate::tree::view::tree::SnapshotView;
 use crate::tree::view::undo_list::UndoView;
@@ -48,19 +48,6 @@ pub struct MachineInfo {
     pub failed: Vec<FailedView>,
     /// The running forks of its snapshots.
     pub forks: Vec<ForkInfo>,
-}
-
-/// A running fork.
-#[derive(Clone, Debug, Serialize)]
-pub struct ForkInfo {
-    /// Its domain's name.
-    pub name: String,
-    /// The snapshot that it was made from.
-    pub of: String,
-    /// Whether it keeps running until it is stopped.
-    pub kept: bool,
-    /// How much it adds to the memory in use, in bytes, if it can be measured.
-    pub memory: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -169,7 +156,7 @@ pub fn machine_info(engine: &Engine, name: &MachineName) -> Result<MachineInfo> 
         disks: disks.collect(),
         undo: undo_entries(engine, name)?,
         failed: FailedNode::json_dir(&machine.directory).all().iter().map(failed_view).collect(),
-        forks: forks(engine, &machine)?,
+        forks: forks(engine, Some(name))?,
     })
 }
 
@@ -185,15 +172,6 @@ fn disk_info(engine: &Engine, disk: &Disk) -> DiskInfo {
         left_out: disk.left_out().map(str::to_string),
         chain: disk.image().map(|image| chain(engine, &image)).unwrap_or_default(),
     }
-}
-
-fn forks(engine: &Engine, machine: &Machine) -> Result<Vec<ForkInfo>> {
-    let forks = clones(engine, machine)?.into_iter().filter(|clone| clone.mark.is_fork);
-    let view = |RunningClone { domain, mark }: RunningClone| {
-        let memory = engine.hypervisor.own_memory(&domain)?;
-        Ok(ForkInfo { name: domain, of: mark.node, kept: mark.is_kept, memory })
-    };
-    forks.map(view).collect()
 }
 
 pub fn snapshot_info(engine: &Engine, path: &SnapshotPath) -> Result<SnapshotInfo> {

@@ -2,6 +2,7 @@
 
 pub mod doctor;
 pub mod drawing;
+pub mod forks;
 pub mod info;
 pub mod log;
 pub mod plan;

@@ -139,7 +139,7 @@ impl Guest for Shell {
         Err(Error::failed(format!("no file {path}")))
     }
 
-    fn run_last(&self, _: &Command, _: &Input, _: &mut dyn FnMut(Stream, &[u8]), _: &Stop) -> Result<Exit> {
+    fn run_with_input(&self, _: &Command, _: &Input, _: &mut dyn FnMut(Stream, &[u8]), _: &Stop) -> Result<Exit> {
         unreachable!()
     }
 
