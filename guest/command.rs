@@ -16,6 +16,8 @@ const KILL: &[u8] = concat!(include_str!("../src/agent/kill.sh"), "\0").as_bytes
 /// A request to run a command; the texts lie in the request.
 pub struct Request<'r> {
     has_input: bool,
+    /// Of its terminal, if it has one.
+    size: Option<u32>,
     directory: Text<'r>,
     variables: Vec<Text<'r>>,
     words: Vec<Text<'r>>,
@@ -24,11 +26,13 @@ pub struct Request<'r> {
 impl<'r> Request<'r> {
     pub fn parse(mut content: &'r [u8]) -> Option<Self> {
         let content = &mut content;
-        let (flags, variables, words) = (take_number(content)?, take_number(content)?, take_number(content)?);
+        let mut number = || take_number(content);
+        let (flags, size, variables, words) = (number()?, number()?, number()?, number()?);
         let directory = take_text(content).and_then(Text::new)?;
         let mut texts = |count: u32| (0..count).map(|_| take_text(content).and_then(Text::new)).collect::<Option<_>>();
         let (variables, words): (_, Vec<_>) = (texts(variables)?, texts(words)?);
-        (!words.is_empty()).then_some(Self { has_input: flags & HAS_INPUT != 0, directory, variables, words })
+        let (has_input, size) = (flags & HAS_INPUT != 0, (size != 0).then_some(size));
+        (!words.is_empty()).then_some(Self { has_input, size, directory, variables, words })
     }
 }
 
@@ -37,11 +41,34 @@ pub struct Started {
     pub child: usize,
     pub input: Option<File>,
     pub output: File,
-    pub errors: File,
+    /// `None` on a terminal.
+    pub errors: Option<File>,
 }
 
 /// Starts a command in a session of its own.
 pub fn start(request: &Request<'_>, environment: &[Text<'static>]) -> Result<Started, Errno> {
+    match request.size {
+        Some(size) => start_on_terminal(request, size, environment),
+        None => start_on_pipes(request, environment),
+    }
+}
+
+fn start_on_terminal(request: &Request<'_>, size: u32, environment: &[Text<'static>]) -> Result<Started, Errno> {
+    let (ours, terminal) = linux::terminal()?;
+    ours.resize(size);
+    let input = ours.duplicate()?;
+    let child = linux::fork()?;
+    if child == 0 {
+        linux::reset_signals();
+        linux::begin_session();
+        terminal.take_control();
+        (File::STDIN..=File::STDERR).for_each(|number| terminal.become_number(number));
+        become_command(request, environment);
+    }
+    Ok(Started { child, input: Some(input), output: ours, errors: None })
+}
+
+fn start_on_pipes(request: &Request<'_>, environment: &[Text<'static>]) -> Result<Started, Errno> {
     let (input, feed) = if request.has_input {
         let (input, feed) = linux::pipe()?;
         // A command that does not read must not stop everything else.
@@ -67,7 +94,7 @@ pub fn start(request: &Request<'_>, environment: &[Text<'static>]) -> Result<Sta
         its_errors.become_number(File::STDERR);
         become_command(request, environment);
     }
-    Ok(Started { child, input: feed, output, errors })
+    Ok(Started { child, input: feed, output, errors: Some(errors) })
 }
 
 /// Kills a command and everything that it started, in the background.

@@ -22,6 +22,7 @@ pub const READ_WRITE: usize = 2;
 pub const CREATE: usize = 0o100;
 pub const EXCLUSIVE: usize = 0o200;
 pub const TRUNCATE: usize = 0o1000;
+const NO_CONTROL: usize = 0o400;
 pub const NONBLOCK: usize = 0o4000;
 const CLOSE_ON_EXEC: usize = 0o2_000_000;
 
@@ -136,6 +137,25 @@ impl File {
         let _ = call3(number::FCNTL, self.0 as usize, SET_FLAGS, flags);
     }
 
+    /// Returns another number for the same file.
+    pub fn duplicate(&self) -> Result<Self, Errno> {
+        const DUPLICATE_CLOSE_ON_EXEC: usize = 1030;
+        call3(number::FCNTL, self.0 as usize, DUPLICATE_CLOSE_ON_EXEC, 0).map(Self::of)
+    }
+
+    /// Sets the size of a terminal: its rows in the upper half, its columns in the lower one.
+    pub fn resize(&self, size: u32) {
+        const SET_WINDOW_SIZE: usize = 0x5414;
+        let size = [(size >> 16) as u16, size as u16, 0, 0];
+        let _ = call3(number::IOCTL, self.0 as usize, SET_WINDOW_SIZE, size.as_ptr() as usize);
+    }
+
+    /// Makes a terminal the one that controls this session.
+    pub fn take_control(&self) {
+        const SET_CONTROLLING_TERMINAL: usize = 0x540e;
+        let _ = call3(number::IOCTL, self.0 as usize, SET_CONTROLLING_TERMINAL, 0);
+    }
+
     pub fn set_mode(&self, mode: usize) -> Result<(), Errno> {
         call3(number::FCHMOD, self.0 as usize, mode, 0).map(drop)
     }
@@ -172,6 +192,19 @@ pub fn pipe() -> Result<(File, File), Errno> {
     let mut ends = [0_i32; 2];
     call3(number::PIPE2, ends.as_mut_ptr() as usize, CLOSE_ON_EXEC, 0)?;
     Ok((File(ends[0]), File(ends[1])))
+}
+
+/// Makes a terminal: our end, and the one of programs.
+pub fn terminal() -> Result<(File, File), Errno> {
+    const UNLOCK: usize = 0x4004_5431;
+    const OPEN_OTHER_END: usize = 0x5441;
+    const DEVICE: Text<'_> = Text(b"/dev/ptmx\0");
+    let ours = File::open(DEVICE, READ_WRITE | NO_CONTROL | NONBLOCK, 0)?;
+    let unlocked = 0_i32;
+    call3(number::IOCTL, ours.0 as usize, UNLOCK, &raw const unlocked as usize)?;
+    let flags = READ_WRITE | NO_CONTROL | CLOSE_ON_EXEC;
+    let other = call3(number::IOCTL, ours.0 as usize, OPEN_OTHER_END, flags).map(File::of)?;
+    Ok((ours, other))
 }
 
 /// Without a limit.

@@ -17,6 +17,8 @@ const PIECE: usize = 64 << 10;
 const USUAL_MODE: usize = 0o644;
 /// In milliseconds: how often a host is looked for while something else is waited for too.
 const PAUSE: usize = 100;
+/// In milliseconds: between two looks at a terminal whose command has ended.
+const LINGER: usize = 10;
 
 /// The guest's end of a channel.
 pub struct Server {
@@ -66,7 +68,8 @@ impl Server {
             polls.push(Poll { file: self.port.number(), wanted, came: 0 });
             self.wait_for_the_rest(&mut polls);
             self.streams.iter().for_each(|stream| stream.wait(self.outgoing.has_room(), &mut polls));
-            linux::poll(&mut polls, FOREVER);
+            let lingers = self.streams.iter().any(Stream::lingers);
+            linux::poll(&mut polls, if lingers { LINGER } else { FOREVER });
             let came = polls.first().map_or(0, |port| port.came);
             if came & (HUNG_UP | FAILED) != 0 || came & READABLE != 0 && !self.receive() {
                 self.wait_for_host();
@@ -126,11 +129,18 @@ impl Server {
 
     /// Forgets the connection; what it has left running is killed.
     fn forget(&mut self) {
-        self.streams.drain(..).filter_map(|stream| stream.child()).for_each(|it| command::kill(it, &self.environment));
+        let killed = self.streams.drain(..).filter(|stream| !stream.has_terminal());
+        killed.filter_map(|stream| stream.child()).for_each(|child| command::kill(child, &self.environment));
         self.incoming.clear();
         self.parts.clear();
         self.outgoing.clear();
         self.nonce = None;
+    }
+
+    /// Forgets a connection that makes no sense, and says so. The host has to say hello once more.
+    fn give_up(&mut self) {
+        self.forget();
+        self.outgoing.say_number(Kind::Failed, 0, NO_PROTOCOL);
     }
 
     /// Takes in the ends of children.
@@ -165,9 +175,8 @@ impl Server {
                     self.incoming = bytes;
                     return true;
                 }
-                // The host says hello once more.
                 Err(frame::Garbled) => {
-                    self.forget();
+                    self.give_up();
                     return true;
                 }
             }
@@ -190,6 +199,7 @@ impl Server {
                 match kind {
                     Kind::Input => stream.add_input(frame.content),
                     Kind::End => stream.end_input(),
+                    Kind::Resize => stream.resize(take_number(&mut &*frame.content).unwrap_or(0)),
                     Kind::More => stream.add_credit(take_number(&mut &*frame.content).unwrap_or(0) as usize),
                     Kind::Kill => match stream.child() {
                         Some(child) => command::kill(child, &self.environment),
@@ -209,7 +219,7 @@ impl Server {
     }
 
     fn answer(&mut self, kind: Kind, number: u32, request: &[u8]) {
-        let Some(request) = self.nonce.and_then(|nonce| request.strip_suffix(&nonce)) else { return self.forget() };
+        let Some(request) = self.nonce.and_then(|nonce| request.strip_suffix(&nonce)) else { return self.give_up() };
         if request.len() > MOST_OF_REQUEST {
             finish(number, Err(E2BIG), &mut self.outgoing);
             return;
@@ -244,6 +254,8 @@ impl Server {
     }
 }
 
+/// The system's error for what is no frame, or not of this connection.
+const NO_PROTOCOL: u32 = 71;
 /// The system's error for a request that makes no sense.
 const INVALID: Errno = Errno(22);
 

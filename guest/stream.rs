@@ -6,6 +6,8 @@ use crate::input::Input;
 use crate::linux::{EAGAIN, EINTR, Errno, FAILED, File, HUNG_UP, Poll, READABLE, WRITABLE};
 use crate::outgoing::Outgoing;
 
+const LOOKS: u8 = 3;
+
 /// A request under way.
 pub struct Stream {
     pub number: u32,
@@ -23,6 +25,10 @@ enum Work {
 
 struct Command {
     child: usize,
+    has_terminal: bool,
+    /// How often a terminal whose command has ended is looked at once more. What was printed last may be on its way, and
+    /// what the command left running may hold the terminal open for ever.
+    looks: u8,
     /// Once it has ended.
     status: Option<u32>,
     outputs: [Output; 2],
@@ -39,9 +45,10 @@ struct Output {
 
 impl Stream {
     pub fn of_command(number: u32, started: Started) -> Self {
-        let output = |kind, file| Output { kind, file: Some(file), left: 0 };
-        let outputs = [output(Kind::Output, started.output), output(Kind::Errors, started.errors)];
-        let command = Command { child: started.child, status: None, outputs };
+        let has_terminal = started.errors.is_none();
+        let output = |kind, file| Output { kind, file, left: 0 };
+        let outputs = [output(Kind::Output, Some(started.output)), output(Kind::Errors, started.errors)];
+        let command = Command { child: started.child, has_terminal, looks: LOOKS, status: None, outputs };
         Self { number, credit: WINDOW, input: Input::new(started.input), work: Work::Command(command) }
     }
 
@@ -58,7 +65,24 @@ impl Stream {
     }
 
     pub fn end_input(&mut self) {
-        self.input.end();
+        match &mut self.work {
+            Work::Command(command) if command.has_terminal => {
+                let _ = self.input.close();
+                command.outputs[0].file = None;
+            }
+            _ => self.input.end(),
+        }
+    }
+
+    pub fn resize(&self, size: u32) {
+        if let Work::Command(Command { outputs: [Output { file: Some(file), .. }, _], has_terminal: true, .. }) = &self.work {
+            file.resize(size);
+        }
+    }
+
+    /// Says whether what it runs is told that its terminal is gone, instead of being killed.
+    pub fn has_terminal(&self) -> bool {
+        matches!(&self.work, Work::Command(command) if command.has_terminal)
     }
 
     pub fn add_credit(&mut self, more: usize) {
@@ -90,10 +114,15 @@ impl Stream {
     /// Returns the outputs that have not ended with the command: what it left running may keep printing.
     pub fn into_outputs(self) -> impl Iterator<Item = File> {
         let outputs = match self.work {
-            Work::Command(Command { outputs, .. }) => Some(outputs),
-            Work::Reading(_) | Work::Writing => None,
+            Work::Command(Command { outputs, has_terminal: false, .. }) => Some(outputs),
+            _ => None,
         };
         outputs.into_iter().flatten().filter_map(|output| output.file)
+    }
+
+    /// Says whether it is to be looked at before long, although nothing may come.
+    pub fn lingers(&self) -> bool {
+        matches!(&self.work, Work::Command(Command { has_terminal: true, status: Some(_), .. }))
     }
 
     /// Adds what it waits for.
@@ -126,13 +155,21 @@ impl Stream {
                 if input.is_err() || self.input.is_done() {
                     let _ = self.input.close();
                 }
+                let has_ended = command.status.is_some();
                 for output in &mut command.outputs {
                     let is_ready = output.file.as_ref().is_some_and(|file| is_ready(file, polls));
-                    if is_ready && self.credit > 0 && outgoing.has_room() {
-                        self.credit -= output.pass_on(self.number, self.credit, command.status.is_some(), outgoing);
+                    if self.credit == 0 || !outgoing.has_room() {
+                        continue;
+                    }
+                    if is_ready {
+                        let is_bounded = has_ended && !command.has_terminal;
+                        self.credit -= output.pass_on(self.number, self.credit, is_bounded, outgoing);
+                    } else if has_ended && output.file.is_some() {
+                        command.looks = command.looks.saturating_sub(1);
                     }
                 }
-                let is_over = command.outputs.iter().all(|output| output.file.is_none() || output.left == 0);
+                let has_all = |output: &Output| if command.has_terminal { command.looks == 0 } else { output.left == 0 };
+                let is_over = command.outputs.iter().all(|output| output.file.is_none() || has_all(output));
                 match command.status.filter(|_| is_over) {
                     Some(status) => {
                         outgoing.say_number(Kind::Exit, self.number, status);
@@ -164,8 +201,8 @@ impl Stream {
 
 impl Output {
     /// Passes some of it on. Says how much.
-    fn pass_on(&mut self, stream: u32, credit: usize, has_ended: bool, outgoing: &mut Outgoing) -> usize {
-        let most = if has_ended { credit.min(self.left) } else { credit };
+    fn pass_on(&mut self, stream: u32, credit: usize, is_bounded: bool, outgoing: &mut Outgoing) -> usize {
+        let most = if is_bounded { credit.min(self.left) } else { credit };
         let Some(file) = self.file.as_ref().filter(|_| most > 0) else { return 0 };
         match outgoing.pass_on(self.kind, stream, file, most) {
             Ok(length @ 1..) => {

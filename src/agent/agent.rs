@@ -6,18 +6,18 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::agent::calls::{Calls, PATIENT, QUICK};
+use crate::agent::calls::Calls;
 use crate::agent::feed::Feed;
 use crate::agent::process::Process;
 use crate::agent::transport::{Transport, TransportError};
 use crate::agent::way::{self, Way};
 use crate::agent::wrapper::{Names, files};
-use crate::agent::{file, guest_program, sockets};
-use crate::channel::{Session, Source, Trouble};
+use crate::agent::{file, guest_program, sockets, system};
+use crate::channel::{ChannelTerminal, Session, Source, Trouble};
 use crate::error::{Error, Kind, Result};
-use crate::hypervisor::{Command, Exit, FileMode, Guest, Input, Stream, UnitState};
+use crate::hypervisor::{Command, Console, Exit, FileMode, Guest, Input, Stream, UnitState};
 use crate::stop::Stop;
 
 const FIRST_POLL: Duration = Duration::from_millis(10);
@@ -154,14 +154,6 @@ impl<T: Transport> Agent<T> {
         Ok(file.read()?.0)
     }
 
-    /// Sets the clock in the agent's own way, if there is no other: it also sets the hardware clock, which QEMU keeps
-    /// right, and takes until the next second.
-    fn set_both_clocks(&self) -> Result<()> {
-        let failed = |error| file::failure("cannot set the guest's clock", &error);
-        let nanoseconds = u64::try_from(guest_program::time().as_nanos()).unwrap_or_default();
-        self.calls.call("guest-set-time", json!({ "time": nanoseconds }), QUICK).map(drop).map_err(failed)
-    }
-
     /// Sends a shutdown, which an obedient guest leaves unanswered.
     fn send_shutdown(&self, mode: &str) -> Result<()> {
         let sent = self.request_shutdown(mode);
@@ -241,6 +233,19 @@ impl<T: Transport> Guest for Agent<T> {
             Some(stdin) => self.execute(&Command { stdin, ..command.clone() }, None, true, output, stop),
             None => self.execute(command, Some(feed), true, output, stop),
         }
+    }
+
+    fn terminal(
+        &self,
+        command: &Command,
+        rows: u16,
+        columns: u16,
+        stop: &Stop,
+    ) -> Result<Result<Box<dyn Console>, String>> {
+        Ok(match self.session(stop)? {
+            Some(session) => Ok(Box::new(ChannelTerminal::open(&session, command, rows, columns))),
+            None => Err(self.obstacle(stop)?.unwrap_or_default()),
+        })
     }
 
     fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64> {
@@ -359,13 +364,12 @@ impl<T: Transport> Guest for Agent<T> {
                 is_awake => is_awake.map(Some),
             })?,
         };
-        if is_awake { Ok(()) } else { self.set_both_clocks() }
+        if is_awake { Ok(()) } else { system::set_both_clocks(&self.calls) }
     }
 
     fn info(&self, stop: &Stop) -> Result<BTreeMap<String, String>> {
-        if let Ok(Value::Object(facts)) = self.calls.call("guest-get-osinfo", json!({}), PATIENT) {
-            let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
-            return Ok(facts.into_iter().map(|(key, value)| (fact_name(&key), text(value))).collect());
+        if let Some(facts) = system::facts(&self.calls) {
+            return Ok(facts);
         }
         let mut info = BTreeMap::new();
         for (name, option) in [("name", "-s"), ("kernel", "-r"), ("machine", "-m")] {
@@ -384,12 +388,5 @@ impl<T: Transport> Drop for Agent<T> {
             // A guest that goes away takes them with it.
             let _ = self.calls.remove(&files, PING);
         }
-    }
-}
-
-fn fact_name(key: &str) -> String {
-    match key {
-        "kernel-release" => "kernel".to_string(),
-        _ => key.replace('-', "_"),
     }
 }

@@ -11,6 +11,7 @@ mod guest_program;
 mod process;
 mod program;
 mod sockets;
+mod system;
 #[cfg(test)]
 mod tests;
 mod transport;

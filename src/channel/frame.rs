@@ -34,8 +34,9 @@ pub enum Kind {
     /// Host, a request: seconds (8 bytes), nanoseconds (4 bytes) since the epoch, and a seed. Answered by `Done` once
     /// the clock is set and the kernel's random numbers are reseeded.
     Wake = b'W',
-    /// Host, a request: flags (4 bytes), the number of variables and of words (4 bytes each), then the directory, the
-    /// variables (`NAME=value`) and the words, each ended by a zero. Answered by `Begun`, output, and `Exit`.
+    /// Host, a request: flags, the size of a terminal, the number of variables and of words (4 bytes each), then the
+    /// directory, the variables (`NAME=value`) and the words, each ended by a zero. With a size, the command runs on a
+    /// terminal, and has one output. Answered by `Begun`, output, and `Exit`.
     Execute = b'X',
     /// Host, a request: a path, ended by a zero. Answered by `Begun`, output, and `Done`.
     Read = b'R',
@@ -44,12 +45,14 @@ pub enum Kind {
     Write = b'C',
     /// Host: bytes for the standard input, or for the file.
     Input = b'i',
-    /// Either: no more input comes, or no more is wanted.
+    /// Either: no more input comes, or no more is wanted. A terminal is hung up.
     End = b'e',
     /// Either: how many more bytes may be sent (4 bytes).
     More = b'm',
     /// Host: kill the command and all that it started; its `Exit` follows. A file is let go of without an answer.
     Kill = b'k',
+    /// Host: the new size of a terminal (4 bytes).
+    Resize = b's',
     /// Guest: the request is under way.
     Begun = b'b',
     /// Guest: standard output, or what is in the file.
@@ -60,16 +63,21 @@ pub enum Kind {
     Exit = b'x',
     /// Guest: it is done. The last of its stream.
     Done = b'd',
-    /// Guest: the system's number of an error (4 bytes). The last of its stream.
+    /// Guest: the system's number of an error (4 bytes). The last of its stream; on stream 0, of the connection.
     Failed = b'f',
 }
 
 /// In a request to execute: input will come, instead of an empty one.
 pub const HAS_INPUT: u32 = 1;
+/// Puts the size of a terminal into a number.
+pub fn size(rows: u16, columns: u16) -> u32 {
+    (rows as u32) << 16 | columns as u32
+}
+
 /// In a request to write: an existing file keeps its mode.
 pub const NO_MODE: u32 = u32::MAX;
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 18] = [
     Kind::Hello,
     Kind::Greeting,
     Kind::Part,
@@ -81,6 +89,7 @@ const KINDS: [Kind; 17] = [
     Kind::End,
     Kind::More,
     Kind::Kill,
+    Kind::Resize,
     Kind::Begun,
     Kind::Output,
     Kind::Errors,

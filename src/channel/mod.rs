@@ -6,12 +6,14 @@ mod frame;
 mod port;
 mod requests;
 mod session;
+mod terminal;
 #[cfg(test)]
 mod tests;
 
 pub use port::Port;
 pub use requests::{Source, Trouble};
 pub use session::{Refused, Session};
+pub use terminal::ChannelTerminal;
 
 /// The name of the port that the program waits at in the guest.
 pub const PORT: &str = "org.snaptree.waker.0";

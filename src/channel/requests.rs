@@ -49,7 +49,7 @@ struct Feed<'i> {
 
 impl Feed<'_> {
     /// Sends what has come and fits. Says whether more may come.
-    fn advance(&mut self, stream: &Stream<'_>) -> Result<bool> {
+    fn advance(&mut self, stream: &Stream) -> Result<bool> {
         while !self.is_over && self.credit > 0 {
             let most = self.credit.min(MOST);
             let piece = match &mut self.source {
@@ -78,11 +78,11 @@ impl Feed<'_> {
             match piece {
                 Some(piece) => {
                     self.credit -= piece.len();
-                    stream.feed(&piece);
+                    stream.outlet().feed(&piece);
                 }
                 None => {
                     self.is_over = true;
-                    stream.end();
+                    stream.outlet().end();
                 }
             }
         }
@@ -118,7 +118,7 @@ impl Session {
         let failed = |why: String| Error::failed(format!("cannot run {what}")).cause(why);
         let is_live = matches!(source, Source::Live(_));
         let has_input = !matches!(source, Source::Whole([]));
-        let mut stream = self.request(Kind::Execute, &execute(command, has_input));
+        let mut stream = self.request(Kind::Execute, &execute(command, has_input, 0));
         let mut feed = Feed { source, ahead: Vec::new(), credit: WINDOW, is_over: !has_input };
         let (mut has_begun, mut pause) = (false, SHORTEST_PAUSE);
         loop {
@@ -189,9 +189,9 @@ impl Session {
                     .because(|| format!("cannot read what is to be in `{path}`"))?;
                 if piece.is_empty() {
                     is_whole = true;
-                    stream.end();
+                    stream.outlet().end();
                 } else {
-                    stream.feed(&piece);
+                    stream.outlet().feed(&piece);
                     (credit, length) = (credit - piece.len(), length + piece.len() as u64);
                 }
             }
@@ -209,8 +209,8 @@ impl Session {
 }
 
 /// Kills a command; passes on what it printed until then.
-fn end(mut stream: Stream<'_>, output: &mut dyn FnMut(Which, &[u8])) {
-    stream.kill();
+fn end(mut stream: Stream, output: &mut dyn FnMut(Which, &[u8])) {
+    stream.outlet().kill();
     let started = Instant::now();
     while started.elapsed() < KILL_PATIENCE {
         match stream.next(PAUSE) {
@@ -229,7 +229,7 @@ fn lost(what: &str, why: String) -> Error {
 }
 
 /// Returns the system's words for an error's number.
-fn system_error(number: i32) -> String {
+pub fn system_error(number: i32) -> String {
     let text = std::io::Error::from_raw_os_error(number).to_string();
     text.split(" (os error").next().unwrap_or_default().to_string()
 }
@@ -238,7 +238,8 @@ fn text(text: &str) -> Vec<u8> {
     text.bytes().chain([0]).collect()
 }
 
-pub fn execute(command: &Command, has_input: bool) -> Vec<u8> {
+/// Writes a request to execute; `size` is that of its terminal, if it has one.
+pub fn execute(command: &Command, has_input: bool, size: u32) -> Vec<u8> {
     let (variables, words): (Vec<String>, Vec<String>) = match &command.user {
         None => {
             let variables = command.env.iter().map(|(name, value)| format!("{name}={value}"));
@@ -251,7 +252,7 @@ pub fn execute(command: &Command, has_input: bool) -> Vec<u8> {
         }
     };
     let flags = if has_input { HAS_INPUT } else { 0 };
-    let numbers = [flags, variables.len() as u32, words.len() as u32];
+    let numbers = [flags, size, variables.len() as u32, words.len() as u32];
     let mut request: Vec<u8> = numbers.into_iter().flat_map(u32::to_le_bytes).collect();
     request.extend(text(command.cwd.as_deref().unwrap_or_default()));
     variables.iter().chain(&words).for_each(|word| request.extend(text(word)));

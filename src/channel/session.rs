@@ -27,6 +27,7 @@ const PIECE: usize = 64 << 10;
 const OLD_PROGRAM: &[u8] = b"h\0\0\0\0";
 pub const RESTARTED: &str = "the guest restarted meanwhile";
 const HUNG_UP: &str = "the guest has stopped";
+const MISUNDERSTOOD: &str = "the program in the guest cannot understand what it was sent";
 const GARBLED: &str = "cannot understand what the guest's end of the line sends";
 
 /// Why a connection did not begin.
@@ -95,7 +96,7 @@ impl Session {
     }
 
     /// Sends a request, under a stream of its own.
-    pub fn request(&self, kind: Kind, content: &[u8]) -> Stream<'_> {
+    pub fn request(&self, kind: Kind, content: &[u8]) -> Stream {
         let (sender, answers) = mpsc::channel();
         let mut state = self.shared.state.lock();
         state.last_stream = state.last_stream.wrapping_add(1).max(1);
@@ -111,12 +112,7 @@ impl Session {
         }
         drop(state);
         self.shared.ring();
-        Stream { session: self, number, answers, is_over: false }
-    }
-
-    fn say(&self, kind: Kind, stream: u32, content: &[u8]) {
-        self.shared.state.lock().say(kind, stream, content);
-        self.shared.ring();
+        Stream { sender: Outlet { shared: Arc::clone(&self.shared), number }, answers, is_over: false }
     }
 }
 
@@ -149,21 +145,58 @@ impl State {
 }
 
 /// A request under way.
-pub struct Stream<'s> {
-    session: &'s Session,
-    number: u32,
+pub struct Stream {
+    sender: Outlet,
     answers: Receiver<Answer>,
     is_over: bool,
 }
 
-impl Stream<'_> {
+/// The way to the guest for a request under way.
+#[derive(Clone)]
+pub struct Outlet {
+    shared: Arc<Shared>,
+    number: u32,
+}
+
+impl Outlet {
+    fn say(&self, kind: Kind, content: &[u8]) {
+        self.shared.state.lock().say(kind, self.number, content);
+        self.shared.ring();
+    }
+
+    /// Sends some input, at most what one frame holds.
+    pub fn feed(&self, bytes: &[u8]) {
+        self.say(Kind::Input, bytes);
+    }
+
+    /// Ends the input, or hangs up a terminal.
+    pub fn end(&self) {
+        self.say(Kind::End, &[]);
+    }
+
+    pub fn resize(&self, rows: u16, columns: u16) {
+        self.say(Kind::Resize, &frame::size(rows, columns).to_le_bytes());
+    }
+
+    /// Ends the request; the exit of a command is still told.
+    pub fn kill(&self) {
+        self.say(Kind::Kill, &[]);
+    }
+}
+
+impl Stream {
+    /// Returns the way to the guest, which any thread may use.
+    pub fn outlet(&self) -> &Outlet {
+        &self.sender
+    }
+
     /// Waits for the next answer; `None` if there is none within `limit`. Fails if the connection has ended.
     pub fn next(&mut self, limit: Duration) -> Result<Option<Answer>, String> {
         match self.answers.recv_timeout(limit) {
             Ok(answer) => {
                 match &answer {
                     Answer::Output(bytes) | Answer::Errors(bytes) => {
-                        self.session.say(Kind::More, self.number, &(bytes.len() as u32).to_le_bytes());
+                        self.sender.say(Kind::More, &(bytes.len() as u32).to_le_bytes());
                     }
                     Answer::Exit(_) | Answer::Done | Answer::Failed(_) => self.is_over = true,
                     Answer::Begun | Answer::End | Answer::More(_) => {}
@@ -173,31 +206,22 @@ impl Stream<'_> {
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => {
                 self.is_over = true;
-                Err(self.session.over().unwrap_or_else(|| HUNG_UP.to_string()))
+                Err(self.sender.shared.state.lock().over.clone().unwrap_or_else(|| HUNG_UP.to_string()))
             }
         }
     }
 
-    /// Sends some input, at most what one frame holds.
-    pub fn feed(&self, bytes: &[u8]) {
-        self.session.say(Kind::Input, self.number, bytes);
-    }
-
-    pub fn end(&self) {
-        self.session.say(Kind::End, self.number, &[]);
-    }
-
-    /// Ends the request; the exit of a command is still told.
-    pub fn kill(&self) {
-        self.session.say(Kind::Kill, self.number, &[]);
+    /// Leaves it to end by itself.
+    pub fn leave(&mut self) {
+        self.is_over = true;
     }
 }
 
-impl Drop for Stream<'_> {
+impl Drop for Stream {
     fn drop(&mut self) {
-        self.session.shared.state.lock().streams.remove(&self.number);
+        self.sender.shared.state.lock().streams.remove(&self.sender.number);
         if !self.is_over {
-            self.kill();
+            self.sender.kill();
         }
     }
 }
@@ -320,6 +344,9 @@ impl Line {
         let mut done = 0;
         while let (Some(frame), length) = frame::parse(&self.incoming[done..]).map_err(|_| garbled())? {
             let answer = answer(frame).ok_or_else(garbled)?;
+            if frame.stream == 0 && frame.kind == Kind::Failed {
+                return Err(io::Error::other(MISUNDERSTOOD));
+            }
             let is_last = matches!(answer, Some(Answer::Exit(_) | Answer::Done | Answer::Failed(_)));
             let mut state = self.shared.state.lock();
             // The answers to a request that was given up have no reader.

@@ -1,16 +1,19 @@
 #![allow(clippy::unwrap_used)]
 
+#[cfg(target_arch = "x86_64")]
 mod files;
 mod line;
 #[cfg(target_arch = "x86_64")]
 mod program;
+#[cfg(target_arch = "x86_64")]
+mod terminals;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -53,7 +56,6 @@ impl Port for Socket {
 /// The program that guests have, as a process of this host.
 struct Guest {
     child: Child,
-    file: PathBuf,
     _directory: tempfile::TempDir,
 }
 
@@ -79,7 +81,7 @@ impl Guest {
                 child => break child.unwrap(),
             }
         };
-        (Self { child, file, _directory: directory }, ours)
+        (Self { child, _directory: directory }, ours)
     }
 
     /// The same, with a session.
@@ -147,5 +149,15 @@ fn text_of<R: std::fmt::Debug>(result: Result<R, Trouble>) -> String {
     match result.unwrap_err() {
         Trouble::Failed(error) => error.to_string(),
         Trouble::NotBegun(why) => format!("not begun: {why}"),
+    }
+}
+
+fn wait_for_process_end(pid: &str) {
+    let stop = stop();
+    let status = Path::new("/proc").join(pid).join("stat");
+    // What was killed may wait for PID 1 to notice.
+    while std::fs::read_to_string(&status).is_ok_and(|status| !status.contains(") Z ")) {
+        stop.check(|| format!("the end of process {pid}")).unwrap();
+        std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -6,6 +6,8 @@ use std::sync::mpsc::Receiver;
 
 use serde::{Deserialize, Serialize};
 
+use super::console::Console;
+use super::exit::Exit;
 use crate::error::Result;
 use crate::stop::Stop;
 
@@ -84,10 +86,6 @@ pub enum Stream {
     Stderr,
 }
 
-/// How a command ended: its exit status, or 128 plus the signal that killed it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exit(pub i32);
-
 /// Permissions and owner for a written file; the guest's defaults apply to what is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileMode {
@@ -128,6 +126,15 @@ pub trait Guest: Send + Sync {
         output: &mut dyn FnMut(Stream, &[u8]),
         stop: &Stop,
     ) -> Result<Exit>;
+
+    /// Runs a command on a terminal of this many rows and columns; says why not, if the guest cannot have one.
+    fn terminal(
+        &self,
+        command: &Command,
+        rows: u16,
+        columns: u16,
+        stop: &Stop,
+    ) -> Result<Result<Box<dyn Console>, String>>;
 
     /// Reads a whole file of any size into `sink`; returns its length in bytes.
     fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64>;

@@ -7,6 +7,7 @@ mod clones;
 mod console;
 mod domain;
 mod domains;
+mod exit;
 mod facts;
 mod guest;
 mod guests;
@@ -24,8 +25,9 @@ pub use domain::{
     DomainState, Firmware, Image, Metadata, Network, Saved, Source, Start, Version,
 };
 pub use domains::Domains;
+pub use exit::Exit;
 pub use facts::Facts;
-pub use guest::{Command, CommandLine, Exit, FileMode, Guest, Input, Stream, UnitState};
+pub use guest::{Command, CommandLine, FileMode, Guest, Input, Stream, UnitState};
 pub use guests::{Forward, Guests};
 pub use images::Images;
 pub use live::{CatchUp, Fingerprint, Frozen, Liveness, Ram};

@@ -45,7 +45,7 @@ fn hint(code: ErrorNumber, text: &str) -> Option<&'static str> {
     } else if has("firmware that is compatible") {
         Some("UEFI firmware is a package of its own: Debian's and Ubuntu's is `ovmf`")
     } else if has("active console session") {
-        Some("it is open in `virsh console` or `snaptree shell`; `virsh console NAME --force` takes it over")
+        Some("it is open in `virsh console` or `snaptree console`; `virsh console NAME --force` takes it over")
     } else if has("guest agent is not") {
         Some("the guest has to run the QEMU guest agent, on a channel `org.qemu.guest_agent.0`")
     } else if has("must include the memory state") {

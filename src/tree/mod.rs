@@ -42,7 +42,7 @@ pub use build::root::{find_root, make_root};
 pub use build::state_root::{find_state_root, make_state_root};
 pub use build::stop_forks::{Stopped, stop_all_forks, stop_forks};
 pub use build::working_fork::{WorkingFork, go_back, keep_work, make_room_to_go_back, work_on, work_on_failed};
-pub use change::console::{GuestConsole, console_of_fork, console_of_machine, wait_for_shutdown};
+pub use change::console::{GuestConsole, console_of_fork, console_of_machine, login, open_terminal, wait_for_shutdown};
 pub use change::delete::{Scope, erase, preview_erase};
 pub use change::delete_machine::{delete, preview_delete};
 pub use change::gc::{GcPreview, collect_leftovers, gc, preview_gc};

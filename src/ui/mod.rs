@@ -139,8 +139,8 @@ impl Ui {
     }
 
     /// Returns the terminal that the standard input and output both are.
-    pub fn terminal(&self) -> Result<Terminal> {
-        Terminal::open()
+    pub fn terminal(&self, command: &str) -> Result<Terminal> {
+        Terminal::open(command)
     }
 
     fn line(&self, line: &str) {

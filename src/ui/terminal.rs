@@ -18,6 +18,7 @@ use signal_hook::low_level::{pipe, unregister};
 
 use super::outlets::write_all;
 use crate::error::{Because, Error, Result};
+use crate::hypervisor::Exit;
 use crate::signals;
 use crate::stop::Interrupt;
 use crate::tree::GuestConsole;
@@ -56,6 +57,8 @@ pub enum End {
     Left,
     /// The guest has closed its console.
     ShutDown,
+    /// The command on the guest's terminal has ended.
+    Exited(Exit),
 }
 
 /// The user's terminal.
@@ -67,20 +70,28 @@ impl Terminal {
         io::stdin().is_terminal() && io::stdout().is_terminal()
     }
 
-    /// Returns the terminal that the standard input and output both are.
-    pub fn open() -> Result<Self> {
+    /// Returns the terminal that the standard input and output both are, for a command that needs it.
+    pub fn open(command: &str) -> Result<Self> {
         let missing = match (io::stdin().is_terminal(), io::stdout().is_terminal()) {
             (true, true) => return Ok(Self(())),
             (false, _) => "input",
             (true, false) => "output",
         };
-        Err(Error::usage("`snaptree shell` needs a terminal")
+        Err(Error::usage(format!("`snaptree {command}` needs a terminal"))
             .cause(format!("the standard {missing} is not one"))
             .hint("`snaptree exec MACHINE/SNAPSHOT -- CMD...` runs a command without one"))
     }
 
+    /// Returns its rows and columns; 24 by 80 if it knows none.
+    pub fn size(&self) -> (u16, u16) {
+        match Size::now() {
+            Size { rows: 0, .. } | Size { columns: 0, .. } => (24, 80),
+            Size { rows, columns } => (rows, columns),
+        }
+    }
+
     /// Connects the terminal to a console, until the leave key or the end of the guest.
-    pub fn attach(self, console: GuestConsole, leave: LeaveKey, interrupt: &Interrupt) -> Result<End> {
+    pub fn attach(self, console: GuestConsole, leave: Option<LeaveKey>, interrupt: &Interrupt) -> Result<End> {
         let raw = RawMode::enter()?;
         let mut terminal = ShellTerminal::new(console, interrupt)?;
         let end = terminal.attend(leave, interrupt);
@@ -201,14 +212,17 @@ impl ShellTerminal {
         })
     }
 
-    fn attend(&mut self, leave: LeaveKey, interrupt: &Interrupt) -> Result<End> {
+    fn attend(&mut self, leave: Option<LeaveKey>, interrupt: &Interrupt) -> Result<End> {
         let stdin = io::stdin();
         let mut typed = [0; 4096];
         loop {
             let is_typing = self.wait(&stdin)?;
             interrupt.check()?;
             match self.output.try_recv() {
-                Ok(ended) => return ended.map(|()| End::ShutDown),
+                Ok(ended) => {
+                    let exit = self.console.console().exit();
+                    return ended.map(|()| exit.map_or(End::ShutDown, End::Exited));
+                }
                 Err(TryRecvError::Disconnected) => return Err(Error::bug("the guest's output was lost")),
                 Err(TryRecvError::Empty) => {}
             }
@@ -226,7 +240,7 @@ impl ShellTerminal {
                 Err(Errno::INTR | Errno::AGAIN) => continue,
                 Err(cause) => return Err(Error::failed("cannot read from the terminal").cause(cause)),
             };
-            let leaves = typed[..length].iter().position(|key| *key == leave.0);
+            let leaves = leave.and_then(|leave| typed[..length].iter().position(|key| *key == leave.0));
             // If the receiver of the keys is gone, the output ends too.
             let _ = self.keys.send(typed[..leaves.unwrap_or(length)].to_vec());
             if leaves.is_some() || length == 0 {

@@ -4,6 +4,7 @@
 
 mod build;
 mod busy;
+mod channel;
 mod clones;
 mod descriptions;
 mod disks;

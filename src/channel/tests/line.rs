@@ -209,6 +209,15 @@ fn what_an_earlier_connection_left_unfinished_is_passed_over() {
     assert_eq!(ran(&session, &Command::argv(["echo", "there"])), said(0, "there\n", ""));
 }
 
+#[test]
+fn a_guest_that_does_not_understand_ends_the_session() {
+    let answers: [&[u8]; 4] = [b"", b"b\x01\0\0\0\0\0\0\0", b"", b"f\0\0\0\0\x04\0\0\0\x47\0\0\0"];
+    let session = Session::open(Scripted::new(true, &answers)).unwrap();
+    let error = text_of(session.run(&Command::argv(["ls"]), Source::Whole(&[]), &mut |_, _| {}, &stop()));
+    let why = "the program in the guest cannot understand what it was sent";
+    assert!(error.ends_with(why), "{error}");
+}
+
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn a_request_of_another_connection_is_not_carried_out() {

@@ -1,7 +1,6 @@
 //! Commands, in the program that guests have.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::time::Instant;
 
 use rustix::fs::{OFlags, fcntl_setfl};
@@ -223,8 +222,8 @@ fn a_line_that_is_cut_ends_what_was_under_way() {
     std::thread::scope(|scope| {
         let stop = Stop::after(Duration::from_secs(20), &Interrupt::default());
         let running = scope.spawn(move || {
-            let request =
-                session.request(super::super::frame::Kind::Execute, &super::super::requests::execute(&command, false));
+            let request = session
+                .request(super::super::frame::Kind::Execute, &super::super::requests::execute(&command, false, 0));
             while !std::fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n')) {
                 stop.check(|| "the command".to_string()).unwrap();
                 std::thread::sleep(Duration::from_millis(5));
@@ -236,16 +235,6 @@ fn a_line_that_is_cut_ends_what_was_under_way() {
         wait_for_process_end(running.join().unwrap().trim());
     });
     guest.wait_for_end();
-}
-
-fn wait_for_process_end(pid: &str) {
-    let stop = stop();
-    let status = Path::new("/proc").join(pid).join("stat");
-    // What was killed may wait for PID 1 to notice.
-    while std::fs::read_to_string(&status).is_ok_and(|status| !status.contains(") Z ")) {
-        stop.check(|| format!("the end of process {pid}")).unwrap();
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// A line that is the host's end of a terminal, which ends for the guest as a port does.

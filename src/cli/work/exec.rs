@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::common::inside::Inside;
 use crate::cli::common::session::Session;
-use crate::cli::common::which::which_failed;
+use crate::cli::work::shell::with_terminal_type;
 use crate::error::{Error, Result};
 use crate::hypervisor::{Command, CommandLine, Guest};
 use crate::name::Target;
 use crate::stop::Stop;
 use crate::tree;
-use crate::tree::{Builder, ForkOptions};
-use crate::ui::Ui;
+use crate::tree::Engine;
+use crate::ui::{End, Terminal, Ui};
 
 /// Run a command in a throw-away fork of a snapshot, or in what is running: a fork or a machine
 ///
@@ -31,6 +32,12 @@ pub struct Exec {
     /// Add NAME=VALUE to its environment
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = name_and_value)]
     environment: Vec<(String, String)>,
+    /// Run it on a terminal of the guest, connected to this one; output and errors are one then
+    #[arg(short, long)]
+    tty: bool,
+    /// As in docker: pass the standard input on, which is always done
+    #[arg(short, long)]
+    interactive: bool,
     /// Stop it after this time, such as 90s or 10m
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     timeout: Duration,
@@ -45,11 +52,26 @@ pub struct Exec {
     command: Vec<String>,
 }
 
-/// Where a command runs.
-enum In {
-    /// A fork that ends with it.
-    Fork(Builder),
-    Running(Arc<dyn Guest>),
+/// Runs a command on a terminal of the guest, connected to ours.
+fn on_terminal(
+    engine: &Engine,
+    guest: &Arc<dyn Guest>,
+    command: &Command,
+    terminal: Terminal,
+    target: &Target,
+) -> Result<i32> {
+    let console = tree::open_terminal(engine, guest, command, terminal.size())?.map_err(|why| {
+        Error::failed(format!("there is no terminal in `{target}`"))
+            .cause(why)
+            .hint("leave out --tty, or open the serial console with `snaptree console`")
+    })?;
+    match terminal.attach(console, None, &engine.interrupt)? {
+        End::Exited(exit) => Ok(exit.0),
+        End::Left => Ok(0),
+        End::ShutDown => {
+            Err(Error::failed(format!("lost `{}` in the guest", command.line.title())).cause("it has shut down"))
+        }
+    }
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {
@@ -61,24 +83,20 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
 
 impl Exec {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
-        let input = ui.read_stdin();
         let engine = &session.engine;
-        let options = ForkOptions::default();
         let (target, command) = self.what()?;
-        let guest = match &target {
-            Target::Snapshot(path) if self.failed => In::Fork(tree::fork_failed(engine, path, options)?),
-            Target::Snapshot(path) => In::Fork(tree::fork(engine, path, options)?),
-            Target::Machine(machine) if self.failed => {
-                return Err(which_failed(machine));
-            }
-            Target::Machine(name) => In::Running(tree::running_guest(engine, name)?),
-        };
+        let terminal = if self.tty { Some(ui.terminal("exec --tty")?) } else { None };
+        let Inside { fork: _fork, guest } = Inside::open(engine, &target, self.failed)?;
         let command = Command {
             env: self.environment.iter().cloned().collect(),
             cwd: self.workdir.clone(),
             user: self.user.clone(),
             ..Command::new(CommandLine::Argv(command.to_vec()))
         };
+        if let Some(terminal) = terminal {
+            return on_terminal(engine, &guest, &with_terminal_type(command), terminal, &target);
+        }
+        let input = ui.read_stdin();
         let stop = Stop::after(self.timeout, &session.engine.interrupt);
         let mut broken = None;
         let mut output = |stream, bytes: &[u8]| {
@@ -88,10 +106,7 @@ impl Exec {
                 session.engine.interrupt.raise();
             }
         };
-        let exit = match &guest {
-            In::Fork(fork) => fork.run_last(&command, &input, &mut output, &stop),
-            In::Running(guest) => guest.run_with_input(&command, &input, &mut output, &stop),
-        };
+        let exit = guest.run_with_input(&command, &input, &mut output, &stop);
         match broken {
             Some(cause) => Err(Error::failed("cannot write the command's output").cause(cause)),
             None => exit.map(|exit| exit.0),

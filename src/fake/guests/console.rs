@@ -5,19 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::fake::guests::guest::FakeGuest;
-use crate::hypervisor::{Command, CommandLine, Console, Guest};
+use crate::hypervisor::{Command, CommandLine, Console, Exit, Guest};
 use crate::stop::{Interrupt, Stop};
 
 const PROMPT: &[u8] = b"# ";
 const CTRL_C: u8 = 0x03;
+/// A line that takes long is no reason to end it.
+const LIMIT: Duration = Duration::from_secs(24 * 3600);
 const BACKSPACES: [u8; 2] = [0x08, 0x7f];
 
 /// Typed text is echoed and runs at the line's end; Ctrl-C ends it; `exit` and `poweroff` stop the guest.
 pub struct FakeConsole(Arc<Shared>);
 
 struct Shared {
-    guest: FakeGuest,
+    guest: Box<dyn Guest>,
+    is_terminal: bool,
     screen: Mutex<Screen>,
     changed: Condvar,
 }
@@ -32,11 +34,32 @@ struct Screen {
     /// What was typed meanwhile.
     ahead: Vec<u8>,
     closed: bool,
+    /// Of a terminal: how its command has ended.
+    exit: Option<Exit>,
 }
 
 impl FakeConsole {
-    pub fn new(guest: FakeGuest) -> Self {
-        Self(Arc::new(Shared { guest, screen: Mutex::default(), changed: Condvar::new() }))
+    /// Makes a terminal for a command: a login shell, or one that ends by itself.
+    pub fn terminal(guest: Box<dyn Guest>, command: &Command) -> Self {
+        let console = Self::on(guest, true);
+        match &command.line {
+            CommandLine::Argv(words) if words.get(3).is_some_and(|word| word == "login") => {
+                console.0.screen().print(PROMPT);
+            }
+            _ => {
+                let mut screen = console.0.screen();
+                console.0.start(&mut screen, command.clone());
+            }
+        }
+        console
+    }
+
+    pub fn new(guest: Box<dyn Guest>) -> Self {
+        Self::on(guest, false)
+    }
+
+    fn on(guest: Box<dyn Guest>, is_terminal: bool) -> Self {
+        Self(Arc::new(Shared { guest, is_terminal, screen: Mutex::default(), changed: Condvar::new() }))
     }
 }
 
@@ -46,7 +69,7 @@ impl Console for FakeConsole {
         let mut screen = self.0.screen();
         while screen.output.is_empty() && !screen.closed {
             let waited = self.0.changed.wait_for(&mut screen, LOOK_AT_DOMAIN);
-            screen.closed |= waited.timed_out() && !self.0.guest.is_there();
+            screen.closed |= waited.timed_out() && !self.0.is_there();
         }
         let length = screen.output.len().min(buffer.len());
         buffer[..length].copy_from_slice(&screen.output[..length]);
@@ -75,9 +98,22 @@ impl Console for FakeConsole {
     fn device(&self) -> Option<&str> {
         Some("/dev/ttyS0")
     }
+
+    fn resize(&self, _rows: u16, _columns: u16) -> bool {
+        self.0.is_terminal
+    }
+
+    fn exit(&self) -> Option<Exit> {
+        self.0.screen().exit
+    }
 }
 
 impl Shared {
+    /// Says whether the domain is still active.
+    fn is_there(&self) -> bool {
+        self.guest.time(&Stop::after(LIMIT, &Interrupt::default())).is_ok()
+    }
+
     fn screen(&self) -> MutexGuard<'_, Screen> {
         self.screen.lock()
     }
@@ -112,37 +148,47 @@ impl Shared {
     }
 
     fn run(self: &Arc<Self>, screen: &mut Screen, line: &str) {
-        // A line that takes long is no reason to end it.
-        const LIMIT: Duration = Duration::from_secs(24 * 3600);
-        let interrupt = Interrupt::default();
-        let stop = Stop::after(LIMIT, &interrupt);
         match line {
             "" => screen.print(PROMPT),
-            "exit" | "poweroff" => {
-                // A guest that cannot be stopped has stopped already.
-                let _ = self.guest.shutdown(&stop);
+            "exit" if self.is_terminal => {
+                screen.exit = Some(Exit(0));
                 screen.closed = true;
             }
-            line => {
-                screen.running = Some(interrupt);
-                let (shared, command) = (Arc::clone(self), Command::new(CommandLine::Shell(line.to_string())));
-                std::thread::spawn(move || {
-                    let print = |bytes: &[u8]| {
-                        shared.screen().print(bytes);
-                        shared.changed.notify_all();
-                    };
-                    // A failure is Ctrl-C or the end of the guest.
-                    let _ = shared.guest.run(&command, &mut |_, bytes| print(bytes), &stop);
-                    let mut screen = shared.screen();
-                    screen.running = None;
-                    screen.print(PROMPT);
-                    for byte in std::mem::take(&mut screen.ahead) {
-                        shared.typed(&mut screen, byte);
-                    }
-                    shared.changed.notify_all();
-                });
+            "exit" | "poweroff" => {
+                // A guest that cannot be stopped has stopped already.
+                let _ = self.guest.shutdown(&Stop::after(LIMIT, &Interrupt::default()));
+                screen.closed = true;
             }
+            line => self.start(screen, Command::new(CommandLine::Shell(line.to_string()))),
         }
+    }
+
+    /// Runs a command; a terminal that has no shell ends with it.
+    fn start(self: &Arc<Self>, screen: &mut Screen, command: Command) {
+        let interrupt = Interrupt::default();
+        let stop = Stop::after(LIMIT, &interrupt);
+        screen.running = Some(interrupt);
+        let (shared, has_shell) = (Arc::clone(self), !matches!(command.line, CommandLine::Argv(_)));
+        std::thread::spawn(move || {
+            let print = |bytes: &[u8]| {
+                shared.screen().print(bytes);
+                shared.changed.notify_all();
+            };
+            // A failure is Ctrl-C or the end of the guest.
+            let exit = shared.guest.run(&command, &mut |_, bytes| print(bytes), &stop);
+            let mut screen = shared.screen();
+            screen.running = None;
+            if has_shell {
+                screen.print(PROMPT);
+            } else {
+                screen.exit = Some(exit.unwrap_or(Exit(130)));
+                screen.closed = true;
+            }
+            for byte in std::mem::take(&mut screen.ahead) {
+                shared.typed(&mut screen, byte);
+            }
+            shared.changed.notify_all();
+        });
     }
 }
 

@@ -7,11 +7,12 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use crate::error::{Because, Error, Result};
+use crate::fake::guests::console::FakeConsole;
 use crate::fake::record::answer::{self, Answer};
 use crate::fake::record::bytes::Bytes;
 use crate::fake::record::state::{Executed, FileRecord, Ram, State};
 use crate::fake::record::store::Store;
-use crate::hypervisor::{Command, Exit, FileMode, Guest, Input, Stream, UnitState};
+use crate::hypervisor::{Command, Console, Exit, FileMode, Guest, Input, Stream, UnitState};
 use crate::stop::Stop;
 
 /// Every guest's clock is stopped, so that outputs can be compared.
@@ -35,11 +36,6 @@ struct Reply {
 impl FakeGuest {
     pub fn new(domain: &str, store: Arc<Store>, answers: Arc<[Answer]>) -> Self {
         Self { domain: domain.to_string(), store, answers }
-    }
-
-    /// Says whether its domain is still active.
-    pub fn is_there(&self) -> bool {
-        self.store.look(|state| Ok(state.is_active(&self.domain))).unwrap_or_default()
     }
 
     /// Reads the state on behalf of a call into the guest, which must be running.
@@ -147,6 +143,18 @@ impl Guest for FakeGuest {
     ) -> Result<Exit> {
         let stdin = if answer::ignores_input(command) { Vec::new() } else { whole(input, command, stop)? };
         self.run(&Command { stdin, ..command.clone() }, output, stop)
+    }
+
+    fn terminal(
+        &self,
+        command: &Command,
+        _rows: u16,
+        _columns: u16,
+        stop: &Stop,
+    ) -> Result<Result<Box<dyn Console>, String>> {
+        self.look(stop, || "a terminal".to_string(), |_| ())?;
+        let guest = Self::new(&self.domain, Arc::clone(&self.store), Arc::clone(&self.answers));
+        Ok(Ok(Box::new(FakeConsole::terminal(Box::new(guest), command))))
     }
 
     fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64> {

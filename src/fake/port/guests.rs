@@ -12,7 +12,7 @@ impl Guests for Fake {
     }
 
     fn console(&self, domain: &str) -> Result<Box<dyn Console>> {
-        Ok(Box::new(FakeConsole::new(self.fake_guest(domain)?)))
+        Ok(Box::new(FakeConsole::new(Box::new(self.fake_guest(domain)?))))
     }
 
     fn forward(&self, name: &str, guest_port: u16) -> Result<u16> {

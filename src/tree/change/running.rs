@@ -19,10 +19,15 @@ pub fn running_guest(engine: &Engine, name: &MachineName) -> Result<Arc<dyn Gues
         DomainState::Running => Ok(engine.hypervisor.guest(name.as_str())?.into()),
         DomainState::Paused => Err(Error::failed(format!("`{name}` is paused"))
             .hint(format!("resume it first: `virsh resume {}`", shell::last(name)))),
-        _ => Err(Error::failed(format!("`{name}` is not running")).hint(format!(
-            "start it with `virsh start {}`, or name a snapshot, as in {}",
-            shell::last(name),
-            shell::word(&format!("{name}/SNAPSHOT"))
-        ))),
+        _ => Err(not_running(name)),
     }
+}
+
+/// Refuses what needs a running machine.
+pub fn not_running(name: &MachineName) -> Error {
+    Error::failed(format!("`{name}` is not running")).hint(format!(
+        "start it with `virsh start {}`, or name a snapshot, as in {}",
+        shell::last(name),
+        shell::word(&format!("{name}/SNAPSHOT"))
+    ))
 }

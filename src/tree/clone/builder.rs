@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Subject};
-use crate::hypervisor::{Accelerator, CloneSpec, Command, Exit, Guest, Image, Input, Stream};
+use crate::hypervisor::{Accelerator, CloneSpec, Guest, Image};
 use crate::name::SnapshotName;
 use crate::stop::Stop;
 use crate::tree::clone::checkpointer::Checkpointer;
@@ -122,17 +122,6 @@ impl Builder {
         let depths = now.values().map(|overlay| depth(engine, &Image::qcow2(overlay))).collect::<Result<Vec<_>>>()?;
         let deepest = depths.into_iter().max().unwrap_or_default();
         overlays_to_come(engine, machine, node, &now, DEEPEST.saturating_sub(deepest))
-    }
-
-    /// Runs the last command in the guest, passing its input and output through.
-    pub fn run_last(
-        &self,
-        command: &Command,
-        input: &Input,
-        output: &mut dyn FnMut(Stream, &[u8]),
-        stop: &Stop,
-    ) -> Result<Exit> {
-        self.guest.run_with_input(command, input, output, stop)
     }
 
     pub fn guest(&self) -> Arc<dyn Guest> {

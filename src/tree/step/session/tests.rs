@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Subject};
-use crate::hypervisor::{Command, CommandLine, Exit, FileMode, Guest, Input, Stream, UnitState};
+use crate::hypervisor::{Command, CommandLine, Console, Exit, FileMode, Guest, Input, Stream, UnitState};
 use crate::name::MachineName;
 use crate::stop::{Interrupt, Stop};
 use crate::tree::clone::checkpointer::Checkpointer;
@@ -137,6 +137,10 @@ impl Guest for Shell {
 
     fn read(&self, path: &str, _: &mut dyn Write, _: &Stop) -> Result<u64> {
         Err(Error::failed(format!("no file {path}")))
+    }
+
+    fn terminal(&self, _: &Command, _: u16, _: u16, _: &Stop) -> Result<Result<Box<dyn Console>, String>> {
+        unreachable!()
     }
 
     fn run_with_input(&self, _: &Command, _: &Input, _: &mut dyn FnMut(Stream, &[u8]), _: &Stop) -> Result<Exit> {
