@@ -69,7 +69,8 @@ pub fn guest_of(engine: &Engine, machine: &MachineName, timeout: Duration) -> Re
     let name = engine.existing_now(machine)?.name.clone();
     let guest = Arc::from(engine.hypervisor.guest(name.as_str())?);
     let session =
-        LiveSession::new(Subject::machine(&name), Arc::clone(&guest), engine.events.clone(), engine.interrupt.clone());
+        LiveSession::new(Subject::machine(&name), Arc::clone(&guest), engine.events.clone(), engine.interrupt.clone())
+            .concurrent();
     guest.wait_until_ready(&Stop::after(timeout, &engine.interrupt))?;
     Ok(session)
 }

@@ -30,6 +30,8 @@ pub struct LiveSession {
     events: Events,
     interrupt: Interrupt,
     limit: Option<StepLimit>,
+    /// Whether operations run at the same time, in no order that a replay could follow.
+    is_concurrent: bool,
 }
 
 /// What was done so far, and how the next operation is done.
@@ -38,6 +40,8 @@ struct Progress {
     journal: Journal,
     /// The operations that the guest's disks hold already.
     answers: Journal,
+    /// How many operations were begun.
+    begun: usize,
     /// The last operation, if it failed.
     attempt: Option<Attempt>,
     /// Whether an operation failed that may have changed the guest, so that the journal lacks some of its effect.
@@ -53,7 +57,7 @@ impl LiveSession {
     pub fn new(subject: Subject, guest: Arc<dyn Guest>, events: Events, interrupt: Interrupt) -> Self {
         let node = subject.node.as_ref().unwrap_or(&subject.machine).clone();
         let (progress, done) = (Mutex::default(), AtomicUsize::new(0));
-        Self { node, subject, guest, progress, done, events, interrupt, limit: None }
+        Self { node, subject, guest, progress, done, events, interrupt, limit: None, is_concurrent: false }
     }
 
     /// Answers the first operations from the journal of what the guest's disks hold already, and enables checkpoints.
@@ -71,6 +75,11 @@ impl LiveSession {
         (progress.journal, progress.known, progress.is_by_hand) = (done, known, true);
         progress.checkpointer = Some(checkpointer);
         self
+    }
+
+    /// Carries out several operations at once, if they are asked for at once.
+    pub fn concurrent(self) -> Self {
+        Self { is_concurrent: true, ..self }
     }
 
     /// Limits the time for the whole step, from now on.
@@ -146,20 +155,23 @@ impl LiveSession {
         }
     }
 
-    fn carry_out(&self, progress: &mut Progress, request: &Request) -> Result<Outcome> {
+    fn carry_out(&self, progress: &mut MutexGuard<'_, Progress>, request: &Request) -> Result<Outcome> {
         let left = self.limit.as_ref().map_or(request.timeout, StepLimit::left);
         if let Some(limit) = self.limit.as_ref().filter(|_| left.is_zero()) {
             return Err(limit.overdue());
         }
         self.checkpoint(progress)?;
         let subject = self.subject.clone();
-        let (number, operation) = (progress.journal.entries.len() + 1, request.operation.to_string());
+        progress.begun += 1;
+        let number = if self.is_concurrent { progress.begun } else { progress.journal.entries.len() + 1 };
+        let operation = request.operation.to_string();
         self.events.emit(Event::OperationStarted { subject: subject.clone(), number, operation: operation.clone() });
         let started = Instant::now();
         let mut heard = Heard::default();
         let stop = Stop::after(request.timeout.min(left), &self.interrupt);
         let mut tell = |told: Told<'_>| self.tell(told);
-        let outcome = carry_out(self.guest.as_ref(), &self.node, request, &mut tell, &mut heard, &stop);
+        let mut act = || carry_out(self.guest.as_ref(), &self.node, request, &mut tell, &mut heard, &stop);
+        let outcome = if self.is_concurrent { MutexGuard::unlocked(progress, act) } else { act() };
         let took = started.elapsed();
         match outcome {
             Ok(outcome) => {
