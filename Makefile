@@ -43,6 +43,7 @@ test: setup ## Run every test, real virtual machines included
 	$(TESTS)
 	$(TESTS) --lib -- --ignored
 	$(TESTS) --test all -- --ignored qemu:: --test-threads=2
+	SNAPTREE_CHANNEL=agent $(TESTS) --test all -- --ignored qemu::guest --test-threads=2
 
 demo: build ## Build the tree of databases on Debian, ask both for their versions and compare the tree
 	$(SNAPTREE) run scripts/databases.lua

@@ -1,5 +1,6 @@
 //! What is on its way to the host.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::frame::{self, HEADER, Kind, MOST};
@@ -12,11 +13,13 @@ const FULL: usize = 64 << 10;
 pub struct Outgoing {
     bytes: Vec<u8>,
     sent: usize,
+    /// What a file has just yielded.
+    piece: Vec<u8>,
 }
 
 impl Outgoing {
     pub fn new() -> Self {
-        Self { bytes: Vec::with_capacity(FULL + HEADER + MOST), sent: 0 }
+        Self { bytes: Vec::with_capacity(FULL + HEADER + MOST), sent: 0, piece: vec![0; MOST] }
     }
 
     pub fn clear(&mut self) {
@@ -43,16 +46,10 @@ impl Outgoing {
 
     /// Makes a frame of what a file yields, at most `most` bytes; says how many that were.
     pub fn pass_on(&mut self, kind: Kind, stream: u32, from: &File, most: usize) -> Result<usize, Errno> {
-        let begin = self.bytes.len();
-        let content = begin + HEADER;
-        self.bytes.resize(content + most.min(MOST), 0);
-        let got = from.read(&mut self.bytes[content..]);
-        match got {
-            Ok(length @ 1..) => {
-                self.bytes.truncate(content + length);
-                self.bytes[begin..content].copy_from_slice(&frame::header(kind, stream, length));
-            }
-            _ => self.bytes.truncate(begin),
+        let got = from.read(&mut self.piece[..most.min(MOST)]);
+        if let Ok(length @ 1..) = got {
+            self.bytes.extend_from_slice(&frame::header(kind, stream, length));
+            self.bytes.extend_from_slice(&self.piece[..length]);
         }
         got
     }

@@ -1,11 +1,12 @@
 //! Serving the host.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::command;
 use crate::frame::{self, Frame, Kind, MOST_OF_REQUEST, NONCE, VERSION, take_number};
 use crate::linux::{
-    self, CREATE, E2BIG, EAGAIN, EEXIST, EXCLUSIVE, Errno, FAILED, FOREVER, File, HUNG_UP, NONBLOCK, Poll, READ_ONLY, READABLE, TRUNCATE,
+    self, CREATE, E2BIG, EAGAIN, EEXIST, EINTR, EXCLUSIVE, Errno, FAILED, FOREVER, File, HUNG_UP, NONBLOCK, Poll, READ_ONLY, READABLE, TRUNCATE,
     Text, WRITABLE, WRITE_ONLY,
 };
 use crate::outgoing::Outgoing;
@@ -26,6 +27,8 @@ pub struct Server {
     /// Whether another connection may follow when one has ended.
     is_patient: bool,
     environment: Vec<Text<'static>>,
+    /// What has just arrived.
+    piece: Vec<u8>,
     /// What has arrived of the next frames.
     incoming: Vec<u8>,
     outgoing: Outgoing,
@@ -50,6 +53,7 @@ impl Server {
             port,
             is_patient,
             environment,
+            piece: vec![0; PIECE],
             incoming: Vec::new(),
             outgoing: Outgoing::new(),
             nonce: None,
@@ -155,14 +159,23 @@ impl Server {
 
     /// Takes what has arrived. Says whether the line has not ended.
     fn receive(&mut self) -> bool {
-        let mut bytes = core::mem::take(&mut self.incoming);
-        let before = bytes.len();
-        bytes.resize(before + PIECE, 0);
-        let got = self.port.read(&mut bytes[before..]);
-        if got == Ok(0) {
+        // A port yields no more than a page at once.
+        let (mut length, mut has_ended) = (0, false);
+        while length < PIECE && !has_ended {
+            match self.port.read(&mut self.piece[length..]) {
+                Ok(got) => {
+                    length += got;
+                    has_ended = got == 0;
+                }
+                Err(EINTR) => {}
+                Err(_) => break,
+            }
+        }
+        if has_ended && length == 0 {
             return false;
         }
-        bytes.truncate(before + got.unwrap_or(0));
+        let mut bytes = core::mem::take(&mut self.incoming);
+        bytes.extend_from_slice(&self.piece[..length]);
         let mut done = 0;
         loop {
             match frame::parse(&bytes[done..]) {
