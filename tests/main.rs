@@ -3,6 +3,7 @@
 mod busy;
 mod collection;
 mod commands;
+mod copies;
 mod differences;
 mod documentation;
 mod failed;

@@ -23,7 +23,7 @@ use change::{delete, edit, gc, revert, snapshot, undo};
 use common::session::{Global, Session};
 use host::{doctor, images, stubs};
 use look::{current, forks, info, list, log, tree};
-use work::{eval, exec, fork, plan, repl, run, shell, stop};
+use work::{cp, eval, exec, fork, plan, repl, run, shell, stop};
 
 /// Snapshot trees of virtual machines, scripted in Lua
 #[derive(Parser)]
@@ -45,6 +45,7 @@ enum Command {
     Exec(exec::Exec),
     Shell(shell::Shell),
     Console(shell::Console),
+    Cp(cp::Cp),
     Fork(fork::Fork),
     Forks(forks::Forks),
     Stop(stop::Stop),
@@ -137,6 +138,7 @@ fn dispatch(cli: &Cli, ui: &Ui) -> anyhow::Result<i32> {
         Command::Exec(exec) => exec.execute(session()?, ui),
         Command::Shell(shell) => shell.execute(ui.terminal("shell")?, session()?, ui),
         Command::Console(console) => console.execute(ui.terminal("console")?, session()?, ui),
+        Command::Cp(cp) => cp.execute(session()?, ui),
         Command::Fork(fork) => fork.execute(session()?, ui),
         Command::Forks(forks) => forks.execute(session()?, ui),
         Command::Stop(stop) => stop.execute(session()?, ui),

@@ -17,7 +17,6 @@ const LIVE: &str = r#"
 
 #[test]
 #[ignore = "needs QEMU"]
-#[expect(clippy::too_many_lines, reason = "one guest is too dear for several tests")]
 fn a_guest_does_many_things_at_once() {
     let lab = Lab::new("channel");
     let many = r#"

@@ -6,6 +6,7 @@ mod build;
 mod busy;
 mod channel;
 mod clones;
+mod copies;
 mod descriptions;
 mod disks;
 mod failed;

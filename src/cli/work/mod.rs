@@ -1,5 +1,6 @@
 //! Commands that run scripts, and commands in guests.
 
+pub mod cp;
 pub mod eval;
 pub mod exec;
 pub mod fork;

@@ -1,6 +1,5 @@
 //! The primitives for any domain: taking, reverting to and deleting snapshots, and undoing that.
 
-pub mod console;
 pub mod delete;
 pub mod delete_machine;
 pub mod gc;
@@ -11,6 +10,5 @@ pub mod preflight;
 pub mod preflight_revert;
 pub mod present;
 pub mod revert;
-pub mod running;
 pub mod transaction;
 pub mod undo;

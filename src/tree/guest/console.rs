@@ -7,8 +7,8 @@ use crate::error::{Kind, Result};
 use crate::hypervisor::{Command, Console, Guest};
 use crate::name::MachineName;
 use crate::stop::{Interrupt, Stop};
-use crate::tree::change::running::not_running;
 use crate::tree::clone::builder::Builder;
+use crate::tree::guest::running::not_running;
 use crate::tree::machine::engine::Engine;
 
 /// An open console or terminal, and the guest behind it.

@@ -1,0 +1,5 @@
+//! The system of something that runs: a fork, or a machine itself.
+
+pub mod console;
+pub mod copy;
+pub mod running;
