@@ -64,6 +64,7 @@ test-full: lint test demo ## Everything: lint, the tests, then the demo, run aga
 lint: ## Check the format, the lints, the documentation, the licences and the shell scripts
 	@.ci/setup lint
 	$(CARGO) fmt --check
+	rustfmt --edition 2024 --check guest/main.rs
 	stylua --check scripts stdlib src
 	shellcheck .ci/*
 	$(CARGO) clippy --all-targets -- -D warnings

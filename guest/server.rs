@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use crate::command;
 use crate::frame::{self, Frame, Kind, MOST_OF_REQUEST, NONCE, VERSION, take_number};
 use crate::linux::{
-    self, CREATE, E2BIG, EAGAIN, EEXIST, EINTR, EXCLUSIVE, Errno, FAILED, FOREVER, File, HUNG_UP, NONBLOCK, Poll, READ_ONLY, READABLE, TRUNCATE,
-    Text, WRITABLE, WRITE_ONLY,
+    self, CREATE, E2BIG, EAGAIN, EEXIST, EINTR, EXCLUSIVE, Errno, FAILED, FOREVER, File, HUNG_UP, NONBLOCK, Poll,
+    READ_ONLY, READABLE, TRUNCATE, Text, WRITABLE, WRITE_ONLY,
 };
 use crate::outgoing::Outgoing;
 use crate::stream::{Stream, finish, is_ready};
@@ -246,7 +246,8 @@ impl Server {
             Kind::Execute => self.execute(number, request),
             Kind::Read => {
                 let path = Text::new(request).ok_or(INVALID);
-                path.and_then(|path| File::open(path, READ_ONLY | NONBLOCK, 0)).map(|file| Stream::reading(number, file))
+                path.and_then(|path| File::open(path, READ_ONLY | NONBLOCK, 0))
+                    .map(|file| Stream::reading(number, file))
             }
             _ => open_to_write(request).map(|file| Stream::writing(number, file)),
         };

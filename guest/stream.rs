@@ -75,7 +75,9 @@ impl Stream {
     }
 
     pub fn resize(&self, size: u32) {
-        if let Work::Command(Command { outputs: [Output { file: Some(file), .. }, _], has_terminal: true, .. }) = &self.work {
+        if let Work::Command(Command { outputs: [Output { file: Some(file), .. }, _], has_terminal: true, .. }) =
+            &self.work
+        {
             file.resize(size);
         }
     }
@@ -168,7 +170,8 @@ impl Stream {
                         command.looks = command.looks.saturating_sub(1);
                     }
                 }
-                let has_all = |output: &Output| if command.has_terminal { command.looks == 0 } else { output.left == 0 };
+                let has_all =
+                    |output: &Output| if command.has_terminal { command.looks == 0 } else { output.left == 0 };
                 let is_over = command.outputs.iter().all(|output| output.file.is_none() || has_all(output));
                 match command.status.filter(|_| is_over) {
                     Some(status) => {
