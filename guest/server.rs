@@ -214,10 +214,14 @@ impl Server {
                     Kind::End => stream.end_input(),
                     Kind::Resize => stream.resize(take_number(&mut &*frame.content).unwrap_or(0)),
                     Kind::More => stream.add_credit(take_number(&mut &*frame.content).unwrap_or(0) as usize),
-                    Kind::Kill => match stream.child() {
-                        Some(child) => command::kill(child, &self.environment),
-                        None => self.streams.retain(|stream| stream.number != number || stream.is_command()),
-                    },
+                    Kind::Kill => {
+                        // The host may have no use for the rest of its output.
+                        stream.add_credit(usize::MAX);
+                        match stream.child() {
+                            Some(child) => command::kill(child, &self.environment),
+                            None => self.streams.retain(|stream| stream.number != number || stream.is_command()),
+                        }
+                    }
                     _ => {}
                 }
             }

@@ -6,6 +6,7 @@ use crate::input::Input;
 use crate::linux::{EAGAIN, EINTR, Errno, FAILED, File, HUNG_UP, Poll, READABLE, WRITABLE};
 use crate::outgoing::Outgoing;
 
+/// How often a terminal is looked at when its command has ended.
 const LOOKS: u8 = 3;
 
 /// A request under way.
@@ -88,7 +89,7 @@ impl Stream {
     }
 
     pub fn add_credit(&mut self, more: usize) {
-        self.credit += more;
+        self.credit = self.credit.saturating_add(more);
     }
 
     pub fn is_command(&self) -> bool {

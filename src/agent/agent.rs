@@ -91,9 +91,9 @@ impl<T: Transport> Agent<T> {
         Ok((exit, String::from_utf8_lossy(&output).into_owned()))
     }
 
-    /// Runs a command through the agent. Its files stay in the guest until the next command, so that its result is not lost if the agent
-    /// restarts before it was asked for; without `trace` they are removed at the end, with those of all commands before
-    /// it.
+    /// Runs a command through the agent. Its files stay in the guest until the next command, so that its result is not
+    /// lost if the agent restarts before it was asked for; without `trace` they are removed at the end, with those of all
+    /// commands before it.
     fn execute(
         &self,
         command: &Command,
@@ -333,8 +333,15 @@ impl<T: Transport> Guest for Agent<T> {
     }
 
     fn settle(&self, stop: &Stop) -> Result<()> {
-        self.session(stop)?;
-        self.sync(stop)
+        if self.session(stop)?.is_some() {
+            return self.sync(stop);
+        }
+        let settle = || match self.by_agent(&Command::argv(["sync"]), stop)? {
+            (Exit(0), _) => Ok(()),
+            (_, said) => Err(Error::failed(CANNOT_SYNC).cause(said.trim())),
+        };
+        // Without its trace it may be lost when the agent restarts; running it twice does no harm.
+        settle().or_else(|error| if error.kind == Kind::Failed { settle() } else { Err(error) })
     }
 
     fn obstacle(&self, stop: &Stop) -> Result<Option<String>> {

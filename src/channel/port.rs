@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 /// A line of bytes to a process in a guest; dropping it hangs up. Both calls that move bytes fail with
 /// [`io::ErrorKind::WouldBlock`] instead of waiting.
 pub trait Port: Send {
-    /// Sends some of `bytes`; returns how many.
+    /// Sends some of `bytes`, which are not none; returns how many.
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
     /// Takes some of what has arrived; 0 bytes at the end of the line.

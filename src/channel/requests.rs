@@ -126,7 +126,8 @@ impl Session {
                 end(stream, output);
                 return Err(error.into());
             }
-            let is_open = feed.advance(&stream)?;
+            // What comes only once is not sent before the guest is known to take it.
+            let is_open = (has_begun || !is_live) && feed.advance(&stream)?;
             let answer = stream.next(if is_open && is_live { pause } else { PAUSE });
             pause = if matches!(answer, Ok(None)) { (pause * 5 / 4).min(PAUSE) } else { SHORTEST_PAUSE };
             match answer {

@@ -237,10 +237,12 @@ fn greet(port: &mut dyn Port, bell: &OwnedFd, nonce: &[u8; NONCE]) -> Result<Vec
     let (mut to_send, mut arrived, mut buffer) = (hello.clone(), Vec::new(), [0; 4096]);
     let (mut said, mut patience) = (Instant::now(), FIRST_PATIENCE);
     loop {
-        match port.send(&to_send) {
-            Ok(length) => drop(to_send.drain(..length)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(silent(error)),
+        if !to_send.is_empty() {
+            match port.send(&to_send) {
+                Ok(length) => drop(to_send.drain(..length)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(silent(error)),
+            }
         }
         match port.receive(&mut buffer) {
             Ok(0) => return Err(Refused::Silent(HUNG_UP.to_string())),

@@ -157,6 +157,7 @@ fn the_command_of_a_fork_is_run_by_what_waited_in_its_memory() {
         ("one", "", "snaptree-channe"),
         ("deeper", "", "snaptree-channe"),
         ("deaf", "", "snaptree-channe"),
+        ("one", "stream", "snaptree-channe"),
         ("deaf", "agent", "sh"),
         ("one", "agent", "sh"),
     ] {

@@ -13,10 +13,12 @@ use crate::error::Error;
 use crate::libvirt::fault;
 use crate::libvirt::guest::monitor::{self, PortState};
 use crate::libvirt::guest::socket_line::SocketLine;
+use crate::libvirt::guest::stream_line::StreamLine;
 use crate::libvirt::xml::domain_facts;
 use crate::libvirt::xml::element::Element;
 
-/// Chooses the way into guests: `agent` leaves everything to the guest agent.
+/// Chooses the way into guests: `agent` leaves everything to the guest agent, `stream` takes libvirt's stream instead of
+/// QEMU's socket.
 const VARIABLE: &str = "SNAPTREE_CHANNEL";
 /// How often, and how long after the last time, a port that is taken is looked at again.
 const LOOKS: usize = 20;
@@ -69,7 +71,8 @@ impl Transport for Channel {
 
     fn port(&self) -> Result<Ported, TransportError> {
         let other = |error: Error| TransportError::Other(error.to_string());
-        if std::env::var(VARIABLE).is_ok_and(|value| value == "agent") {
+        let way = std::env::var(VARIABLE).unwrap_or_default();
+        if way == "agent" {
             return Ok(Ported::None(format!("{VARIABLE}=agent asks for that")));
         }
         let domain = self.domain().map_err(|error| explain(&error))?;
@@ -91,8 +94,15 @@ impl Transport for Channel {
             PortState::Unattended => Ok(Ported::Unattended),
             PortState::Taken => Ok(Ported::None(format!("another process has the port `{PORT}` open"))),
             PortState::Waiting => {
-                let line = SocketLine::open(domain, &port).map_err(|error| TransportError::Other(error.to_string()))?;
-                Ok(Ported::Open(Box::new(line)))
+                let socket = if way == "stream" { None } else { SocketLine::open(domain.clone(), &port).ok() };
+                Ok(Ported::Open(match socket {
+                    Some(line) => Box::new(line),
+                    // Only QEMU's user may, and libvirt for others.
+                    None => {
+                        let line = StreamLine::open(&self.uri, &self.name, PORT, &port.device, domain);
+                        Box::new(line.map_err(|error| explain(&error))?)
+                    }
+                }))
             }
         }
     }

@@ -5,4 +5,5 @@ pub mod line;
 pub mod monitor;
 pub mod socket_line;
 pub mod stream_console;
+pub mod stream_line;
 pub mod user_network;
