@@ -2,7 +2,7 @@
 # sh program PORT [replace]
 # It is kept in /run, for a guest without the port to be woken with; where that is mounted noexec, it lies elsewhere
 # while it is being started. The status says whether a program waits there.
-port=$1 replace=$2 device='' why='no port has this name'
+port=$1 replace=$2 device=''
 for entry in /sys/class/virtio-ports/*; do
     read -r name 2>/dev/null <"$entry/name" && [ "$name" = "$port" ] && device=/dev/${entry##*/}
 done
@@ -15,8 +15,10 @@ if [ "$replace" ]; then
 fi
 umask 077
 program=/run/snaptree-channel
-cat >$program.new && chmod 700 $program.new && mv -f $program.new $program || exit
-[ "$device" ] || { echo "$why"; exit 1; }
+# Another snaptree may do the same at the same time.
+cat >$program.$$ && chmod 700 $program.$$ && mv -f $program.$$ $program ||
+    { rm -f $program.$$; exit 1; }
+[ "$device" ] || { echo 'no port has its name'; exit 1; }
 why=$($program "$device" 2>&1) && exit
 for directory in /dev/shm /tmp /var/tmp; do
     copy=$directory/snaptree-channel

@@ -15,7 +15,8 @@ pub use requests::{Source, Trouble};
 pub use session::{Refused, Session};
 pub use terminal::ChannelTerminal;
 
-/// The name of the port that the program waits at in the guest.
+/// The name of the port that the program waits at in the guest. The first such program only woke guests, and snapshots
+/// that are kept have this port.
 pub const PORT: &str = "org.snaptree.waker.0";
 /// The program, as `build.rs` compiles it; empty where guests have none.
 pub const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/channel"));
