@@ -20,6 +20,7 @@
 //! - [`event`]: what the engine reports about its work
 //! - [`ui`]: everything that the user sees
 //! - `signals`: which signals stay ignored
+//! - `trace`: what took how long, in a file
 
 mod agent;
 mod channel;
@@ -40,5 +41,6 @@ mod repl;
 mod shell;
 mod signals;
 pub mod stop;
+mod trace;
 pub mod tree;
 pub mod ui;

@@ -339,3 +339,20 @@ fn stubs_replace_no_foreign_file() {
     assert_eq!(std::fs::read_to_string(test.path().join("types/snapshot.lua")).unwrap(), "return 1\n");
     assert!(!test.path().join("types/apt.lua").exists(), "nothing is written");
 }
+
+#[test]
+fn a_trace_says_what_took_how_long() {
+    let lab = lab();
+    let file = lab.path().join("trace.json");
+    lab.again().env("SNAPTREE_TRACE", &file).args(["exec", "lab/child", "--", "true"]).any_stderr().run();
+    let events: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let find = |name: &str| events.iter().find(|event| event["name"] == name).unwrap_or_else(|| panic!("no {name}"));
+    let whole = find("snaptree");
+    for name in ["connect", "create overlays", "start clone", "wait for the guest", "destroy the clone"] {
+        let part = find(name);
+        let end = |event: &serde_json::Value| event["ts"].as_f64().unwrap() + event["dur"].as_f64().unwrap();
+        assert!(part["ts"].as_f64() >= whole["ts"].as_f64() && end(part) <= end(whole), "{part} {whole}");
+    }
+    let nowhere = lab.again().env("SNAPTREE_TRACE", "/no/where").args(["tree"]).status(1);
+    nowhere.stderr("error: cannot write the trace `/no/where`: No such file or directory\n").run();
+}

@@ -6,6 +6,7 @@ use crate::agent::transport::{Ported, Transport};
 use crate::channel::{Refused, Session};
 use crate::error::{Kind, Result};
 use crate::hypervisor::Exit;
+use crate::trace;
 
 /// What is known about the way into a guest.
 #[derive(Default)]
@@ -29,6 +30,7 @@ impl Way {
 
 /// Looks for a way that is open already.
 fn look<T: Transport>(transport: &T) -> Found {
+    let _span = trace::span("open the channel");
     match transport.port() {
         Ok(Ported::Open(port)) => match Session::open(port) {
             Ok(session) => Found::Channel(session),
@@ -66,7 +68,10 @@ pub fn open<T: Transport>(transport: &T, install: impl FnOnce(bool) -> Result<(E
         Found::Unattended => false,
         Found::Other => true,
     };
-    Ok(match install(replaces) {
+    let span = trace::span("put the program into the guest");
+    let installed = install(replaces);
+    drop(span);
+    Ok(match installed {
         Ok((Exit(0), _)) => match look(transport) {
             Found::Channel(session) => Way::Channel(Arc::new(session)),
             Found::Nothing(why) => Way::Agent(why),

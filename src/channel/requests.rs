@@ -9,6 +9,7 @@ use crate::channel::session::{Answer, RESTARTED, Session, Stream};
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Command, Exit, Input, Stream as Which};
 use crate::stop::Stop;
+use crate::trace;
 
 /// How long to wait for an answer before `stop` is looked at.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -94,6 +95,7 @@ impl Session {
     /// Sets the guest's clock, and lets its random numbers differ from those of all that resumed from the same state.
     /// Says whether the clock could be set.
     pub fn wake(&self, time: Duration, seed: &[u8], stop: &Stop) -> Result<bool> {
+        let _span = trace::span("wake the guest");
         let request = [&time.as_secs().to_le_bytes()[..], &time.subsec_nanos().to_le_bytes(), seed].concat();
         let mut stream = self.request(Kind::Wake, &request);
         loop {
@@ -115,6 +117,7 @@ impl Session {
         stop: &Stop,
     ) -> Result<Exit, Trouble> {
         let what = format!("`{}` in the guest", command.line.title());
+        let _span = trace::span_of("run", || command.line.title());
         let failed = |why: String| Error::failed(format!("cannot run {what}")).cause(why);
         let is_live = matches!(source, Source::Live(_));
         let has_input = !matches!(source, Source::Whole([]));

@@ -7,6 +7,7 @@ mod look;
 mod work;
 
 use std::io;
+use std::path::Path;
 
 use anyhow::Context;
 use clap::error::ErrorKind;
@@ -18,12 +19,16 @@ use crate::error::{Error, Kind};
 use crate::paths;
 use crate::signals;
 use crate::stop::Interrupt;
+use crate::trace;
 use crate::ui::{Loss, Ui};
 use change::{delete, edit, gc, revert, snapshot, undo};
 use common::session::{Global, Session};
 use host::{doctor, images, stubs};
 use look::{current, forks, info, list, log, tree};
 use work::{cp, eval, exec, fork, plan, repl, run, shell, stop};
+
+/// Names the file of a trace.
+const TRACE: &str = "SNAPTREE_TRACE";
 
 /// Snapshot trees of virtual machines, scripted in Lua
 #[derive(Parser)]
@@ -88,7 +93,7 @@ pub fn main() -> i32 {
     umask(asked | Mode::WOTH);
     // If $TMPDIR is gone, temporary files go elsewhere. The directory can be set only once.
     let _ = tempfile::env::override_temp_dir(&paths::temporary());
-    let done = signals::begin().context("cannot handle signals").and_then(|()| dispatch(&cli, &ui)).map_err(own);
+    let done = signals::begin().context("cannot handle signals").and_then(|()| traced(&cli, &ui)).map_err(own);
     ui.leave();
     end(done, &ui)
 }
@@ -126,6 +131,18 @@ fn own(error: anyhow::Error) -> Error {
         contexts.push(link.to_string());
     }
     contexts.iter().skip(1).fold(Error::failed(error.to_string()), Error::cause)
+}
+
+/// Runs the command, with a trace if one is asked for.
+fn traced(cli: &Cli, ui: &Ui) -> anyhow::Result<i32> {
+    if let Some(file) = std::env::var_os(TRACE).filter(|file| !file.is_empty()) {
+        trace::begin(Path::new(&file))?;
+    }
+    let span = trace::span("snaptree");
+    let done = dispatch(cli, ui);
+    drop(span);
+    trace::end();
+    done
 }
 
 fn dispatch(cli: &Cli, ui: &Ui) -> anyhow::Result<i32> {

@@ -12,6 +12,7 @@ use crate::hypervisor::Hypervisor;
 use crate::lua::Connector;
 use crate::paths::{Paths, for_libvirt};
 use crate::stop::Interrupt;
+use crate::trace;
 use crate::tree::{Engine, Events, Forced, Store};
 use crate::ui::Ui;
 use crate::{fake, libvirt, signals};
@@ -62,6 +63,7 @@ impl Session {
 }
 
 fn connect(uri: Option<&str>, paths: &Paths, events: Events, interrupt: Interrupt) -> Result<Arc<Engine>> {
+    let _span = trace::span("connect");
     let (hypervisor, store): (Arc<dyn Hypervisor>, Store) = match uri {
         Some(uri) if uri.starts_with(fake::SCHEME) => (fake::connect(uri)?, store_of_fake(uri, paths)?),
         uri => {

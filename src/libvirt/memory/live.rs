@@ -20,6 +20,7 @@ use crate::libvirt::image::sparse::{self, Following};
 use crate::libvirt::memory::save_image;
 use crate::libvirt::xml::element::Element;
 use crate::libvirt::xml::{domain_facts, live_xml};
+use crate::trace;
 
 const DEVICES_LIMIT: Duration = Duration::from_secs(60);
 const WHOLE_LIMIT: Duration = Duration::from_secs(1800);
@@ -88,7 +89,10 @@ pub fn start(
         make(file, domain_facts::memory(&domain), owner)?;
     }
     let failed = |error| fault::failed(format!("cannot start the domain `{name}`"), &error);
-    let create = |domain: &Element, flags| connect.create_domain_xml(&domain.to_string(), flags).map_err(failed);
+    let create = |domain: &Element, flags| {
+        let _span = trace::span("virDomainCreateXML");
+        connect.create_domain_xml(&domain.to_string(), flags).map_err(failed)
+    };
     let (file, leaves_ram) = match from {
         None => {
             live_xml::place(&mut domain, ram, false);
@@ -101,6 +105,7 @@ pub fn start(
     live_xml::place(&mut domain, ram, true);
     let started = create(&domain, sys::VIR_DOMAIN_START_PAUSED)?;
     let wake = || {
+        let _span = trace::span("migrate-incoming");
         let limit = if leaves_ram { DEVICES_LIMIT } else { WHOLE_LIMIT };
         // Behind user networking no switch has to learn where the guest is now. But without any round QEMU 10 crashes
         // when the guest is reset: it has then freed the timer that virtio-net stops.
@@ -117,6 +122,7 @@ pub fn start(
 
 /// Writes the state of a guest whose processors are stopped into a file.
 pub fn freeze(domain: &VirtDomain, name: &str, state: &Frozen, owner: Option<Owner>) -> Result<()> {
+    let _span = trace::span_of("freeze", || name.to_string());
     let (file, leaves_ram) = match state {
         Frozen::Saved(file) => {
             return match power::save(domain, name, file)? {

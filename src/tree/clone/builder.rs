@@ -12,6 +12,7 @@ use crate::event::{Event, Subject};
 use crate::hypervisor::{Accelerator, CloneSpec, Guest, Image};
 use crate::name::SnapshotName;
 use crate::stop::Stop;
+use crate::trace;
 use crate::tree::clone::checkpointer::Checkpointer;
 use crate::tree::clone::origin::Origin;
 use crate::tree::clone::ram::{Beginning, beginning};
@@ -63,11 +64,14 @@ impl Builder {
             disks: Mutex::new(Some(Disks { made: keeps.files(), ..Disks::default() })),
             keeps,
         };
+        let span = trace::span("create overlays");
         let NewOverlays { overlays, deep, room } = create_overlays(engine, machine, origin, node, purpose, &running)?;
         let nvram = engine.store.new_file(&machine.directory, &node.slug(), NVRAM)?;
         running.disks().get_or_insert_default().own = CloneSpec::own_files(&nvram).to_vec();
         let spare = overlays_to_come(engine, machine, node, &overlays, room)?;
         let is_resumed = from.is_some();
+        drop(span);
+        let span = trace::span_of("start clone", || running.domain.clone());
         running.hypervisor.start_clone(&CloneSpec {
             name: running.domain.clone(),
             uuid: uuid::Uuid::new_v4().to_string(),
@@ -79,8 +83,10 @@ impl Builder {
             paused: false,
             metadata: clone_metadata(&engine.store, purpose, machine.name.as_str(), node.as_str()),
         })?;
+        drop(span);
         let flattening = (!deep.is_empty()).then(|| flatten(engine, &running.domain, deep));
         let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
+        let span = trace::span("wait for the guest");
         let stop = Stop::after(ANSWER_LIMIT, &engine.interrupt);
         wait_for_guest(guest.as_ref(), is_resumed, node, &stop)?;
         if is_resumed {
@@ -89,6 +95,7 @@ impl Builder {
             let name = &machine.name;
             engine.note_once(format!("the guest agent of `{name}` does everything, which is slower: {why}"));
         }
+        drop(span);
         let subject = match purpose {
             Purpose::Build => Subject::node(&machine.name, node),
             Purpose::Fork | Purpose::KeptFork | Purpose::Work => Subject::fork(&machine.name, node, &running.domain),

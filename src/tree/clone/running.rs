@@ -10,6 +10,7 @@ use crate::hypervisor::{
     DiskFile, Fingerprint, Frozen, Hypervisor, Image, MappedMemory, Memory, SnapshotFlags, SnapshotKind,
     SnapshotRequest,
 };
+use crate::trace;
 use crate::tree::clone::ram_policy::RamPolicy;
 use crate::tree::files::store::seal;
 use crate::tree::kept::checkpoint::Checkpoint;
@@ -189,6 +190,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(disks) = self.disks().take() {
+            let _span = trace::span_of("destroy the clone", || self.domain.clone());
             // There is no caller to report an error to; the next run collects any remaining files.
             let _ = self.hypervisor.destroy(&self.domain);
             for file in disks.made.into_iter().chain(disks.own) {

@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Subject};
 use crate::hypervisor::{CommandLine, Guest};
 use crate::stop::{Interrupt, Stop};
+use crate::trace;
 use crate::tree::clone::checkpointer::Checkpointer;
 use crate::tree::record::host_files::HostFiles;
 use crate::tree::record::journal::{Attempt, Journal, JournalEntry};
@@ -166,6 +167,7 @@ impl LiveSession {
         let number = if self.is_concurrent { progress.begun } else { progress.journal.entries.len() + 1 };
         let operation = request.operation.to_string();
         self.events.emit(Event::OperationStarted { subject: subject.clone(), number, operation: operation.clone() });
+        let _span = trace::span_of("operation", || operation.clone());
         let started = Instant::now();
         let mut heard = Heard::default();
         let stop = Stop::after(request.timeout.min(left), &self.interrupt);
