@@ -53,8 +53,7 @@ impl<T: Transport> Agent<T> {
     /// Opens the channel, unless that was tried before; `None` where the agent does everything.
     fn session(&self, stop: &Stop) -> Result<Option<Arc<Session>>> {
         let mut way = self.way.lock();
-        let is_closed = matches!(&*way, Way::Channel(session) if session.over().is_some());
-        if is_closed || matches!(&*way, Way::Unknown) {
+        if way.session().is_none() && !matches!(&*way, Way::Agent(_)) {
             *way = Way::Unknown;
             *way = way::open(&self.calls.transport, |replaces| match guest_program::install(replaces) {
                 Some(install) => {

@@ -79,7 +79,9 @@ pub fn open<T: Transport>(transport: &T, install: impl FnOnce(bool) -> Result<(E
         },
         Ok((_, why)) => Way::Agent(why.lines().last().unwrap_or("our program does not run there").trim().to_string()),
         // As where the agent is told to start no programs; it may still serve files.
-        Err(error) if error.kind == Kind::Failed => Way::Agent(error.message + ": " + &error.causes.join(": ")),
+        Err(error) if error.kind == Kind::Failed => {
+            Way::Agent(error.to_string().lines().next().unwrap_or_default().to_string())
+        }
         Err(error) => return Err(error),
     })
 }

@@ -1,5 +1,6 @@
 //! What the guest is asked for.
 
+use std::borrow::Cow;
 use std::io::{Read, Write};
 use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
@@ -41,54 +42,52 @@ pub enum Source<'i> {
 
 /// What is left of an input, and how much of it the guest takes.
 struct Feed<'i> {
-    source: Source<'i>,
-    /// What has come and was not sent.
-    ahead: Vec<u8>,
+    /// What has come.
+    ahead: Cow<'i, [u8]>,
+    /// How much of that is sent.
+    sent: usize,
+    /// Where more comes from.
+    input: Option<&'i Input>,
     credit: usize,
     is_over: bool,
 }
 
-impl Feed<'_> {
-    /// Sends what has come and fits. Says whether more may come.
+impl<'i> Feed<'i> {
+    fn new(source: Source<'i>) -> Self {
+        let (ahead, input) = match source {
+            Source::Whole(bytes) => (bytes, None),
+            Source::Live(input) => (&[][..], Some(input)),
+        };
+        Self { ahead: ahead.into(), sent: 0, input, credit: WINDOW, is_over: false }
+    }
+
+    /// Sends what has come and fits. Says whether it waits for more.
     fn advance(&mut self, stream: &Stream) -> Result<bool> {
         while !self.is_over && self.credit > 0 {
-            let most = self.credit.min(MOST);
-            let piece = match &mut self.source {
-                Source::Whole([]) => None,
-                Source::Whole(bytes) => {
-                    let (piece, rest) = bytes.split_at(bytes.len().min(most));
-                    *bytes = rest;
-                    Some(piece.to_vec())
-                }
-                Source::Live(input) => {
-                    if self.ahead.is_empty() {
-                        match input.try_recv() {
-                            Ok(bytes) => self.ahead = bytes?,
-                            Err(TryRecvError::Empty) => return Ok(true),
-                            Err(TryRecvError::Disconnected) => self.is_over = true,
-                        }
+            let rest = &self.ahead[self.sent..];
+            if rest.is_empty() {
+                match self.input.map(Input::try_recv) {
+                    Some(Ok(bytes)) => (self.ahead, self.sent) = (bytes?.into(), 0),
+                    Some(Err(TryRecvError::Empty)) => return Ok(true),
+                    Some(Err(TryRecvError::Disconnected)) | None => {
+                        self.is_over = true;
+                        stream.outlet().end();
                     }
-                    let rest = self.ahead.split_off(self.ahead.len().min(most));
-                    let piece = std::mem::replace(&mut self.ahead, rest);
-                    if !self.is_over && piece.is_empty() {
-                        continue;
-                    }
-                    (!self.is_over).then_some(piece)
                 }
-            };
-            match piece {
-                Some(piece) => {
-                    self.credit -= piece.len();
-                    stream.outlet().feed(&piece);
-                }
-                None => {
-                    self.is_over = true;
-                    stream.outlet().end();
-                }
+                continue;
             }
+            let piece = &rest[..rest.len().min(self.credit).min(MOST)];
+            stream.outlet().feed(piece);
+            self.credit -= piece.len();
+            self.sent += piece.len();
         }
         Ok(false)
     }
+}
+
+/// Says what the end of a connection is to a request.
+fn lost(stream: &Stream, why: String, failed: impl FnOnce(String) -> Error) -> Trouble {
+    if stream.has_begun() { Trouble::Failed(failed(why)) } else { Trouble::NotBegun(why) }
 }
 
 impl Session {
@@ -122,16 +121,17 @@ impl Session {
         let is_live = matches!(source, Source::Live(_));
         let has_input = !matches!(source, Source::Whole([]));
         let mut stream = self.request(Kind::Execute, &execute(command, has_input, 0));
-        let mut feed = Feed { source, ahead: Vec::new(), credit: WINDOW, is_over: !has_input };
-        let (mut has_begun, mut pause) = (false, SHORTEST_PAUSE);
+        let mut feed = Feed::new(source);
+        feed.is_over = !has_input;
+        let mut pause = SHORTEST_PAUSE;
         loop {
             if let Err(error) = stop.check(|| what.clone()) {
                 end(stream, output);
                 return Err(error.into());
             }
             // What comes only once is not sent before the guest is known to take it.
-            let is_open = (has_begun || !is_live) && feed.advance(&stream)?;
-            let answer = stream.next(if is_open && is_live { pause } else { PAUSE });
+            let is_open = (stream.has_begun() || !is_live) && feed.advance(&stream)?;
+            let answer = stream.next(if is_open { pause } else { PAUSE });
             pause = if matches!(answer, Ok(None)) { (pause * 5 / 4).min(PAUSE) } else { SHORTEST_PAUSE };
             match answer {
                 Ok(Some(Answer::Output(bytes))) => output(Which::Stdout, &bytes),
@@ -141,10 +141,8 @@ impl Session {
                 Ok(Some(Answer::More(more))) => feed.credit += more,
                 // The command reads no more.
                 Ok(Some(Answer::End)) => feed.is_over = true,
-                Ok(Some(Answer::Begun)) => has_begun = true,
-                Ok(Some(Answer::Done) | None) => {}
-                Err(why) if !has_begun => return Err(Trouble::NotBegun(why)),
-                Err(why) => return Err(lost(&what, why).into()),
+                Ok(Some(Answer::Begun | Answer::Done) | None) => {}
+                Err(why) => return Err(lost(&stream, why, |why| lost_command(&what, why))),
             }
         }
     }
@@ -154,7 +152,7 @@ impl Session {
         let what = format!("reading `{path}` in the guest");
         let failed = |why: String| Error::failed(format!("cannot read `{path}` in the guest")).cause(why);
         let mut stream = self.request(Kind::Read, &text(path));
-        let (mut has_begun, mut length) = (false, 0);
+        let mut length = 0;
         loop {
             stop.check(|| what.clone())?;
             match stream.next(PAUSE) {
@@ -165,10 +163,8 @@ impl Session {
                 }
                 Ok(Some(Answer::Done)) => return Ok(length),
                 Ok(Some(Answer::Failed(number))) => return Err(failed(system_error(number)).into()),
-                Ok(Some(Answer::Begun)) => has_begun = true,
                 Ok(_) => {}
-                Err(why) if !has_begun => return Err(Trouble::NotBegun(why)),
-                Err(why) => return Err(failed(why).into()),
+                Err(why) => return Err(lost(&stream, why, failed)),
             }
         }
     }
@@ -179,12 +175,12 @@ impl Session {
         let failed = |why: String| Error::failed(format!("cannot write `{path}` in the guest")).cause(why);
         let request = [&mode.unwrap_or(NO_MODE).to_le_bytes()[..], &text(path)].concat();
         let mut stream = self.request(Kind::Write, &request);
-        let (mut has_begun, mut length, mut credit, mut is_whole) = (false, 0, WINDOW, false);
+        let (mut length, mut credit, mut is_whole) = (0, WINDOW, false);
         let mut piece = Vec::with_capacity(MOST);
         loop {
             stop.check(|| what.clone())?;
             // Nothing is taken from the source before it is known to have a place to go.
-            while has_begun && credit > 0 && !is_whole {
+            while stream.has_begun() && credit > 0 && !is_whole {
                 piece.clear();
                 let most = credit.min(MOST) as u64;
                 source
@@ -202,11 +198,9 @@ impl Session {
             match stream.next(PAUSE) {
                 Ok(Some(Answer::Done)) => return Ok(length),
                 Ok(Some(Answer::Failed(number))) => return Err(failed(system_error(number)).into()),
-                Ok(Some(Answer::Begun)) => has_begun = true,
                 Ok(Some(Answer::More(more))) => credit += more,
                 Ok(_) => {}
-                Err(why) if !has_begun => return Err(Trouble::NotBegun(why)),
-                Err(why) => return Err(failed(why).into()),
+                Err(why) => return Err(lost(&stream, why, failed)),
             }
         }
     }
@@ -226,7 +220,7 @@ fn end(mut stream: Stream, output: &mut dyn FnMut(Which, &[u8])) {
     }
 }
 
-fn lost(what: &str, why: String) -> Error {
+fn lost_command(what: &str, why: String) -> Error {
     let has_restarted = why == RESTARTED;
     let lost = Error::failed(format!("lost {what}")).cause(why);
     if has_restarted { lost.hint("`guest:reboot()` restarts a guest and waits for it") } else { lost }

@@ -85,7 +85,8 @@ impl Session {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| silent(error.into()))?;
         let incoming = greet(&mut *port, &bell, &nonce)?;
         let shared = Arc::new(Shared { state: Mutex::default(), bell, nonce });
-        let line = Line { port, shared: Arc::clone(&shared), to_send: Vec::new(), sent: 0, incoming };
+        let line =
+            Line { port, shared: Arc::clone(&shared), to_send: Vec::new(), sent: 0, piece: vec![0; PIECE], incoming };
         let thread = std::thread::Builder::new().name("channel".to_string()).spawn(|| line.serve()).map_err(silent)?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -112,7 +113,12 @@ impl Session {
         }
         drop(state);
         self.shared.ring();
-        Stream { sender: Outlet { shared: Arc::clone(&self.shared), number }, answers, is_over: false }
+        Stream {
+            sender: Outlet { shared: Arc::clone(&self.shared), number },
+            answers,
+            has_begun: false,
+            is_over: false,
+        }
     }
 }
 
@@ -148,6 +154,7 @@ impl State {
 pub struct Stream {
     sender: Outlet,
     answers: Receiver<Answer>,
+    has_begun: bool,
     is_over: bool,
 }
 
@@ -190,6 +197,11 @@ impl Stream {
         &self.sender
     }
 
+    /// Says whether the guest has told that it is under way.
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
     /// Waits for the next answer; `None` if there is none within `limit`. Fails if the connection has ended.
     pub fn next(&mut self, limit: Duration) -> Result<Option<Answer>, String> {
         match self.answers.recv_timeout(limit) {
@@ -199,7 +211,8 @@ impl Stream {
                         self.sender.say(Kind::More, &(bytes.len() as u32).to_le_bytes());
                     }
                     Answer::Exit(_) | Answer::Done | Answer::Failed(_) => self.is_over = true,
-                    Answer::Begun | Answer::End | Answer::More(_) => {}
+                    Answer::Begun => self.has_begun = true,
+                    Answer::End | Answer::More(_) => {}
                 }
                 Ok(Some(answer))
             }
@@ -232,7 +245,6 @@ fn greet(port: &mut dyn Port, bell: &OwnedFd, nonce: &[u8; NONCE]) -> Result<Vec
     let hello = [&frame::header(Kind::Hello, 0, NONCE)[..], nonce].concat();
     // What an earlier connection left unfinished would swallow the hello.
     let filler = [0; HEADER + MOST];
-    let expected = [&VERSION.to_le_bytes()[..], nonce].concat();
     let started = Instant::now();
     let (mut to_send, mut arrived, mut buffer) = (hello.clone(), Vec::new(), [0; 4096]);
     let (mut said, mut patience) = (Instant::now(), FIRST_PATIENCE);
@@ -249,9 +261,10 @@ fn greet(port: &mut dyn Port, bell: &OwnedFd, nonce: &[u8; NONCE]) -> Result<Vec
             Ok(length) => {
                 arrived.extend(&buffer[..length]);
                 // Before it, there may be the end of what an earlier connection was sent.
-                let place = arrived.windows(expected.len()).position(|window| window == expected);
-                if let Some(place) = place {
-                    return Ok(arrived.split_off(place + expected.len()));
+                if let Some(place) = arrived.windows(NONCE).position(|window| window == nonce) {
+                    let version = VERSION.to_le_bytes();
+                    let is_ours = place >= version.len() && arrived[..place].ends_with(&version);
+                    return if is_ours { Ok(arrived.split_off(place + NONCE)) } else { Err(Refused::Other) };
                 }
                 if arrived.starts_with(OLD_PROGRAM) {
                     return Err(Refused::Other);
@@ -278,6 +291,9 @@ struct Line {
     shared: Arc<Shared>,
     to_send: Vec<u8>,
     sent: usize,
+    /// What has just arrived.
+    piece: Vec<u8>,
+    /// What has arrived of the next frames.
     incoming: Vec<u8>,
 }
 
@@ -332,15 +348,11 @@ impl Line {
 
     /// Takes what has arrived. Says whether that was anything.
     fn receive(&mut self) -> io::Result<bool> {
-        let before = self.incoming.len();
-        self.incoming.resize(before + PIECE, 0);
-        let got = self.port.receive(&mut self.incoming[before..]);
-        self.incoming.truncate(before + *got.as_ref().unwrap_or(&0));
-        match got {
+        match self.port.receive(&mut self.piece) {
             Ok(0) => return Err(io::Error::other(HUNG_UP)),
+            Ok(length) => self.incoming.extend(&self.piece[..length]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error),
-            Ok(_) => {}
         }
         let garbled = || io::Error::other(GARBLED);
         let mut done = 0;

@@ -3,8 +3,8 @@
 use super::exit::Exit;
 use crate::error::Result;
 
-/// An open console or terminal: a read returns what the guest prints there, a write types into it. One thread may read while
-/// another one writes and a third one closes it.
+/// An open console or terminal: a read returns what the guest prints there, a write types into it. One thread may read
+/// while another one writes and a third one closes it.
 pub trait Console: Send + Sync {
     /// Waits for output and reads some of it; returns 0 bytes once either side has closed the console.
     fn read(&self, buffer: &mut [u8]) -> Result<usize>;

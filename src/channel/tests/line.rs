@@ -66,6 +66,27 @@ fn a_line_without_the_program_is_refused() {
 }
 
 #[test]
+fn a_program_of_another_version_is_another_program() {
+    struct Newer(Vec<u8>);
+    impl Port for Newer {
+        fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let nonce = &bytes[HEADER..];
+            let header = frame::header(Kind::Greeting, 0, 4 + NONCE);
+            self.0 = [&header[..], &(VERSION + 1).to_le_bytes(), nonce].concat();
+            Ok(bytes.len())
+        }
+        fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            (&self.0[..]).read(buffer)
+        }
+        fn wait(&mut self, _bell: BorrowedFd<'_>, _to_send: bool) {}
+        fn is_waited_at(&mut self) -> bool {
+            true
+        }
+    }
+    assert_eq!(Session::open(Box::new(Newer(Vec::new()))).err().unwrap(), Refused::Other);
+}
+
+#[test]
 fn what_no_guest_would_say_ends_the_session() {
     let rubbish: [&[u8]; 6] = [
         b"?\0\0\0\0\0\0\0\0",

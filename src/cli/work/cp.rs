@@ -40,7 +40,12 @@ pub struct Cp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     Guest(Target, String),
-    Host(PathBuf),
+    Host(HostSide),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum HostSide {
+    Path(PathBuf),
     /// The standard input or output.
     Standard,
 }
@@ -50,49 +55,49 @@ impl FromStr for Place {
 
     fn from_str(text: &str) -> Result<Self> {
         if text == "-" {
-            return Ok(Self::Standard);
+            return Ok(Self::Host(HostSide::Standard));
         }
         // A name may have a colon, and so may a path.
         let split = text.find(":/").or_else(|| text.find(':')).filter(|_| !text.starts_with(['/', '.']));
         Ok(match split {
             Some(colon) => Self::Guest(text[..colon].parse()?, text[colon + 1..].to_string()),
-            None => Self::Host(text.into()),
+            None => Self::Host(HostSide::Path(text.into())),
         })
     }
 }
 
 impl Cp {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
-        let engine = &session.engine;
-        let target = match (&self.source, &self.dest) {
-            (Place::Guest(..), Place::Guest(..)) => {
-                return Err(Error::usage("both sides are in guests")
-                    .hint("copy to the host first, or pipe one cp into another"));
-            }
-            (Place::Guest(target, _), _) => target,
-            (_, Place::Guest(Target::Snapshot(path), _)) => {
+        match (&self.source, &self.dest) {
+            (Place::Guest(target, from), Place::Host(to)) => self.copy(&session, target, |copy| match to {
+                HostSide::Path(to) => copy.take(&GuestPath::new(from), to),
+                HostSide::Standard => copy.pack(&GuestPath::new(from), &mut Stdout(ui)),
+            }),
+            (Place::Host(_), Place::Guest(Target::Snapshot(path), _)) => {
                 let path = shell::last(path);
-                return Err(Error::usage(format!("{path} is a snapshot, which does not change"))
-                    .hint(format!("start a fork with `snaptree fork {path}`, and copy into that")));
+                Err(Error::usage(format!("{path} is a snapshot, which does not change"))
+                    .hint(format!("start a fork with `snaptree fork {path}`, and copy into that")))
             }
-            (_, Place::Guest(target, _)) => target,
-            _ => {
-                return Err(Error::usage("neither side is in a guest")
-                    .hint("write NAME:PATH for one of them, as in `snaptree cp file MACHINE:/root`"));
+            (Place::Host(from), Place::Guest(target, to)) => self.copy(&session, target, |copy| match from {
+                HostSide::Path(from) => copy.give(from, &GuestPath::new(to)),
+                HostSide::Standard => copy.unpack(&ui.read_stdin(), &GuestPath::new(to)),
+            }),
+            (Place::Guest(..), Place::Guest(..)) => {
+                Err(Error::usage("both sides are in guests")
+                    .hint("copy to the host first, or pipe one cp into another"))
             }
-        };
+            (Place::Host(_), Place::Host(_)) => Err(Error::usage("neither side is in a guest")
+                .hint("write NAME:PATH for one of them, as in `snaptree cp file MACHINE:/root`")),
+        }?;
+        Ok(0)
+    }
+
+    fn copy(&self, session: &Session, target: &Target, act: impl FnOnce(&Copy<'_>) -> Result<()>) -> Result<()> {
+        let engine = &session.engine;
         let Inside { fork: _fork, guest } = Inside::open(engine, target, false)?;
         let stop = Stop::after(self.timeout, &engine.interrupt);
         let options = CopyOptions { keeps_owners: self.archive };
-        let copy = Copy { guest: &*guest, interrupt: &engine.interrupt, stop: &stop, options };
-        match (&self.source, &self.dest) {
-            (Place::Guest(_, from), Place::Host(to)) => copy.take(&GuestPath::new(from), to),
-            (Place::Guest(_, from), _) => copy.pack(&GuestPath::new(from), &mut Stdout(ui)),
-            (Place::Host(from), Place::Guest(_, to)) => copy.give(from, &GuestPath::new(to)),
-            (_, Place::Guest(_, to)) => copy.unpack(&ui.read_stdin(), &GuestPath::new(to)),
-            (_, Place::Host(_) | Place::Standard) => Ok(()),
-        }?;
-        Ok(0)
+        act(&Copy { guest: &*guest, interrupt: &engine.interrupt, stop: &stop, options })
     }
 }
 
@@ -121,8 +126,8 @@ mod tests {
         assert_eq!(place("a:b:/x"), guest("a:b", "/x"));
         assert_eq!(place("lab:"), guest("lab", ""));
         for path in ["/a:b", "./a:b", "../a:b", "file"] {
-            assert_eq!(place(path), Place::Host(path.into()));
+            assert_eq!(place(path), Place::Host(HostSide::Path(path.into())));
         }
-        assert_eq!(place("-"), Place::Standard);
+        assert_eq!(place("-"), Place::Host(HostSide::Standard));
     }
 }

@@ -14,7 +14,7 @@ use crate::ui::Ui;
 /// Stop forks that `snaptree fork` started, and delete their disks
 #[derive(Args)]
 pub struct Stop {
-    /// Stop the forks of all machines
+    /// Stop the forks of all machines, but none that was started from another store
     #[arg(long, conflicts_with = "names")]
     all: bool,
     /// Stop only forks that run for longer than this time, such as 90s or 2h

@@ -11,7 +11,7 @@ use crate::agent::{Ported, Transport, TransportError};
 use crate::channel::PORT;
 use crate::error::Error;
 use crate::libvirt::fault;
-use crate::libvirt::guest::monitor::{self, PortState};
+use crate::libvirt::guest::monitor;
 use crate::libvirt::guest::socket_line::SocketLine;
 use crate::libvirt::guest::stream_line::StreamLine;
 use crate::libvirt::xml::domain_facts;
@@ -81,30 +81,31 @@ impl Transport for Channel {
         let Some(port) = domain_facts::port(&document, PORT) else {
             return Ok(Ported::None(format!("the domain has no port `{PORT}`")));
         };
-        let mut state = monitor::port_state(&domain, &port.device).map_err(other)?;
+        let look = || monitor::port_ends(&domain, &port.device).map_err(other);
+        let mut ends = look()?;
         // QEMU may not have noticed yet that an earlier connection is closed.
         for _ in 0..LOOKS {
-            if state != PortState::Taken {
+            if !ends.has_host {
                 break;
             }
             std::thread::sleep(LOOK_AGAIN);
-            state = monitor::port_state(&domain, &port.device).map_err(other)?;
+            ends = look()?;
         }
-        match state {
-            PortState::Unattended => Ok(Ported::Unattended),
-            PortState::Taken => Ok(Ported::None(format!("another process has the port `{PORT}` open"))),
-            PortState::Waiting => {
-                let socket = if way == "stream" { None } else { SocketLine::open(domain.clone(), &port).ok() };
-                Ok(Ported::Open(match socket {
-                    Some(line) => Box::new(line),
-                    // Only QEMU's user may, and libvirt for others.
-                    None => {
-                        let line = StreamLine::open(&self.uri, &self.name, PORT, &port.device, domain);
-                        Box::new(line.map_err(|error| explain(&error))?)
-                    }
-                }))
+        if ends.has_host {
+            return Ok(Ported::None(format!("another process has the port `{PORT}` open")));
+        }
+        if !ends.has_guest {
+            return Ok(Ported::Unattended);
+        }
+        let socket = if way == "stream" { None } else { SocketLine::open(domain.clone(), &port).ok() };
+        Ok(Ported::Open(match socket {
+            Some(line) => Box::new(line),
+            // Only QEMU's user may, and libvirt for others.
+            None => {
+                let line = StreamLine::open(&self.uri, &self.name, PORT, &port.device, domain);
+                Box::new(line.map_err(|error| explain(&error))?)
             }
-        }
+        }))
     }
 }
 

@@ -36,38 +36,32 @@ pub fn human(domain: &VirtDomain, line: &str) -> Result<String> {
     domain.qemu_monitor_command(line, HUMAN).map(|answer| answer.trim().to_string()).map_err(failed)
 }
 
-/// The two ends of a guest's port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PortState {
-    /// A process in the guest waits there.
-    Waiting,
-    /// No process in the guest has it open.
-    Unattended,
-    /// A process of the host has it open, and maybe one in the guest.
-    Taken,
+/// Who has a guest's port open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortEnds {
+    /// A process of the host.
+    pub has_host: bool,
+    /// A process in the guest.
+    pub has_guest: bool,
 }
 
 /// Asks QEMU who has a port open, by its character device (`query-chardev`).
-pub fn port_state(domain: &VirtDomain, device: &str) -> Result<PortState> {
-    let devices = execute(domain, "query-chardev", &json!({}))?;
-    Ok(read_port_state(&devices, device))
+pub fn port_ends(domain: &VirtDomain, device: &str) -> Result<PortEnds> {
+    Ok(read_port_ends(&execute(domain, "query-chardev", &json!({}))?, device))
 }
 
-fn read_port_state(devices: &Value, device: &str) -> PortState {
-    let device = devices.as_array().into_iter().flatten().find(|found| found["label"] == device);
-    let is_taken = |found: &Value| found["filename"].as_str().is_some_and(|name| !name.starts_with("disconnected:"));
-    match device {
-        Some(device) if is_taken(device) => PortState::Taken,
-        Some(device) if device["frontend-open"] == true => PortState::Waiting,
-        _ => PortState::Unattended,
-    }
+fn read_port_ends(devices: &Value, device: &str) -> PortEnds {
+    let ends = |found: &Value| PortEnds {
+        has_host: found["filename"].as_str().is_some_and(|name| !name.starts_with("disconnected:")),
+        has_guest: found["frontend-open"] == true,
+    };
+    devices.as_array().into_iter().flatten().find(|found| found["label"] == device).map(ends).unwrap_or_default()
 }
 
-/// Says whether a process in the guest has a port open, also while the host's end is taken.
-pub fn is_waited_at(domain: &VirtDomain, device: &str) -> Result<bool> {
-    let devices = execute(domain, "query-chardev", &json!({}))?;
-    let mut devices = devices.as_array().into_iter().flatten();
-    Ok(devices.any(|found| found["label"] == device && found["frontend-open"] == true))
+/// Says whether a process in the guest has a port open. A domain that is busy, as one that is being saved is, may not
+/// tell; then it has.
+pub fn is_waited_at(domain: &VirtDomain, device: &str) -> bool {
+    port_ends(domain, device).map_or(true, |ends| ends.has_guest)
 }
 
 /// Writes a guest's state into a file (`migrate`), without RAM that is in a file if `leaves_ram`.
@@ -194,18 +188,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_taken_once_its_socket_is_connected() {
-        let state = |filename: &str, is_open: bool| {
+    fn a_port_has_a_host_once_its_socket_is_connected() {
+        let ends = |filename: &str, is_open: bool| {
             let devices = json!([
                 { "label": "charchannel0", "filename": "unix:/a", "frontend-open": true },
                 { "label": "charchannel1", "filename": filename, "frontend-open": is_open },
             ]);
-            read_port_state(&devices, "charchannel1")
+            read_port_ends(&devices, "charchannel1")
         };
-        assert_eq!(state("disconnected:unix:/run/x,server=on", true), PortState::Waiting);
-        assert_eq!(state("disconnected:unix:/run/x,server=on", false), PortState::Unattended);
-        assert_eq!(state("unix:/run/x,server=on", true), PortState::Taken);
-        assert_eq!(state("unix:/run/x,server=on", false), PortState::Taken);
-        assert_eq!(read_port_state(&json!([]), "charchannel1"), PortState::Unattended);
+        for has_guest in [false, true] {
+            let free = ends("disconnected:unix:/run/x,server=on", has_guest);
+            assert_eq!(free, PortEnds { has_host: false, has_guest });
+            assert_eq!(ends("unix:/run/x,server=on", has_guest), PortEnds { has_host: true, has_guest });
+        }
+        assert_eq!(read_port_ends(&json!([]), "charchannel1"), PortEnds::default());
     }
 }

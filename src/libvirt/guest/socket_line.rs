@@ -49,7 +49,6 @@ impl Port for SocketLine {
     }
 
     fn is_waited_at(&mut self) -> bool {
-        // A domain that is busy, as one that is being saved is, may not tell.
-        monitor::is_waited_at(&self.domain, &self.device).unwrap_or(true)
+        monitor::is_waited_at(&self.domain, &self.device)
     }
 }

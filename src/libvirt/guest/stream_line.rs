@@ -61,6 +61,6 @@ impl Port for StreamLine {
     }
 
     fn is_waited_at(&mut self) -> bool {
-        monitor::is_waited_at(&self.domain, &self.device).unwrap_or(true)
+        monitor::is_waited_at(&self.domain, &self.device)
     }
 }

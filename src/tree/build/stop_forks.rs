@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::now;
 use crate::error::{Error, Result};
 use crate::name::MachineName;
-use crate::tree::graft::sweep::{RunningClone, all_clones, clones, sweep};
+use crate::tree::graft::sweep::{RunningClone, all_clones, clones, is_elsewhere, sweep};
 use crate::tree::machine::clone_mark::CloneMark;
 use crate::tree::machine::engine::Engine;
 
@@ -38,10 +38,10 @@ pub fn stop_forks(engine: &Engine, name: &MachineName, older_than: Option<Durati
     stop(engine, meant, older_than)
 }
 
-/// Stops the forks of all machines that keep running.
+/// Stops the forks of all machines that keep running and whose disks are in this store.
 pub fn stop_all_forks(engine: &Engine, older_than: Option<Duration>) -> Result<Stopped> {
     let mut meant = all_clones(engine)?;
-    meant.retain(|clone| clone.mark.is_kept);
+    meant.retain(|clone| clone.mark.is_kept && !is_elsewhere(engine, clone));
     stop(engine, meant, older_than)
 }
 

@@ -74,10 +74,15 @@ fn remove_debris(engine: &Engine, name: &MachineName, mut debris: Vec<PathBuf>) 
 
 /// Returns whether a clone is still in use: the process that made it is alive, or it is a fork that keeps running.
 pub fn is_wanted(engine: &Engine, clone: &RunningClone) -> bool {
-    // The locks are in another store, so whether their owners are alive is unknown.
-    let is_elsewhere =
-        clone.mark.store.as_deref().is_some_and(|store| FileId::of(store) != FileId::of(engine.store.root()));
-    clone.mark.is_kept || is_elsewhere || maker(&clone.domain).is_some_and(|owner| engine.store.is_alive(&owner))
+    // The locks may be in another store, so whether their owners are alive is unknown.
+    clone.mark.is_kept
+        || is_elsewhere(engine, clone)
+        || maker(&clone.domain).is_some_and(|owner| engine.store.is_alive(&owner))
+}
+
+/// Returns whether a clone's files are in another store.
+pub fn is_elsewhere(engine: &Engine, clone: &RunningClone) -> bool {
+    clone.mark.store.as_deref().is_some_and(|store| FileId::of(store) != FileId::of(engine.store.root()))
 }
 
 /// Lists the transient clones of a machine.

@@ -238,7 +238,9 @@ fn unpack_here(mut archive: impl Read, target: &Path, is_directory: bool, keeps_
     entries.set_preserve_permissions(true);
     entries.set_preserve_ownerships(keeps_owners);
     if is_directory {
-        std::fs::create_dir_all(target)?;
+        if !target.is_dir() {
+            std::fs::create_dir(target)?;
+        }
         entries.unpack(target)?;
     } else if let Some(entry) = entries.entries()?.next() {
         let mut entry = entry?;
