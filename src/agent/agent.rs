@@ -1,12 +1,8 @@
 //! The guest behind an agent.
 
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::BTreeMap;
-use std::io::{Read, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use serde_json::json;
+use std::time::Duration;
 
 use crate::agent::calls::Calls;
 use crate::agent::feed::Feed;
@@ -14,23 +10,21 @@ use crate::agent::process::Process;
 use crate::agent::transport::{Transport, TransportError};
 use crate::agent::way::{self, Way};
 use crate::agent::wrapper::{Names, files};
-use crate::agent::{file, guest_program, sockets, system};
-use crate::channel::{ChannelTerminal, Session, Source, Trouble};
+use crate::agent::{file, guest_program};
+use crate::channel::{Session, Trouble};
 use crate::error::{Error, Kind, Result};
-use crate::hypervisor::{Command, Console, Exit, FileMode, Guest, Input, Stream, UnitState};
+use crate::hypervisor::{Command, Exit, Guest, Stream};
 use crate::stop::Stop;
 
 const FIRST_POLL: Duration = Duration::from_millis(10);
 const LAST_POLL: Duration = Duration::from_millis(100);
-const PING: Duration = Duration::from_secs(1);
-const CANNOT_SYNC: &str = "cannot sync the guest's disks";
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+pub const PING: Duration = Duration::from_secs(1);
 
 /// A guest operated through its QEMU guest agent.
 pub struct Agent<T: Transport> {
-    calls: Calls<T>,
-    domain: String,
-    way: Mutex<Way>,
+    pub calls: Calls<T>,
+    pub domain: String,
+    pub way: Mutex<Way>,
     /// The commands whose results were received but whose files are still in the guest: the next command removes them.
     seen: Mutex<Vec<String>>,
 }
@@ -41,24 +35,27 @@ impl<T: Transport> Agent<T> {
         Self { calls: Calls::new(transport), domain: domain.to_string(), way: Mutex::default(), seen: Mutex::default() }
     }
 
-    #[cfg(test)]
-    pub fn calls(&self) -> &Calls<T> {
-        &self.calls
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Vec<String>> {
+    pub fn seen(&self) -> MutexGuard<'_, Vec<String>> {
         self.seen.lock()
     }
 
+    /// Waits until the agent answers.
+    pub fn find(&self, stop: &Stop) -> Result<()> {
+        self.poll("the guest agent", stop, || self.calls.ping(PING).map(Some)).map_err(|error| match error.kind {
+            Kind::Timeout => error.hint("is `qemu-guest-agent` installed and running in the guest?"),
+            _ => error,
+        })
+    }
+
     /// Opens the channel, unless that was tried before; `None` where the agent does everything.
-    fn session(&self, stop: &Stop) -> Result<Option<Arc<Session>>> {
+    pub fn session(&self, stop: &Stop) -> Result<Option<Arc<Session>>> {
         let mut way = self.way.lock();
         if way.session().is_none() && !matches!(&*way, Way::Agent(_)) {
             *way = Way::Unknown;
             *way = way::open(&self.calls.transport, |replaces| match guest_program::install(replaces) {
                 Some(install) => {
                     if !self.calls.has_answered() {
-                        self.wait_until_ready(stop)?;
+                        self.find(stop)?;
                     }
                     self.by_agent(&install, stop)
                 }
@@ -69,7 +66,7 @@ impl<T: Transport> Agent<T> {
     }
 
     /// Asks through the channel; asks again if that was lost before the guest had begun. `None` where there is none.
-    fn by_channel<R>(&self, stop: &Stop, mut ask: impl FnMut(&Session) -> Result<R, Trouble>) -> Result<Option<R>> {
+    pub fn by_channel<R>(&self, stop: &Stop, mut ask: impl FnMut(&Session) -> Result<R, Trouble>) -> Result<Option<R>> {
         while let Some(session) = self.session(stop)? {
             match ask(&session) {
                 Ok(result) => return Ok(Some(result)),
@@ -84,7 +81,7 @@ impl<T: Transport> Agent<T> {
     }
 
     /// Runs a command through the agent, and returns its status and its output.
-    fn by_agent(&self, command: &Command, stop: &Stop) -> Result<(Exit, String)> {
+    pub fn by_agent(&self, command: &Command, stop: &Stop) -> Result<(Exit, String)> {
         let mut output = Vec::new();
         let exit = self.execute(command, None, false, &mut |_, bytes| output.extend_from_slice(bytes), stop)?;
         Ok((exit, String::from_utf8_lossy(&output).into_owned()))
@@ -93,7 +90,7 @@ impl<T: Transport> Agent<T> {
     /// Runs a command through the agent. Its files stay in the guest until the next command, so that its result is not
     /// lost if the agent restarts before it was asked for; without `trace` they are removed at the end, with those of all
     /// commands before it.
-    fn execute(
+    pub fn execute(
         &self,
         command: &Command,
         feed: Option<Feed<'_>>,
@@ -112,7 +109,7 @@ impl<T: Transport> Agent<T> {
     }
 
     /// Runs one of our own commands and returns its status, standard output and standard error.
-    fn ask<const N: usize>(&self, argv: [&str; N], stop: &Stop) -> Result<(Exit, String, String)> {
+    pub fn ask<const N: usize>(&self, argv: [&str; N], stop: &Stop) -> Result<(Exit, String, String)> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut keep = |stream, data: &[u8]| match stream {
             Stream::Stdout => stdout.extend_from_slice(data),
@@ -124,7 +121,7 @@ impl<T: Transport> Agent<T> {
     }
 
     /// Runs one of our own commands that has to succeed.
-    fn must<const N: usize>(&self, argv: [&str; N], failed: &str, stop: &Stop) -> Result<()> {
+    pub fn must<const N: usize>(&self, argv: [&str; N], failed: &str, stop: &Stop) -> Result<()> {
         match self.ask(argv, stop)? {
             (Exit(0), ..) => Ok(()),
             (Exit(status), _, stderr) if stderr.is_empty() => {
@@ -134,40 +131,8 @@ impl<T: Transport> Agent<T> {
         }
     }
 
-    fn set_mode(&self, path: &str, mode: &FileMode, stop: &Stop) -> Result<()> {
-        if let Some(owner) = &mode.owner {
-            let failed = format!("cannot give `{path}` in the guest to `{owner}`");
-            self.must(["chown", "--", owner, path], &failed, stop)?;
-        }
-        // Last, because `chown` clears the set-user-id bit.
-        if let Some(bits) = mode.mode {
-            let bits = format!("{bits:o}");
-            let failed = format!("cannot set the mode of `{path}` in the guest to {bits}");
-            self.must(["chmod", &bits, "--", path], &failed, stop)?;
-        }
-        Ok(())
-    }
-
-    fn boot_id(&self) -> Result<Vec<u8>, TransportError> {
-        let file = file::File::open(&self.calls, BOOT_ID, "r")?;
-        Ok(file.read()?.0)
-    }
-
-    /// Sends a shutdown, which an obedient guest leaves unanswered.
-    fn send_shutdown(&self, mode: &str) -> Result<()> {
-        let sent = self.request_shutdown(mode);
-        sent.map_err(|error| file::failure(&format!("cannot {mode} the guest of `{}`", self.domain), &error))
-    }
-
-    fn request_shutdown(&self, mode: &str) -> Result<(), TransportError> {
-        match self.calls.call("guest-shutdown", json!({ "mode": mode }), PING) {
-            Ok(_) | Err(TransportError::NotConnected(_) | TransportError::Gone(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Repeats `attempt` until it yields something; waits for a guest that is merely not there yet.
-    fn poll<R>(
+    pub fn poll<R>(
         &self,
         what: &str,
         stop: &Stop,
@@ -191,198 +156,6 @@ impl<T: Transport> Agent<T> {
             stop.sleep(pause);
             pause = (pause * 3 / 2).min(LAST_POLL);
         }
-    }
-}
-
-impl<T: Transport> Guest for Agent<T> {
-    fn wait_until_ready(&self, stop: &Stop) -> Result<()> {
-        self.poll("the guest agent", stop, || self.calls.ping(PING).map(Some)).map_err(|error| match error.kind {
-            Kind::Timeout => error.hint("is `qemu-guest-agent` installed and running in the guest?"),
-            _ => error,
-        })
-    }
-
-    fn wait_until_booted(&self, stop: &Stop) -> Result<()> {
-        const PATIENCE: Duration = Duration::from_secs(120);
-        // Without systemd there is no such command, which ends it as well.
-        match self.ask(["systemctl", "is-system-running", "--wait"], &stop.within(PATIENCE)) {
-            Err(error) if error.kind != Kind::Timeout => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
-        let ran = self.by_channel(stop, |session| session.run(command, Source::Whole(&command.stdin), output, stop))?;
-        ran.map_or_else(|| self.execute(command, None, true, output, stop), Ok)
-    }
-
-    fn run_with_input(
-        &self,
-        command: &Command,
-        input: &Input,
-        output: &mut dyn FnMut(Stream, &[u8]),
-        stop: &Stop,
-    ) -> Result<Exit> {
-        let ran = self.by_channel(stop, |session| session.run(command, Source::Live(input), output, stop))?;
-        if let Some(exit) = ran {
-            return Ok(exit);
-        }
-        let mut feed = Feed::new(input)?;
-        match feed.whole() {
-            Some(stdin) => self.execute(&Command { stdin, ..command.clone() }, None, true, output, stop),
-            None => self.execute(command, Some(feed), true, output, stop),
-        }
-    }
-
-    fn terminal(
-        &self,
-        command: &Command,
-        rows: u16,
-        columns: u16,
-        stop: &Stop,
-    ) -> Result<Result<Box<dyn Console>, String>> {
-        Ok(match self.session(stop)? {
-            Some(session) => Ok(Box::new(ChannelTerminal::open(&session, command, rows, columns))),
-            None => Err(self.obstacle(stop)?.unwrap_or_default()),
-        })
-    }
-
-    fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64> {
-        let read = self.by_channel(stop, |session| session.read(path, sink, stop))?;
-        read.map_or_else(|| file::read(&self.calls, path, sink, stop), Ok)
-    }
-
-    fn write(&self, path: &str, source: &mut dyn Read, mode: &FileMode, stop: &Stop) -> Result<u64> {
-        if mode.owner.is_some() {
-            // The owner is known by a name, which only a program of the guest understands.
-            let made = self.by_channel(stop, |session| session.write(path, &mut std::io::empty(), mode.mode, stop))?;
-            if made.is_some() {
-                self.set_mode(path, mode, stop)?;
-            }
-        }
-        let written = self.by_channel(stop, |session| session.write(path, source, mode.mode, stop))?;
-        let by_agent =
-            || file::write(&self.calls, path, source, mode, stop, &mut |mode| self.set_mode(path, mode, stop));
-        written.map_or_else(by_agent, Ok)
-    }
-
-    fn exists(&self, path: &str, stop: &Stop) -> Result<bool> {
-        Ok(self.ask(["test", "-e", path], stop)?.0 == Exit(0))
-    }
-
-    fn listens(&self, port: u16, stop: &Stop) -> Result<bool> {
-        for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-            let mut text = Vec::new();
-            match self.read(table, &mut text, stop) {
-                Ok(_) if sockets::listens(&String::from_utf8_lossy(&text), port) => return Ok(true),
-                Ok(_) => {}
-                // A kernel without IPv6 has only the first table.
-                Err(_) if table.ends_with('6') => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(false)
-    }
-
-    fn unit_state(&self, unit: &str, stop: &Stop) -> Result<UnitState> {
-        let (exit, stdout, stderr) = self.ask(["systemctl", "is-active", "--", unit], stop)?;
-        match stdout.as_str() {
-            "active" => Ok(UnitState::Active),
-            "failed" => Ok(UnitState::Failed),
-            "" if exit == Exit(127) => Err(Error::failed("`wait_for_unit` needs systemd in the guest")
-                .cause("there is no `systemctl`")
-                .hint("`wait_for_port` and `wait_until_succeeds` work in any guest")),
-            "" => Err(Error::failed(format!("cannot ask systemd in the guest about `{unit}`")).cause(stderr)),
-            other => Ok(UnitState::Other(other.to_string())),
-        }
-    }
-
-    fn reboot(&self, stop: &Stop) -> Result<()> {
-        const OBEYS_WITHIN: Duration = Duration::from_secs(10);
-        let before = self.poll("the guest agent", stop, || self.boot_id().map(Some))?;
-        self.send_shutdown("reboot")?;
-        self.seen().clear();
-        let (mut sent, mut was_away) = (Instant::now(), false);
-        self.poll("the restart", stop, || {
-            let now =
-                self.boot_id().inspect_err(|error| was_away |= matches!(error, TransportError::NotConnected(_)))?;
-            if now != before {
-                return Ok(Some(()));
-            }
-            // An agent that restarted did not receive the request. Repeating it does no harm to a guest that obeys.
-            if was_away || sent.elapsed() > OBEYS_WITHIN {
-                self.request_shutdown("reboot")?;
-                (sent, was_away) = (Instant::now(), false);
-            }
-            Ok(None)
-        })?;
-        *self.way.lock() = Way::Unknown;
-        self.wait_until_booted(stop)
-    }
-
-    fn shutdown(&self, stop: &Stop) -> Result<()> {
-        self.seen().clear();
-        // An agent that is away would not hear it, and one that obeys does not answer.
-        let _ = self.calls.when_there(stop, "shutting the guest down", || self.calls.ping(PING))?;
-        self.send_shutdown("powerdown")
-    }
-
-    fn sync(&self, stop: &Stop) -> Result<()> {
-        self.must(["sync"], CANNOT_SYNC, stop)
-    }
-
-    fn settle(&self, stop: &Stop) -> Result<()> {
-        if self.session(stop)?.is_some() {
-            return self.sync(stop);
-        }
-        let settle = || match self.by_agent(&Command::argv(["sync"]), stop)? {
-            (Exit(0), _) => Ok(()),
-            (_, said) => Err(Error::failed(CANNOT_SYNC).cause(said.trim())),
-        };
-        // Without its trace it may be lost when the agent restarts; running it twice does no harm.
-        settle().or_else(|error| if error.kind == Kind::Failed { settle() } else { Err(error) })
-    }
-
-    fn obstacle(&self, stop: &Stop) -> Result<Option<String>> {
-        self.session(stop)?;
-        Ok(match &*self.way.lock() {
-            Way::Agent(why) => Some(why.clone()),
-            Way::Unknown | Way::Channel(_) => None,
-        })
-    }
-
-    fn time(&self, stop: &Stop) -> Result<f64> {
-        let failed = |error| file::failure("cannot read the guest's clock", &error);
-        let time = self.calls.when_there(stop, "reading the guest's clock", || self.calls.time())?;
-        Ok(time.map_err(failed)? as f64 / 1e9)
-    }
-
-    fn wake(&self, stop: &Stop) -> Result<()> {
-        let is_awake = match way::find(&self.calls.transport) {
-            Some(session) => {
-                let is_awake = session.wake(guest_program::time(), guest_program::seed().as_bytes(), stop)?;
-                *self.way.lock() = Way::Channel(session);
-                is_awake
-            }
-            // Every guest of ours has an agent.
-            None => self.poll("the guest agent", stop, || match guest_program::wake_by_agent(&self.calls) {
-                Err(TransportError::Agent { .. }) => Ok(Some(false)),
-                is_awake => is_awake.map(Some),
-            })?,
-        };
-        if is_awake { Ok(()) } else { system::set_both_clocks(&self.calls) }
-    }
-
-    fn info(&self, stop: &Stop) -> Result<BTreeMap<String, String>> {
-        if let Some(facts) = system::facts(&self.calls) {
-            return Ok(facts);
-        }
-        let mut info = BTreeMap::new();
-        for (name, option) in [("name", "-s"), ("kernel", "-r"), ("machine", "-m")] {
-            let (_, stdout, _) = self.ask(["uname", option], stop)?;
-            info.insert(name.to_string(), stdout);
-        }
-        Ok(info)
     }
 }
 

@@ -7,6 +7,7 @@ mod agent;
 mod calls;
 mod feed;
 mod file;
+mod guest;
 mod guest_program;
 mod process;
 mod program;

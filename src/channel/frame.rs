@@ -9,7 +9,7 @@
 //! connection is taken for one. The answers to it, its input and its output have the same number.
 
 /// The version of the protocol: it is raised when an older program could not serve a newer host.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The bytes before the content.
 pub const HEADER: usize = 9;
 /// The most content of one frame.

@@ -193,7 +193,7 @@ fn a_file_is_written_to_its_end_across_a_restart() {
             let agent = agent(State { unwritten, ..State { restarts: state.restarts.clone(), ..State::default() } });
             let mode = FileMode { mode: Some(0o600), owner: None };
             let length =
-                super::super::file::write(agent.calls(), "/f", &mut &content[..], &mode, &stop(), &mut |_| Ok(()));
+                super::super::file::write(&agent.calls, "/f", &mut &content[..], &mode, &stop(), &mut |_| Ok(()));
             assert_eq!(length.unwrap(), 200_000, "{when}");
             assert!(files(&agent)["/f"] == content, "{when} {unwritten}");
         }
@@ -205,21 +205,21 @@ fn what_an_agent_has_lost_of_a_file_is_an_error() {
     let agent = agent(State { restarts: [(12, false)].into(), unwritten: 300_000, ..State::default() });
     let mode = FileMode { mode: Some(0o600), owner: None };
     let source = &mut &bytes(1_000_000)[..];
-    let error = super::super::file::write(agent.calls(), "/f", source, &mode, &stop(), &mut |_| Ok(())).unwrap_err();
+    let error = super::super::file::write(&agent.calls, "/f", source, &mode, &stop(), &mut |_| Ok(())).unwrap_err();
     let lost =
         "cannot write `/f` in the guest: less is in the file than was written: the guest agent restarted meanwhile";
     assert_eq!(error.to_string(), lost);
 }
 
 fn files(agent: &Agent<Restarting>) -> BTreeMap<String, Vec<u8>> {
-    agent.calls().transport.0.lock().files.clone()
+    agent.calls.transport.0.lock().files.clone()
 }
 
 fn run(state: State) -> (crate::error::Result<Exit>, Vec<u8>, usize) {
     let files = ["out", "err"].map(|name| (name, if name == "out" { b"said\n".to_vec() } else { Vec::new() }));
     let agent = agent(state);
     // The wrapper's own files, under whatever id it was given.
-    let restarting = &agent.calls().transport.0;
+    let restarting = &agent.calls.transport.0;
     restarting.lock().files.extend(files.map(|(name, content)| (name.to_string(), content)));
     let mut stdout = Vec::new();
     let mut keep = |stream, data: &[u8]| {
