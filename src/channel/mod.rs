@@ -3,6 +3,7 @@
 
 #[allow(dead_code, reason = "the other half is the guest's")]
 mod frame;
+mod hello;
 mod port;
 mod requests;
 mod session;
@@ -10,9 +11,10 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 
+pub use hello::Refused;
 pub use port::Port;
 pub use requests::{Source, Trouble};
-pub use session::{Refused, Session};
+pub use session::Session;
 pub use terminal::ChannelTerminal;
 
 /// The name of the port that the program waits at in the guest. The first such program only woke guests, and snapshots

@@ -11,33 +11,18 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::channel::frame::{self, Frame, HEADER, Kind, MOST, NONCE, VERSION, take_number};
+use crate::channel::frame::{self, Frame, Kind, MOST, NONCE, take_number};
+use crate::channel::hello::{HUNG_UP, Refused, greet};
 use crate::channel::port::Port;
 
-/// How long the guest may take to answer the first hello; each further one has twice as long.
-const FIRST_PATIENCE: Duration = Duration::from_millis(500);
-/// How long it may take in all. A guest that has just resumed on a busy host has much to do.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// After this long without a word, QEMU is asked whether the program is still there.
 const SILENCE: Duration = Duration::from_millis(500);
 /// What is received before anything else is done.
 const PIECE: usize = 64 << 10;
 
-/// The first that programs of older snaptrees say.
-const OLD_PROGRAM: &[u8] = b"h\0\0\0\0";
 pub const RESTARTED: &str = "the guest restarted meanwhile";
-const HUNG_UP: &str = "the guest has stopped";
 const MISUNDERSTOOD: &str = "the program in the guest cannot understand what it was sent";
 const GARBLED: &str = "cannot understand what the guest's end of the line sends";
-
-/// Why a connection did not begin.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// A program waits there that speaks another protocol.
-    Other,
-    /// None answers.
-    Silent(String),
-}
 
 /// Something that the guest said about a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -239,52 +224,6 @@ impl Drop for Stream {
     }
 }
 
-/// Says hello until the guest answers. Returns what has arrived after the answer.
-fn greet(port: &mut dyn Port, bell: &OwnedFd, nonce: &[u8; NONCE]) -> Result<Vec<u8>, Refused> {
-    let silent = |error: io::Error| Refused::Silent(error.to_string());
-    let hello = [&frame::header(Kind::Hello, 0, NONCE)[..], nonce].concat();
-    // What an earlier connection left unfinished would swallow the hello.
-    let filler = [0; HEADER + MOST];
-    let started = Instant::now();
-    let (mut to_send, mut arrived, mut buffer) = (hello.clone(), Vec::new(), [0; 4096]);
-    let (mut said, mut patience) = (Instant::now(), FIRST_PATIENCE);
-    loop {
-        if !to_send.is_empty() {
-            match port.send(&to_send) {
-                Ok(length) => drop(to_send.drain(..length)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(silent(error)),
-            }
-        }
-        match port.receive(&mut buffer) {
-            Ok(0) => return Err(Refused::Silent(HUNG_UP.to_string())),
-            Ok(length) => {
-                arrived.extend(&buffer[..length]);
-                // Before it, there may be the end of what an earlier connection was sent.
-                if let Some(place) = arrived.windows(NONCE).position(|window| window == nonce) {
-                    let version = VERSION.to_le_bytes();
-                    let is_ours = place >= version.len() && arrived[..place].ends_with(&version);
-                    return if is_ours { Ok(arrived.split_off(place + NONCE)) } else { Err(Refused::Other) };
-                }
-                if arrived.starts_with(OLD_PROGRAM) {
-                    return Err(Refused::Other);
-                }
-                continue;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(silent(error)),
-        }
-        if said.elapsed() > patience {
-            if started.elapsed() > PATIENCE || !port.is_waited_at() {
-                return Err(Refused::Silent("the program in the guest does not answer".to_string()));
-            }
-            to_send.extend([&filler[..], &hello].concat());
-            (said, patience) = (Instant::now(), patience * 2);
-        }
-        port.wait(bell.as_fd(), !to_send.is_empty());
-    }
-}
-
 /// What moves the bytes of a session, in a thread of its own.
 struct Line {
     port: Box<dyn Port>,
@@ -305,10 +244,10 @@ impl Line {
             if is_over {
                 return;
             }
-            match self.send().and_then(|()| self.receive()) {
+            match self.exchange() {
                 Ok(false) => {}
                 Ok(true) => heard = Instant::now(),
-                Err(error) => return self.shared.state.lock().end(&error.to_string()),
+                Err(error) => return self.shared.state.lock().end(&why(&error)),
             }
             if !is_waiting {
                 heard = Instant::now();
@@ -331,6 +270,20 @@ impl Line {
             std::mem::swap(&mut self.to_send, &mut state.outgoing);
         }
         (!state.streams.is_empty(), state.over.is_some())
+    }
+
+    /// Sends and receives. Says whether anything was heard.
+    fn exchange(&mut self) -> io::Result<bool> {
+        let sent = self.send();
+        let mut has_heard = self.receive()?;
+        if let Err(error) = sent {
+            // What came before the line was cut counts.
+            while has_heard {
+                has_heard = self.receive()?;
+            }
+            return Err(error);
+        }
+        Ok(has_heard)
     }
 
     fn send(&mut self) -> io::Result<()> {
@@ -374,6 +327,14 @@ impl Line {
         }
         self.incoming.drain(..done);
         Ok(true)
+    }
+}
+
+/// Says what ended a line.
+fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => HUNG_UP.to_string(),
+        _ => error.to_string(),
     }
 }
 

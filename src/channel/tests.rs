@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
 #[cfg(target_arch = "x86_64")]
+mod cuts;
+#[cfg(target_arch = "x86_64")]
 mod files;
 mod line;
 #[cfg(target_arch = "x86_64")]
