@@ -89,6 +89,7 @@ fn start_on_pipes(request: &Request<'_>, environment: &[Text<'static>]) -> Resul
     if child == 0 {
         linux::reset_signals();
         linux::begin_session();
+        linux::end_with_parent();
         input.become_number(File::STDIN);
         its_output.become_number(1);
         its_errors.become_number(File::STDERR);

@@ -32,6 +32,7 @@ pub const FAILED: i16 = 8;
 pub const HUNG_UP: i16 = 16;
 
 const ANY_CHILD: usize = usize::MAX;
+const SIGKILL: usize = 9;
 const SIGPIPE: usize = 13;
 const SIGCHLD: usize = 17;
 const LAST_SIGNAL: usize = 64;
@@ -54,6 +55,7 @@ mod number {
     pub const CHDIR: usize = 80;
     pub const FCHMOD: usize = 91;
     pub const SETSID: usize = 112;
+    pub const PRCTL: usize = 157;
     pub const CLOCK_SETTIME: usize = 227;
     pub const EXIT_GROUP: usize = 231;
     pub const WAITID: usize = 247;
@@ -247,6 +249,12 @@ pub fn has_children() -> bool {
 
 pub fn begin_session() {
     let _ = call3(number::SETSID, 0, 0, 0);
+}
+
+/// Lets this process be killed when its parent is.
+pub fn end_with_parent() {
+    const SET_PARENT_DEATH_SIGNAL: usize = 1;
+    let _ = call3(number::PRCTL, SET_PARENT_DEATH_SIGNAL, SIGKILL, 0);
 }
 
 pub fn enter(directory: Text<'_>) -> Result<(), Errno> {

@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_millis(500);
 /// What is received before anything else is done.
 const PIECE: usize = 64 << 10;
 
-pub const RESTARTED: &str = "the guest restarted meanwhile";
+pub const RESTARTED: &str = "the guest restarted meanwhile, or our program in it was killed";
 const MISUNDERSTOOD: &str = "the program in the guest cannot understand what it was sent";
 const GARBLED: &str = "cannot understand what the guest's end of the line sends";
 

@@ -7,6 +7,7 @@ mod busy;
 mod channel;
 mod clones;
 mod copies;
+mod cuts;
 mod descriptions;
 mod disks;
 mod failed;
