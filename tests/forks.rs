@@ -221,6 +221,18 @@ fn forks_are_listed_and_each_runs_any_number_of_commands() {
 }
 
 #[test]
+fn all_forks_are_those_of_this_store() {
+    let ran = built();
+    let fork = ran.again().args(["fork", "lab/child"]).any_stdout().any_stderr().run().stdout;
+    let fork = fork.trim();
+    let elsewhere = || ran.again().env("SNAPTREE_STORE", ran.path().join("other"));
+    elsewhere().args(["stop", "--all"]).stderr("There is no fork.\n").run();
+    let still = elsewhere().args(["stop", "--all", "--older-than", "0s"]).any_stderr().run();
+    assert_eq!(still.domains(), ["lab", fork]);
+    ran.again().args(["stop", "--all"]).stderr(&format!("Stopped {fork}.\n")).run();
+}
+
+#[test]
 fn live_says_whether_a_branch_has_its_ram() {
     let script = |live: &str| {
         format!(
