@@ -98,15 +98,36 @@ fn start_on_pipes(request: &Request<'_>, environment: &[Text<'static>]) -> Resul
     Ok(Started { child, input: feed, output, errors: Some(errors) })
 }
 
+/// Sends a signal to a command, as the keys of a terminal do: to its process group. `su` gives its child a session of
+/// its own, and kills it soon after a signal; then that child's process group is meant.
+pub fn signal(child: usize, signal: usize) {
+    let target = only_child(child).filter(|process| linux::leads_session(*process)).unwrap_or(child);
+    linux::send_signal(target, signal, true);
+}
+
+/// Returns the child of a process that has one.
+fn only_child(process: usize) -> Option<usize> {
+    let digits = digits(process);
+    let file = [b"/proc/", &digits[..], b"/task/", &digits, b"/children\0"].concat();
+    let mut children = [0; 64];
+    let length = File::open(Text::new(&file)?, READ_ONLY, 0).and_then(|file| file.read(&mut children)).ok()?;
+    let mut children = children.get(..length)?.split(|byte| *byte == b' ').filter(|child| !child.is_empty());
+    let child = children.next()?.iter().fold(0, |number, digit| number * 10 + usize::from(digit.wrapping_sub(b'0')));
+    children.next().is_none().then_some(child)
+}
+
+fn digits(mut number: usize) -> Vec<u8> {
+    let mut digits = Vec::new();
+    while number > 0 {
+        digits.insert(0, b'0' + (number % 10) as u8);
+        number /= 10;
+    }
+    digits
+}
+
 /// Kills a command and everything that it started, in the background.
 pub fn kill(child: usize, environment: &[Text<'static>]) {
-    let mut digits = Vec::new();
-    let mut rest = child;
-    while rest > 0 {
-        digits.insert(0, b'0' + (rest % 10) as u8);
-        rest /= 10;
-    }
-    digits.push(0);
+    let digits = [&digits(child)[..], b"\0"].concat();
     if linux::fork() == Ok(0) {
         linux::reset_signals();
         let words: [&[u8]; 7] = [SHELL, b"-c\0", KILL, SH, b"\0", b"\0", &digits];

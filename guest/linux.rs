@@ -32,7 +32,7 @@ pub const FAILED: i16 = 8;
 pub const HUNG_UP: i16 = 16;
 
 const ANY_CHILD: usize = usize::MAX;
-const SIGKILL: usize = 9;
+pub const SIGKILL: usize = 9;
 const SIGPIPE: usize = 13;
 const SIGCHLD: usize = 17;
 const LAST_SIGNAL: usize = 64;
@@ -48,13 +48,16 @@ mod number {
     pub const RT_SIGACTION: usize = 13;
     pub const RT_SIGPROCMASK: usize = 14;
     pub const IOCTL: usize = 16;
+    pub const ACCESS: usize = 21;
     pub const FORK: usize = 57;
     pub const EXECVE: usize = 59;
     pub const WAIT4: usize = 61;
+    pub const KILL: usize = 62;
     pub const FCNTL: usize = 72;
     pub const CHDIR: usize = 80;
     pub const FCHMOD: usize = 91;
     pub const SETSID: usize = 112;
+    pub const GETSID: usize = 124;
     pub const PRCTL: usize = 157;
     pub const CLOCK_SETTIME: usize = 227;
     pub const EXIT_GROUP: usize = 231;
@@ -62,6 +65,7 @@ mod number {
     pub const SIGNALFD4: usize = 289;
     pub const DUP3: usize = 292;
     pub const PIPE2: usize = 293;
+    pub const CLOSE_RANGE: usize = 436;
 }
 
 fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
@@ -245,6 +249,33 @@ pub fn has_children() -> bool {
     const ANY_KIND: usize = 0;
     const ENDED_DO_NOT_WAIT_DO_NOT_TAKE: usize = 4 | 1 | 0x0100_0000;
     call(number::WAITID, [ANY_KIND, 0, 0, ENDED_DO_NOT_WAIT_DO_NOT_TAKE, 0, 0]).is_ok()
+}
+
+/// Sends a signal to a process, or to the process group that it leads.
+pub fn send_signal(process: usize, signal: usize, to_group: bool) {
+    let target = if to_group { process.wrapping_neg() } else { process };
+    let _ = call3(number::KILL, target, signal, 0);
+}
+
+/// Says whether a process leads a session.
+pub fn leads_session(process: usize) -> bool {
+    call3(number::GETSID, process, 0, 0) == Ok(process)
+}
+
+/// Closes all files.
+pub fn close_all() {
+    /// More than there are, for kernels that cannot close a range.
+    const MOST: usize = 4096;
+    if call3(number::CLOSE_RANGE, 0, u32::MAX as usize, 0).is_err() {
+        for file in 0..MOST {
+            let _ = call3(number::CLOSE, file, 0, 0);
+        }
+    }
+}
+
+/// Says whether a path leads to something.
+pub fn exists(path: Text<'_>) -> bool {
+    call3(number::ACCESS, path.address(), 0, 0).is_ok()
 }
 
 pub fn begin_session() {

@@ -12,6 +12,7 @@
 extern crate alloc;
 
 mod command;
+mod condition;
 #[path = "../src/channel/frame.rs"]
 #[allow(dead_code, reason = "the other half is the host's")]
 mod frame;

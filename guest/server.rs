@@ -4,6 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::command;
+use crate::condition::Condition;
 use crate::frame::{self, Frame, Kind, MOST_OF_REQUEST, NONCE, VERSION, take_number};
 use crate::linux::{
     self, CREATE, E2BIG, EAGAIN, EEXIST, EINTR, EXCLUSIVE, Errno, FAILED, FOREVER, File, HUNG_UP, NONBLOCK, Poll,
@@ -134,7 +135,7 @@ impl Server {
     /// Forgets the connection; what it has left running is killed.
     fn forget(&mut self) {
         let killed = self.streams.drain(..).filter(|stream| !stream.has_terminal());
-        killed.filter_map(|stream| stream.child()).for_each(|child| command::kill(child, &self.environment));
+        killed.for_each(|stream| end(&stream, &self.environment));
         self.incoming.clear();
         self.parts.clear();
         self.outgoing.clear();
@@ -202,7 +203,7 @@ impl Server {
             Kind::Hello => self.greet(frame.content),
             _ if self.nonce.is_none() => {}
             Kind::Part if self.parts.len() <= MOST_OF_REQUEST => self.parts.extend_from_slice(frame.content),
-            Kind::Wake | Kind::Execute | Kind::Read | Kind::Write => {
+            Kind::Wake | Kind::Execute | Kind::Read | Kind::Write | Kind::Await => {
                 let mut request = core::mem::take(&mut self.parts);
                 request.extend_from_slice(frame.content);
                 self.answer(frame.kind, number, &request);
@@ -217,9 +218,12 @@ impl Server {
                     Kind::Kill => {
                         // The host may have no use for the rest of its output.
                         stream.add_credit(usize::MAX);
-                        match stream.child() {
-                            Some(child) => command::kill(child, &self.environment),
-                            None => self.streams.retain(|stream| stream.number != number || stream.is_command()),
+                        end(stream, &self.environment);
+                        self.streams.retain(|stream| stream.number != number || stream.is_command());
+                    }
+                    Kind::Signal => {
+                        if let Some((child, signal)) = stream.child().zip(take_number(&mut &*frame.content)) {
+                            command::signal(child, signal as usize);
                         }
                     }
                     _ => {}
@@ -253,6 +257,10 @@ impl Server {
                 path.and_then(|path| File::open(path, READ_ONLY | NONBLOCK, 0))
                     .map(|file| Stream::reading(number, file))
             }
+            Kind::Await => {
+                let condition = Condition::parse(request).ok_or(INVALID);
+                condition.and_then(|condition| condition.watch()).map(|child| Stream::watching(number, child))
+            }
             _ => open_to_write(request).map(|file| Stream::writing(number, file)),
         };
         match begun {
@@ -276,6 +284,15 @@ impl Server {
 const NO_PROTOCOL: u32 = 71;
 /// The system's error for a request that makes no sense.
 const INVALID: Errno = Errno(22);
+
+/// Kills what runs for a stream, if anything does.
+fn end(stream: &Stream, environment: &[Text<'static>]) {
+    match stream.child() {
+        Some(child) if stream.is_command() => command::kill(child, environment),
+        Some(child) => linux::send_signal(child, linux::SIGKILL, false),
+        None => {}
+    }
+}
 
 fn wake(mut request: &[u8]) -> Result<(), Errno> {
     let mut number = || take_number(&mut request).ok_or(INVALID);

@@ -20,6 +20,8 @@ pub struct Stream {
 
 enum Work {
     Command(Command),
+    /// The process that watches a condition, and its status once it has ended.
+    Watching(usize, Option<u32>),
     Reading(File),
     Writing,
 }
@@ -61,6 +63,10 @@ impl Stream {
         Self { number, credit: WINDOW, input: Input::new(Some(file)), work: Work::Writing }
     }
 
+    pub fn watching(number: u32, child: usize) -> Self {
+        Self { number, credit: WINDOW, input: Input::new(None), work: Work::Watching(child, None) }
+    }
+
     pub fn add_input(&mut self, bytes: &[u8]) {
         self.input.add(bytes);
     }
@@ -96,17 +102,24 @@ impl Stream {
         matches!(self.work, Work::Command(_))
     }
 
-    /// Returns the process of a command that runs.
+    /// Returns the process that runs for it.
     pub fn child(&self) -> Option<usize> {
         match &self.work {
-            Work::Command(Command { child, status: None, .. }) => Some(*child),
+            Work::Command(Command { child, status: None, .. }) | Work::Watching(child, None) => Some(*child),
             _ => None,
         }
     }
 
-    /// Takes in that the command has ended.
+    /// Takes in that the process has ended.
     pub fn child_ended(&mut self, status: u32) {
-        let Work::Command(command) = &mut self.work else { return };
+        let command = match &mut self.work {
+            Work::Command(command) => command,
+            Work::Watching(_, ended) => {
+                *ended = Some(status);
+                return;
+            }
+            Work::Reading(_) | Work::Writing => return,
+        };
         command.status = Some(status);
         for output in &mut command.outputs {
             output.left = output.file.as_ref().map_or(0, File::waiting);
@@ -142,7 +155,7 @@ impl Stream {
                 command.outputs.iter().filter_map(|output| output.file.as_ref()).for_each(|file| add(file, READABLE));
             }
             Work::Reading(file) => add(file, READABLE),
-            Work::Writing => {}
+            Work::Writing | Work::Watching(..) => {}
         }
     }
 
@@ -182,6 +195,9 @@ impl Stream {
                     None => false,
                 }
             }
+            Work::Watching(_, None) => false,
+            Work::Watching(_, Some(0)) => finish(self.number, Ok(()), outgoing),
+            Work::Watching(_, Some(_)) => finish(self.number, Err(EINTR), outgoing),
             Work::Reading(file) => {
                 while self.credit > 0 && outgoing.has_room() {
                     match outgoing.pass_on(Kind::Output, self.number, file, self.credit.min(MOST)) {

@@ -1,16 +1,16 @@
-//! What is piped into `exec`, and when that comes.
+//! What reaches a command of `exec` while it runs: what is piped into it, and signals.
 
 // An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::support::{DISK, Ran, Test};
+use crate::support::{DISK, Ran, Test, terminal};
 
 fn lab() -> Ran {
     let script = "machine('lab', { image = image.file('i.qcow2') }):root('base')";
@@ -77,4 +77,35 @@ fn an_input_that_cannot_be_read_is_an_error() {
         .unwrap();
     assert_eq!(child.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&child.stderr), "error: cannot read the standard input: Is a directory\n");
+}
+
+/// Begins `exec` of a command that takes a minute, and waits until it runs.
+fn begin(lab: &Ran) -> Child {
+    let before = lab.executed().len();
+    let child = Command::new(env!("CARGO_BIN_EXE_snaptree"))
+        .args(["-q", "-c", "fake:state.json", "exec", "lab/base", "--", "sleep", "60"])
+        .current_dir(lab.path())
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    terminal::wait_until(|| lab.executed().len() > before);
+    child
+}
+
+fn send(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn a_signal_goes_to_the_command_whose_status_is_that_of_exec() {
+    let lab = lab();
+    for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129), ("QUIT", 131), ("USR1", 138), ("USR2", 140)] {
+        let child = begin(&lab);
+        send(&child, signal);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(status), &b""[..]), "{signal}");
+        assert_eq!(lab.domains(), ["lab"], "{signal}");
+    }
 }

@@ -70,7 +70,7 @@ impl<T: Transport> Agent<T> {
         while let Some(session) = self.session(stop)? {
             match ask(&session) {
                 Ok(result) => return Ok(Some(result)),
-                Err(Trouble::Failed(error)) => return Err(error),
+                Err(Trouble::Failed(error) | Trouble::Lost(error)) => return Err(error),
                 Err(Trouble::NotBegun(why)) => {
                     let checked = stop.check(|| format!("reaching the guest of `{}`", self.domain));
                     checked.map_err(|error| error.cause(why))?;
@@ -78,6 +78,20 @@ impl<T: Transport> Agent<T> {
             }
         }
         Ok(None)
+    }
+
+    /// The same for what changes nothing in the guest: it is asked again also when it was under way, as across a restart.
+    pub fn wait_by_channel<R>(
+        &self,
+        stop: &Stop,
+        mut ask: impl FnMut(&Session) -> Result<R, Trouble>,
+    ) -> Result<Option<R>> {
+        self.by_channel(stop, |session| {
+            ask(session).map_err(|trouble| match trouble {
+                Trouble::Lost(error) => Trouble::NotBegun(error.to_string()),
+                trouble => trouble,
+            })
+        })
     }
 
     /// Runs a command through the agent, and returns its status and its output.

@@ -13,10 +13,12 @@ use crate::agent::way::{self, Way};
 use crate::agent::{file, guest_program, sockets, system};
 use crate::channel::{ChannelTerminal, Source};
 use crate::error::{Error, Kind, Result};
-use crate::hypervisor::{Command, Console, Exit, FileMode, Guest, Input, Stream, UnitState};
+use crate::hypervisor::{Command, Condition, Console, Exit, FileMode, Guest, Input, Signals, Stream, UnitState};
 use crate::stop::Stop;
 
 const CANNOT_SYNC: &str = "cannot sync the guest's disks";
+/// Prints the states of a unit until it is active or has failed.
+const WATCH_UNIT: &str = include_str!("watch_unit.sh");
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 impl<T: Transport> Agent<T> {
@@ -53,6 +55,19 @@ impl<T: Transport> Agent<T> {
     }
 }
 
+/// Reads what `systemctl is-active` says.
+fn read_state(unit: &str, exit: Exit, stdout: &str, stderr: &str) -> Result<UnitState> {
+    match stdout {
+        "active" => Ok(UnitState::Active),
+        "failed" => Ok(UnitState::Failed),
+        "" if exit == Exit(127) => Err(Error::failed("`wait_for_unit` needs systemd in the guest")
+            .cause("there is no `systemctl`")
+            .hint("`wait_for_port` and `wait_until_succeeds` work in any guest")),
+        "" => Err(Error::failed(format!("cannot ask systemd in the guest about `{unit}`")).cause(stderr.trim())),
+        other => Ok(UnitState::Other(other.to_string())),
+    }
+}
+
 impl<T: Transport> Guest for Agent<T> {
     fn wait_until_ready(&self, stop: &Stop) -> Result<()> {
         self.find(stop)
@@ -76,10 +91,11 @@ impl<T: Transport> Guest for Agent<T> {
         &self,
         command: &Command,
         input: &Input,
+        signals: &Signals,
         output: &mut dyn FnMut(Stream, &[u8]),
         stop: &Stop,
     ) -> Result<Exit> {
-        let ran = self.by_channel(stop, |session| session.run(command, Source::Live(input), output, stop))?;
+        let ran = self.by_channel(stop, |session| session.run(command, Source::Live(input, signals), output, stop))?;
         if let Some(exit) = ran {
             return Ok(exit);
         }
@@ -142,14 +158,37 @@ impl<T: Transport> Guest for Agent<T> {
 
     fn unit_state(&self, unit: &str, stop: &Stop) -> Result<UnitState> {
         let (exit, stdout, stderr) = self.ask(["systemctl", "is-active", "--", unit], stop)?;
-        match stdout.as_str() {
-            "active" => Ok(UnitState::Active),
-            "failed" => Ok(UnitState::Failed),
-            "" if exit == Exit(127) => Err(Error::failed("`wait_for_unit` needs systemd in the guest")
-                .cause("there is no `systemctl`")
-                .hint("`wait_for_port` and `wait_until_succeeds` work in any guest")),
-            "" => Err(Error::failed(format!("cannot ask systemd in the guest about `{unit}`")).cause(stderr)),
-            other => Ok(UnitState::Other(other.to_string())),
+        read_state(unit, exit, &stdout, &stderr)
+    }
+
+    fn wait_for(&self, condition: &Condition, stop: &Stop) -> Result<()> {
+        let waited = self.wait_by_channel(stop, |session| session.wait_for(condition, stop))?;
+        waited.map_or_else(|| self.poll_for(condition, stop), Ok)
+    }
+
+    fn wait_for_unit(&self, unit: &str, stop: &Stop) -> Result<bool> {
+        let watch = Command::argv(["/bin/sh", "-c", WATCH_UNIT, "sh", unit]);
+        let (mut states, mut errors) = (Vec::new(), Vec::new());
+        let watched = self.wait_by_channel(stop, |session| {
+            states.clear();
+            let mut keep = |stream, bytes: &[u8]| match stream {
+                Stream::Stdout => states.extend_from_slice(bytes),
+                Stream::Stderr => errors.extend_from_slice(bytes),
+            };
+            session.run(&watch, Source::Whole(&[]), &mut keep, stop)
+        });
+        let states = String::from_utf8_lossy(&states);
+        let state = states.lines().last().unwrap_or_default();
+        match watched {
+            Ok(Some(exit)) => match read_state(unit, exit, state, &String::from_utf8_lossy(&errors))? {
+                UnitState::Other(state) => Err(Error::bug(format!("nothing waits for a unit that is {state}"))),
+                state => Ok(state == UnitState::Active),
+            },
+            Ok(None) => self.poll_for_unit(unit, stop),
+            Err(error) if error.kind == Kind::Timeout && !state.is_empty() => {
+                Err(error.tail_of(&format!("it is {state}")))
+            }
+            Err(error) => Err(error),
         }
     }
 

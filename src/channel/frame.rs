@@ -43,6 +43,9 @@ pub enum Kind {
     /// Host, a request: a mode (4 bytes, or [`NO_MODE`]) and a path, ended by a zero. Answered by `Begun`, and by `Done`
     /// once all input is in the file.
     Write = b'C',
+    /// Host, a request: a port (4 bytes), and a path, ended by a zero. Answered by `Begun`, and by `Done` once something
+    /// listens on that TCP port; with the port 0, once the path exists.
+    Await = b'A',
     /// Host: bytes for the standard input, or for the file.
     Input = b'i',
     /// Either: no more input comes, or no more is wanted. A terminal is hung up.
@@ -51,6 +54,8 @@ pub enum Kind {
     More = b'm',
     /// Host: kill the command and all that it started; its `Exit` follows. A file is let go of without an answer.
     Kill = b'k',
+    /// Host: the number of a signal (4 bytes) for the command's process group.
+    Signal = b'g',
     /// Host: the new size of a terminal (4 bytes).
     Resize = b's',
     /// Guest: the request is under way.
@@ -77,7 +82,7 @@ pub fn size(rows: u16, columns: u16) -> u32 {
 /// In a request to write: an existing file keeps its mode.
 pub const NO_MODE: u32 = u32::MAX;
 
-const KINDS: [Kind; 18] = [
+const KINDS: [Kind; 20] = [
     Kind::Hello,
     Kind::Greeting,
     Kind::Part,
@@ -85,10 +90,12 @@ const KINDS: [Kind; 18] = [
     Kind::Execute,
     Kind::Read,
     Kind::Write,
+    Kind::Await,
     Kind::Input,
     Kind::End,
     Kind::More,
     Kind::Kill,
+    Kind::Signal,
     Kind::Resize,
     Kind::Begun,
     Kind::Output,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::channel::frame::{HAS_INPUT, Kind, MOST, NO_MODE, WINDOW};
 use crate::channel::session::{Answer, RESTARTED, Session, Stream};
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{Command, Exit, Input, Stream as Which};
+use crate::hypervisor::{Command, Condition, Exit, Input, Signals, Stream as Which};
 use crate::stop::Stop;
 use crate::trace;
 
@@ -24,6 +24,8 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 pub enum Trouble {
     /// The connection ended before the guest had begun it, so that it can be asked for again.
     NotBegun(String),
+    /// It ended under way, so that nothing is known of the outcome.
+    Lost(Error),
     Failed(Error),
 }
 
@@ -36,8 +38,8 @@ impl From<Error> for Trouble {
 /// A command's input.
 pub enum Source<'i> {
     Whole(&'i [u8]),
-    /// As it comes.
-    Live(&'i Input),
+    /// As it comes, like the signals for the command.
+    Live(&'i Input, &'i Signals),
 }
 
 /// What is left of an input, and how much of it the guest takes.
@@ -56,7 +58,7 @@ impl<'i> Feed<'i> {
     fn new(source: Source<'i>) -> Self {
         let (ahead, input) = match source {
             Source::Whole(bytes) => (bytes, None),
-            Source::Live(input) => (&[][..], Some(input)),
+            Source::Live(input, _) => (&[][..], Some(input)),
         };
         Self { ahead: ahead.into(), sent: 0, input, credit: WINDOW, is_over: false }
     }
@@ -87,7 +89,7 @@ impl<'i> Feed<'i> {
 
 /// Says what the end of a connection is to a request.
 fn lost(stream: &Stream, why: String, failed: impl FnOnce(String) -> Error) -> Trouble {
-    if stream.has_begun() { Trouble::Failed(failed(why)) } else { Trouble::NotBegun(why) }
+    if stream.has_begun() { Trouble::Lost(failed(why)) } else { Trouble::NotBegun(why) }
 }
 
 impl Session {
@@ -118,7 +120,7 @@ impl Session {
         let what = format!("`{}` in the guest", command.line.title());
         let _span = trace::span_of("run", || command.line.title());
         let failed = |why: String| Error::failed(format!("cannot run {what}")).cause(why);
-        let is_live = matches!(source, Source::Live(_));
+        let signals = if let Source::Live(_, signals) = source { Some(signals) } else { None };
         let has_input = !matches!(source, Source::Whole([]));
         let mut stream = self.request(Kind::Execute, &execute(command, has_input, 0));
         let mut feed = Feed::new(source);
@@ -130,7 +132,10 @@ impl Session {
                 return Err(error.into());
             }
             // What comes only once is not sent before the guest is known to take it.
-            let is_open = (stream.has_begun() || !is_live) && feed.advance(&stream)?;
+            let is_open = (stream.has_begun() || signals.is_none()) && feed.advance(&stream)?;
+            if let Some(signals) = signals.filter(|_| stream.has_begun()) {
+                signals.try_iter().for_each(|signal| stream.outlet().signal(signal));
+            }
             let answer = stream.next(if is_open { pause } else { PAUSE });
             pause = if matches!(answer, Ok(None)) { (pause * 5 / 4).min(PAUSE) } else { SHORTEST_PAUSE };
             match answer {
@@ -143,6 +148,26 @@ impl Session {
                 Ok(Some(Answer::End)) => feed.is_over = true,
                 Ok(Some(Answer::Begun | Answer::Done) | None) => {}
                 Err(why) => return Err(lost(&stream, why, |why| lost_command(&what, why))),
+            }
+        }
+    }
+
+    /// Waits until a condition is true; the guest looks for it.
+    pub fn wait_for(&self, condition: &Condition, stop: &Stop) -> Result<(), Trouble> {
+        let _span = trace::span_of("wait for", || condition.to_string());
+        let failed = |why: String| Error::failed(format!("cannot wait for {condition} in the guest")).cause(why);
+        let (port, path) = match condition {
+            Condition::Listens(port) => (u32::from(*port), ""),
+            Condition::Exists(path) => (0, path.as_str()),
+        };
+        let mut stream = self.request(Kind::Await, &[&port.to_le_bytes()[..], &text(path)].concat());
+        loop {
+            stop.check(|| condition.to_string())?;
+            match stream.next(PAUSE) {
+                Ok(Some(Answer::Done)) => return Ok(()),
+                Ok(Some(Answer::Failed(number))) => return Err(failed(system_error(number)).into()),
+                Ok(_) => {}
+                Err(why) => return Err(lost(&stream, why, failed)),
             }
         }
     }

@@ -170,6 +170,11 @@ impl Outlet {
         self.say(Kind::Resize, &frame::size(rows, columns).to_le_bytes());
     }
 
+    /// Sends a signal to a command's process group.
+    pub fn signal(&self, signal: i32) {
+        self.say(Kind::Signal, &signal.to_le_bytes());
+    }
+
     /// Ends the request; the exit of a command is still told.
     pub fn kill(&self) {
         self.say(Kind::Kill, &[]);

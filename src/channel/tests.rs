@@ -9,6 +9,8 @@ mod line;
 mod program;
 #[cfg(target_arch = "x86_64")]
 mod terminals;
+#[cfg(target_arch = "x86_64")]
+mod waits;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -23,7 +25,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{PROGRAM, Port, Session, Source, Trouble};
-use crate::hypervisor::{Command, Input, Stream};
+use crate::hypervisor::{Command, Input, Signals, Stream};
 use crate::stop::{Interrupt, Stop};
 
 fn stop() -> Stop {
@@ -125,6 +127,10 @@ fn input<const N: usize>(pieces: [&[u8]; N]) -> Input {
     receiver
 }
 
+fn no_signals() -> Signals {
+    mpsc::channel().1
+}
+
 fn shell(line: &str) -> Command {
     Command::argv(["sh", "-c", line])
 }
@@ -149,7 +155,7 @@ fn said(status: i32, stdout: &str, stderr: &str) -> (i32, String, String) {
 
 fn text_of<R: std::fmt::Debug>(result: Result<R, Trouble>) -> String {
     match result.unwrap_err() {
-        Trouble::Failed(error) => error.to_string(),
+        Trouble::Failed(error) | Trouble::Lost(error) => error.to_string(),
         Trouble::NotBegun(why) => format!("not begun: {why}"),
     }
 }

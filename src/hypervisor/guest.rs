@@ -1,8 +1,10 @@
 //! The system inside a running domain.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{Read, Write};
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +82,9 @@ impl Command {
 /// A command's input while it runs: pieces of any size as they arrive; it ends when the sender is dropped.
 pub type Input = Receiver<Result<Vec<u8>>>;
 
+/// The signals for a command while it runs, by the numbers that they have in Linux.
+pub type Signals = Receiver<i32>;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     Stdout,
@@ -95,6 +100,24 @@ pub struct FileMode {
     pub owner: Option<String>,
 }
 
+/// Something that becomes true in a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// A path exists.
+    Exists(String),
+    /// Something listens on a TCP port.
+    Listens(u16),
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exists(path) => write!(f, "`{path}`"),
+            Self::Listens(port) => write!(f, "port {port}"),
+        }
+    }
+}
+
 /// What systemd says about a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnitState {
@@ -103,6 +126,9 @@ pub enum UnitState {
     /// Any other state: `inactive`, `activating`, ...
     Other(String),
 }
+
+/// How often a guest is asked that cannot wait for something itself.
+const POLL: Duration = Duration::from_millis(250);
 
 /// The system inside a running domain. Every call blocks until it is done, or until `stop` ends it.
 pub trait Guest: Send + Sync {
@@ -117,12 +143,14 @@ pub trait Guest: Send + Sync {
     /// ends it, the command is killed in the guest.
     fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit>;
 
-    /// Runs a command as [`run`](Guest::run) does, passing `input` on as it arrives: the command starts at once, and
-    /// input that it does not read is not waited for.
+    /// Runs a command as [`run`](Guest::run) does, passing `input` and `signals` on as they arrive: the command starts
+    /// at once, and input that it does not read is not waited for. A signal goes to the command's process group; a guest
+    /// with an [`obstacle`](Guest::obstacle) takes none.
     fn run_with_input(
         &self,
         command: &Command,
         input: &Input,
+        signals: &Signals,
         output: &mut dyn FnMut(Stream, &[u8]),
         stop: &Stop,
     ) -> Result<Exit>;
@@ -148,8 +176,48 @@ pub trait Guest: Send + Sync {
     /// Says whether anything listens on a TCP port.
     fn listens(&self, port: u16, stop: &Stop) -> Result<bool>;
 
+    /// Waits until a condition is true.
+    fn wait_for(&self, condition: &Condition, stop: &Stop) -> Result<()> {
+        self.poll_for(condition, stop)
+    }
+
+    /// The same, by asking again and again.
+    fn poll_for(&self, condition: &Condition, stop: &Stop) -> Result<()> {
+        loop {
+            let is_true = match condition {
+                Condition::Exists(path) => self.exists(path, stop)?,
+                Condition::Listens(port) => self.listens(*port, stop)?,
+            };
+            if is_true {
+                return Ok(());
+            }
+            stop.sleep(POLL);
+            stop.check(|| condition.to_string())?;
+        }
+    }
+
     /// Asks systemd for the state of a unit.
     fn unit_state(&self, unit: &str, stop: &Stop) -> Result<UnitState>;
+
+    /// Waits until systemd has a unit active; says whether it is, since one that has failed is not waited for. The
+    /// error at the time limit has the unit's last state.
+    fn wait_for_unit(&self, unit: &str, stop: &Stop) -> Result<bool> {
+        self.poll_for_unit(unit, stop)
+    }
+
+    /// The same, by asking again and again.
+    fn poll_for_unit(&self, unit: &str, stop: &Stop) -> Result<bool> {
+        loop {
+            match self.unit_state(unit, stop)? {
+                UnitState::Active => return Ok(true),
+                UnitState::Failed => return Ok(false),
+                UnitState::Other(state) => {
+                    stop.sleep(POLL);
+                    stop.check(|| format!("unit {unit}")).map_err(|error| error.tail_of(&format!("it is {state}")))?;
+                }
+            }
+        }
+    }
 
     /// Restarts the system and waits until it has booted again.
     fn reboot(&self, stop: &Stop) -> Result<()>;

@@ -87,6 +87,73 @@ fn a_guest_does_many_things_at_once() {
 
 #[test]
 #[ignore = "needs QEMU"]
+fn a_signal_reaches_the_command_and_a_second_one_kills_it() {
+    let lab = Lab::new("signals");
+    lab.script(LIVE).any_stdout().any_stderr().run();
+    let forks = lab.snaptree(&["fork", &format!("{}/one", lab.machine)]).any_stdout().any_stderr().run().stdout;
+    let fork = forks.trim().to_string();
+    let begin = |user: &str, line: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_snaptree"))
+            .args(["-q", "-c", lab.uri, "exec", "--user", user, &fork, "--", "sh", "-c", line])
+            .env("SNAPTREE_STORE", &lab.store)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+        assert_eq!(&ready, b"ready\n");
+        child
+    };
+    let send = |child: &std::process::Child, signal: &str| {
+        let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    };
+    let cleans_up = "trap 'sleep 3; echo clean; exit 3' TERM; echo ready; while :; do sleep 0.1; done";
+    for user in ["root", "nobody"] {
+        let child = begin(user, cleans_up);
+        send(&child, "TERM");
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), ended.stdout), (Some(3), b"clean\n".to_vec()), "{user}");
+    }
+    let child = begin("root", "echo ready; sleep 1003");
+    send(&child, "INT");
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+
+    let mut child = begin("root", "trap 'echo heard' TERM; echo ready; while :; do sleep 0.1; done");
+    send(&child, "TERM");
+    let mut heard = [0; 6];
+    child.stdout.as_mut().unwrap().read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"heard\n");
+    send(&child, "TERM");
+    let ended = child.wait_with_output().unwrap();
+    // The shell says before that what the signal did to its child.
+    assert!(ended.status.code() == Some(130) && ended.stderr.ends_with(b"error: interrupted\n"), "{ended:?}");
+    let left = lab.snaptree(&["exec", &fork, "--", "sh", "-c", "ps | grep -v grep | grep -c 'sleep 100\\|heard'"]);
+    left.stdout("0\n").status(1).run();
+    lab.snaptree(&["stop", &fork]).any_stderr().run();
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn waits_go_on_across_a_restart_and_leave_no_process() {
+    let lab = Lab::new("await");
+    let script = r#"
+        machine(MACHINE, { image = tiny {}, memory = "256MiB" }):root("base"):branch("child", function(guest)
+          guest:run "(sleep 2; touch /root/before; sync; reboot -f) >/dev/null 2>&1 &"
+          print(pcall(guest.wait_for_file, guest, "/run/never", { timeout = 40 }))
+          guest:wait_for_file("/root/before")
+          print(guest:run("ps | grep -c '[s]naptree-channel'").stdout)
+        end)
+    "#;
+    let printed = lab.script(script).any_stdout().any_stderr().run().stdout;
+    let timed_out = "false\tscript.lua:4: wait for file /run/never timed out after 40s in `child`";
+    assert!(printed.starts_with(timed_out) && printed.ends_with("\n1\n\n"), "{printed}");
+}
+
+#[test]
+#[ignore = "needs QEMU"]
 fn a_guest_that_cannot_have_the_program_is_served_by_its_agent() {
     let lab = Lab::new("noexec");
     // The program finds no place to run from after the restart.

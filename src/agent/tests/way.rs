@@ -12,7 +12,7 @@ use serde_json::json;
 use super::super::{Agent, Ported, Transport, TransportError};
 use super::{Answer, EXEC, Script, exited, pid, stop};
 use crate::channel::Port;
-use crate::hypervisor::{Command, Exit, Guest};
+use crate::hypervisor::{Command, Condition, Exit, Guest};
 
 /// A guest whose agent answers from a script, and whose port is found in these states, one after the other.
 struct WithPort {
@@ -191,14 +191,16 @@ mod program {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(guest.listens(listener.local_addr().unwrap().port(), &stop()).unwrap());
 
+        guest.wait_for(&Condition::Exists("/tmp".to_string()), &stop()).unwrap();
         let (sender, input) = mpsc::sync_channel(1);
+        let no_signals = mpsc::channel().1;
         let mut output = Vec::new();
         let mut answer = |stream, bytes: &[u8]| {
             output.push((stream, String::from_utf8_lossy(bytes).into_owned()));
             let _ = sender.send(Ok(b"in\n".to_vec()));
         };
         let command = Command::argv(["sh", "-c", "echo out; read -r line; echo $line >&2; exit 3"]);
-        assert_eq!(guest.run_with_input(&command, &input, &mut answer, &stop()).unwrap(), Exit(3));
+        assert_eq!(guest.run_with_input(&command, &input, &no_signals, &mut answer, &stop()).unwrap(), Exit(3));
         assert_eq!(output, [(Stream::Stdout, "out\n".to_string()), (Stream::Stderr, "in\n".to_string())]);
     }
 

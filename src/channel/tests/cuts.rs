@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::{Session, Source, Trouble};
-use super::{Guest, Socket, input, shell, stop};
-use crate::hypervisor::Exit;
+use super::{Guest, Socket, input, no_signals, shell, stop};
+use crate::hypervisor::{Condition, Exit};
 
 /// Where a line is cut: after so many bytes on the way to the guest, or to the host.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +94,7 @@ fn walk(lost: &str, right: &str, act: &dyn Fn(&Session) -> Done) {
                 assert_eq!(why, "the guest has stopped", "{cut:?}");
                 2
             }
-            Some(Err(Trouble::Failed(error))) => {
+            Some(Err(Trouble::Lost(error) | Trouble::Failed(error))) => {
                 assert_eq!(error.to_string(), format!("{lost}: the guest has stopped"), "{cut:?}");
                 3
             }
@@ -112,7 +112,7 @@ fn a_command_is_right_or_lost_wherever_its_line_is_cut() {
     walk(&format!("lost `{title}` in the guest"), "Exit(7) in\nerrors\n", &|session| {
         let mut outputs = [String::new(), String::new()];
         let mut keep = |stream, bytes: &[u8]| outputs[stream as usize].push_str(std::str::from_utf8(bytes).unwrap());
-        let Exit(status) = session.run(&command, Source::Live(&input([b"in\n"])), &mut keep, &stop())?;
+        let Exit(status) = session.run(&command, Source::Live(&input([b"in\n"]), &no_signals()), &mut keep, &stop())?;
         Ok(format!("Exit({status}) {}", outputs.concat()))
     });
 }
@@ -138,5 +138,13 @@ fn a_file_is_written_whole_or_its_loss_is_told_wherever_its_line_is_cut() {
     walk(&format!("cannot write `{path}` in the guest"), "what is in it", &|session| {
         session.write(path, &mut &b"what is in it"[..], None, &stop())?;
         Ok(std::fs::read_to_string(&file).unwrap())
+    });
+}
+
+#[test]
+fn a_wait_is_over_or_lost_wherever_its_line_is_cut() {
+    walk("cannot wait for `/proc/self` in the guest", "there", &|session| {
+        session.wait_for(&Condition::Exists("/proc/self".to_string()), &stop())?;
+        Ok("there".to_string())
     });
 }

@@ -154,7 +154,7 @@ impl Chance {
 
     /// Makes bytes that are frames in part.
     fn bytes(&mut self) -> Vec<u8> {
-        const LETTERS: &[u8] = b"HGPWXRCiemkbordfx\0?";
+        const LETTERS: &[u8] = b"HGPWXRCAiemkgbordfx\0?";
         let mut bytes = Vec::new();
         for _ in 0..self.next(8) {
             let length = [0, 1, 4, 16, 40, 300][self.next(6)];
@@ -201,7 +201,7 @@ fn the_guests_parser_survives_anything() {
         if round % 2 == 0 {
             sent.extend(frame::header(Kind::Hello, 0, NONCE));
             sent.extend([7; NONCE]);
-            for kind in [Kind::Execute, Kind::Read, Kind::Write] {
+            for kind in [Kind::Execute, Kind::Read, Kind::Write, Kind::Await] {
                 // Requests that are refused, never commands.
                 let content: Vec<u8> = (0..chance.next(12)).map(|_| chance.next(4) as u8).chain([7; NONCE]).collect();
                 sent.extend(frame::header(kind, 1 + chance.next(3) as u32, content.len()));

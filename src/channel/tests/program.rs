@@ -64,11 +64,14 @@ fn a_command_begins_before_its_input_has_come_and_reads_it_as_it_comes() {
     let (_guest, session) = Guest::session();
     let (sender, open) = mpsc::sync_channel(4);
     // A command that does not read is not waited for, and what it left unread is not passed to the next one.
-    assert_eq!(ran_with(&session, &Command::argv(["echo", "there"]), Source::Live(&open)).1, "there\n");
+    assert_eq!(ran_with(&session, &Command::argv(["echo", "there"]), Source::Live(&open, &no_signals())).1, "there\n");
     sender.send(Ok(vec![b'x'; 1 << 20])).unwrap();
-    assert_eq!(ran_with(&session, &Command::argv(["true"]), Source::Live(&open)).0, 0);
+    assert_eq!(ran_with(&session, &Command::argv(["true"]), Source::Live(&open, &no_signals())).0, 0);
     sender.send(Ok(vec![b'x'; 1 << 20])).unwrap();
-    assert_eq!(ran_with(&session, &shell("head -c 1 >/dev/null; exec <&-; sleep 0.1"), Source::Live(&open)).0, 0);
+    assert_eq!(
+        ran_with(&session, &shell("head -c 1 >/dev/null; exec <&-; sleep 0.1"), Source::Live(&open, &no_signals())).0,
+        0
+    );
 
     let mut said = String::new();
     let mut echo = |_, data: &[u8]| {
@@ -80,7 +83,7 @@ fn a_command_begins_before_its_input_has_come_and_reads_it_as_it_comes() {
         }
     };
     sender.send(Ok(b"one".to_vec())).unwrap();
-    let error = text_of(session.run(&Command::argv(["cat"]), Source::Live(&open), &mut echo, &stop()));
+    let error = text_of(session.run(&Command::argv(["cat"]), Source::Live(&open, &no_signals()), &mut echo, &stop()));
     assert_eq!((error.as_str(), said.as_str()), ("no more", "one two"));
 }
 
@@ -90,7 +93,7 @@ fn input_of_every_length_arrives_whole() {
     for length in [0, 1, 32 << 10, (32 << 10) + 1, 256 << 10, (256 << 10) + 1, 3_000_000] {
         let bytes: Vec<u8> = (0..length).map(|n: usize| (n * 7 + n / 251) as u8).collect();
         let ended = input([&bytes]);
-        for source in [Source::Whole(&bytes), Source::Live(&ended)] {
+        for source in [Source::Whole(&bytes), Source::Live(&ended, &no_signals())] {
             let mut back: Vec<u8> = Vec::new();
             let exit = session.run(&Command::argv(["cat"]), source, &mut |_, data| back.extend(data), &stop());
             assert_eq!((exit.unwrap(), back.len()), (Exit(0), length));

@@ -2,5 +2,6 @@
 
 pub mod confirm;
 pub mod inside;
+pub mod relay;
 pub mod session;
 pub mod which;

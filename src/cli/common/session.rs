@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::{SigId, flag};
 
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::Hypervisor;
@@ -39,6 +39,8 @@ pub struct Global {
 pub struct Session {
     pub engine: Arc<Engine>,
     pub paths: Paths,
+    /// What interrupts the work at a signal.
+    pub handlers: Vec<SigId>,
 }
 
 impl Session {
@@ -48,10 +50,10 @@ impl Session {
 
     pub fn open_for(global: &Global, ui: &Ui, at_ctrl_c: AtCtrlC) -> Result<Self> {
         let interrupt = ui.interrupt();
-        interrupt_on_signals(&interrupt, at_ctrl_c)?;
+        let handlers = interrupt_on_signals(&interrupt, at_ctrl_c)?;
         let paths = Paths::from_env()?;
         let engine = connect(global.connect.as_deref(), &paths, ui.events(), interrupt)?;
-        Ok(Self { engine, paths })
+        Ok(Self { engine, paths, handlers })
     }
 
     /// Returns the function that opens further connections for a script.
@@ -106,7 +108,8 @@ pub enum AtCtrlC {
 }
 
 /// Makes the first signal stop the work and clean up, and a second one end the process at once.
-fn interrupt_on_signals(interrupt: &Interrupt, at_ctrl_c: AtCtrlC) -> Result<()> {
+pub fn interrupt_on_signals(interrupt: &Interrupt, at_ctrl_c: AtCtrlC) -> Result<Vec<SigId>> {
+    let mut handlers = Vec::new();
     let is_second = Arc::new(AtomicBool::new(false));
     let cannot = || "cannot handle signals".to_string();
     let exit_code = crate::error::Kind::Interrupted.exit_code();
@@ -114,11 +117,12 @@ fn interrupt_on_signals(interrupt: &Interrupt, at_ctrl_c: AtCtrlC) -> Result<()>
         let ends = signal != SIGINT || at_ctrl_c == AtCtrlC::End;
         // The order matters: the flag must be checked before it is raised.
         if ends {
-            flag::register_conditional_shutdown(signal, exit_code, Arc::clone(&is_second)).because(cannot)?;
-            flag::register(signal, Arc::clone(&is_second)).because(cannot)?;
-            flag::register(signal, Arc::clone(&interrupt.end)).because(cannot)?;
+            let shutdown = flag::register_conditional_shutdown(signal, exit_code, Arc::clone(&is_second));
+            handlers.push(shutdown.because(cannot)?);
+            handlers.push(flag::register(signal, Arc::clone(&is_second)).because(cannot)?);
+            handlers.push(flag::register(signal, Arc::clone(&interrupt.end)).because(cannot)?);
         }
-        flag::register(signal, Arc::clone(&interrupt.flag)).because(cannot)?;
+        handlers.push(flag::register(signal, Arc::clone(&interrupt.flag)).because(cannot)?);
     }
-    Ok(())
+    Ok(handlers)
 }

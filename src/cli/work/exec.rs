@@ -1,15 +1,16 @@
 //! `snaptree exec`.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clap::Args;
 
 use crate::cli::common::inside::Inside;
+use crate::cli::common::relay::Relay;
 use crate::cli::common::session::Session;
 use crate::cli::work::shell::with_terminal_type;
 use crate::error::{Error, Result};
-use crate::hypervisor::{Command, CommandLine, Guest};
+use crate::hypervisor::{Command, CommandLine, Exit, Guest, Input, Stream};
 use crate::name::Target;
 use crate::stop::Stop;
 use crate::tree;
@@ -19,7 +20,8 @@ use crate::ui::{End, Terminal, Ui};
 /// Run a command in a throw-away fork of a snapshot, or in what is running: a fork or a machine
 ///
 /// Output and exit status are the command's own. In a running fork or machine, any number of commands may run at the
-/// same time.
+/// same time. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 go to the command; the second of the first four kills
+/// it.
 #[derive(Args)]
 #[command(override_usage = "snaptree exec [OPTIONS] <TARGET> -- <CMD>...")]
 pub struct Exec {
@@ -74,6 +76,22 @@ fn on_terminal(
     }
 }
 
+/// Runs a command, to which signals go. A guest agent cannot send them: there, the first one kills the command.
+fn run(
+    session: &Session,
+    guest: &dyn Guest,
+    command: &Command,
+    input: &Input,
+    output: &mut dyn FnMut(Stream, &[u8]),
+    stop: &Stop,
+) -> Result<Exit> {
+    let (_relay, signals) = match guest.obstacle(stop)? {
+        None => Relay::start(session).map(|(relay, signals)| (Some(relay), signals))?,
+        Some(_) => (None, mpsc::channel().1),
+    };
+    guest.run_with_input(command, input, &signals, output, stop)
+}
+
 fn name_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
@@ -96,7 +114,6 @@ impl Exec {
         if let Some(terminal) = terminal {
             return on_terminal(engine, &guest, &with_terminal_type(command), terminal, &target);
         }
-        let input = ui.read_stdin();
         let stop = Stop::after(self.timeout, &session.engine.interrupt);
         let mut broken = None;
         let mut output = |stream, bytes: &[u8]| {
@@ -106,7 +123,7 @@ impl Exec {
                 session.engine.interrupt.raise();
             }
         };
-        let exit = guest.run_with_input(&command, &input, &mut output, &stop);
+        let exit = run(&session, &*guest, &command, &ui.read_stdin(), &mut output, &stop);
         match broken {
             Some(cause) => Err(Error::failed("cannot write the command's output").cause(cause)),
             None => exit.map(|exit| exit.0),

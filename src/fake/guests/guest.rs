@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Because, Error, Result};
 use crate::fake::guests::console::FakeConsole;
@@ -12,11 +12,14 @@ use crate::fake::record::answer::{self, Answer};
 use crate::fake::record::bytes::Bytes;
 use crate::fake::record::state::{Executed, FileRecord, Ram, State};
 use crate::fake::record::store::Store;
-use crate::hypervisor::{Command, Console, Exit, FileMode, Guest, Input, Stream, UnitState};
+use crate::hypervisor::{Command, Console, Exit, FileMode, Guest, Input, Signals, Stream, UnitState};
 use crate::stop::Stop;
 
 /// Every guest's clock is stopped, so that outputs can be compared.
 const TIME: f64 = 1_700_000_000.0;
+
+/// How long to wait before input, signals and `stop` are looked at.
+const TICK: Duration = Duration::from_millis(20);
 
 pub struct FakeGuest {
     domain: String,
@@ -94,18 +97,15 @@ impl FakeGuest {
             _ => Reply::default(),
         }
     }
-}
 
-impl Guest for FakeGuest {
-    fn wait_until_ready(&self, stop: &Stop) -> Result<()> {
-        self.look(stop, || format!("waiting for the guest of `{}`", self.domain), |_| ())
-    }
-
-    fn wait_until_booted(&self, _: &Stop) -> Result<()> {
-        Ok(())
-    }
-
-    fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
+    /// Runs a command, which a signal ends as it ends one that does not catch it.
+    fn run_until(
+        &self,
+        command: &Command,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        stop: &Stop,
+        signals: Option<&Signals>,
+    ) -> Result<Exit> {
         let text = answer::text_of(command);
         let what = || format!("`{text}`");
         stop.check(what)?;
@@ -124,7 +124,13 @@ impl Guest for FakeGuest {
             state.executed.push(executed);
             Ok(self.reply(state, &text, command))
         })?;
-        stop.sleep(reply.delay);
+        let started = Instant::now();
+        while started.elapsed() < reply.delay && stop.check(what).is_ok() {
+            if let Some(signal) = signals.and_then(|signals| signals.try_recv().ok()) {
+                return Ok(Exit(128 + signal));
+            }
+            stop.sleep(TICK.min(reply.delay));
+        }
         self.look(stop, what, |_| ())?;
         for (stream, bytes) in [(Stream::Stdout, &reply.stdout), (Stream::Stderr, &reply.stderr)] {
             if !bytes.is_empty() {
@@ -133,16 +139,31 @@ impl Guest for FakeGuest {
         }
         Ok(Exit(reply.status))
     }
+}
+
+impl Guest for FakeGuest {
+    fn wait_until_ready(&self, stop: &Stop) -> Result<()> {
+        self.look(stop, || format!("waiting for the guest of `{}`", self.domain), |_| ())
+    }
+
+    fn wait_until_booted(&self, _: &Stop) -> Result<()> {
+        Ok(())
+    }
+
+    fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8]), stop: &Stop) -> Result<Exit> {
+        self.run_until(command, output, stop, None)
+    }
 
     fn run_with_input(
         &self,
         command: &Command,
         input: &Input,
+        signals: &Signals,
         output: &mut dyn FnMut(Stream, &[u8]),
         stop: &Stop,
     ) -> Result<Exit> {
         let stdin = if answer::ignores_input(command) { Vec::new() } else { whole(input, command, stop)? };
-        self.run(&Command { stdin, ..command.clone() }, output, stop)
+        self.run_until(&Command { stdin, ..command.clone() }, output, stop, Some(signals))
     }
 
     fn terminal(
@@ -256,7 +277,6 @@ fn written<'a>(state: &'a State, domain: &str, path: &str) -> Option<&'a FileRec
 
 /// Waits for the end of a command's input.
 fn whole(input: &Input, command: &Command, stop: &Stop) -> Result<Vec<u8>> {
-    const TICK: Duration = Duration::from_millis(20);
     let mut bytes = Vec::new();
     loop {
         stop.check(|| format!("`{}`", answer::text_of(command)))?;

@@ -204,7 +204,8 @@ impl Copy<'_> {
         let command =
             Command::argv(["/bin/sh", "-c", UNPACK, "sh", directory, if makes { "make" } else { "" }, owners]);
         let mut output = |_, bytes: &[u8]| said.extend_from_slice(bytes);
-        let exit = self.guest.run_with_input(&command, archive, &mut output, self.stop)?;
+        let (_, no_signals) = mpsc::channel();
+        let exit = self.guest.run_with_input(&command, archive, &no_signals, &mut output, self.stop)?;
         ended(exit, &said, format!("cannot write `{to}` in the guest"))
     }
 }

@@ -4,12 +4,12 @@ use std::io::Cursor;
 use std::time::Duration;
 
 use crate::error::{Because, Error, Kind, Result};
-use crate::hypervisor::{Command, Exit, Guest, Stream, UnitState};
+use crate::hypervisor::{Command, Condition, Exit, Guest, Stream};
 use crate::stop::Stop;
 use crate::tree::record::journal::Attempt;
 use crate::tree::record::operation::{Bytes, Content, Operation, Outcome, Payload, Quoted, RESULT_LIMIT, Request};
 
-/// How often to check a condition while waiting for it.
+/// How often to repeat a command that has to succeed.
 const POLL: Duration = Duration::from_millis(250);
 /// How long to leave a busy guest alone before running a command again, longer each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -120,8 +120,10 @@ fn dispatch(
         }
         Operation::Read { path } => read(guest, path, &request.payload, stop),
         Operation::WaitForUnit { unit } => wait_for_unit(guest, node, unit, heard, stop),
-        Operation::WaitForPort { port } => wait(stop, request, || guest.listens(*port, stop)),
-        Operation::WaitForFile { path } => wait(stop, request, || guest.exists(path, stop)),
+        Operation::WaitForPort { port } => guest.wait_for(&Condition::Listens(*port), stop).map(|()| Outcome::Done),
+        Operation::WaitForFile { path } => {
+            guest.wait_for(&Condition::Exists(path.clone()), stop).map(|()| Outcome::Done)
+        }
         Operation::WaitUntilSucceeds { command } => {
             wait_until_succeeds(guest, &Command::new(command.clone()), heard, stop)
         }
@@ -205,32 +207,14 @@ fn read(guest: &dyn Guest, path: &str, payload: &Payload, stop: &Stop) -> Result
     Ok(outcome)
 }
 
-fn wait(stop: &Stop, request: &Request, mut is_there: impl FnMut() -> Result<bool>) -> Result<Outcome> {
-    while !is_there()? {
-        stop.sleep(POLL);
-        stop.check(|| request.operation.to_string())?;
-    }
-    Ok(Outcome::Done)
-}
-
 fn wait_for_unit(guest: &dyn Guest, node: &str, unit: &str, heard: &mut Heard, stop: &Stop) -> Result<Outcome> {
-    loop {
-        match guest.unit_state(unit, stop)? {
-            UnitState::Active => return Ok(Outcome::Done),
-            UnitState::Failed => {
-                let journalctl = Command::argv(["journalctl", "--no-pager", "-n", "12", "-o", "cat", "-u", unit]);
-                let mut log = Vec::new();
-                heard.run(guest, &journalctl, &mut |_, bytes| log.extend_from_slice(bytes), stop)?;
-                return Err(
-                    Error::failed(format!("unit `{unit}` failed in `{node}`")).tail_of(&String::from_utf8_lossy(&log))
-                );
-            }
-            UnitState::Other(state) => {
-                stop.sleep(POLL);
-                stop.check(|| format!("unit {unit}")).map_err(|error| error.tail_of(&format!("it is {state}")))?;
-            }
-        }
+    if guest.wait_for_unit(unit, stop)? {
+        return Ok(Outcome::Done);
     }
+    let journalctl = Command::argv(["journalctl", "--no-pager", "-n", "12", "-o", "cat", "-u", unit]);
+    let mut log = Vec::new();
+    heard.run(guest, &journalctl, &mut |_, bytes| log.extend_from_slice(bytes), stop)?;
+    Err(Error::failed(format!("unit `{unit}` failed in `{node}`")).tail_of(&String::from_utf8_lossy(&log)))
 }
 
 fn wait_until_succeeds(guest: &dyn Guest, command: &Command, heard: &mut Heard, stop: &Stop) -> Result<Outcome> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Subject};
-use crate::hypervisor::{Command, CommandLine, Console, Exit, FileMode, Guest, Input, Stream, UnitState};
+use crate::hypervisor::{Command, CommandLine, Console, Exit, FileMode, Guest, Input, Signals, Stream, UnitState};
 use crate::name::MachineName;
 use crate::stop::{Interrupt, Stop};
 use crate::tree::clone::checkpointer::Checkpointer;
@@ -143,7 +143,14 @@ impl Guest for Shell {
         unreachable!()
     }
 
-    fn run_with_input(&self, _: &Command, _: &Input, _: &mut dyn FnMut(Stream, &[u8]), _: &Stop) -> Result<Exit> {
+    fn run_with_input(
+        &self,
+        _: &Command,
+        _: &Input,
+        _: &Signals,
+        _: &mut dyn FnMut(Stream, &[u8]),
+        _: &Stop,
+    ) -> Result<Exit> {
         unreachable!()
     }
 
