@@ -27,7 +27,14 @@ const BUILD: &str = r#"
 const MEASURE: &str = r#"
     local guest <close> = machine.open("MACHINE"):find("one"):fork()
     local bytes = string.rep("0123456789abcdef", MIB << 16)
-    for _ = 1, ROUNDS do
+    local function clock() return tonumber(guest:read("/proc/uptime"):match "%S+") end
+    for n = 1, ROUNDS do
+      guest:run("(sleep 1; cut -d ' ' -f 1 /proc/uptime >/run/opened; exec httpd -f -p " .. 8080 + n .. ") >/dev/null 2>&1 &")
+      guest:wait_for_port(8080 + n)
+      print("port " .. clock() - tonumber(guest:read "/run/opened"))
+      guest:run("(sleep 1; cut -d ' ' -f 1 /proc/uptime >/run/new" .. n .. "; mv /run/new" .. n .. " /run/file" .. n .. ") &")
+      guest:wait_for_file("/run/file" .. n)
+      print("file " .. clock() - tonumber(guest:read("/run/file" .. n)))
       print "shell"
       guest:run "n=0; while [ $n -lt COMMANDS ]; do /bin/sh -c /bin/true; n=$((n+1)); done"
       print "run"
@@ -53,12 +60,14 @@ fn main() -> Result<()> {
     std::fs::write(&file, fill(BUILD))?;
     run(snaptree(&["run", file_name]))?;
     std::fs::write(&file, fill(MEASURE))?;
-    let [shell, command, write, read] = measured(snaptree(&["-q", "run", file_name]))?;
+    let ([shell, command, write, read], [port, file]) = measured(snaptree(&["-q", "run", file_name]))?;
     println!("medians of {ROUNDS}, in turns");
     let each = |time: Duration| time / COMMANDS;
     println!("guest:run \"true\": {:.2?}", each(command));
     println!("  /bin/sh -c /bin/true in the guest's own loop: {:.2?}, ratio {:.2}", each(shell), ratio(command, shell));
     let speed = |time: Duration| f64::from(MIB) / time.as_secs_f64();
+    println!("wait_for_port, from the start of the server until the host knows: {:.0} ms", port * 1e3);
+    println!("wait_for_file, from the moment before the file is there: {:.0} ms", file * 1e3);
     let (from, to) = disk(&machine.name, directory.path())?;
     println!("guest:write of {MIB} MiB: {:.1} MiB/s", speed(write));
     println!("  dd in the guest, from an attached raw disk: {from:.1} MiB/s, ratio {:.2}", speed(write) / from);
@@ -71,11 +80,13 @@ fn ratio(one: Duration, other: Duration) -> f64 {
     one.as_secs_f64() / other.as_secs_f64()
 }
 
-/// Runs a script that prints a word before each part of a round; returns the median of each part.
-fn measured(mut command: Command) -> Result<[Duration; 4]> {
+/// Runs a script that prints a word before each part of a round, and how many seconds waits took by the guest's own
+/// clock; returns the median of each part and each wait.
+fn measured(mut command: Command) -> Result<([Duration; 4], [f64; 2])> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start snaptree")?;
     let output = BufReader::new(child.stdout.take().context("there is no output")?);
     let mut times: [Vec<Duration>; 4] = Default::default();
+    let mut waits: [Vec<f64>; 2] = Default::default();
     let mut begun = None;
     for word in output.lines() {
         if let Some((part, since)) = begun.take() {
@@ -83,11 +94,20 @@ fn measured(mut command: Command) -> Result<[Duration; 4]> {
             part.push(Instant::elapsed(&since));
         }
         let word = word?;
+        for (name, waits) in ["port ", "file "].iter().zip(&mut waits) {
+            if let Some(seconds) = word.strip_prefix(name) {
+                waits.push(seconds.parse()?);
+            }
+        }
         let part = ["shell", "run", "write", "read"].iter().position(|it| *it == word);
         begun = part.map(|part| (part, Instant::now()));
     }
     ensure!(child.wait()?.success(), "the script failed");
-    Ok(times.map(median))
+    let middle = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    Ok((times.map(median), waits.map(middle)))
 }
 
 /// Measures what `dd` in the guest reads from and writes to a raw disk that virsh attaches, in MiB/s.
