@@ -118,8 +118,8 @@ fn a_signal_reaches_the_command_and_a_second_one_kills_it() {
         assert_eq!((ended.status.code(), ended.stdout), (Some(3), b"clean\n".to_vec()), "{user}");
     }
     let child = begin("root", "echo ready; sleep 1003");
-    send(&child, "INT");
-    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+    send(&child, "HUP");
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(129));
 
     let mut child = begin("root", "trap 'echo heard' TERM; echo ready; while :; do sleep 0.1; done");
     send(&child, "TERM");

@@ -114,7 +114,7 @@ fn a_signal_goes_to_the_process_group_and_the_status_is_the_commands_own() {
     assert_eq!(signalled(&session, &trap, 15), (3, "ready\ncaught\n".to_string()));
     let ignores = shell("trap '' HUP; echo ready; sleep 0.2; echo still there");
     assert_eq!(signalled(&session, &ignores, 1), (0, "ready\nstill there\n".to_string()));
-    assert_eq!(signalled(&session, &shell("echo ready; sleep 1000; echo on"), 2), (130, "ready\n".to_string()));
+    assert_eq!(signalled(&session, &shell("echo ready; sleep 1000; echo on"), 15), (143, "ready\n".to_string()));
     assert_eq!(signalled(&session, &shell("echo ready; sleep 0.2; exit 5"), 999), (5, "ready\n".to_string()));
 }
 
