@@ -3,6 +3,7 @@
 mod busy;
 mod collection;
 mod commands;
+mod consoles;
 mod copies;
 mod differences;
 mod documentation;

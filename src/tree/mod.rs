@@ -12,6 +12,7 @@
 //! - `owners`: what depends on a file, and the removal of files that nothing depends on
 //! - `graft`: changes to a tree and its layers
 //! - `clone`: transient clones and their checkpoints
+//! - `serial`: serial consoles that scripts watch and type into
 //! - `step`: replaying or carrying out a step
 //! - `change`: the snapshot primitives, for any domain
 //! - `build`: building nodes
@@ -27,6 +28,7 @@ mod kept;
 mod machine;
 mod owners;
 mod record;
+mod serial;
 mod step;
 mod view;
 
@@ -72,6 +74,7 @@ pub use record::node::Node;
 pub use record::node_id::NodeId;
 pub use record::operation::{Content, Operation, Outcome, Payload, Request};
 pub use record::reason::{ASKED_FOR, Reason};
+pub use serial::serial_console::pattern;
 pub use step::hollow_session::HollowSession;
 pub use step::live_session::LiveSession;
 pub use step::recall::NoOutcome;

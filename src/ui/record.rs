@@ -53,6 +53,9 @@ fn outcome(operation: &LoggedOperation, all: bool, lines: &mut Vec<String>) {
             output("! ", &stderr.0, all, lines);
         }
         Outcome::Content(content) => output("| ", &content.0, all, lines),
+        Outcome::Matched(captures) => {
+            captures.iter().flatten().for_each(|capture| output("| ", capture.as_bytes(), all, lines));
+        }
         Outcome::Clock(clock) => lines.push(format!("    {clock}")),
         Outcome::Facts(facts) => lines.extend(facts.iter().map(|(name, value)| format!("    {name}: {value}"))),
         Outcome::Unrecorded { size: bytes, .. } => lines.push(format!("    {} that are not recorded", size(*bytes))),

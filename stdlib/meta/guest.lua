@@ -128,6 +128,42 @@ function Guest:wait_for_file(path, options) end
 ---@param options? guest.WaitOptions
 function Guest:wait_until_succeeds(command, options) end
 
+---@class guest.ExpectOptions
+---@field timeout? string|number default "5m". How long to wait.
+
+---Waits until what the serial console printed since the last match matches a regular expression; `$` is the end of what
+---has come so far. Matches text without escape sequences, whose lines end in `\n`. Returns the captures, or the whole
+---match if there are none. The console is opened by its first use and stays open as long as the guest's handle: what was
+---printed before is lost. It needs no guest agent.
+---
+---```lua
+---dom:start { paused = true }
+---local guest = dom:guest()
+---guest:screen()                    -- opens the console, so that no line of the boot is lost
+---dom:resume()
+---guest:expect("login: $", { timeout = "2m" })
+---```
+---@param pattern string A regular expression of Rust's `regex`.
+---@param options? guest.ExpectOptions
+---@return string? ...
+function Guest:expect(pattern, options) end
+
+---Types a text into the serial console. It ends no line by itself: add `\n`.
+---
+---```lua
+---guest:send("root\n")
+---```
+---@param text string UTF-8, with control characters such as "\3" for Ctrl-C.
+function Guest:send(text) end
+
+---Returns the visible text of the serial console: at most 24 rows of 80 columns, of what was printed since it was opened.
+---
+---```lua
+---print(guest:screen())
+---```
+---@return string
+function Guest:screen() end
+
 ---Restarts the system and waits until it answers.
 ---
 ---```lua

@@ -242,10 +242,10 @@ function Machine:screenshot(path) end
 function Machine:xml(options) end
 
 ---@class machine.GuestOptions
----@field timeout? string|number default "5m". How long to wait until the guest answers.
+---@field timeout? string|number default "5m". How long an operation waits for a guest that boots.
 
----Returns the guest of the running machine itself, once it answers. Its operations act on the machine at once and are
----not recorded.
+---Returns the guest of the running machine itself, which may still boot or be paused. Its operations act on the machine
+---at once and are not recorded.
 ---
 ---```lua
 ---print(dom:guest():run("uname -r").stdout)

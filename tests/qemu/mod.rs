@@ -6,6 +6,7 @@ mod build;
 mod busy;
 mod channel;
 mod clones;
+mod consoles;
 mod copies;
 mod cuts;
 mod descriptions;

@@ -17,9 +17,13 @@ const BACKSPACES: [u8; 2] = [0x08, 0x7f];
 /// Typed text is echoed and runs at the line's end; Ctrl-C ends it; `exit` and `poweroff` stop the guest.
 pub struct FakeConsole(Arc<Shared>);
 
+/// Returns what a console prints when it is opened, or after a line in place of running it as a command.
+pub type Script = Box<dyn Fn(Option<&str>) -> Option<String> + Send + Sync>;
+
 struct Shared {
     guest: Box<dyn Guest>,
     is_terminal: bool,
+    script: Script,
     screen: Mutex<Screen>,
     changed: Condvar,
 }
@@ -41,7 +45,7 @@ struct Screen {
 impl FakeConsole {
     /// Makes a terminal for a command: a login shell, or one that ends by itself.
     pub fn terminal(guest: Box<dyn Guest>, command: &Command) -> Self {
-        let console = Self::on(guest, true);
+        let console = Self::on(guest, true, Box::new(|_| None));
         match &command.line {
             CommandLine::Argv(words) if words.get(3).is_some_and(|word| word == "login") => {
                 console.0.screen().print(PROMPT);
@@ -54,12 +58,16 @@ impl FakeConsole {
         console
     }
 
-    pub fn new(guest: Box<dyn Guest>) -> Self {
-        Self::on(guest, false)
+    /// Opens the serial console.
+    pub fn new(guest: Box<dyn Guest>, script: Script) -> Self {
+        let first = script(None).unwrap_or_default();
+        let console = Self::on(guest, false, script);
+        console.0.screen().print(first.as_bytes());
+        console
     }
 
-    fn on(guest: Box<dyn Guest>, is_terminal: bool) -> Self {
-        Self(Arc::new(Shared { guest, is_terminal, screen: Mutex::default(), changed: Condvar::new() }))
+    fn on(guest: Box<dyn Guest>, is_terminal: bool, script: Script) -> Self {
+        Self(Arc::new(Shared { guest, is_terminal, script, screen: Mutex::default(), changed: Condvar::new() }))
     }
 }
 
@@ -148,6 +156,9 @@ impl Shared {
     }
 
     fn run(self: &Arc<Self>, screen: &mut Screen, line: &str) {
+        if let Some(prints) = (self.script)(Some(line)) {
+            return screen.print(prints.as_bytes());
+        }
         match line {
             "" => screen.print(PROMPT),
             "exit" if self.is_terminal => {

@@ -42,7 +42,7 @@ fn read_answers(path: &Path) -> Result<Vec<Answer>> {
 pub(super) struct Fake {
     uri: String,
     pub(super) store: Arc<Store>,
-    answers: Arc<[Answer]>,
+    pub(super) answers: Arc<[Answer]>,
 }
 
 impl Fake {

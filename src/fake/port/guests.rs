@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::fake::change::power;
 use crate::fake::guests::console::FakeConsole;
 use crate::fake::port::fake::Fake;
+use crate::fake::record::answer;
 use crate::hypervisor::{Console, Forward, Guest, Guests};
 
 impl Guests for Fake {
@@ -12,7 +13,12 @@ impl Guests for Fake {
     }
 
     fn console(&self, domain: &str) -> Result<Box<dyn Console>> {
-        Ok(Box::new(FakeConsole::new(Box::new(self.fake_guest(domain)?))))
+        let (guest, answers, store) = (self.fake_guest(domain)?, self.answers.clone(), self.store.clone());
+        let script = move |typed: Option<&str>| {
+            let of_state = || store.look(|state| Ok(answer::on_console(&state.answers, typed))).ok().flatten();
+            answer::on_console(&answers, typed).or_else(of_state)
+        };
+        Ok(Box::new(FakeConsole::new(Box::new(guest), Box::new(script))))
     }
 
     fn forward(&self, name: &str, guest_port: u16) -> Result<u16> {

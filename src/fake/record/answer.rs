@@ -4,12 +4,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::hypervisor::{Command, CommandLine};
 
-/// An answer in the state's `answers`: to a command, or a file that the image has.
+/// An answer in the state's `answers`: to a command, a file that the image has, or what the console prints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub enum Answer {
     Command(Scripted),
-    File { path: String, content: String },
+    File {
+        path: String,
+        content: String,
+    },
+    /// Printed on the serial console: when it is opened, or in place of a command when this line was typed.
+    Console {
+        prints: String,
+        after: Option<String>,
+    },
 }
 
 /// What a command answers.
@@ -36,6 +44,10 @@ struct Written {
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    console: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stdout: Option<String>,
@@ -52,20 +64,49 @@ impl TryFrom<Written> for Answer {
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
         match written {
-            Written { command: Some(command), file: None, content: None, status, stdout, stderr, delay_ms, times } => {
-                Ok(Self::Command(Scripted {
-                    command,
-                    status: status.unwrap_or_default(),
-                    stdout: stdout.unwrap_or_default(),
-                    stderr: stderr.unwrap_or_default(),
-                    delay_ms: delay_ms.unwrap_or_default(),
-                    times,
-                }))
+            Written {
+                console: Some(prints),
+                after,
+                ref command,
+                ref file,
+                ref content,
+                status,
+                ref stdout,
+                ref stderr,
+                delay_ms,
+                times,
+            } if [command, file, content, stdout, stderr].iter().all(|it| it.is_none())
+                && status.is_none()
+                && delay_ms.is_none()
+                && times.is_none() =>
+            {
+                Ok(Self::Console { prints, after })
             }
+            Written {
+                command: Some(command),
+                file: None,
+                content: None,
+                console: None,
+                after: None,
+                status,
+                stdout,
+                stderr,
+                delay_ms,
+                times,
+            } => Ok(Self::Command(Scripted {
+                command,
+                status: status.unwrap_or_default(),
+                stdout: stdout.unwrap_or_default(),
+                stderr: stderr.unwrap_or_default(),
+                delay_ms: delay_ms.unwrap_or_default(),
+                times,
+            })),
             Written {
                 command: None,
                 file: Some(path),
                 content: Some(content),
+                console: None,
+                after: None,
                 status: None,
                 stdout: None,
                 stderr: None,
@@ -74,7 +115,7 @@ impl TryFrom<Written> for Answer {
             } => Ok(Self::File { path, content }),
             _ => Err(
                 "an answer has `command`, and perhaps `status`, `stdout`, `stderr`, `delay_ms` and `times`; or `file` \
-                      and `content`",
+                      and `content`; or `console`, and perhaps `after`",
             ),
         }
     }
@@ -92,6 +133,7 @@ impl From<Answer> for Written {
                 times,
                 ..Self::default()
             },
+            Answer::Console { prints, after } => Self { console: Some(prints), after, ..Self::default() },
             Answer::File { path, content } => Self { file: Some(path), content: Some(content), ..Self::default() },
         }
     }
@@ -118,6 +160,15 @@ pub fn find<'a>(answers: &'a [Answer], text: &str, nth: usize) -> Option<&'a Scr
 pub fn find_file<'a>(answers: &'a [Answer], path: &str) -> Option<&'a str> {
     answers.iter().find_map(|answer| match answer {
         Answer::File { path: of, content } if of == path => Some(content.as_str()),
+        _ => None,
+    })
+}
+
+/// Finds what the console prints when it is opened, or after a line that was typed.
+pub fn on_console(answers: &[Answer], typed: Option<&str>) -> Option<String> {
+    answers.iter().find_map(|answer| match (answer, typed) {
+        (Answer::Console { prints, after: None }, None) => Some(prints.clone()),
+        (Answer::Console { prints, after: Some(line) }, Some(typed)) if matches(line, typed) => Some(prints.clone()),
         _ => None,
     })
 }
@@ -204,8 +255,15 @@ mod tests {
         assert_eq!(serde_json::to_string(&read(file).unwrap()).unwrap(), file);
         let reply = Scripted { command: "a *".into(), status: 3, ..Scripted::default() };
         assert_eq!(read(r#"{ "command": "a *", "status": 3 }"#), Ok(Answer::Command(reply)));
-        for wrong in [r#"{ "status": 1 }"#, r#"{ "file": "/x" }"#, r#"{ "command": "a", "file": "/x", "content": "" }"#]
-        {
+        let login = r#"{"console":"login: ","after":"*"}"#;
+        assert_eq!(serde_json::to_string(&read(login).unwrap()).unwrap(), login);
+        for wrong in [
+            r#"{ "status": 1 }"#,
+            r#"{ "console": "a", "status": 1 }"#,
+            r#"{ "after": "a" }"#,
+            r#"{ "file": "/x" }"#,
+            r#"{ "command": "a", "file": "/x", "content": "" }"#,
+        ] {
             let error = read(wrong).unwrap_err();
             assert!(error.starts_with("an answer has `command`, and perhaps"), "{wrong}: {error}");
         }

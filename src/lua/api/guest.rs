@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mlua::{FromLua, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
+use mlua::{FromLua, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value, Variadic};
 
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{CommandLine, FileMode};
@@ -12,6 +12,7 @@ use crate::lua::runtime::contents::Contents;
 use crate::lua::value::error::kind_of;
 use crate::lua::value::options::Options;
 use crate::lua::value::show::{key, options, quoted};
+use crate::tree;
 use crate::tree::{Content, Operation, Outcome, Payload, Request};
 
 /// How long a command may take when the script does not say.
@@ -135,7 +136,7 @@ impl UserData for Guest {
 }
 
 /// The methods that all of them have.
-pub const METHODS: [&str; 13] = [
+pub const METHODS: [&str; 16] = [
     "run",
     "write",
     "read",
@@ -145,6 +146,9 @@ pub const METHODS: [&str; 13] = [
     "wait_for_port",
     "wait_for_file",
     "wait_until_succeeds",
+    "expect",
+    "send",
+    "screen",
     "reboot",
     "sync",
     "time",
@@ -155,6 +159,7 @@ pub fn add_methods<T: InGuest, M: UserDataMethods<T>>(methods: &mut M) {
     add_commands(methods);
     add_files(methods);
     add_waits(methods);
+    add_console(methods);
     add_questions(methods);
 }
 
@@ -234,6 +239,31 @@ fn add_waits<T: InGuest, M: UserDataMethods<T>>(methods: &mut M) {
     methods.add_async_method("sync", |lua, this, options: Value| async move {
         let options = Options::read("guest:sync", options, &["timeout"])?;
         Ok(wait(&this.guest()?, &lua, Operation::Sync, options).await?)
+    });
+}
+
+/// The serial console.
+fn add_console<T: InGuest, M: UserDataMethods<T>>(methods: &mut M) {
+    methods.add_async_method("expect", |lua, this, (pattern, options): (String, Value)| async move {
+        let options = Options::read("guest:expect", options, &["timeout"])?;
+        tree::pattern(&pattern)
+            .map_err(|error| Error { message: format!("guest:expect: {}", error.message), ..error })?;
+        let timeout = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
+        let request = Request { timeout, ..plain(Operation::Expect { pattern }) };
+        match this.guest()?.perform(&lua, request).await? {
+            Outcome::Matched(captures) => Ok(Variadic::from(captures)),
+            other => Err(unexpected(&other)),
+        }
+    });
+    methods.add_async_method("send", |lua, this, text: String| async move {
+        this.guest()?.perform(&lua, plain(Operation::Send { text })).await?;
+        Ok(())
+    });
+    methods.add_async_method("screen", |lua, this, ()| async move {
+        match this.guest()?.perform(&lua, plain(Operation::Screen)).await? {
+            Outcome::Content(text) => lua.create_string(text.0),
+            other => Err(unexpected(&other)),
+        }
     });
 }
 
@@ -329,6 +359,9 @@ pub fn call_of(operation: &Operation, outcome: &Outcome, took: Duration, content
         Operation::WaitForPort { port } => wait("wait_for_port", port.to_string()),
         Operation::WaitForFile { path } => wait("wait_for_file", text(path)),
         Operation::WaitUntilSucceeds { command } => wait("wait_until_succeeds", written(command)),
+        Operation::Expect { pattern } => wait("expect", text(pattern)),
+        Operation::Send { text: typed } => format!("send {}", text(typed)),
+        Operation::Screen => "screen()".to_string(),
         Operation::Reboot => "reboot()".to_string(),
         Operation::Sync => "sync()".to_string(),
         Operation::Time => "time()".to_string(),

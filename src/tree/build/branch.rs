@@ -60,7 +60,8 @@ pub fn start_build(
         None => origin(engine, &machine, node)?,
     };
     let mut builder = Builder::start(engine, &machine, &origin, name, Purpose::Build, wanted.live)?;
-    let session = LiveSession::new(subject, builder.guest(), engine.events.clone(), engine.interrupt.clone());
+    let session = LiveSession::new(subject, builder.guest(), engine.events.clone(), engine.interrupt.clone())
+        .with_console(engine.serial(builder.domain()));
     let checkpointer = builder.checkpointer(engine, checkpoints, engine.checkpoint_after);
     let session = Arc::new(session.within(wanted.timeout).resumed(answers, checkpointer));
     Ok(Build { session, wanted: Arc::clone(wanted), builder, started, begun })

@@ -90,7 +90,9 @@ fn start_fork(engine: &Engine, machine: &Machine, origin: &Origin, options: Fork
 /// `options` ask for.
 pub fn session_in(engine: &Engine, fork: &Builder, of: &SnapshotPath, options: ForkOptions) -> Result<LiveSession> {
     let subject = Subject::fork(&of.machine, &of.snapshot, fork.domain());
-    let session = LiveSession::new(subject, fork.guest(), engine.events.clone(), engine.interrupt.clone()).concurrent();
+    let session = LiveSession::new(subject, fork.guest(), engine.events.clone(), engine.interrupt.clone())
+        .with_console(engine.serial(fork.domain()))
+        .concurrent();
     if options.new_identity {
         session.run(NEW_IDENTITY, IDENTITY_LIMIT)?;
         let machine = engine.existing(&of.machine)?;

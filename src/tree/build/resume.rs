@@ -79,6 +79,9 @@ pub fn resume_points(engine: &Engine, parent: &NodeId, wanted: &BranchSpec) -> R
     }
     let mut resume_points = Vec::new();
     let mut add = |mut journal: Journal, when, mut checkpoints: Vec<Checkpoint>, of, stuck_at| {
+        // What was done on the console is in no state that is resumed from, such as a login.
+        let on_console = journal.entries.iter().position(|entry| entry.operation.is_on_console());
+        checkpoints.retain(|checkpoint| on_console.is_none_or(|first| checkpoint.operations <= first));
         checkpoints.retain(|checkpoint| can_resume_from(engine, checkpoint));
         if checkpoints.is_empty() || wanted.refuses(&journal, when).is_some() {
             return;

@@ -112,6 +112,7 @@ fn begin_work(
 fn session_of(engine: &Engine, of: &NodeId, builder: &Builder) -> LiveSession {
     let subject = Subject::node(&of.machine, &of.name);
     LiveSession::new(subject, builder.guest(), engine.events.by_hand(), engine.interrupt.clone())
+        .with_console(engine.serial(builder.domain()))
 }
 
 /// Undoes the last operations: starts a working fork of the state before them, which replaces this one.

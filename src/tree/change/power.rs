@@ -64,13 +64,13 @@ pub fn xml(engine: &Engine, machine: &MachineName, inactive: bool) -> Result<Str
     Ok(xml)
 }
 
-/// Opens the guest of a running machine, once it answers.
+/// Opens the guest of a running machine. It is waited for before the first operation that is not on its console, since
+/// a machine that boots, or has no agent, has a console all the same.
 pub fn guest_of(engine: &Engine, machine: &MachineName, timeout: Duration) -> Result<LiveSession> {
     let name = engine.existing_now(machine)?.name.clone();
     let guest = Arc::from(engine.hypervisor.guest(name.as_str())?);
-    let session =
-        LiveSession::new(Subject::machine(&name), Arc::clone(&guest), engine.events.clone(), engine.interrupt.clone())
-            .concurrent();
-    guest.wait_until_ready(&Stop::after(timeout, &engine.interrupt))?;
-    Ok(session)
+    Ok(LiveSession::new(Subject::machine(&name), guest, engine.events.clone(), engine.interrupt.clone())
+        .with_console(engine.serial(name.as_str()))
+        .waiting(timeout)
+        .concurrent())
 }

@@ -20,6 +20,8 @@ use crate::tree::record::host_files::HostFiles;
 use crate::tree::record::node::{Node, machine_directory};
 use crate::tree::record::node_id::NodeId;
 use crate::tree::record::replay::Replay;
+use crate::tree::serial::consoles::Consoles;
+use crate::tree::serial::serial_console::SerialConsole;
 
 /// A machine and the name of a snapshot, which need not exist yet.
 type Branch = (MachineName, String);
@@ -47,6 +49,7 @@ pub struct Engine {
     replays: Mutex<HashMap<Branch, Vec<Arc<Replay>>>>,
     /// Held while finding and removing files that nothing needs.
     collecting: Mutex<()>,
+    consoles: Consoles,
 }
 
 impl Engine {
@@ -66,6 +69,7 @@ impl Engine {
             checkpoint_after: CHECKPOINT_AFTER,
             replays: Mutex::default(),
             collecting: Mutex::default(),
+            consoles: Consoles::default(),
         }
     }
 
@@ -75,6 +79,11 @@ impl Engine {
         let mut engine = Self::new(Arc::clone(&self.hypervisor), self.store.beside(), events, self.interrupt.clone());
         engine.is_planning = true;
         engine
+    }
+
+    /// Returns the serial console of a domain for a script, which is opened when it is first used.
+    pub(in crate::tree) fn serial(&self, domain: &str) -> Arc<SerialConsole> {
+        self.consoles.of(&self.hypervisor, domain)
     }
 
     fn gone(&self) -> MutexGuard<'_, HashSet<Branch>> {

@@ -70,6 +70,15 @@ pub enum Operation {
     WaitUntilSucceeds {
         command: CommandLine,
     },
+    /// A regular expression that has to match what the serial console prints.
+    Expect {
+        pattern: String,
+    },
+    /// What is typed into the serial console.
+    Send {
+        text: String,
+    },
+    Screen,
     Reboot,
     Sync,
     Time,
@@ -77,12 +86,18 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Returns whether it uses the serial console and not the guest's agent.
+    pub fn is_on_console(&self) -> bool {
+        matches!(self, Self::Expect { .. } | Self::Send { .. } | Self::Screen)
+    }
+
     /// Returns whether it only reads, so that the guest is the same afterwards, even if it failed.
     pub fn only_looks(&self) -> bool {
         match self {
             Self::Read { .. } | Self::WaitForUnit { .. } | Self::WaitForPort { .. } | Self::WaitForFile { .. } => true,
-            Self::Sync | Self::Time | Self::Info => true,
-            Self::Run { .. } | Self::Write { .. } | Self::WaitUntilSucceeds { .. } | Self::Reboot => false,
+            Self::Expect { .. } | Self::Screen | Self::Sync | Self::Time | Self::Info => true,
+            Self::Run { .. } | Self::Write { .. } | Self::WaitUntilSucceeds { .. } => false,
+            Self::Send { .. } | Self::Reboot => false,
         }
     }
 }
@@ -121,6 +136,9 @@ impl fmt::Display for Operation {
             Self::WaitForPort { port } => write!(f, "wait for port {port}"),
             Self::WaitForFile { path } => write!(f, "wait for file {path}"),
             Self::WaitUntilSucceeds { command } => write!(f, "wait until {} succeeds", Quoted(command)),
+            Self::Expect { pattern } => write!(f, "expect {pattern:?}"),
+            Self::Send { text } => write!(f, "send {text:?}"),
+            Self::Screen => f.write_str("read the screen"),
             Self::Reboot => f.write_str("reboot"),
             Self::Sync => f.write_str("sync"),
             Self::Time => f.write_str("read the clock"),
@@ -179,6 +197,8 @@ pub enum Outcome {
         stderr: Bytes,
     },
     Content(Bytes),
+    /// The captures of a pattern, or the whole match if it has none.
+    Matched(Vec<Option<String>>),
     Clock(f64),
     Facts(BTreeMap<String, String>),
     /// A result of `size` bytes, more than a journal keeps. The content of a host file is identified by its digest.
@@ -198,7 +218,8 @@ impl Outcome {
         let nothing = || Bytes(Vec::new());
         match operation {
             Operation::Run { .. } => Self::Exit { status: 0, stdout: nothing(), stderr: nothing() },
-            Operation::Read { .. } => Self::Content(nothing()),
+            Operation::Read { .. } | Operation::Screen => Self::Content(nothing()),
+            Operation::Expect { .. } => Self::Matched(vec![Some(String::new())]),
             Operation::Time => Self::Clock(0.0),
             Operation::Info => Self::Facts(BTreeMap::new()),
             _ => Self::Done,
@@ -210,6 +231,7 @@ impl Outcome {
         let size = match self {
             Self::Exit { stdout, stderr, .. } => stdout.0.len() + stderr.0.len(),
             Self::Content(content) => content.0.len(),
+            Self::Matched(captures) => captures.iter().flatten().map(String::len).sum(),
             _ => 0,
         };
         if size <= RESULT_LIMIT { self.clone() } else { Self::Unrecorded { size: size as u64, digest: None } }

@@ -16,6 +16,7 @@ use crate::tree::record::host_files::HostFiles;
 use crate::tree::record::journal::{Attempt, Journal, JournalEntry};
 use crate::tree::record::nondeterminism::shape_of;
 use crate::tree::record::operation::{Bytes, Operation, Outcome, Payload, Request};
+use crate::tree::serial::serial_console::SerialConsole;
 use crate::tree::step::perform::{Heard, Told, attempt, carry_out};
 use crate::tree::step::recall::{NoOutcome, recall};
 use crate::tree::step::session::{Session, StepLimit, left_over};
@@ -25,6 +26,9 @@ pub struct LiveSession {
     node: String,
     subject: Subject,
     guest: Arc<dyn Guest>,
+    console: Option<Arc<SerialConsole>>,
+    /// How long the guest is waited for before the first operation that needs it; `None` if it answers.
+    patience: Mutex<Option<Duration>>,
     progress: Mutex<Progress>,
     /// The number of operations when the last one ended.
     done: AtomicUsize,
@@ -58,7 +62,30 @@ impl LiveSession {
     pub fn new(subject: Subject, guest: Arc<dyn Guest>, events: Events, interrupt: Interrupt) -> Self {
         let node = subject.node.as_ref().unwrap_or(&subject.machine).clone();
         let (progress, done) = (Mutex::default(), AtomicUsize::new(0));
-        Self { node, subject, guest, progress, done, events, interrupt, limit: None, is_concurrent: false }
+        let (console, patience) = (None, Mutex::default());
+        Self {
+            node,
+            subject,
+            guest,
+            console,
+            patience,
+            progress,
+            done,
+            events,
+            interrupt,
+            limit: None,
+            is_concurrent: false,
+        }
+    }
+
+    /// Lets operations use a console.
+    pub fn with_console(self, console: Arc<SerialConsole>) -> Self {
+        Self { console: Some(console), ..self }
+    }
+
+    /// Waits for a guest that may not answer yet, before the first operation that needs it.
+    pub fn waiting(self, limit: Duration) -> Self {
+        Self { patience: Mutex::new(Some(limit)), ..self }
     }
 
     /// Answers the first operations from the journal of what the guest's disks hold already, and enables checkpoints.
@@ -157,6 +184,9 @@ impl LiveSession {
     }
 
     fn carry_out(&self, progress: &mut MutexGuard<'_, Progress>, request: &Request) -> Result<Outcome> {
+        if !request.operation.is_on_console() {
+            self.wait_for_guest()?;
+        }
         let left = self.limit.as_ref().map_or(request.timeout, StepLimit::left);
         if let Some(limit) = self.limit.as_ref().filter(|_| left.is_zero()) {
             return Err(limit.overdue());
@@ -172,7 +202,9 @@ impl LiveSession {
         let mut heard = Heard::default();
         let stop = Stop::after(request.timeout.min(left), &self.interrupt);
         let mut tell = |told: Told<'_>| self.tell(told);
-        let mut act = || carry_out(self.guest.as_ref(), &self.node, request, &mut tell, &mut heard, &stop);
+        let mut act = || {
+            carry_out(self.guest.as_ref(), self.console.as_deref(), &self.node, request, &mut tell, &mut heard, &stop)
+        };
         let outcome = if self.is_concurrent { MutexGuard::unlocked(progress, act) } else { act() };
         let took = started.elapsed();
         match outcome {
@@ -191,10 +223,21 @@ impl LiveSession {
         }
     }
 
+    fn wait_for_guest(&self) -> Result<()> {
+        let mut patience = self.patience.lock();
+        if let Some(limit) = *patience {
+            self.guest.wait_until_ready(&Stop::after(limit, &self.interrupt))?;
+            *patience = None;
+        }
+        Ok(())
+    }
+
     /// Takes a checkpoint if one is due.
     fn checkpoint(&self, progress: &mut Progress) -> Result<()> {
         let operations = progress.journal.entries.len();
-        let is_possible = !progress.is_incomplete || progress.is_by_hand;
+        // What was done on the console is in no state of a disk.
+        let is_on_console = || progress.journal.entries.iter().any(|entry| entry.operation.is_on_console());
+        let is_possible = progress.is_by_hand || !progress.is_incomplete && !is_on_console();
         if let Some(checkpointer) = progress.checkpointer.as_mut().filter(|_| is_possible)
             && let Err(why) = checkpointer.pass(operations, self.guest.as_ref())
         {

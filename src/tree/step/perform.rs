@@ -8,6 +8,7 @@ use crate::hypervisor::{Command, Condition, Exit, Guest, Stream};
 use crate::stop::Stop;
 use crate::tree::record::journal::Attempt;
 use crate::tree::record::operation::{Bytes, Content, Operation, Outcome, Payload, Quoted, RESULT_LIMIT, Request};
+use crate::tree::serial::serial_console::SerialConsole;
 
 /// How often to repeat a command that has to succeed.
 const POLL: Duration = Duration::from_millis(250);
@@ -70,13 +71,14 @@ impl Heard {
 /// Carries out an operation until `stop` ends it. Output is reported as it comes.
 pub fn carry_out(
     guest: &dyn Guest,
+    console: Option<&SerialConsole>,
     node: &str,
     request: &Request,
     tell: Tell<'_>,
     heard: &mut Heard,
     stop: &Stop,
 ) -> Result<Outcome> {
-    dispatch(guest, node, request, tell, heard, stop).map_err(|error| match error.kind {
+    dispatch(guest, console, node, request, tell, heard, stop).map_err(|error| match error.kind {
         Kind::Timeout => {
             let limit = humantime::format_duration(stop.limit());
             let said = Error::new(Kind::Timeout, format!("{} timed out after {limit} in `{node}`", request.operation));
@@ -89,12 +91,14 @@ pub fn carry_out(
 
 fn dispatch(
     guest: &dyn Guest,
+    console: Option<&SerialConsole>,
     node: &str,
     request: &Request,
     tell: Tell<'_>,
     heard: &mut Heard,
     stop: &Stop,
 ) -> Result<Outcome> {
+    let console = || console.ok_or_else(|| Error::failed(format!("`{node}` has no console")));
     match &request.operation {
         Operation::Run { command, env, cwd, user, .. } => {
             let command = Command {
@@ -127,6 +131,9 @@ fn dispatch(
         Operation::WaitUntilSucceeds { command } => {
             wait_until_succeeds(guest, &Command::new(command.clone()), heard, stop)
         }
+        Operation::Expect { pattern } => console()?.expect(pattern, stop).map(Outcome::Matched),
+        Operation::Send { text } => console()?.send(text, stop).map(|()| Outcome::Done),
+        Operation::Screen => console()?.screen().map(|text| Outcome::Content(Bytes(text.into_bytes()))),
         Operation::Reboot => guest.reboot(stop).map(|()| Outcome::Done),
         Operation::Sync => guest.sync(stop).map(|()| Outcome::Done),
         Operation::Time => guest.time(stop).map(Outcome::Clock),

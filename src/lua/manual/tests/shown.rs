@@ -62,6 +62,11 @@ Methods:
   guest:wait_for_port        Waits until something listens on the TCP port in the guest.
   guest:wait_for_file        Waits until the path exists in the guest.
   guest:wait_until_succeeds  Runs a command repeatedly until its status is 0.
+  guest:expect               Waits until what the serial console printed since the last match
+                             matches a regular expression; `$` is the end of what has come so far.
+  guest:send                 Types a text into the serial console.
+  guest:screen               Returns the visible text of the serial console: at most 24 rows of 80
+                             columns, of what was printed since it was opened.
   guest:reboot               Restarts the system and waits until it answers.
   guest:sync                 Flushes cached writes to the disks.
   guest:time                 Returns the guest's clock, in seconds since the epoch.
@@ -111,7 +116,8 @@ Types of values:
   work        The directory on the host in which the `build` function of `image.build` works.
 
 At the prompt, the methods of the guest need no receiver: run, write, read, push, pull,
-wait_for_unit, wait_for_port, wait_for_file, wait_until_succeeds, reboot, sync, time, info.
+wait_for_unit, wait_for_port, wait_for_file, wait_until_succeeds, expect, send, screen, reboot,
+sync, time, info.
 
 help "machine" explains a type, help "snapshot:branch" one of its functions.
 "#;
