@@ -52,6 +52,8 @@ impl Interrupt {
 #[derive(Clone, Debug)]
 pub struct Stop {
     interrupt: Interrupt,
+    /// Another one, of the task at hand.
+    other: Option<Interrupt>,
     /// How often the interrupt had been lowered when this began.
     lowered: usize,
     limit: Duration,
@@ -61,16 +63,22 @@ pub struct Stop {
 impl Stop {
     pub fn after(limit: Duration, interrupt: &Interrupt) -> Self {
         let lowered = interrupt.lowered.load(Ordering::SeqCst);
-        Self { interrupt: interrupt.clone(), lowered, limit, started: Instant::now() }
+        Self { interrupt: interrupt.clone(), other: None, lowered, limit, started: Instant::now() }
     }
 
     /// Returns the same stop with a limit of its own, from now on.
     pub fn within(&self, limit: Duration) -> Self {
-        Self { lowered: self.lowered, ..Self::after(limit, &self.interrupt) }
+        Self { lowered: self.lowered, other: self.other.clone(), ..Self::after(limit, &self.interrupt) }
+    }
+
+    /// Returns the same stop, which another interrupt raises too.
+    pub fn or(&self, other: &Interrupt) -> Self {
+        Self { other: Some(other.clone()), ..self.clone() }
     }
 
     fn is_interrupted(&self) -> bool {
-        self.interrupt.is_raised() || self.interrupt.lowered.load(Ordering::SeqCst) != self.lowered
+        let is_raised = self.interrupt.is_raised() || self.other.as_ref().is_some_and(Interrupt::is_raised);
+        is_raised || self.interrupt.lowered.load(Ordering::SeqCst) != self.lowered
     }
 
     pub fn limit(&self) -> Duration {

@@ -6,6 +6,7 @@ mod commands;
 mod consoles;
 mod copies;
 mod differences;
+mod directories;
 mod documentation;
 mod failed;
 mod fake;

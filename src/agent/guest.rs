@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -13,7 +14,10 @@ use crate::agent::way::{self, Way};
 use crate::agent::{file, guest_program, sockets, system};
 use crate::channel::{ChannelTerminal, Source};
 use crate::error::{Error, Kind, Result};
-use crate::hypervisor::{Command, Condition, Console, Exit, FileMode, Guest, Input, Signals, Stream, UnitState};
+use crate::hypervisor::{
+    Command, Condition, Console, Exit, FileMode, Guest, GuestEntry, Input, PathKind, Signals, Stream, UnitState,
+    UnpackOptions, UnpackTarget,
+};
 use crate::stop::Stop;
 
 const CANNOT_SYNC: &str = "cannot sync the guest's disks";
@@ -136,6 +140,30 @@ impl<T: Transport> Guest for Agent<T> {
         let by_agent =
             || file::write(&self.calls, path, source, mode, stop, &mut |mode| self.set_mode(path, mode, stop));
         written.map_or_else(by_agent, Ok)
+    }
+
+    fn kind_of(&self, path: &str, stop: &Stop) -> Result<PathKind> {
+        self.look(path, stop)
+    }
+
+    fn pack(&self, directory: &str, name: &str, archive: &mut dyn Write, stop: &Stop) -> Result<()> {
+        self.pack_by_tar(directory, name, archive, stop)
+    }
+
+    fn unpack_target(&self, path: &str, owner: Option<&str>, stop: &Stop) -> Result<UnpackTarget> {
+        self.target(path, owner, stop)
+    }
+
+    fn unpack(&self, archive: &Input, directory: &str, options: &UnpackOptions, stop: &Stop) -> Result<()> {
+        self.unpack_by_tar(archive, directory, options, stop)
+    }
+
+    fn list(&self, directory: &str, stop: &Stop) -> Result<Vec<GuestEntry>> {
+        self.list_by_find(directory, stop)
+    }
+
+    fn remove(&self, directory: &str, paths: &[PathBuf], stop: &Stop) -> Result<()> {
+        self.remove_by_rm(directory, paths, stop)
     }
 
     fn exists(&self, path: &str, stop: &Stop) -> Result<bool> {

@@ -4,6 +4,7 @@
 
 #[expect(clippy::module_inception, reason = "a file is a noun and holds the type of that name")]
 mod agent;
+mod archive;
 mod calls;
 mod feed;
 mod file;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -118,6 +119,53 @@ impl fmt::Display for Condition {
     }
 }
 
+/// What a path in a guest leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathKind {
+    Directory,
+    /// A file, or anything else that is no directory.
+    File,
+    Missing,
+}
+
+/// Where an archive is to be unpacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnpackTarget {
+    pub kind: PathKind,
+    /// The numbers of the user and the group that were asked for.
+    pub owner: (u32, u32),
+    /// Whether the guest's `tar` is GNU's: it knows files with holes, and leaves the modes of directories that are
+    /// there already alone.
+    pub has_gnu_tar: bool,
+}
+
+/// How an archive is unpacked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnpackOptions {
+    /// The mode of the directory that it is unpacked into, which is made if it is missing.
+    pub makes: Option<u32>,
+    /// Give what is unpacked to the owners in the archive; otherwise it belongs to root.
+    pub keeps_owners: bool,
+    /// Give directories that are there already the modes and the owners in the archive.
+    pub changes_directories: bool,
+}
+
+/// Something in a directory of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestEntry {
+    /// Below that directory.
+    pub path: PathBuf,
+    /// As in `st_mode`, with the kind of file.
+    pub mode: u32,
+    /// In bytes.
+    pub size: u64,
+    /// In seconds since the epoch.
+    pub modified: u64,
+}
+
+/// The error when the sink of an archive fails.
+pub const NO_READER: &str = "cannot write the archive";
+
 /// What systemd says about a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnitState {
@@ -169,6 +217,25 @@ pub trait Guest: Send + Sync {
 
     /// Replaces a file with what `source` yields; returns its length in bytes.
     fn write(&self, path: &str, source: &mut dyn Read, mode: &FileMode, stop: &Stop) -> Result<u64>;
+
+    /// Says what a path leads to.
+    fn kind_of(&self, path: &str, stop: &Stop) -> Result<PathKind>;
+
+    /// Writes a tar archive of `name`, with everything in it, as it is in a directory. The names in it begin with
+    /// `name`, which is `.` for the directory's own content.
+    fn pack(&self, directory: &str, name: &str, archive: &mut dyn Write, stop: &Stop) -> Result<()>;
+
+    /// Looks where an archive is to be unpacked, and for whom: `user` or `user:group`; root if that is not given.
+    fn unpack_target(&self, path: &str, owner: Option<&str>, stop: &Stop) -> Result<UnpackTarget>;
+
+    /// Unpacks a tar archive into a directory, as it arrives.
+    fn unpack(&self, archive: &Input, directory: &str, options: &UnpackOptions, stop: &Stop) -> Result<()>;
+
+    /// Lists everything below a directory.
+    fn list(&self, directory: &str, stop: &Stop) -> Result<Vec<GuestEntry>>;
+
+    /// Deletes files and whole directories, by their paths below a directory.
+    fn remove(&self, directory: &str, paths: &[PathBuf], stop: &Stop) -> Result<()>;
 
     /// Says whether `path` exists.
     fn exists(&self, path: &str, stop: &Stop) -> Result<bool>;

@@ -27,7 +27,10 @@ pub use domain::{
 pub use domains::Domains;
 pub use exit::Exit;
 pub use facts::Facts;
-pub use guest::{Command, CommandLine, Condition, FileMode, Guest, Input, Signals, Stream, UnitState};
+pub use guest::{
+    Command, CommandLine, Condition, FileMode, Guest, GuestEntry, Input, NO_READER, PathKind, Signals, Stream,
+    UnitState, UnpackOptions, UnpackTarget,
+};
 pub use guests::{Forward, Guests};
 pub use images::Images;
 pub use live::{CatchUp, Fingerprint, Frozen, Liveness, Ram};

@@ -5,6 +5,7 @@
 //!
 //! Its rooms form layers; each uses only the ones listed above it:
 //!
+//! - `archive`: directories as tar archives, packed on one side and unpacked on the other
 //! - `files`: the store, the identity of files, and the record of who made them
 //! - `record`: the metadata of a node, and how two nodes differ
 //! - `kept`: everything that is kept outside of a tree
@@ -18,6 +19,7 @@
 //! - `build`: building nodes
 //! - `view`: plain data to display
 
+mod archive;
 mod build;
 mod change;
 mod clone;
@@ -34,6 +36,8 @@ mod view;
 
 pub use crate::event::{EarlierTry, Event, Events, Subject};
 pub use crate::nearest::{did_you_mean, nearest};
+pub use archive::exclude::Exclude;
+pub use archive::listing::{Listing, Reading, usual_mode};
 pub use build::branch::{Build, graft, start_build};
 pub use build::branch_spec::BranchSpec;
 pub use build::failed_step::{give_up, has_failed};

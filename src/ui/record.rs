@@ -56,6 +56,11 @@ fn outcome(operation: &LoggedOperation, all: bool, lines: &mut Vec<String>) {
         Outcome::Matched(captures) => {
             captures.iter().flatten().for_each(|capture| output("| ", capture.as_bytes(), all, lines));
         }
+        Outcome::Directory(archive) => lines.push(format!("    an archive of {}", size(archive.0.len() as u64))),
+        Outcome::Pushed(marks) => {
+            let names: Vec<&str> = marks.keys().map(String::as_str).collect();
+            output("> ", names.join("\n").as_bytes(), all, lines);
+        }
         Outcome::Clock(clock) => lines.push(format!("    {clock}")),
         Outcome::Facts(facts) => lines.extend(facts.iter().map(|(name, value)| format!("    {name}: {value}"))),
         Outcome::Unrecorded { size: bytes, .. } => lines.push(format!("    {} that are not recorded", size(*bytes))),

@@ -62,32 +62,65 @@ function Guest:write(path, text, options) end
 function Guest:read(path, options) end
 
 ---@class guest.PushOptions
----@field mode? string default 0755 for an executable file, else 0644. Permissions as octal text.
----@field owner? string "user" or "user:group".
+---@field mode? string default 0755 for an executable file, else 0644. Of a file: permissions as octal text.
+---@field owner? string "user" or "user:group"; of a directory, everything in it. Default: root.
+---@field preserve? boolean default false. Of a directory: keep the modes and, by their numbers, the owners, as `cp -a` does.
+---@field exclude? string|string[] Of a directory: patterns of what is left out, as in a `.gitignore`.
 ---@field timeout? string|number default "1h". How long it may take.
 
----Copies a file from the host into the guest.
+---Copies a file or a directory from the host into the guest.
+---
+---A directory's content is merged into one that is there, as `cp -r source/. target/` does; a missing one is made. Links
+---stay links; empty directories, hard links, times and holes are kept. Modes are 0755 or 0644, as in git. Devices, sockets
+---and named pipes are refused. Times and the path on the host rebuild nothing.
+---
+---A pattern in `exclude` without a slash matches a name in any directory; one with a slash is a path from the top, and one
+---that ends in a slash matches directories only. `*` and `?` match no slash, `**` any directories.
 ---
 ---```lua
 ---guest:push("dump.sql", "/root/dump.sql")
+---guest:push("app", "/srv/app", { owner = "www-data", exclude = { ".git", "*.o" } })
 ---```
----@param host_path string A file on the host.
----@param path string The file in the guest, which is replaced.
+---@param host_path string A file or a directory on the host.
+---@param path string The file in the guest, which is replaced, or the directory.
 ---@param options? guest.PushOptions
 function Guest:push(host_path, path, options) end
 
 ---@class guest.PullOptions
+---@field preserve? boolean default false. Of a directory: keep the modes and, if you are root, the owners.
+---@field exclude? string|string[] Of a directory: patterns of what is left out, as for `guest:push`.
 ---@field timeout? string|number default "1h". How long it may take.
 
----Copies a file from the guest to the host. A cached step writes no file.
+---Copies a file or a directory from the guest to the host.
+---
+---A directory's content is merged into one that is there; a missing one is made. Nothing is written outside of it. A cached
+---step writes what its journal kept, which is up to 1 MiB, and is rebuilt if more than that is no longer on the host.
 ---
 ---```lua
 ---guest:pull("/var/log/syslog", "syslog.txt")
+---guest:pull("/etc/nginx", "nginx", { exclude = "*.bak" })
 ---```
----@param path string A file of the guest.
----@param host_path string The file on the host, which is replaced.
+---@param path string A file or a directory of the guest.
+---@param host_path string The file on the host, which is replaced, or the directory.
 ---@param options? guest.PullOptions
 function Guest:pull(path, host_path, options) end
+
+---@class guest.SyncDirOptions
+---@field delete? boolean default false. Delete what the host's directory does not have, apart from what is excluded.
+---@field exclude? string|string[] Patterns of what is left alone, as for `guest:push`.
+---@field timeout? string|number default "1h". How long it may take.
+
+---Makes a directory in the guest the same as one on the host, by sending only what differs.
+---
+---Files are compared by size, mode and time. The result is that of `guest:push`, and all of it belongs to root.
+---
+---```lua
+---guest:sync_dir("app", "/srv/app", { delete = true, exclude = { ".git", "/cache" } })
+---```
+---@param host_path string A directory on the host.
+---@param path string The directory in the guest, which is made if it is missing.
+---@param options? guest.SyncDirOptions
+function Guest:sync_dir(host_path, path, options) end
 
 ---@class guest.WaitOptions
 ---@field timeout? string|number default "5m". How long to wait.

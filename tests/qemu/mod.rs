@@ -10,6 +10,7 @@ mod consoles;
 mod copies;
 mod cuts;
 mod descriptions;
+mod directories;
 mod disks;
 mod failed;
 mod files;

@@ -97,7 +97,7 @@ impl Cp {
         let Inside { fork: _fork, guest } = Inside::open(engine, target, false)?;
         let stop = Stop::after(self.timeout, &engine.interrupt);
         let options = CopyOptions { keeps_owners: self.archive };
-        act(&Copy { guest: &*guest, interrupt: &engine.interrupt, stop: &stop, options })
+        act(&Copy { guest: &*guest, stop: &stop, options })
     }
 }
 

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Because, Error, Result};
-use crate::fake::record::state::{DomainRecord, FileRecord, Files, Layer, NeighbourRecord, State};
+use crate::fake::record::file::FileRecord;
+use crate::fake::record::state::{DomainRecord, Files, Layer, NeighbourRecord, State};
 use crate::hypervisor::{Neighbour, Neighbours, SnapshotKind};
 
 impl State {
@@ -101,7 +102,7 @@ impl State {
     }
 
     /// Lists every file that a guest on `disk` sees.
-    fn visible(&self, disk: &Path) -> Files {
+    pub fn visible(&self, disk: &Path) -> Files {
         let chain: Vec<&Files> = self.chain(disk).map(|(_, layer)| &layer.files).collect();
         chain.into_iter().rev().flatten().map(|(path, file)| (path.clone(), file.clone())).collect()
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -10,9 +11,13 @@ use crate::error::{Because, Error, Result};
 use crate::fake::guests::console::FakeConsole;
 use crate::fake::record::answer::{self, Answer};
 use crate::fake::record::bytes::Bytes;
-use crate::fake::record::state::{Executed, FileRecord, Ram, State};
+use crate::fake::record::file::{FileKind, FileRecord};
+use crate::fake::record::state::{Executed, Ram, State};
 use crate::fake::record::store::Store;
-use crate::hypervisor::{Command, Console, Exit, FileMode, Guest, Input, Signals, Stream, UnitState};
+use crate::hypervisor::{
+    Command, Console, Exit, FileMode, Guest, GuestEntry, Input, PathKind, Signals, Stream, UnitState, UnpackOptions,
+    UnpackTarget,
+};
 use crate::stop::Stop;
 
 /// Every guest's clock is stopped, so that outputs can be compared.
@@ -22,9 +27,9 @@ const TIME: f64 = 1_700_000_000.0;
 const TICK: Duration = Duration::from_millis(20);
 
 pub struct FakeGuest {
-    domain: String,
-    store: Arc<Store>,
-    answers: Arc<[Answer]>,
+    pub(super) domain: String,
+    pub(super) store: Arc<Store>,
+    pub(super) answers: Arc<[Answer]>,
 }
 
 /// What a command is going to do.
@@ -42,7 +47,7 @@ impl FakeGuest {
     }
 
     /// Reads the state on behalf of a call into the guest, which must be running.
-    fn look<T>(&self, stop: &Stop, what: impl Fn() -> String, look: impl FnOnce(&State) -> T) -> Result<T> {
+    pub(super) fn look<T>(&self, stop: &Stop, what: impl Fn() -> String, look: impl FnOnce(&State) -> T) -> Result<T> {
         stop.check(&what)?;
         self.store.look(|state| {
             state.running(&self.domain).map_err(|error| error_while(&what(), error))?;
@@ -57,8 +62,17 @@ impl FakeGuest {
     /// Finds a file as this guest sees it: one that was written, or one that the image has.
     fn find_file(&self, state: &State, path: &str) -> Option<FileRecord> {
         let of_image = || answer::find_file(&self.answers, path).or_else(|| answer::find_file(&state.answers, path));
-        let record = |content: &str| FileRecord { content: Bytes(content.into()), mode: None, owner: None };
-        written(state, &self.domain, path).cloned().or_else(|| of_image().map(record))
+        let record = |content: &str| FileRecord {
+            kind: FileKind::File,
+            content: Bytes(content.into()),
+            mode: None,
+            owner: None,
+            modified: None,
+        };
+        match written(state, &self.domain, path) {
+            Some(file) => Some(file.clone()).filter(|file| file.kind == FileKind::File),
+            None => of_image().map(record),
+        }
     }
 
     fn reply(&self, state: &State, text: &str, command: &Command) -> Reply {
@@ -182,7 +196,9 @@ impl Guest for FakeGuest {
         let what = || format!("reading `{path}` in the guest");
         let failed = || format!("cannot read `{path}` in the guest");
         let Some(file) = self.file(path, stop, what)? else {
-            return Err(Error::failed(failed()).cause("no such file or directory"));
+            let is_directory = self.kind(path, stop)? == PathKind::Directory;
+            let why = if is_directory { "Is a directory" } else { "no such file or directory" };
+            return Err(Error::failed(failed()).cause(why));
         };
         let content = file.content.0;
         sink.write_all(&content).because(failed)?;
@@ -192,13 +208,17 @@ impl Guest for FakeGuest {
     fn write(&self, path: &str, source: &mut dyn Read, mode: &FileMode, stop: &Stop) -> Result<u64> {
         let what = || format!("writing `{path}` in the guest");
         stop.check(what)?;
+        if self.kind(path, stop)? == PathKind::Directory {
+            return Err(Error::failed(format!("cannot write `{path}` in the guest")).cause("Is a directory"));
+        }
         let mut content = Vec::new();
         source.read_to_end(&mut content).because(|| format!("cannot write `{path}` in the guest"))?;
         let length = content.len() as u64;
         self.store.change(|state| {
             let record = state.running(&self.domain).map_err(|error| error_while(&what(), error))?;
             let disk = record.now().disk_of(path);
-            let file = FileRecord { content: Bytes(content), mode: mode.mode, owner: mode.owner.clone() };
+            let (kind, content) = (FileKind::File, Bytes(content));
+            let file = FileRecord { kind, content, mode: mode.mode, owner: mode.owner.clone(), modified: None };
             if Ram::holds(path) {
                 state.record_mut(&self.domain)?.ram.0.insert(path.to_string(), file);
                 return Ok(length);
@@ -210,7 +230,31 @@ impl Guest for FakeGuest {
     }
 
     fn exists(&self, path: &str, stop: &Stop) -> Result<bool> {
-        Ok(self.file(path, stop, || format!("looking for `{path}` in the guest"))?.is_some())
+        Ok(self.kind(path, stop)? != PathKind::Missing)
+    }
+
+    fn kind_of(&self, path: &str, stop: &Stop) -> Result<PathKind> {
+        self.kind(path, stop)
+    }
+
+    fn pack(&self, directory: &str, name: &str, archive: &mut dyn Write, stop: &Stop) -> Result<()> {
+        self.pack_files(directory, name, archive, stop)
+    }
+
+    fn unpack_target(&self, path: &str, owner: Option<&str>, stop: &Stop) -> Result<UnpackTarget> {
+        self.target(path, owner, stop)
+    }
+
+    fn unpack(&self, archive: &Input, directory: &str, options: &UnpackOptions, stop: &Stop) -> Result<()> {
+        self.unpack_files(archive, directory, options, stop)
+    }
+
+    fn list(&self, directory: &str, stop: &Stop) -> Result<Vec<GuestEntry>> {
+        self.list_files(directory, stop)
+    }
+
+    fn remove(&self, directory: &str, paths: &[PathBuf], stop: &Stop) -> Result<()> {
+        self.remove_files(directory, paths, stop)
     }
 
     fn listens(&self, port: u16, stop: &Stop) -> Result<bool> {
@@ -288,6 +332,6 @@ fn whole(input: &Input, command: &Command, stop: &Stop) -> Result<Vec<u8>> {
     }
 }
 
-fn error_while(what: &str, error: Error) -> Error {
+pub(super) fn error_while(what: &str, error: Error) -> Error {
     Error { message: format!("{what} failed"), ..error }.cause(error.message)
 }

@@ -1,4 +1,5 @@
 //! The system in a running domain, and its console.
 
+mod archive;
 pub mod console;
 pub mod guest;

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod bytes;
 pub mod disk;
 pub mod document;
+pub mod file;
 pub mod snapshot_document;
 pub mod state;
 pub mod store;

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::fake::record::answer::Answer;
 use crate::fake::record::bytes::Bytes;
 use crate::fake::record::document::Document;
+use crate::fake::record::file::FileRecord;
 use crate::hypervisor::{DomainState, Memory, SnapshotKind, Version};
 
 /// The whole state. Unknown keys are errors, so that a slip in a hand-written file shows.
@@ -154,32 +155,6 @@ pub struct MemoryFile {
     pub document: Document,
     #[serde(default)]
     pub ram: Ram,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "StoredFile")]
-pub struct FileRecord {
-    pub content: Bytes,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub owner: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum StoredFile {
-    /// As a hand may write it.
-    Text(String),
-    Whole(WholeFile),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WholeFile {
-    content: Bytes,
-    mode: Option<u32>,
-    owner: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -329,15 +304,6 @@ impl TryFrom<String> for StoredVersion {
 impl From<StoredVersion> for String {
     fn from(version: StoredVersion) -> Self {
         version.0.to_string()
-    }
-}
-
-impl From<StoredFile> for FileRecord {
-    fn from(stored: StoredFile) -> Self {
-        match stored {
-            StoredFile::Text(text) => Self { content: Bytes(text.into_bytes()), mode: None, owner: None },
-            StoredFile::Whole(WholeFile { content, mode, owner }) => Self { content, mode, owner },
-        }
     }
 }
 

@@ -1,19 +1,21 @@
 //! `guest`: operations in the system inside a builder, a fork or a machine.
 
-use std::path::PathBuf;
+mod call;
+mod files;
+
 use std::time::Duration;
 
 use mlua::{FromLua, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value, Variadic};
 
-use crate::error::{Because, Error, Result};
-use crate::hypervisor::{CommandLine, FileMode};
+use crate::error::{Error, Result};
+use crate::hypervisor::CommandLine;
 use crate::lua::handle::guest::{Guest, InGuest};
-use crate::lua::runtime::contents::Contents;
 use crate::lua::value::error::kind_of;
 use crate::lua::value::options::Options;
-use crate::lua::value::show::{key, options, quoted};
 use crate::tree;
 use crate::tree::{Content, Operation, Outcome, Payload, Request};
+
+pub use call::call_of;
 
 /// How long a command may take when the script does not say.
 const RUN_LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -49,25 +51,6 @@ async fn run(guest: &Guest, lua: &Lua, command: CommandLine, options: Options) -
             },
         )
         .await
-}
-
-async fn write(
-    guest: &Guest,
-    lua: &Lua,
-    path: String,
-    content: Content,
-    payload: Payload,
-    mode: FileMode,
-    limit: Duration,
-) -> Result<()> {
-    let operation = Operation::Write { path, content, mode };
-    guest.perform(lua, Request { operation, payload, timeout: limit, check: true, retry_on: Vec::new() }).await?;
-    Ok(())
-}
-
-async fn read(guest: &Guest, lua: &Lua, path: String, payload: Payload, limit: Duration) -> Result<Outcome> {
-    let operation = Operation::Read { path };
-    guest.perform(lua, Request { operation, payload, timeout: limit, check: true, retry_on: Vec::new() }).await
 }
 
 /// An absolute path in the guest.
@@ -117,10 +100,6 @@ impl FromLua for AnyCommand {
     }
 }
 
-fn file_mode(options: &Options) -> Result<FileMode> {
-    Ok(FileMode { mode: options.mode("mode")?, owner: options.string("owner")? })
-}
-
 fn unexpected(outcome: &Outcome) -> mlua::Error {
     Error::bug(format!("an operation gave {outcome:?}")).into()
 }
@@ -136,12 +115,13 @@ impl UserData for Guest {
 }
 
 /// The methods that all of them have.
-pub const METHODS: [&str; 16] = [
+pub const METHODS: [&str; 17] = [
     "run",
     "write",
     "read",
     "push",
     "pull",
+    "sync_dir",
     "wait_for_unit",
     "wait_for_port",
     "wait_for_file",
@@ -157,7 +137,7 @@ pub const METHODS: [&str; 16] = [
 
 pub fn add_methods<T: InGuest, M: UserDataMethods<T>>(methods: &mut M) {
     add_commands(methods);
-    add_files(methods);
+    files::add_files(methods);
     add_waits(methods);
     add_console(methods);
     add_questions(methods);
@@ -176,43 +156,6 @@ fn add_commands<T: InGuest, M: UserDataMethods<T>>(methods: &mut M) {
     methods.add_async_method("wait_until_succeeds", |lua, this, (command, options): (AnyCommand, Value)| async move {
         let options = Options::read("guest:wait_until_succeeds", options, &["timeout"])?;
         Ok(wait(&this.guest()?, &lua, Operation::WaitUntilSucceeds { command: command.0 }, options).await?)
-    });
-}
-
-/// Files copied into the guest and out of it.
-fn add_files<T: InGuest, M: UserDataMethods<T>>(methods: &mut M) {
-    methods.add_async_method(
-        "write",
-        |lua, this, (path, text, options): (GuestPath, mlua::LuaString, Value)| async move {
-            let options = Options::read("guest:write", options, &["mode", "owner", "timeout"])?;
-            let bytes = text.as_bytes().to_vec();
-            let limit = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
-            let mode = file_mode(&options)?;
-            Ok(write(&this.guest()?, &lua, path.0, Content::of(&bytes), Payload::Bytes(bytes), mode, limit).await?)
-        },
-    );
-    methods.add_async_method("push", |lua, this, (host, path, options): (PathBuf, GuestPath, Value)| async move {
-        let options = Options::read("guest:push", options, &["mode", "owner", "timeout"])?;
-        let limit = options.duration("timeout")?.unwrap_or(RUN_LIMIT);
-        let mut mode = file_mode(&options)?;
-        let cannot = || format!("cannot read `{}`", host.display());
-        mode.mode = Some(mode.mode.unwrap_or(usual_mode(&host).because(cannot)?));
-        let content = Content::of_file(&host).because(cannot)?;
-        Ok(write(&this.guest()?, &lua, path.0, content, Payload::From(host), mode, limit).await?)
-    });
-    methods.add_async_method("read", |lua, this, (path, options): (GuestPath, Value)| async move {
-        let options = Options::read("guest:read", options, &["timeout"])?;
-        let limit = options.duration("timeout")?.unwrap_or(WAIT_LIMIT);
-        match read(&this.guest()?, &lua, path.0, Payload::Nothing, limit).await? {
-            Outcome::Content(content) => lua.create_string(content.0),
-            other => Err(unexpected(&other)),
-        }
-    });
-    methods.add_async_method("pull", |lua, this, (path, host, options): (GuestPath, PathBuf, Value)| async move {
-        let options = Options::read("guest:pull", options, &["timeout"])?;
-        let limit = options.duration("timeout")?.unwrap_or(RUN_LIMIT);
-        read(&this.guest()?, &lua, path.0, Payload::Into(host), limit).await?;
-        Ok(())
     });
 }
 
@@ -287,13 +230,6 @@ fn plain(operation: Operation) -> Request {
     Request { operation, payload: Payload::Nothing, timeout: WAIT_LIMIT, check: true, retry_on: Vec::new() }
 }
 
-/// A pushed file is 0755 or 0644, as in git: the other permission bits differ from host to host.
-fn usual_mode(host: &std::path::Path) -> std::io::Result<u32> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::metadata(host)?.permissions().mode();
-    Ok(if mode & 0o100 != 0 { 0o755 } else { 0o644 })
-}
-
 /// The key that marks results whose output was already shown as it came.
 pub const STREAMED: &str = "snaptree.streamed";
 
@@ -318,79 +254,4 @@ fn mark(lua: &Lua) -> mlua::Result<Table> {
             Ok(mark)
         }
     }
-}
-
-/// Writes the call that repeats an operation.
-pub fn call_of(operation: &Operation, outcome: &Outcome, took: Duration, contents: &Contents) -> Result<String> {
-    const LONG_RUN: Duration = Duration::from_secs(30 * 60);
-    const LONG_WAIT: Duration = Duration::from_secs(2 * 60);
-    let timeout = |long: Duration| (took > long).then(|| format!("timeout = {}", took.as_secs() * 3));
-    let text = |word: &str| quoted(word.as_bytes());
-    let wait = |name: &str, what: String| format!("{name}({what}{})", options(&[timeout(LONG_WAIT)]));
-    Ok(match operation {
-        Operation::Run { command, stdin, env, cwd, user } => {
-            let stdin = stdin.as_ref().map(|content| bytes_of(content, contents)).transpose()?;
-            let has_failed = matches!(outcome, Outcome::Exit { status, .. } if *status != 0);
-            let env: Vec<String> = env.iter().map(|(name, value)| format!("{} = {}", key(name), text(value))).collect();
-            let options = options(&[
-                has_failed.then(|| "check = false".to_string()),
-                stdin.map(|bytes| format!("stdin = {bytes}")),
-                (!env.is_empty()).then(|| format!("env = {{ {} }}", env.join(", "))),
-                cwd.as_ref().map(|cwd| format!("cwd = {}", text(cwd))),
-                user.as_ref().map(|user| format!("user = {}", text(user))),
-                timeout(LONG_RUN),
-            ]);
-            match options.is_empty() {
-                true => format!("run {}", written(command)),
-                false => format!("run({}{options})", written(command)),
-            }
-        }
-        Operation::Write { path, content, mode } => {
-            let options = options(&mode_options(mode));
-            match contents.find(content) {
-                Some(Payload::From(host)) => {
-                    format!("push({}, {}{options})", text(&host.to_string_lossy()), text(path))
-                }
-                _ => format!("write({}, {}{options})", text(path), bytes_of(content, contents)?),
-            }
-        }
-        Operation::Read { path } => format!("read {}", text(path)),
-        Operation::WaitForUnit { unit } => wait("wait_for_unit", text(unit)),
-        Operation::WaitForPort { port } => wait("wait_for_port", port.to_string()),
-        Operation::WaitForFile { path } => wait("wait_for_file", text(path)),
-        Operation::WaitUntilSucceeds { command } => wait("wait_until_succeeds", written(command)),
-        Operation::Expect { pattern } => wait("expect", text(pattern)),
-        Operation::Send { text: typed } => format!("send {}", text(typed)),
-        Operation::Screen => "screen()".to_string(),
-        Operation::Reboot => "reboot()".to_string(),
-        Operation::Sync => "sync()".to_string(),
-        Operation::Time => "time()".to_string(),
-        Operation::Info => "info()".to_string(),
-    })
-}
-
-/// Writes content that went into a guest, if it is known.
-fn bytes_of(content: &Content, contents: &Contents) -> Result<String> {
-    match contents.find(content) {
-        Some(Payload::Bytes(bytes)) => Ok(quoted(&bytes)),
-        _ => Err(Error::failed("a journal keeps only the digest of what went into the guest")
-            .hint("only what was written at this prompt, or by its script, is known: `snaptree repl SCRIPT`")),
-    }
-}
-
-fn written(command: &CommandLine) -> String {
-    match command {
-        CommandLine::Shell(line) => quoted(line.as_bytes()),
-        CommandLine::Argv(words) => {
-            let words: Vec<String> = words.iter().map(|word| quoted(word.as_bytes())).collect();
-            format!("{{ {} }}", words.join(", "))
-        }
-    }
-}
-
-fn mode_options(mode: &FileMode) -> [Option<String>; 2] {
-    [
-        mode.mode.map(|mode| format!("mode = \"{mode:04o}\"")),
-        mode.owner.as_ref().map(|owner| format!("owner = {}", quoted(owner.as_bytes()))),
-    ]
 }

@@ -14,7 +14,7 @@ use crate::lua::value::show::is_name;
 use crate::lua::value::tokens::{KEYWORDS, Kind as Word, Token, tokens};
 
 /// Functions whose string argument is a file of the host.
-const OF_FILES: [&str; 8] = ["push", "pull", "file", "screenshot", "dofile", "loadfile", "read", "glob"];
+const OF_FILES: [&str; 9] = ["push", "pull", "sync_dir", "file", "screenshot", "dofile", "loadfile", "read", "glob"];
 /// Functions whose string argument is a machine, or a snapshot of one.
 const OF_PLACES: [&str; 5] = ["use", "revert", "open", "tree", "undo"];
 

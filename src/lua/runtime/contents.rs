@@ -19,6 +19,7 @@ impl Contents {
         let mut kept = self.0.lock();
         let content = match &request.operation {
             Operation::Write { content, .. } | Operation::Run { stdin: Some(content), .. } => content,
+            Operation::Push { tree, .. } | Operation::SyncDir { tree, .. } => tree,
             _ => return,
         };
         if let Some(kept) = kept.as_mut() {

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::tree::record::host_files::HostFiles;
+use crate::tree::record::journal::JournalEntry;
 use crate::tree::record::key::NamedInputs;
-use crate::tree::record::operation::{Content, Operation, Payload, Quoted, Request};
+use crate::tree::record::operation::{Content, Operation, Outcome, Payload, Quoted, Request};
 
 /// Describes the operation that a step asks for now, and the one that was recorded in its place.
-pub fn difference(was: &Operation, now: &Request, inputs: &HostFiles) -> String {
+pub fn difference(entry: &JournalEntry, now: &Request, inputs: &HostFiles) -> String {
+    let was = &entry.operation;
     match (was, &now.operation) {
         (
             Operation::Run { command: old, stdin: old_stdin, env: old_env, cwd: old_cwd, user: old_user },
@@ -52,6 +54,9 @@ pub fn difference(was: &Operation, now: &Request, inputs: &HostFiles) -> String 
             changes.extend(options.into_iter().flatten());
             format!("{place}{}", changes.join(", "))
         }
+        (Operation::Push { .. }, Operation::Push { .. }) | (Operation::SyncDir { .. }, Operation::SyncDir { .. }) => {
+            of_directories(entry, now).unwrap_or_else(|| format!("{} was {was}", now.operation))
+        }
         (Operation::Run { command: old, .. }, Operation::Run { command, .. })
             if only_command(was) && only_command(&now.operation) =>
         {
@@ -59,6 +64,50 @@ pub fn difference(was: &Operation, now: &Request, inputs: &HostFiles) -> String 
         }
         (was, now) => format!("{now} was {was}"),
     }
+}
+
+/// Describes how a directory that goes to the same place differs.
+fn of_directories(entry: &JournalEntry, now: &Request) -> Option<String> {
+    match (&entry.operation, &now.operation) {
+        (
+            Operation::Push { path: old_path, tree: old, owner: old_owner, preserve: was_preserved },
+            Operation::Push { path, tree, owner, preserve },
+        ) if (old_path, was_preserved) == (path, preserve) => {
+            let content = (old != tree).then(|| directory_difference(entry, old, tree, &now.payload));
+            let owner = changed("owner", old_owner.as_deref(), owner.as_deref());
+            Some(format!("push {path}: {}", content.into_iter().chain(owner).collect::<Vec<_>>().join(", ")))
+        }
+        (
+            Operation::SyncDir { path: old_path, tree: old, delete: deleted, exclude: excluded },
+            Operation::SyncDir { path, tree, delete, exclude },
+        ) if (old_path, deleted, excluded) == (path, delete, exclude) => {
+            Some(format!("sync {path}: {}", directory_difference(entry, old, tree, &now.payload)))
+        }
+        _ => None,
+    }
+}
+
+/// Names what changed in a directory, as far as the journal tells.
+fn directory_difference(entry: &JournalEntry, old: &Content, new: &Content, payload: &Payload) -> String {
+    /// How many changes are named.
+    const MOST: usize = 3;
+    let changed = || format!("the directory changed: {}", digests(old, new));
+    let (Outcome::Pushed(was), Payload::Directory(listing)) = (&entry.outcome, payload) else { return changed() };
+    let now = listing.marks();
+    if was.is_empty() || now.is_empty() {
+        return changed();
+    }
+    let names: BTreeSet<&String> = was.keys().chain(now.keys()).collect();
+    let changes = names.into_iter().filter_map(|name| match (was.get(name), now.get(name)) {
+        (Some(old), Some(new)) if old == new => None,
+        (Some(_), Some(_)) => Some(format!("`{name}` changed")),
+        (None, _) => Some(format!("`{name}` is new")),
+        (_, None) => Some(format!("`{name}` is gone")),
+    });
+    let changes: Vec<String> = changes.collect();
+    let more = changes.len().saturating_sub(MOST);
+    let named = changes[..changes.len() - more].join(", ");
+    if more == 0 { named } else { format!("{named} and {more} more") }
 }
 
 /// Describes which named inputs changed, and how.

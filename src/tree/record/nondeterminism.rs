@@ -23,6 +23,7 @@ fn content(operation: &Operation) -> Option<&Content> {
     match operation {
         Operation::Run { stdin, .. } => stdin.as_ref(),
         Operation::Write { content, .. } => Some(content),
+        Operation::Push { tree, .. } | Operation::SyncDir { tree, .. } => Some(tree),
         _ => None,
     }
 }
@@ -32,7 +33,9 @@ fn without_content(operation: &Operation) -> String {
     let mut operation = operation.clone();
     match &mut operation {
         Operation::Run { stdin, .. } => *stdin = None,
-        Operation::Write { content, .. } => *content = Content { digest: String::new(), size: 0 },
+        Operation::Write { content, .. }
+        | Operation::Push { tree: content, .. }
+        | Operation::SyncDir { tree: content, .. } => *content = Content { digest: String::new(), size: 0 },
         _ => {}
     }
     operation.to_string()

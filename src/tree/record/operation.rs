@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::hypervisor::{CommandLine, FileMode};
+use crate::tree::archive::listing::Listing;
 
 /// The digest and the size of some bytes that went into a guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,11 @@ impl Content {
         let mut hasher = blake3::Hasher::new();
         let size = std::io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
         Ok(Self { digest: hasher.finalize().to_hex().to_string(), size })
+    }
+
+    /// Returns the digest of a directory and the size of what is in it.
+    pub fn of_directory(listing: &Listing) -> Self {
+        Self { digest: listing.digest(), size: listing.size() }
     }
 
     fn short(&self) -> &str {
@@ -55,8 +62,35 @@ pub enum Operation {
         #[serde(default)]
         mode: FileMode,
     },
+    /// A file; or a directory, if it is pulled.
     Read {
         path: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        exclude: Vec<String>,
+        /// Whether modes and owners are kept.
+        #[serde(default, skip_serializing_if = "is_false")]
+        preserve: bool,
+    },
+    /// A directory of the host, with everything in it.
+    Push {
+        path: String,
+        tree: Content,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<String>,
+        /// Whether modes and owners are kept, which are then part of the digest.
+        #[serde(default, skip_serializing_if = "is_false")]
+        preserve: bool,
+    },
+    /// The same, of which only what differs is sent.
+    SyncDir {
+        path: String,
+        tree: Content,
+        /// Whether everything else is deleted in the guest, apart from what is excluded.
+        #[serde(default, skip_serializing_if = "is_false")]
+        delete: bool,
+        /// What is left alone while other things are deleted.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        exclude: Vec<String>,
     },
     WaitForUnit {
         unit: String,
@@ -96,8 +130,8 @@ impl Operation {
         match self {
             Self::Read { .. } | Self::WaitForUnit { .. } | Self::WaitForPort { .. } | Self::WaitForFile { .. } => true,
             Self::Expect { .. } | Self::Screen | Self::Sync | Self::Time | Self::Info => true,
-            Self::Run { .. } | Self::Write { .. } | Self::WaitUntilSucceeds { .. } => false,
-            Self::Send { .. } | Self::Reboot => false,
+            Self::Run { .. } | Self::Write { .. } | Self::Push { .. } | Self::SyncDir { .. } => false,
+            Self::WaitUntilSucceeds { .. } | Self::Send { .. } | Self::Reboot => false,
         }
     }
 }
@@ -131,7 +165,25 @@ impl fmt::Display for Operation {
                     None => Ok(()),
                 }
             }
-            Self::Read { path } => write!(f, "read {path}"),
+            Self::Read { path, exclude, preserve } => {
+                write!(f, "read {path}")?;
+                without(f, exclude)?;
+                if *preserve { f.write_str(" with owners and modes") } else { Ok(()) }
+            }
+            Self::Push { path, tree, owner, preserve } => {
+                write!(f, "push directory {path}, {} bytes ({})", tree.size, tree.short())?;
+                if let Some(owner) = owner {
+                    write!(f, " owner {owner}")?;
+                }
+                if *preserve { f.write_str(" with owners and modes") } else { Ok(()) }
+            }
+            Self::SyncDir { path, tree, delete, exclude } => {
+                write!(f, "sync directory {path}, {} bytes ({})", tree.size, tree.short())?;
+                if *delete {
+                    f.write_str(" deleting the rest")?;
+                }
+                without(f, exclude)
+            }
             Self::WaitForUnit { unit } => write!(f, "wait for unit {unit}"),
             Self::WaitForPort { port } => write!(f, "wait for port {port}"),
             Self::WaitForFile { path } => write!(f, "wait for file {path}"),
@@ -145,6 +197,17 @@ impl fmt::Display for Operation {
             Self::Info => f.write_str("read the system's description"),
         }
     }
+}
+
+fn without(f: &mut fmt::Formatter<'_>, exclude: &[String]) -> fmt::Result {
+    exclude.iter().enumerate().try_for_each(|(n, pattern)| {
+        let before = if n == 0 { " without" } else { "," };
+        write!(f, "{before} {pattern:?}")
+    })
+}
+
+fn is_false(it: &bool) -> bool {
+    !it
 }
 
 /// A command as a person would type it, on one line.
@@ -199,6 +262,11 @@ pub enum Outcome {
     Content(Bytes),
     /// The captures of a pattern, or the whole match if it has none.
     Matched(Vec<Option<String>>),
+    /// A directory that was pulled, as a tar archive.
+    Directory(Bytes),
+    /// A few letters of the digest of each entry of a directory that went into a guest, by path. They only name what
+    /// changed later.
+    Pushed(BTreeMap<String, String>),
     Clock(f64),
     Facts(BTreeMap<String, String>),
     /// A result of `size` bytes, more than a journal keeps. The content of a host file is identified by its digest.
@@ -230,7 +298,7 @@ impl Outcome {
     pub fn recorded(&self) -> Outcome {
         let size = match self {
             Self::Exit { stdout, stderr, .. } => stdout.0.len() + stderr.0.len(),
-            Self::Content(content) => content.0.len(),
+            Self::Content(content) | Self::Directory(content) => content.0.len(),
             Self::Matched(captures) => captures.iter().flatten().map(String::len).sum(),
             _ => 0,
         };
@@ -257,8 +325,10 @@ pub enum Payload {
     Bytes(Vec<u8>),
     /// The host file to be sent.
     From(PathBuf),
-    /// The host file to be written.
+    /// The host file or directory to be written.
     Into(PathBuf),
+    /// The host directory to be sent.
+    Directory(Arc<Listing>),
 }
 
 #[cfg(test)]

@@ -4,11 +4,15 @@ use std::io::Cursor;
 use std::time::Duration;
 
 use crate::error::{Because, Error, Kind, Result};
-use crate::hypervisor::{Command, Condition, Exit, Guest, Stream};
+use crate::hypervisor::{Command, Condition, Exit, Guest, PathKind, Stream};
 use crate::stop::Stop;
+use crate::tree::archive::exclude::Exclude;
+use crate::tree::archive::listing::Listing;
 use crate::tree::record::journal::Attempt;
 use crate::tree::record::operation::{Bytes, Content, Operation, Outcome, Payload, Quoted, RESULT_LIMIT, Request};
 use crate::tree::serial::serial_console::SerialConsole;
+use crate::tree::step::directories::{self, Pull};
+use crate::tree::step::sync_dir::sync_dir;
 
 /// How often to repeat a command that has to succeed.
 const POLL: Duration = Duration::from_millis(250);
@@ -122,7 +126,21 @@ fn dispatch(
             }
             Ok(Outcome::Done)
         }
-        Operation::Read { path } => read(guest, path, &request.payload, stop),
+        Operation::Read { path, exclude, preserve } => match &request.payload {
+            Payload::Into(host) => pull(guest, Pull { path, exclude, preserve: *preserve, host }, stop),
+            _ => {
+                let mut content = Vec::new();
+                guest.read(path, &mut content, stop)?;
+                Ok(Outcome::Content(Bytes(content)))
+            }
+        },
+        Operation::Push { path, owner, preserve, .. } => {
+            directories::push(guest, path, directory_of(&request.payload)?, (owner.as_deref(), *preserve), stop)
+        }
+        Operation::SyncDir { path, delete, exclude, .. } => {
+            let exclude = Exclude::new(exclude)?;
+            sync_dir(guest, path, directory_of(&request.payload)?, delete.then_some(&exclude), stop)
+        }
         Operation::WaitForUnit { unit } => wait_for_unit(guest, node, unit, heard, stop),
         Operation::WaitForPort { port } => guest.wait_for(&Condition::Listens(*port), stop).map(|()| Outcome::Done),
         Operation::WaitForFile { path } => {
@@ -193,17 +211,39 @@ fn run(
     Ok(Outcome::Exit { status: exit.0, stdout, stderr })
 }
 
-fn read(guest: &dyn Guest, path: &str, payload: &Payload, stop: &Stop) -> Result<Outcome> {
-    let Payload::Into(host) = payload else {
-        let mut content = Vec::new();
-        guest.read(path, &mut content, stop)?;
-        return Ok(Outcome::Content(Bytes(content)));
-    };
+fn directory_of(payload: &Payload) -> Result<&Listing> {
+    match payload {
+        Payload::Directory(listing) => Ok(listing),
+        _ => Err(Error::bug("a directory to be sent is not known")),
+    }
+}
+
+/// Copies a file or a directory to the host.
+fn pull(guest: &dyn Guest, pull: Pull<'_>, stop: &Stop) -> Result<Outcome> {
+    let Pull { path, host, .. } = pull;
+    if host.is_dir() || pull.is_of_directory() {
+        return match guest.kind_of(path, stop)? {
+            PathKind::Directory => pull.carry_out(guest, stop),
+            PathKind::Missing => Err(pull.missing()),
+            PathKind::File => Err(pull.is_of_file()),
+        };
+    }
     // The host file is replaced only by a whole one.
     let directory = host.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(".".as_ref());
     let cannot = || format!("cannot write `{}`", host.display());
+    directory.metadata().because(cannot)?;
     let mut file = tempfile::NamedTempFile::new_in(directory).because(cannot)?;
-    let size = guest.read(path, &mut file, stop)?;
+    let size = match guest.read(path, &mut file, stop) {
+        Ok(size) => size,
+        // Files are more common, and are not asked what they are.
+        Err(error) if error.kind == Kind::Failed => {
+            return match guest.kind_of(path, stop)? {
+                PathKind::Directory => pull.carry_out(guest, stop),
+                _ => Err(error),
+            };
+        }
+        Err(error) => return Err(error),
+    };
     let content = Content::of_file(file.path()).because(cannot)?;
     let outcome = if size as usize <= RESULT_LIMIT {
         Outcome::Content(Bytes(std::fs::read(file.path()).because(cannot)?))

@@ -7,6 +7,7 @@ use crate::tree::record::journal::Journal;
 use crate::tree::record::nondeterminism::differ_by_chance;
 use crate::tree::record::operation::{Content, Outcome, Payload, RESULT_LIMIT, Request};
 use crate::tree::record::reason::Reason;
+use crate::tree::step::directories::Pull;
 
 /// Why an operation gave no outcome.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub fn recall(
                 entry.operation
             ),
             None => {
-                let because = format!("{operation}: {}", difference(&entry.operation, request, inputs));
+                let because = format!("{operation}: {}", difference(entry, request, inputs));
                 if differ_by_chance(entry, request) {
                     let operation = request.operation.to_string();
                     return Err(NoOutcome::Diverged(Reason::Chance { because, number: next + 1, operation }));
@@ -67,8 +68,18 @@ pub fn recall(
             std::fs::write(path, &content.0).because(|| format!("cannot write `{}`", path.display()))?;
             Ok(entry.outcome.clone())
         }
+        (Outcome::Directory(archive), Payload::Into(path)) => {
+            if let Some(pull) = Pull::of(&entry.operation, path).filter(|_| writes) {
+                pull.restore(&archive.0)?;
+            }
+            Ok(entry.outcome.clone())
+        }
         (Outcome::Unrecorded { digest: Some(digest), .. }, Payload::Into(path)) => {
-            if Content::of_file(path).is_ok_and(|present| present.digest == *digest) {
+            let present = match Pull::of(&entry.operation, path).filter(|_| path.is_dir()) {
+                Some(pull) => pull.digest().ok(),
+                None => Content::of_file(path).ok().map(|present| present.digest),
+            };
+            if present.as_ref() == Some(digest) {
                 return Ok(entry.outcome.clone());
             }
             diverged(format!("{operation}: {} has to write `{}` again", entry.operation, path.display()))

@@ -55,8 +55,10 @@ Methods:
                              shell.
   guest:write                Writes a file in the guest, replacing an existing one.
   guest:read                 Returns the content of a file in the guest.
-  guest:push                 Copies a file from the host into the guest.
-  guest:pull                 Copies a file from the guest to the host.
+  guest:push                 Copies a file or a directory from the host into the guest.
+  guest:pull                 Copies a file or a directory from the guest to the host.
+  guest:sync_dir             Makes a directory in the guest the same as one on the host, by sending
+                             only what differs.
   guest:wait_for_unit        Waits until systemd reports the unit as active; a failed unit is an
                              error with the end of its log.
   guest:wait_for_port        Waits until something listens on the TCP port in the guest.
@@ -115,7 +117,7 @@ Types of values:
   snapshot    A snapshot of a machine, by name.
   work        The directory on the host in which the `build` function of `image.build` works.
 
-At the prompt, the methods of the guest need no receiver: run, write, read, push, pull,
+At the prompt, the methods of the guest need no receiver: run, write, read, push, pull, sync_dir,
 wait_for_unit, wait_for_port, wait_for_file, wait_until_succeeds, expect, send, screen, reboot,
 sync, time, info.
 

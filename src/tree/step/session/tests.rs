@@ -1,11 +1,15 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Subject};
-use crate::hypervisor::{Command, CommandLine, Console, Exit, FileMode, Guest, Input, Signals, Stream, UnitState};
+use crate::hypervisor::{
+    Command, CommandLine, Console, Exit, FileMode, Guest, GuestEntry, Input, PathKind, Signals, Stream, UnitState,
+    UnpackOptions, UnpackTarget,
+};
 use crate::name::MachineName;
 use crate::stop::{Interrupt, Stop};
 use crate::tree::clone::checkpointer::Checkpointer;
@@ -71,7 +75,7 @@ fn each_way_to_diverge_is_named() {
         divergence(&first(run("a"), exit(3)), &request(run("a"), true)),
         r#"operation 1 of n had exit status 3, which is a failure now: run "a""#
     );
-    let read = Operation::Read { path: "/big".into() };
+    let read = Operation::Read { path: "/big".into(), exclude: Vec::new(), preserve: false };
     assert_eq!(
         divergence(&first(read.clone(), Outcome::Unrecorded { size: 9, digest: None }), &request(read, true)),
         "operation 1 of n: read /big gave 9 bytes, more than the 1048576 that a journal keeps"
@@ -83,7 +87,7 @@ fn each_way_to_diverge_is_named() {
 fn a_replayed_pull_writes_the_host_file_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pulled");
-    let read = Operation::Read { path: "/x".into() };
+    let read = Operation::Read { path: "/x".into(), exclude: Vec::new(), preserve: false };
     let session = session(vec![(read.clone(), Outcome::Content(Bytes(b"\0\xff".to_vec())))]);
     let pull = Request { payload: Payload::Into(path.clone()), ..request(read, true) };
     session.perform(&pull).unwrap();
@@ -94,7 +98,7 @@ fn a_replayed_pull_writes_the_host_file_again() {
 fn a_replay_can_leave_the_host_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pulled");
-    let read = Operation::Read { path: "/x".into() };
+    let read = Operation::Read { path: "/x".into(), exclude: Vec::new(), preserve: false };
     let session = session(vec![(read.clone(), Outcome::Content(Bytes(b"x".to_vec())))]).leaving_the_host_alone();
     let pull = Request { payload: Payload::Into(path.clone()), ..request(read, true) };
     assert!(!session.answers_at_once(&pull));
@@ -155,6 +159,30 @@ impl Guest for Shell {
     }
 
     fn write(&self, _: &str, _: &mut dyn Read, _: &FileMode, _: &Stop) -> Result<u64> {
+        unreachable!()
+    }
+
+    fn kind_of(&self, _: &str, _: &Stop) -> Result<PathKind> {
+        Ok(PathKind::Missing)
+    }
+
+    fn pack(&self, _: &str, _: &str, _: &mut dyn Write, _: &Stop) -> Result<()> {
+        unreachable!()
+    }
+
+    fn unpack_target(&self, _: &str, _: Option<&str>, _: &Stop) -> Result<UnpackTarget> {
+        unreachable!()
+    }
+
+    fn unpack(&self, _: &Input, _: &str, _: &UnpackOptions, _: &Stop) -> Result<()> {
+        unreachable!()
+    }
+
+    fn list(&self, _: &str, _: &Stop) -> Result<Vec<GuestEntry>> {
+        unreachable!()
+    }
+
+    fn remove(&self, _: &str, _: &[PathBuf], _: &Stop) -> Result<()> {
         unreachable!()
     }
 
@@ -239,7 +267,9 @@ fn a_live_session_records_what_it_carried_out() {
 #[test]
 fn a_failure_is_an_attempt_and_no_entry() {
     let session = live();
-    failure(session.perform(&request(Operation::Read { path: "/x".into() }, true)));
+    failure(
+        session.perform(&request(Operation::Read { path: "/x".into(), exclude: Vec::new(), preserve: false }, true)),
+    );
     assert!(session.is_recorded(), "a read changes nothing");
     failure(session.perform(&request(run("exit 3"), true)));
     assert!(!session.is_recorded());

@@ -1,0 +1,2 @@
+cd -- "$1" || exit
+find . -print0 && printf '/\0' && exec find . -exec stat -c '%f %s %Y' {} +

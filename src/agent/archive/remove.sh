@@ -1,0 +1,1 @@
+cd -- "$1" && exec xargs -0 rm -rf --
