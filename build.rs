@@ -10,7 +10,7 @@ const SOURCE: &str = "guest/main.rs";
 const ARCHITECTURE: &str = "x86_64";
 
 fn main() -> Result<()> {
-    for part in ["guest", "src/channel/frame.rs", "src/agent/kill.sh"] {
+    for part in ["guest", "src/channel/digest.rs", "src/channel/frame.rs", "src/agent/kill.sh"] {
         println!("cargo::rerun-if-changed={part}");
     }
     let program = PathBuf::from(std::env::var_os("OUT_DIR").context("cargo sets no OUT_DIR")?).join("channel");

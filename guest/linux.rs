@@ -9,6 +9,7 @@ pub struct Errno(pub i32);
 
 pub const ENOENT: Errno = Errno(2);
 pub const EINTR: Errno = Errno(4);
+pub const EIO: Errno = Errno(5);
 pub const E2BIG: Errno = Errno(7);
 pub const ENOEXEC: Errno = Errno(8);
 pub const EAGAIN: Errno = Errno(11);
@@ -24,6 +25,8 @@ pub const EXCLUSIVE: usize = 0o200;
 pub const TRUNCATE: usize = 0o1000;
 const NO_CONTROL: usize = 0o400;
 pub const NONBLOCK: usize = 0o4000;
+/// Past the kernel's cache.
+pub const DIRECT: usize = 0o40_000;
 const CLOSE_ON_EXEC: usize = 0o2_000_000;
 
 pub const READABLE: i16 = 1;
@@ -42,6 +45,7 @@ mod number {
     pub const WRITE: usize = 1;
     pub const OPEN: usize = 2;
     pub const CLOSE: usize = 3;
+    pub const FSTAT: usize = 5;
     pub const POLL: usize = 7;
     pub const MMAP: usize = 9;
     pub const MUNMAP: usize = 11;
@@ -172,6 +176,14 @@ impl File {
         let mut count = 0_i32;
         let _ = call3(number::IOCTL, self.0 as usize, BYTES_TO_READ, &raw mut count as usize);
         count as usize
+    }
+
+    /// Returns the size of a file; 0 if that is not known.
+    pub fn size(&self) -> u64 {
+        // `struct stat`, whose seventh word is the size, with the mode before it.
+        let mut status = [0_u64; 18];
+        let known = call3(number::FSTAT, self.0 as usize, status.as_mut_ptr() as usize, 0);
+        known.map_or(0, |_| status[6])
     }
 
     /// Makes it what the number stands for, in programs that are started too.

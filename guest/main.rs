@@ -5,6 +5,9 @@
 //!   snaptree-channel PORT           waits at a port, in a process of its own
 //!   snaptree-channel -              serves a socket that is its standard input, for tests
 //!   snaptree-channel SECONDS SEED   wakes the guest and ends
+//!   snaptree-channel from-disk SERIAL LENGTH MODE PATH
+//!   snaptree-channel to-disk SERIAL LENGTH PATH
+//!                                   copies a file from or to a disk, and ends
 
 #![no_std]
 #![no_main]
@@ -13,6 +16,9 @@ extern crate alloc;
 
 mod command;
 mod condition;
+#[path = "../src/channel/digest.rs"]
+mod digest;
+mod disk;
 #[path = "../src/channel/frame.rs"]
 #[allow(dead_code, reason = "the other half is the host's")]
 mod frame;
@@ -38,6 +44,10 @@ fn main(start: &Start) -> ! {
         [name] if name.bytes() == b"-" => Server::new(File::inherited(File::STDIN), variables, false).serve(),
         [name] => wait_at(name, variables),
         [seconds, seed] => wake(seconds, seed),
+        [verb, serial, length, mode, path] if verb.bytes() == b"from-disk" => {
+            disk::from_disk(serial, length, mode, path)
+        }
+        [verb, serial, length, path] if verb.bytes() == b"to-disk" => disk::to_disk(serial, length, path),
         _ => linux::exit(2),
     }
 }

@@ -261,11 +261,15 @@ impl Server {
                 let condition = Condition::parse(request).ok_or(INVALID);
                 condition.and_then(|condition| condition.watch()).map(|child| Stream::watching(number, child))
             }
-            _ => open_to_write(request).map(|file| Stream::writing(number, file)),
+            _ => {
+                let request = command::parse_write(request).ok_or(INVALID);
+                request.and_then(|(mode, path)| open_to_write(path, mode)).map(|file| Stream::writing(number, file))
+            }
         };
         match begun {
             Ok(stream) => {
-                self.outgoing.say(Kind::Begun, number, &[]);
+                let size = stream.size().map(u64::to_le_bytes);
+                self.outgoing.say(Kind::Begun, number, size.as_ref().map_or(&[], |size| size));
                 self.streams.push(stream);
             }
             Err(error) => {
@@ -303,8 +307,7 @@ fn wake(mut request: &[u8]) -> Result<(), Errno> {
 }
 
 /// Opens a file to be replaced. Its mode is right before there is anything in it, so that others never read a secret.
-fn open_to_write(request: &[u8]) -> Result<File, Errno> {
-    let (mode, path) = command::parse_write(request).ok_or(INVALID)?;
+pub fn open_to_write(path: Text<'_>, mode: Option<usize>) -> Result<File, Errno> {
     let (file, mode) = match File::open(path, WRITE_ONLY | CREATE | EXCLUSIVE | NONBLOCK, 0o600) {
         Err(EEXIST) => (File::open(path, WRITE_ONLY | CREATE | TRUNCATE | NONBLOCK, 0o600)?, mode),
         file => (file?, Some(mode.unwrap_or(USUAL_MODE))),

@@ -67,6 +67,11 @@ impl Stream {
         Self { number, credit: WINDOW, input: Input::new(None), work: Work::Watching(child, None) }
     }
 
+    /// Returns the size of a file that is read.
+    pub fn size(&self) -> Option<u64> {
+        if let Work::Reading(file) = &self.work { Some(file.size()) } else { None }
+    }
+
     pub fn add_input(&mut self, bytes: &[u8]) {
         self.input.add(bytes);
     }

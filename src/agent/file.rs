@@ -1,5 +1,7 @@
 //! Files of the guest, in pieces that fit into one message.
 
+mod disk;
+
 use std::io::{Read, Write};
 
 use crate::agent::calls::{Calls, Whence};

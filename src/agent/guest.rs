@@ -124,7 +124,7 @@ impl<T: Transport> Guest for Agent<T> {
     }
 
     fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64> {
-        let read = self.by_channel(stop, |session| session.read(path, sink, stop))?;
+        let read = self.by_channel(stop, |session| self.read_by_disk(session, path, sink, stop))?;
         read.map_or_else(|| file::read(&self.calls, path, sink, stop), Ok)
     }
 
@@ -136,7 +136,7 @@ impl<T: Transport> Guest for Agent<T> {
                 self.set_mode(path, mode, stop)?;
             }
         }
-        let written = self.by_channel(stop, |session| session.write(path, source, mode.mode, stop))?;
+        let written = self.by_channel(stop, |session| self.write_by_disk(session, path, source, mode.mode, stop))?;
         let by_agent =
             || file::write(&self.calls, path, source, mode, stop, &mut |mode| self.set_mode(path, mode, stop));
         written.map_or_else(by_agent, Ok)

@@ -21,4 +21,4 @@ mod way;
 mod wrapper;
 
 pub use agent::Agent;
-pub use transport::{Ported, Transport, TransportError};
+pub use transport::{AttachedDisk, Ported, Scratch, Transport, TransportError};

@@ -1,6 +1,8 @@
 //! What carries the agent's messages.
 
 use std::fmt;
+use std::fs::File;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::channel::Port;
@@ -15,6 +17,34 @@ pub trait Transport: Send + Sync {
     fn port(&self) -> Result<Ported, TransportError> {
         Ok(Ported::None("the domain has no port for it".to_string()))
     }
+
+    /// Makes an empty file for [`attach`](Transport::attach); says why not.
+    fn scratch(&self) -> Result<Scratch, String> {
+        Err("there is no way to attach disks".to_string())
+    }
+
+    /// Attaches a file as a raw disk; says why not.
+    fn attach(&self, _scratch: &Scratch, _is_read_only: bool) -> Result<Box<dyn AttachedDisk>, String> {
+        Err("there is no way to attach disks".to_string())
+    }
+}
+
+/// A file that is attached as a raw disk for one copy, and removed afterwards.
+pub struct Scratch {
+    pub file: File,
+    pub path: PathBuf,
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// A disk that a running guest has got; dropping it takes the disk away again, and waits until it is gone.
+pub trait AttachedDisk {
+    /// By which the guest finds it: letters, digits and hyphens.
+    fn serial(&self) -> &str;
 }
 
 /// What a look at the port found.

@@ -58,7 +58,7 @@ pub enum Kind {
     Signal = b'g',
     /// Host: the new size of a terminal (4 bytes).
     Resize = b's',
-    /// Guest: the request is under way.
+    /// Guest: the request is under way. To a request to read: the size of the file (8 bytes).
     Begun = b'b',
     /// Guest: standard output, or what is in the file.
     Output = b'o',

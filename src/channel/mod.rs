@@ -1,6 +1,7 @@
 //! The host's end of a guest's channel: many commands and files at once over one port of a virtio-serial card. The
 //! other end is the program in `guest/`.
 
+mod digest;
 #[allow(dead_code, reason = "the other half is the guest's")]
 mod frame;
 mod hello;
@@ -11,9 +12,10 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 
+pub use digest::Digest;
 pub use hello::Refused;
 pub use port::Port;
-pub use requests::{Source, Trouble};
+pub use requests::{Reading, Source, Trouble, system_error};
 pub use session::Session;
 pub use terminal::ChannelTerminal;
 

@@ -35,6 +35,15 @@ impl From<Error> for Trouble {
     }
 }
 
+/// How much was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// All of it, so many bytes.
+    Whole(u64),
+    /// Nothing: the file has so many bytes.
+    Long(u64),
+}
+
 /// A command's input.
 pub enum Source<'i> {
     Whole(&'i [u8]),
@@ -146,7 +155,7 @@ impl Session {
                 Ok(Some(Answer::More(more))) => feed.credit += more,
                 // The command reads no more.
                 Ok(Some(Answer::End)) => feed.is_over = true,
-                Ok(Some(Answer::Begun | Answer::Done) | None) => {}
+                Ok(Some(Answer::Begun(_) | Answer::Done) | None) => {}
                 Err(why) => return Err(lost(&stream, why, |why| lost_command(&what, why))),
             }
         }
@@ -174,6 +183,19 @@ impl Session {
 
     /// Reads a whole file into `sink`; returns its length.
     pub fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64, Trouble> {
+        match self.read_below(path, sink, None, stop)? {
+            Reading::Whole(length) | Reading::Long(length) => Ok(length),
+        }
+    }
+
+    /// Reads a whole file into `sink`, if it has less than `limit` bytes.
+    pub fn read_below(
+        &self,
+        path: &str,
+        sink: &mut dyn Write,
+        limit: Option<u64>,
+        stop: &Stop,
+    ) -> Result<Reading, Trouble> {
         let what = format!("reading `{path}` in the guest");
         let failed = |why: String| Error::failed(format!("cannot read `{path}` in the guest")).cause(why);
         let mut stream = self.request(Kind::Read, &text(path));
@@ -186,7 +208,11 @@ impl Session {
                         .because(|| format!("cannot keep what was read from `{path}` in the guest"))?;
                     length += bytes.len() as u64;
                 }
-                Ok(Some(Answer::Done)) => return Ok(length),
+                // The rest that the guest has sent has no reader.
+                Ok(Some(Answer::Begun(size))) if limit.is_some_and(|limit| size >= limit) => {
+                    return Ok(Reading::Long(size));
+                }
+                Ok(Some(Answer::Done)) => return Ok(Reading::Whole(length)),
                 Ok(Some(Answer::Failed(number))) => return Err(failed(system_error(number)).into()),
                 Ok(_) => {}
                 Err(why) => return Err(lost(&stream, why, failed)),

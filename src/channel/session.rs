@@ -27,7 +27,8 @@ const GARBLED: &str = "cannot understand what the guest's end of the line sends"
 /// Something that the guest said about a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
-    Begun,
+    /// With the size of a file that is read; 0 if it has none.
+    Begun(u64),
     Output(Vec<u8>),
     Errors(Vec<u8>),
     /// No more input is wanted.
@@ -201,7 +202,7 @@ impl Stream {
                         self.sender.say(Kind::More, &(bytes.len() as u32).to_le_bytes());
                     }
                     Answer::Exit(_) | Answer::Done | Answer::Failed(_) => self.is_over = true,
-                    Answer::Begun => self.has_begun = true,
+                    Answer::Begun(_) => self.has_begun = true,
                     Answer::End | Answer::More(_) => {}
                 }
                 Ok(Some(answer))
@@ -348,7 +349,7 @@ pub fn answer(frame: Frame<'_>) -> Option<Option<Answer>> {
     let number = || take_number(&mut &*frame.content);
     Some(Some(match frame.kind {
         Kind::Greeting => return Some(None),
-        Kind::Begun => Answer::Begun,
+        Kind::Begun => Answer::Begun(frame.content.try_into().map_or(0, u64::from_le_bytes)),
         Kind::Output => Answer::Output(frame.content.to_vec()),
         Kind::Errors => Answer::Errors(frame.content.to_vec()),
         Kind::End => Answer::End,

@@ -65,7 +65,7 @@ impl Console for ChannelTerminal {
                 Ok(Some(Answer::Failed(number))) => {
                     return Err(Error::failed("cannot open a terminal in the guest").cause(system_error(number)));
                 }
-                Ok(Some(Answer::Begun | Answer::End | Answer::Done) | None) => {}
+                Ok(Some(Answer::Begun(_) | Answer::End | Answer::Done) | None) => {}
                 // The guest has stopped.
                 Err(_) => return Ok(0),
             }

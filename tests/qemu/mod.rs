@@ -26,4 +26,5 @@ mod primitives;
 mod repl;
 mod shell;
 mod strangers;
+mod transfers;
 mod walk;

@@ -1,6 +1,7 @@
 //! Files, by the program that guests have.
 
 use super::*;
+use crate::channel::Reading;
 
 fn read(session: &Session, path: &str) -> Result<Vec<u8>, Trouble> {
     let mut bytes = Vec::new();
@@ -98,4 +99,21 @@ fn a_pipe_without_another_end_holds_up_nothing_else() {
         assert_eq!(read(&session, path).unwrap(), b"there\n");
     });
     assert_eq!(ran(&session, &Command::argv(["echo", "on"])), said(0, "on\n", ""));
+}
+
+#[test]
+fn a_long_file_is_told_from_a_short_one_before_it_is_read() {
+    let (_guest, session) = Guest::session();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, vec![7; 3_000_000]).unwrap();
+    let read = |limit| {
+        let mut bytes = Vec::new();
+        (session.read_below(file.to_str().unwrap(), &mut bytes, Some(limit), &stop()).unwrap(), bytes.len())
+    };
+    assert_eq!(read(3_000_000), (Reading::Long(3_000_000), 0));
+    assert_eq!(read(3_000_001), (Reading::Whole(3_000_000), 3_000_000));
+    // A file without a size is read to its end.
+    let mut status = Vec::new();
+    assert!(matches!(session.read_below("/proc/self/status", &mut status, Some(1), &stop()), Ok(Reading::Whole(1..))));
 }

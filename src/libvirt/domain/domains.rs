@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::hypervisor::{Disk, Document, Domain, DomainDetails, DomainState, Image};
 use crate::libvirt::domain::stated_chain;
 use crate::libvirt::xml::element::from_libvirt;
-use crate::libvirt::xml::{domain_facts, domain_xml, metadata_xml};
+use crate::libvirt::xml::{domain_facts, domain_xml, metadata_xml, transfer_xml};
 use crate::libvirt::{fault, raw};
 
 const INACTIVE: u32 = sys::VIR_DOMAIN_XML_SECURE | sys::VIR_DOMAIN_XML_INACTIVE;
@@ -61,10 +61,10 @@ pub fn details(virt: &VirtDomain, name: &str) -> Result<Option<DomainDetails>> {
         Err(error) if fault::is_missing_domain(&error) => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    let document = from_libvirt(&xml);
+    let document = own(&xml);
     let element = domain_xml::parse(&document)?;
     let running = match domain.state.is_active().then(|| virt.xml_desc(sys::VIR_DOMAIN_XML_SECURE)) {
-        Some(Ok(xml)) => Some(domain_xml::parse(&from_libvirt(&xml))?),
+        Some(Ok(xml)) => Some(domain_xml::parse(&own(&xml))?),
         Some(Err(error)) if fault::is_missing_domain(&error) => return Ok(None),
         Some(Err(error)) => return Err(failed(error)),
         None => None,
@@ -110,7 +110,22 @@ pub fn next_document(domain: &VirtDomain, name: &str) -> Result<Document> {
 
 fn document(domain: &VirtDomain, name: &str, flags: u32) -> Result<Document> {
     let failed = |error| fault::failed(format!("cannot read the domain `{name}`"), &error);
-    domain.xml_desc(flags).map(|xml| from_libvirt(&xml)).map_err(failed)
+    domain.xml_desc(flags).map(|xml| own(&xml)).map_err(failed)
+}
+
+/// Returns a description without a disk that is there for a copy.
+fn own(xml: &str) -> Document {
+    let document = from_libvirt(xml);
+    if !xml.contains(transfer_xml::SERIAL) {
+        return document;
+    }
+    match domain_xml::parse(&document) {
+        Ok(mut domain) => {
+            transfer_xml::clear(&mut domain);
+            Document(domain.to_string())
+        }
+        Err(_) => document,
+    }
 }
 
 /// Lists the images of the disks, now and at the next start.

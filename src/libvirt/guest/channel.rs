@@ -7,13 +7,14 @@ use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::error::{Error as VirtError, ErrorNumber};
 
-use crate::agent::{Ported, Transport, TransportError};
+use crate::agent::{AttachedDisk, Ported, Scratch, Transport, TransportError};
 use crate::channel::PORT;
 use crate::error::Error;
 use crate::libvirt::fault;
 use crate::libvirt::guest::monitor;
 use crate::libvirt::guest::socket_line::SocketLine;
 use crate::libvirt::guest::stream_line::StreamLine;
+use crate::libvirt::guest::transfer::Transfers;
 use crate::libvirt::xml::domain_facts;
 use crate::libvirt::xml::element::Element;
 
@@ -29,6 +30,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 pub struct Channel {
     uri: String,
     name: String,
+    transfers: Transfers,
     open: Mutex<Open>,
 }
 
@@ -39,9 +41,9 @@ struct Open {
 }
 
 impl Channel {
-    pub fn open(uri: &str, domain: &str) -> Result<Self, VirtError> {
+    pub fn open(uri: &str, domain: &str, transfers: &Transfers) -> Result<Self, VirtError> {
         let open = Mutex::new(Open::new(uri, domain)?);
-        Ok(Self { uri: uri.to_string(), name: domain.to_string(), open })
+        Ok(Self { uri: uri.to_string(), name: domain.to_string(), transfers: transfers.clone(), open })
     }
 
     /// Returns the domain, on a new connection if the previous one was lost.
@@ -106,6 +108,20 @@ impl Transport for Channel {
                 Box::new(line.map_err(|error| explain(&error))?)
             }
         }))
+    }
+
+    fn scratch(&self) -> Result<Scratch, String> {
+        // Another host has other files.
+        let is_local = self.uri.split_once("://").is_some_and(|(_, rest)| rest.starts_with('/'));
+        match is_local {
+            true => self.transfers.scratch().map_err(|error| error.to_string()),
+            false => Err("the domain is on another host".to_string()),
+        }
+    }
+
+    fn attach(&self, scratch: &Scratch, is_read_only: bool) -> Result<Box<dyn AttachedDisk>, String> {
+        let domain = self.domain().map_err(|error| error.message().to_string())?;
+        self.transfers.attach(domain, scratch, is_read_only)
     }
 }
 

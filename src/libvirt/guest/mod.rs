@@ -6,4 +6,5 @@ pub mod monitor;
 pub mod socket_line;
 pub mod stream_console;
 pub mod stream_line;
+pub mod transfer;
 pub mod user_network;

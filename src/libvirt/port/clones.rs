@@ -89,11 +89,15 @@ impl Clones for Libvirt {
     }
 
     fn freeze(&self, name: &str, state: &Frozen) -> Result<()> {
-        live::freeze(&self.must_find(name)?, name, state, self.owner())
+        let domain = self.must_find(name)?;
+        let _hold = self.without_transfer(&domain)?;
+        live::freeze(&domain, name, state, self.owner())
     }
 
     fn freeze_running(&self, name: &str, file: &Path, meanwhile: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        live::freeze_running(&self.must_find(name)?, name, file, self.owner(), meanwhile)
+        let domain = self.must_find(name)?;
+        let _hold = self.without_transfer(&domain)?;
+        live::freeze_running(&domain, name, file, self.owner(), meanwhile)
     }
 
     fn copy_ram(&self, from: &Path, to: &Path) -> Result<()> {

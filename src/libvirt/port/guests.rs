@@ -13,7 +13,7 @@ use crate::libvirt::port::libvirt::Libvirt;
 
 impl Guests for Libvirt {
     fn guest(&self, domain: &str) -> Result<Box<dyn Guest>> {
-        let channel = Channel::open(&self.uri, domain)
+        let channel = Channel::open(&self.uri, domain, &self.transfers)
             .map_err(|error| fault::failed(format!("cannot reach the guest of `{domain}`"), &error))?;
         Ok(Box::new(Agent::new(channel, domain)))
     }

@@ -1,14 +1,16 @@
 //! A connection to libvirt, and what it knows about itself and its host.
 
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock, Weak};
 
 use virt::connect::Connect;
 use virt::domain::Domain as VirtDomain;
 
-use crate::error::{Error, Result};
+use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Accelerator, Facts, Liveness, Neighbours, Reaping, Version};
+use crate::libvirt::guest::transfer::{Hold, Transfers};
 use crate::libvirt::host::{kvm, left_behind, neighbours, reaping};
 use crate::libvirt::memory::live::Owner;
 use crate::libvirt::xml::domain_xml::DomainType;
@@ -31,6 +33,9 @@ pub struct Libvirt {
     logs_of_user: PathBuf,
     accelerator: OnceLock<Accelerator>,
     capabilities: OnceLock<Option<Element>>,
+    pub(super) transfers: Transfers,
+    /// Domains that get no disk for a copy now, by uuid.
+    held: Mutex<HashMap<String, Weak<Hold>>>,
     /// How guests can have their RAM kept, by directory.
     pub(super) liveness: Mutex<Vec<(PathBuf, Liveness)>>,
 }
@@ -46,7 +51,22 @@ impl Libvirt {
             accelerator: OnceLock::new(),
             capabilities: OnceLock::new(),
             liveness: Mutex::default(),
+            transfers: Transfers::new(&paths.store),
+            held: Mutex::default(),
         }
+    }
+
+    /// Waits until a domain has no disk that is there for a copy, and keeps it so: such a disk must not become part of a
+    /// snapshot or a frozen state.
+    pub(super) fn without_transfer(&self, domain: &VirtDomain) -> Result<Arc<Hold>> {
+        let failed = || "cannot wait for a copy to end".to_string();
+        let uuid = domain.uuid_string().map_err(|error| fault::failed(failed(), &error))?;
+        if let Some(hold) = self.held.lock().get(&uuid).and_then(Weak::upgrade) {
+            return Ok(hold);
+        }
+        let hold = Arc::new(self.transfers.hold(&uuid).because(failed)?);
+        self.held.lock().insert(uuid, Arc::downgrade(&hold));
+        Ok(hold)
     }
 
     pub(super) fn connect(&self) -> Connect {

@@ -28,7 +28,9 @@ impl Snapshots for Libvirt {
     fn create_snapshot(&self, domain: &str, request: &SnapshotRequest) -> Result<()> {
         const KNOWS_VALIDATE: Version = Version::new(5, 6, 0);
         let validate = !self.is_simulated() && self.version()? >= KNOWS_VALIDATE;
-        take::create(&self.connect(), &self.must_find(domain)?, domain, request, validate)
+        let found = self.must_find(domain)?;
+        let _hold = if self.is_simulated() { None } else { Some(self.without_transfer(&found)?) };
+        take::create(&self.connect(), &found, domain, request, validate)
     }
 
     fn revert_internal(&self, domain: &str, snapshot: &str, flags: RevertFlags) -> Result<()> {

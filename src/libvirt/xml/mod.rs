@@ -7,3 +7,4 @@ pub mod element;
 pub mod live_xml;
 pub mod metadata_xml;
 pub mod snapshot_xml;
+pub mod transfer_xml;

@@ -14,6 +14,7 @@ use crate::hypervisor::{
     Images, Memory, Metadata, Network, RevertFlags, Snapshot, SnapshotDisk, SnapshotFlags, SnapshotKind,
     SnapshotRequest, Snapshots, Start,
 };
+use crate::libvirt::guest::transfer::Transfers;
 use crate::libvirt::image::qemu_img;
 use crate::libvirt::memory::live_trial;
 use crate::libvirt::xml::disk_xml;
@@ -47,6 +48,8 @@ impl Vm {
             accelerator: OnceLock::from(tcg),
             capabilities: OnceLock::new(),
             liveness: Mutex::default(),
+            transfers: Transfers::new(&directory),
+            held: Mutex::default(),
         };
         let vm = Self { libvirt, name, directory };
         qemu_img(&["create", "-q", "-f", "qcow2", vm.text("disk").as_str(), "1M"]);
