@@ -27,7 +27,7 @@ const NO_CONTROL: usize = 0o400;
 pub const NONBLOCK: usize = 0o4000;
 /// Past the kernel's cache.
 pub const DIRECT: usize = 0o40_000;
-const CLOSE_ON_EXEC: usize = 0o2_000_000;
+pub const CLOSE_ON_EXEC: usize = 0o2_000_000;
 
 pub const READABLE: i16 = 1;
 pub const WRITABLE: i16 = 4;
@@ -40,7 +40,7 @@ const SIGPIPE: usize = 13;
 const SIGCHLD: usize = 17;
 const LAST_SIGNAL: usize = 64;
 
-mod number {
+pub mod number {
     pub const READ: usize = 0;
     pub const WRITE: usize = 1;
     pub const OPEN: usize = 2;
@@ -53,6 +53,13 @@ mod number {
     pub const RT_SIGPROCMASK: usize = 14;
     pub const IOCTL: usize = 16;
     pub const ACCESS: usize = 21;
+    pub const SOCKET: usize = 41;
+    pub const CONNECT: usize = 42;
+    pub const SHUTDOWN: usize = 48;
+    pub const BIND: usize = 49;
+    pub const LISTEN: usize = 50;
+    pub const SETSOCKOPT: usize = 54;
+    pub const GETSOCKOPT: usize = 55;
     pub const FORK: usize = 57;
     pub const EXECVE: usize = 59;
     pub const WAIT4: usize = 61;
@@ -66,13 +73,14 @@ mod number {
     pub const CLOCK_SETTIME: usize = 227;
     pub const EXIT_GROUP: usize = 231;
     pub const WAITID: usize = 247;
+    pub const ACCEPT4: usize = 288;
     pub const SIGNALFD4: usize = 289;
     pub const DUP3: usize = 292;
     pub const PIPE2: usize = 293;
     pub const CLOSE_RANGE: usize = 436;
 }
 
-fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
+pub fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
     let [a, b, c, d, e, f] = arguments;
     let result: isize;
     // SAFETY: every pointer below is to memory that outlives the call, with its true length.
@@ -83,7 +91,7 @@ fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
     if (-4095..0).contains(&result) { Err(Errno(-result as i32)) } else { Ok(result as usize) }
 }
 
-fn call3(number: usize, a: usize, b: usize, c: usize) -> Result<usize, Errno> {
+pub fn call3(number: usize, a: usize, b: usize, c: usize) -> Result<usize, Errno> {
     call(number, [a, b, c, 0, 0, 0])
 }
 
@@ -124,7 +132,7 @@ impl File {
         Self(number)
     }
 
-    fn of(number: usize) -> Self {
+    pub fn of(number: usize) -> Self {
         Self(number as i32)
     }
 

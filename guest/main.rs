@@ -16,6 +16,7 @@ extern crate alloc;
 
 mod command;
 mod condition;
+mod connection;
 #[path = "../src/channel/digest.rs"]
 mod digest;
 mod disk;
@@ -27,6 +28,7 @@ mod linux;
 mod memory;
 mod outgoing;
 mod server;
+mod socket;
 mod stream;
 
 use alloc::vec::Vec;

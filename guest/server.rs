@@ -5,12 +5,14 @@ use alloc::vec::Vec;
 
 use crate::command;
 use crate::condition::Condition;
-use crate::frame::{self, Frame, Kind, MOST_OF_REQUEST, NONCE, VERSION, take_number};
+use crate::connection::Connection;
+use crate::frame::{self, Frame, GUESTS, Kind, MOST_OF_REQUEST, NO_PROTOCOL, NONCE, VERSION, take_number};
 use crate::linux::{
     self, CREATE, E2BIG, EAGAIN, EEXIST, EINTR, EXCLUSIVE, Errno, FAILED, FOREVER, File, HUNG_UP, NONBLOCK, Poll,
     READ_ONLY, READABLE, TRUNCATE, Text, WRITABLE, WRITE_ONLY,
 };
 use crate::outgoing::Outgoing;
+use crate::socket;
 use crate::stream::{Stream, finish, is_ready};
 
 /// What is read from the port at once.
@@ -21,6 +23,8 @@ const USUAL_MODE: usize = 0o644;
 const PAUSE: usize = 100;
 /// In milliseconds: between two looks at a terminal whose command has ended.
 const LINGER: usize = 10;
+/// With so many streams, no connection is accepted: each may need two open files.
+const MOST_STREAMS: usize = 256;
 
 /// The guest's end of a channel.
 pub struct Server {
@@ -38,6 +42,8 @@ pub struct Server {
     /// The beginning of a long request.
     parts: Vec<u8>,
     streams: Vec<Stream>,
+    /// The last number that was given to a stream here.
+    last_number: u32,
     /// The ends of children are told here.
     children: File,
     /// The outputs of what ended commands left running. They are read, and what they yield is lost: without a reader,
@@ -60,6 +66,7 @@ impl Server {
             nonce: None,
             parts: Vec::new(),
             streams: Vec::new(),
+            last_number: 0,
             children,
             left_open: Vec::new(),
         }
@@ -73,6 +80,7 @@ impl Server {
             polls.push(Poll { file: self.port.number(), wanted, came: 0 });
             self.wait_for_the_rest(&mut polls);
             self.streams.iter().for_each(|stream| stream.wait(self.outgoing.has_room(), &mut polls));
+            self.wait_for_connections(&mut polls);
             let lingers = self.streams.iter().any(Stream::lingers);
             linux::poll(&mut polls, if lingers { LINGER } else { FOREVER });
             let came = polls.first().map_or(0, |port| port.came);
@@ -86,7 +94,37 @@ impl Server {
                     self.left_open.extend(self.streams.swap_remove(index).into_outputs());
                 }
             }
+            self.accept(&polls);
             self.outgoing.send(&self.port);
+        }
+    }
+
+    fn wait_for_connections(&self, polls: &mut Vec<Poll>) {
+        if self.outgoing.has_room() && self.streams.len() < MOST_STREAMS {
+            let listeners = self.streams.iter().filter_map(Stream::listener);
+            polls.extend(listeners.map(|file| Poll { file: file.number(), wanted: READABLE, came: 0 }));
+        }
+    }
+
+    /// Gives a stream to each connection that came, and tells the host.
+    fn accept(&mut self, polls: &[Poll]) {
+        let mut accepted = Vec::new();
+        self.streams.retain(|stream| {
+            let Some(listener) = stream.listener().filter(|listener| is_ready(listener, polls)) else { return true };
+            match socket::accept(listener) {
+                Ok(file) => accepted.push((stream.number, file)),
+                Err(EAGAIN | EINTR | ECONNABORTED) => {}
+                Err(error) => return !finish(stream.number, Err(error), &mut self.outgoing),
+            }
+            true
+        });
+        for (listener, file) in accepted {
+            let number = self.last_number.wrapping_add(1) | GUESTS;
+            if let Ok(stream) = Stream::of_connection(number, Connection::accepted(file)) {
+                self.last_number = number;
+                self.outgoing.say_number(Kind::Accepted, listener, number);
+                self.streams.push(stream);
+            }
         }
     }
 
@@ -134,8 +172,12 @@ impl Server {
 
     /// Forgets the connection; what it has left running is killed.
     fn forget(&mut self) {
-        let killed = self.streams.drain(..).filter(|stream| !stream.has_terminal());
-        killed.for_each(|stream| end(&stream, &self.environment));
+        for stream in self.streams.drain(..) {
+            if !stream.has_terminal() {
+                end(&stream, &self.environment);
+            }
+            stream.break_off();
+        }
         self.incoming.clear();
         self.parts.clear();
         self.outgoing.clear();
@@ -203,13 +245,14 @@ impl Server {
             Kind::Hello => self.greet(frame.content),
             _ if self.nonce.is_none() => {}
             Kind::Part if self.parts.len() <= MOST_OF_REQUEST => self.parts.extend_from_slice(frame.content),
-            Kind::Wake | Kind::Execute | Kind::Read | Kind::Write | Kind::Await => {
+            kind if kind.is_request() => {
                 let mut request = core::mem::take(&mut self.parts);
                 request.extend_from_slice(frame.content);
                 self.answer(frame.kind, number, &request);
             }
             kind => {
-                let Some(stream) = self.streams.iter_mut().find(|stream| stream.number == number) else { return };
+                let Some(place) = self.streams.iter().position(|stream| stream.number == number) else { return };
+                let stream = &mut self.streams[place];
                 match kind {
                     Kind::Input => stream.add_input(frame.content),
                     Kind::End => stream.end_input(),
@@ -219,7 +262,9 @@ impl Server {
                         // The host may have no use for the rest of its output.
                         stream.add_credit(usize::MAX);
                         end(stream, &self.environment);
-                        self.streams.retain(|stream| stream.number != number || stream.is_command());
+                        if !stream.is_command() {
+                            self.streams.swap_remove(place).break_off();
+                        }
                     }
                     Kind::Signal => {
                         if let Some((child, signal)) = stream.child().zip(take_number(&mut &*frame.content)) {
@@ -261,6 +306,10 @@ impl Server {
                 let condition = Condition::parse(request).ok_or(INVALID);
                 condition.and_then(|condition| condition.watch()).map(|child| Stream::watching(number, child))
             }
+            Kind::Connect => port_of(request)
+                .and_then(Connection::begin)
+                .and_then(|connection| Stream::of_connection(number, connection)),
+            Kind::Listen => port_of(request).and_then(socket::listen).map(|file| Stream::listening(number, file)),
             _ => {
                 let request = command::parse_write(request).ok_or(INVALID);
                 request.and_then(|(mode, path)| open_to_write(path, mode)).map(|file| Stream::writing(number, file))
@@ -268,8 +317,10 @@ impl Server {
         };
         match begun {
             Ok(stream) => {
-                let size = stream.size().map(u64::to_le_bytes);
-                self.outgoing.say(Kind::Begun, number, size.as_ref().map_or(&[], |size| size));
+                if stream.has_begun() {
+                    let size = stream.size().map(u64::to_le_bytes);
+                    self.outgoing.say(Kind::Begun, number, size.as_ref().map_or(&[], |size| size));
+                }
                 self.streams.push(stream);
             }
             Err(error) => {
@@ -284,8 +335,8 @@ impl Server {
     }
 }
 
-/// The system's error for what is no frame, or not of this connection.
-const NO_PROTOCOL: u32 = 71;
+/// The peer was gone before its connection was accepted.
+const ECONNABORTED: Errno = Errno(103);
 /// The system's error for a request that makes no sense.
 const INVALID: Errno = Errno(22);
 
@@ -304,6 +355,12 @@ fn wake(mut request: &[u8]) -> Result<(), Errno> {
     let nanoseconds = number()?;
     linux::reseed(request);
     linux::set_clock(seconds, nanoseconds)
+}
+
+/// Reads a request that is a port.
+fn port_of(mut request: &[u8]) -> Result<u16, Errno> {
+    let port = take_number(&mut request).filter(|_| request.is_empty()).and_then(|port| u16::try_from(port).ok());
+    port.filter(|port| *port > 0).ok_or(INVALID)
 }
 
 /// Opens a file to be replaced. Its mode is right before there is anything in it, so that others never read a secret.

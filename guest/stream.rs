@@ -1,6 +1,7 @@
 //! What the host has asked for and is under way.
 
 use crate::command::Started;
+use crate::connection::Connection;
 use crate::frame::{Kind, MOST, WINDOW};
 use crate::input::Input;
 use crate::linux::{EAGAIN, EINTR, Errno, FAILED, File, HUNG_UP, Poll, READABLE, WRITABLE};
@@ -24,6 +25,9 @@ enum Work {
     Watching(usize, Option<u32>),
     Reading(File),
     Writing,
+    Connection(Connection),
+    /// What is accepted there is a connection with a stream of its own.
+    Listening(File),
 }
 
 struct Command {
@@ -70,6 +74,36 @@ impl Stream {
     /// Returns the size of a file that is read.
     pub fn size(&self) -> Option<u64> {
         if let Work::Reading(file) = &self.work { Some(file.size()) } else { None }
+    }
+
+    /// A connection, which may not be made yet.
+    pub fn of_connection(number: u32, connection: Connection) -> Result<Self, Errno> {
+        let input = if connection.is_made() { connection.input()? } else { Input::new(None) };
+        Ok(Self { number, credit: WINDOW, input, work: Work::Connection(connection) })
+    }
+
+    pub fn listening(number: u32, file: File) -> Self {
+        Self { number, credit: 0, input: Input::new(None), work: Work::Listening(file) }
+    }
+
+    /// Says whether the host is to be told that it is under way.
+    pub fn has_begun(&self) -> bool {
+        !matches!(&self.work, Work::Connection(connection) if !connection.is_made())
+    }
+
+    /// Returns where connections are accepted.
+    pub fn listener(&self) -> Option<&File> {
+        match &self.work {
+            Work::Listening(file) => Some(file),
+            _ => None,
+        }
+    }
+
+    /// Ends it before its time.
+    pub fn break_off(self) {
+        if let Work::Connection(connection) = &self.work {
+            connection.reset();
+        }
     }
 
     pub fn add_input(&mut self, bytes: &[u8]) {
@@ -123,7 +157,7 @@ impl Stream {
                 *ended = Some(status);
                 return;
             }
-            Work::Reading(_) | Work::Writing => return,
+            Work::Reading(_) | Work::Writing | Work::Connection(_) | Work::Listening(_) => return,
         };
         command.status = Some(status);
         for output in &mut command.outputs {
@@ -152,7 +186,13 @@ impl Stream {
         if let Some(file) = self.input.wants() {
             add(file, WRITABLE);
         }
-        if !has_room || self.credit == 0 {
+        let has_room = has_room && self.credit > 0;
+        if let Work::Connection(connection) = &self.work {
+            if let Some((file, wanted)) = connection.wait(has_room) {
+                add(file, wanted);
+            }
+        }
+        if !has_room {
             return;
         }
         match &self.work {
@@ -160,7 +200,7 @@ impl Stream {
                 command.outputs.iter().filter_map(|output| output.file.as_ref()).for_each(|file| add(file, READABLE));
             }
             Work::Reading(file) => add(file, READABLE),
-            Work::Writing | Work::Watching(..) => {}
+            Work::Writing | Work::Watching(..) | Work::Connection(_) | Work::Listening(_) => {}
         }
     }
 
@@ -168,6 +208,22 @@ impl Stream {
     pub fn advance(&mut self, polls: &[Poll], outgoing: &mut Outgoing) -> bool {
         let input = self.input.pass_on(self.number, outgoing);
         match &mut self.work {
+            Work::Listening(_) => false,
+            Work::Connection(connection) if !connection.is_made() => {
+                let made = connection.complete(polls).and_then(|is_made| is_made.then(|| connection.input()).transpose());
+                match made {
+                    Ok(Some(input)) => {
+                        self.input = input;
+                        outgoing.say(Kind::Begun, self.number, &[]);
+                        false
+                    }
+                    Ok(None) => false,
+                    Err(error) => finish(self.number, Err(error), outgoing),
+                }
+            }
+            Work::Connection(connection) => {
+                connection.advance(self.number, (&mut self.input, input), &mut self.credit, polls, outgoing)
+            }
             Work::Command(command) => {
                 // The command reads no more.
                 if input.is_err() {

@@ -21,6 +21,9 @@ pub const MOST_OF_REQUEST: usize = 4 << 20;
 /// The bytes that may be sent on a stream, in each direction, before the other side has asked for [`Kind::More`].
 pub const WINDOW: usize = 256 << 10;
 
+/// The bit that the numbers of streams have which the guest begins, and no other numbers.
+pub const GUESTS: u32 = 1 << 31;
+
 /// What a frame is for. After each name: who sends it, and its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -46,13 +49,23 @@ pub enum Kind {
     /// Host, a request: a port (4 bytes), and a path, ended by a zero. Answered by `Begun`, and by `Done` once something
     /// listens on that TCP port; with the port 0, once the path exists.
     Await = b'A',
-    /// Host: bytes for the standard input, or for the file.
+    /// Host, a request: a TCP port (4 bytes) of the guest's `localhost`. Answered by `Begun` once there is a connection,
+    /// and by `Done` once both directions have ended.
+    Connect = b'c',
+    /// Host, a request: a TCP port (4 bytes). Answered by `Begun` once the guest listens on that port of 127.0.0.1, and
+    /// by `Accepted` for each connection.
+    Listen = b'l',
+    /// Guest: the number of a stream, a connection that was accepted. It goes on as one that the host asked for.
+    Accepted = b'a',
+    /// Host: bytes for the standard input, for the file, or for the peer of the connection.
     Input = b'i',
-    /// Either: no more input comes, or no more is wanted. A terminal is hung up.
+    /// Either: no more input comes, or no more is wanted. A terminal is hung up. Of a connection: the sender sends no
+    /// more bytes.
     End = b'e',
     /// Either: how many more bytes may be sent (4 bytes).
     More = b'm',
-    /// Host: kill the command and all that it started; its `Exit` follows. A file is let go of without an answer.
+    /// Host: kill the command and all that it started; its `Exit` follows. A file or a port is let go of without an
+    /// answer, and so is a connection, whose peer sees a reset.
     Kill = b'k',
     /// Host: the number of a signal (4 bytes) for the command's process group.
     Signal = b'g',
@@ -60,7 +73,7 @@ pub enum Kind {
     Resize = b's',
     /// Guest: the request is under way. To a request to read: the size of the file (8 bytes).
     Begun = b'b',
-    /// Guest: standard output, or what is in the file.
+    /// Guest: standard output, what is in the file, or what the peer of the connection sent.
     Output = b'o',
     /// Guest: standard error.
     Errors = b'r',
@@ -72,6 +85,22 @@ pub enum Kind {
     Failed = b'f',
 }
 
+impl Kind {
+    /// Says whether it begins a stream, and ends in the nonce of its connection.
+    pub fn is_request(self) -> bool {
+        matches!(
+            self,
+            Kind::Wake | Kind::Execute | Kind::Read | Kind::Write | Kind::Await | Kind::Connect | Kind::Listen
+        )
+    }
+}
+
+/// The number of a failure on stream 0: what came is no frame, or of no connection.
+pub const NO_PROTOCOL: u32 = 71;
+/// The numbers of failures on stream 0 that only a process between the two ends says: the guest has restarted, or stopped.
+pub const LOST: u32 = 85;
+pub const STOPPED: u32 = 108;
+
 /// In a request to execute: input will come, instead of an empty one.
 pub const HAS_INPUT: u32 = 1;
 /// Puts the size of a terminal into a number.
@@ -79,10 +108,16 @@ pub fn size(rows: u16, columns: u16) -> u32 {
     (rows as u32) << 16 | columns as u32
 }
 
+/// Says whether a request to execute is for a command on a terminal.
+pub fn has_terminal(mut request: &[u8]) -> bool {
+    let mut numbers = || take_number(&mut request);
+    numbers().and_then(|_| numbers()).is_some_and(|size| size != 0)
+}
+
 /// In a request to write: an existing file keeps its mode.
 pub const NO_MODE: u32 = u32::MAX;
 
-const KINDS: [Kind; 20] = [
+const KINDS: [Kind; 23] = [
     Kind::Hello,
     Kind::Greeting,
     Kind::Part,
@@ -91,6 +126,9 @@ const KINDS: [Kind; 20] = [
     Kind::Read,
     Kind::Write,
     Kind::Await,
+    Kind::Connect,
+    Kind::Listen,
+    Kind::Accepted,
     Kind::Input,
     Kind::End,
     Kind::More,

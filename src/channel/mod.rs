@@ -1,18 +1,25 @@
 //! The host's end of a guest's channel: many commands and files at once over one port of a virtio-serial card. The
 //! other end is the program in `guest/`.
 
+mod attendant;
 mod digest;
+mod forwarding;
 #[allow(dead_code, reason = "the other half is the guest's")]
 mod frame;
 mod hello;
+mod line;
 mod port;
+mod relay;
 mod requests;
 mod session;
+mod stream;
 mod terminal;
 #[cfg(test)]
 mod tests;
 
+pub use attendant::attend;
 pub use digest::Digest;
+pub use forwarding::{Forwarding, Sessions};
 pub use hello::Refused;
 pub use port::Port;
 pub use requests::{Reading, Source, Trouble, system_error};

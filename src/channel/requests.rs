@@ -6,7 +6,9 @@ use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 use crate::channel::frame::{HAS_INPUT, Kind, MOST, NO_MODE, WINDOW};
-use crate::channel::session::{Answer, RESTARTED, Session, Stream};
+use crate::channel::line::RESTARTED;
+use crate::channel::session::Session;
+use crate::channel::stream::{Answer, Stream};
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Command, Condition, Exit, Input, Signals, Stream as Which};
 use crate::stop::Stop;
@@ -155,7 +157,7 @@ impl Session {
                 Ok(Some(Answer::More(more))) => feed.credit += more,
                 // The command reads no more.
                 Ok(Some(Answer::End)) => feed.is_over = true,
-                Ok(Some(Answer::Begun(_) | Answer::Done) | None) => {}
+                Ok(Some(Answer::Begun(_) | Answer::Done | Answer::Accepted(_)) | None) => {}
                 Err(why) => return Err(lost(&stream, why, |why| lost_command(&what, why))),
             }
         }

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 
 use crate::channel::frame::{self, Kind, MOST, WINDOW};
 use crate::channel::requests::{execute, system_error};
-use crate::channel::session::{Answer, Outlet, Session, Stream};
+use crate::channel::session::Session;
+use crate::channel::stream::{Answer, Outlet, Stream};
 use crate::error::{Error, Result};
 use crate::hypervisor::{Command, Console, Exit};
 
@@ -65,7 +66,7 @@ impl Console for ChannelTerminal {
                 Ok(Some(Answer::Failed(number))) => {
                     return Err(Error::failed("cannot open a terminal in the guest").cause(system_error(number)));
                 }
-                Ok(Some(Answer::Begun(_) | Answer::End | Answer::Done) | None) => {}
+                Ok(Some(Answer::Begun(_) | Answer::End | Answer::Done | Answer::Accepted(_)) | None) => {}
                 // The guest has stopped.
                 Err(_) => return Ok(0),
             }

@@ -1,10 +1,14 @@
 #![allow(clippy::unwrap_used)]
 
 #[cfg(target_arch = "x86_64")]
+mod attended;
+#[cfg(target_arch = "x86_64")]
 mod cuts;
 #[cfg(target_arch = "x86_64")]
 mod files;
 mod line;
+#[cfg(target_arch = "x86_64")]
+mod ports;
 #[cfg(target_arch = "x86_64")]
 mod program;
 #[cfg(target_arch = "x86_64")]
