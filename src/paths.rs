@@ -30,6 +30,8 @@ pub struct Paths {
     pub stdlib: PathBuf,
     /// The history of the prompt.
     pub history: PathBuf,
+    /// The sockets of the processes that attend the channels of guests; short.
+    pub attendants: PathBuf,
     /// The settings of libvirt's clients.
     pub libvirt_settings: PathBuf,
     /// Where a user's own libvirt daemon logs what QEMU prints.
@@ -57,6 +59,11 @@ impl Paths {
             cache: choose("SNAPTREE_CACHE", cache.join("snaptree"))?,
             store: choose(STORE, for_qemu.join("snaptree"))?,
             is_store_named: env::var_os(STORE).is_some_and(|path| !path.is_empty()),
+            attendants: if is_root() {
+                PathBuf::from("/run/snaptree")
+            } else {
+                base("XDG_RUNTIME_DIR", ".local/state").join("snaptree")
+            },
             libvirt_settings: if is_root() {
                 PathBuf::from("/etc/libvirt")
             } else {

@@ -32,6 +32,7 @@ fn a_fork_is_a_resumed_guest_and_is_gone_when_it_is_closed() {
         end
         local fork = child:fork()
         print(fork:read "/etc/disk", fork:forward(80))
+        print(fork:forward(80, { host = 8080, through = "channel" }), fork:forward_back(80), fork:forward_back(80, 81))
         fork:close()
         fork:close()
         print(pcall(fork.read, fork, "/etc/disk"))
@@ -40,7 +41,8 @@ fn a_fork_is_a_resumed_guest_and_is_gone_when_it_is_closed() {
         "
         fork of lab/child\tlab/child\tdisk\tram
         disk\t20080
-        false\tscript.lua:18: this fork of lab/child is closed
+        8080\t80\t81
+        false\tscript.lua:19: this fork of lab/child is closed
         ",
     )
     .run();
@@ -74,6 +76,22 @@ fn wrong_arguments_are_named_before_anything_is_started() {
             "error: script.lua:8: snapshot:fork: `identity` cannot be \"other\"\nhint: \"new\" gives it a machine id, a host name and SSH host keys of its own\n",
         ),
         ("child:fork():forward(70000)", "error: script.lua:8: fork:forward: a port is a number from 1 to 65535\n"),
+        (
+            "child:fork():forward(80, { host = 0 })",
+            "error: script.lua:8: fork:forward: `host` must be a whole number from 1 to 65535, not 0\n",
+        ),
+        (
+            "child:fork():forward(80, { through = 'ssh' })",
+            "error: script.lua:8: fork:forward: `through` must be \"channel\" or \"network\", not \"ssh\"\n",
+        ),
+        (
+            "child:fork():forward_back(0)",
+            "error: script.lua:8: fork:forward_back: the port must be a positive whole number, not 0\n",
+        ),
+        (
+            "child:fork():forward_back(80, 70000)",
+            "error: script.lua:8: fork:forward_back: a port is a number from 1 to 65535\n",
+        ),
         ("child:fork():forwrd()", "error: script.lua:8: a fork has no `forwrd`\nhint: did you mean `forward`?\n"),
         (
             "base:fork { require_live = true }",
@@ -119,7 +137,7 @@ fn a_plan_leaves_forks_out_and_continues() {
         r#"{HEAD}
         local fork <close> = child:fork()
         fork:run "migrate"
-        print(fork:forward(80))
+        print(fork:forward(80), fork:forward(80, {{ host = 8080 }}), fork:forward_back(80, 81))
         fork:snapshot "after"
         child:branch("more", function(guest) guest:run "more" end)
         "#
@@ -128,7 +146,7 @@ fn a_plan_leaves_forks_out_and_continues() {
         .script(&script)
         .args(["plan", "script.lua"])
         .status(2)
-        .stderr("80\n")
+        .stderr("80\t8080\t81\n")
         .stdout(
             "
             base: missing
@@ -151,7 +169,7 @@ fn forks_that_stay_are_stopped_by_name_or_with_all_of_the_machine() {
     let json = ran.again().args(["fork", "lab/child", "--json"]).any_stdout().any_stderr().run().stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let third = json[0]["name"].as_str().unwrap();
-    assert_eq!(json, serde_json::json!([{ "name": third, "forwards": [], "memory": null }]));
+    assert_eq!(json, serde_json::json!([{ "name": third, "forwards": [], "forwards_back": [], "memory": null }]));
 
     let in_use = ran.again().args(["delete", "lab", "--yes"]).status(1).any_stderr().run();
     assert!(in_use.stderr.starts_with("error: machine `lab` is in use: `lab.fork-"), "{}", in_use.stderr);
@@ -169,6 +187,52 @@ fn forks_that_stay_are_stopped_by_name_or_with_all_of_the_machine() {
 }
 
 #[test]
+fn ports_go_through_the_channel_where_there_is_no_user_networking() {
+    let script = r#"
+        local vm = machine("lab", { image = require "images.tiny" {}, network = "none" })
+        local child = vm:root("base"):branch("child", function(guest) guest:run "true" end)
+        local fork <close> = child:fork()
+        print(fork:forward(80))
+        print(pcall(fork.forward, fork, 80, { through = "network" }))
+    "#;
+    let ran = Test::new().script(script).args(["run", "script.lua"]).any_stderr().any_stdout().run();
+    let (port, refused) =
+        ran.stdout.split_once("\nfalse\tscript.lua:5: cannot forward a port to port 80 of `lab.fork-").unwrap();
+    assert_eq!(port, "20080");
+    let (_, why) = refused.split_once('`').unwrap();
+    let hint = "hint: give the machine `network = \"user\"`, or leave `through` out";
+    assert_eq!(why, format!(": the machine has no user networking\n{hint}\n"));
+
+    let args = [
+        "fork",
+        "lab/child",
+        "--json",
+        "--forward",
+        "80",
+        "-f",
+        "8081:81",
+        "--forward-back",
+        "90",
+        "--forward-back",
+        "9:91",
+    ];
+    let json = ran.again().args(args).any_stdout().any_stderr().run().stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let forwards = serde_json::json!([
+        { "guest": 80, "address": "127.0.0.1:20080" }, { "guest": 81, "address": "127.0.0.1:8081" }
+    ]);
+    let back = serde_json::json!([{ "host": 90, "address": "127.0.0.1:90" }, { "host": 9, "address": "127.0.0.1:91" }]);
+    assert_eq!((&json[0]["forwards"], &json[0]["forwards_back"]), (&forwards, &back));
+    for wrong in [["--forward", "0"], ["--forward", "1:0"], ["--forward-back", "x"], ["--forward-back", "0:1"]] {
+        let ran = ran.again().args(["fork", "lab/child"]).args(wrong).status(2).any_stderr().run();
+        assert!(ran.stderr.contains("it is a port from 1 to 65535, or two as in 8080:80"), "{}", ran.stderr);
+    }
+    // No process can attend a guest that is none.
+    let refused = "error: cannot attend the channel of `lab`: a fake guest has none\n";
+    ran.again().args(["attend", "lab"]).status(1).stderr(refused).run();
+}
+
+#[test]
 fn forks_are_listed_and_each_runs_any_number_of_commands() {
     let ran = built();
     let forks = ran.again().args(["fork", "lab/child", "-n", "2"]).any_stdout().any_stderr().run().stdout;
@@ -182,7 +246,7 @@ fn forks_are_listed_and_each_runs_any_number_of_commands() {
     assert!(table.lines().nth(1).unwrap().starts_with(&format!("{}  lab/child  ", names[0])), "{table}");
     let json = ran.again().args(["forks", "--json"]).any_stdout().run().stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    let keys = ["name", "machine", "of", "kept", "since", "by", "memory", "forwards"];
+    let keys = ["name", "machine", "of", "kept", "since", "by", "memory", "forwards", "forwards_back"];
     assert!(keys.iter().all(|key| json[0].get(key).is_some()), "{json}");
 
     // What one command leaves, the next one finds.

@@ -65,6 +65,19 @@ impl<T: Transport> Agent<T> {
         Ok(way.session())
     }
 
+    /// Says whether the channel is open.
+    pub fn has_session(&self) -> bool {
+        self.way.lock().session().is_some()
+    }
+
+    /// Says why the agent does everything, if that is known.
+    pub fn why_not(&self) -> Option<String> {
+        match &*self.way.lock() {
+            Way::Agent(why) => Some(why.clone()),
+            Way::Unknown | Way::Channel(_) => None,
+        }
+    }
+
     /// Asks through the channel; asks again if that was lost before the guest had begun. `None` where there is none.
     pub fn by_channel<R>(&self, stop: &Stop, mut ask: impl FnMut(&Session) -> Result<R, Trouble>) -> Result<Option<R>> {
         while let Some(session) = self.session(stop)? {

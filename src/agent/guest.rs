@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -11,12 +12,12 @@ use crate::agent::agent::{Agent, PING};
 use crate::agent::feed::Feed;
 use crate::agent::transport::{Transport, TransportError};
 use crate::agent::way::{self, Way};
-use crate::agent::{file, guest_program, sockets, system};
+use crate::agent::{file, forwards, guest_program, sockets, system};
 use crate::channel::{ChannelTerminal, Source};
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{
-    Command, Condition, Console, Exit, FileMode, Guest, GuestEntry, Input, PathKind, Signals, Stream, UnitState,
-    UnpackOptions, UnpackTarget,
+    Command, Condition, Console, Exit, FileMode, Forward, Guest, GuestEntry, Input, OpenForward, PathKind, Signals, Stream,
+    UnitState, UnpackOptions, UnpackTarget,
 };
 use crate::stop::Stop;
 
@@ -121,6 +122,18 @@ impl<T: Transport> Guest for Agent<T> {
             Some(session) => Ok(Box::new(ChannelTerminal::open(&session, command, rows, columns))),
             None => Err(self.obstacle(stop)?.unwrap_or_default()),
         })
+    }
+
+    fn hang_up(&self) {
+        *self.way.lock() = Way::Unknown;
+    }
+
+    fn forward(self: Arc<Self>, forward: Forward, stop: &Stop) -> Result<Result<OpenForward, String>> {
+        forwards::into_guest(&self, forward, stop)
+    }
+
+    fn forward_back(self: Arc<Self>, forward: Forward, stop: &Stop) -> Result<Result<OpenForward, String>> {
+        forwards::out_of_guest(&self, forward, stop)
     }
 
     fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64> {
@@ -268,10 +281,7 @@ impl<T: Transport> Guest for Agent<T> {
 
     fn obstacle(&self, stop: &Stop) -> Result<Option<String>> {
         self.session(stop)?;
-        Ok(match &*self.way.lock() {
-            Way::Agent(why) => Some(why.clone()),
-            Way::Unknown | Way::Channel(_) => None,
-        })
+        Ok(self.why_not())
     }
 
     fn time(&self, stop: &Stop) -> Result<f64> {

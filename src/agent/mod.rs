@@ -8,6 +8,7 @@ mod archive;
 mod calls;
 mod feed;
 mod file;
+mod forwards;
 mod guest;
 mod guest_program;
 mod process;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::channel::Port;
 
 /// A way to send one JSON message to a guest's agent and get its answer.
-pub trait Transport: Send + Sync {
+pub trait Transport: Send + Sync + 'static {
     /// Sends `json` and returns the agent's whole answer, at most `timeout` later.
     /// Messages stay below 4 MiB in both directions.
     fn command(&self, json: &str, timeout: Duration) -> Result<String, TransportError>;

@@ -25,7 +25,7 @@ use change::{delete, edit, gc, revert, snapshot, undo};
 use common::session::{Global, Session};
 use host::{doctor, images, stubs};
 use look::{current, forks, info, list, log, tree};
-use work::{cp, eval, exec, fork, plan, repl, run, shell, stop};
+use work::{attend, cp, eval, exec, fork, plan, repl, run, shell, stop};
 
 /// Names the file of a trace.
 const TRACE: &str = "SNAPTREE_TRACE";
@@ -54,6 +54,8 @@ enum Command {
     Fork(fork::Fork),
     Forks(forks::Forks),
     Stop(stop::Stop),
+    #[command(hide = true)]
+    Attend(attend::Attend),
     Tree(tree::Tree),
     List(list::List),
     Info(info::Info),
@@ -159,6 +161,7 @@ fn dispatch(cli: &Cli, ui: &Ui) -> anyhow::Result<i32> {
         Command::Fork(fork) => fork.execute(session()?, ui),
         Command::Forks(forks) => forks.execute(session()?, ui),
         Command::Stop(stop) => stop.execute(session()?, ui),
+        Command::Attend(attend) => attend.execute(&cli.global, ui),
         Command::Tree(tree) => tree.execute(session()?, ui),
         Command::List(list) => list.execute(session()?, ui),
         Command::Info(info) => info.execute(session()?, ui),

@@ -1,9 +1,11 @@
 //! The system inside a running domain.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -178,6 +180,35 @@ pub enum UnitState {
 /// How often a guest is asked that cannot wait for something itself.
 const POLL: Duration = Duration::from_millis(250);
 
+/// A TCP port on the host's 127.0.0.1 and one in a guest. One of them leads to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    pub host: u16,
+    pub guest: u16,
+}
+
+/// The ports that are forwarded between the host and one guest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    /// From the host's 127.0.0.1 into the guest.
+    pub forwards: Vec<Forward>,
+    /// From the guest's 127.0.0.1 to the host's.
+    pub back: Vec<Forward>,
+}
+
+impl Ports {
+    pub fn is_empty(&self) -> bool {
+        self.forwards.is_empty() && self.back.is_empty()
+    }
+}
+
+/// A forwarded port, until it is dropped.
+pub struct OpenForward {
+    pub forward: Forward,
+    /// What holds it open.
+    pub held: Box<dyn Any + Send + Sync>,
+}
+
 /// The system inside a running domain. Every call blocks until it is done, or until `stop` ends it.
 pub trait Guest: Send + Sync {
     /// Waits until the guest answers.
@@ -211,6 +242,20 @@ pub trait Guest: Send + Sync {
         columns: u16,
         stop: &Stop,
     ) -> Result<Result<Box<dyn Console>, String>>;
+
+    /// Forwards a port on the host's 127.0.0.1 to a TCP port of the guest's `localhost`, over the way into the guest, on
+    /// any network or none. Where the host's port is 0, a free one is chosen. Says why not, if the guest cannot.
+    fn forward(self: Arc<Self>, _forward: Forward, _stop: &Stop) -> Result<Result<OpenForward, String>> {
+        Ok(Err("nothing carries it".to_string()))
+    }
+
+    /// Forwards a TCP port on the guest's 127.0.0.1 to one on the host's, in the same way.
+    fn forward_back(self: Arc<Self>, _forward: Forward, _stop: &Stop) -> Result<Result<OpenForward, String>> {
+        Ok(Err("nothing carries it".to_string()))
+    }
+
+    /// Closes the way into the guest, so that another process may have it. The next request opens it again.
+    fn hang_up(&self) {}
 
     /// Reads a whole file of any size into `sink`; returns its length in bytes.
     fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64>;

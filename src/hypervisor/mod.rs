@@ -28,10 +28,10 @@ pub use domains::Domains;
 pub use exit::Exit;
 pub use facts::Facts;
 pub use guest::{
-    Command, CommandLine, Condition, FileMode, Guest, GuestEntry, Input, NO_READER, PathKind, Signals, Stream,
-    UnitState, UnpackOptions, UnpackTarget,
+    Command, CommandLine, Condition, FileMode, Forward, Guest, GuestEntry, Input, NO_READER, OpenForward, PathKind, Ports,
+    Signals, Stream, UnitState, UnpackOptions, UnpackTarget,
 };
-pub use guests::{Forward, Guests};
+pub use guests::Guests;
 pub use images::Images;
 pub use live::{CatchUp, Fingerprint, Frozen, Liveness, Ram};
 pub use neighbour::{Neighbour, Neighbours};

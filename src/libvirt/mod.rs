@@ -18,3 +18,4 @@ mod snapshot;
 mod xml;
 
 pub use connection::connect;
+pub use raw::close_inherited;

@@ -4,6 +4,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
 
@@ -25,6 +26,24 @@ pub fn log_to(file: &Path) {
     // SAFETY: connecting is among the first things a run does, before it starts threads that read the environment by
     // other means than the standard library, which locks it.
     unsafe { std::env::set_var(VARIABLE, value) };
+}
+
+/// Closes the files that the process which started this one left open here, other than the standard streams. All that this
+/// process opens is closed when it starts another one, so that those are told by the lack of that mark.
+pub fn close_inherited() {
+    const CLOSE_ON_EXEC: u32 = 0o2_000_000;
+    const LAST_STANDARD: i32 = 2;
+    let is_inherited = |number: &i32| {
+        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
+        flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok()).is_some_and(|it| it & CLOSE_ON_EXEC == 0)
+    };
+    let names = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers: Vec<i32> = names.filter_map(|name| name.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|number| *number > LAST_STANDARD && is_inherited(number)) {
+        // SAFETY: nothing in this process has opened it, so nothing uses it.
+        drop(unsafe { OwnedFd::from_raw_fd(number) });
+    }
 }
 
 /// Maps a file into memory, to be read.

@@ -249,6 +249,7 @@ Reaping:        late
                 by: None,
                 memory: Some(3 << 20),
                 forwards: Vec::new(),
+                forwards_back: Vec::new(),
             }],
         };
         assert_eq!(

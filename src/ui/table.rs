@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::words::{one_line, or_dash, size, time};
 use crate::image::CachedImage;
 use crate::name::on_one_line;
-use crate::tree::{ForkInfo, Forwarded, MachineView, SnapshotView, UndoView};
+use crate::tree::{ForkInfo, Forwarded, ForwardedBack, MachineView, SnapshotView, UndoView};
 
 /// The head of a column; numbers are aligned to the right.
 enum Head {
@@ -77,7 +77,9 @@ pub fn undo(entries: &[UndoView]) -> String {
 pub fn forks(forks: &[ForkInfo], now: u64) -> String {
     let row = |fork: &ForkInfo| {
         let forward = |forward: &Forwarded| format!("{} to {}", forward.address, forward.guest);
-        let forwards = fork.forwards.iter().map(forward).collect::<Vec<_>>().join(", ");
+        let back = |forward: &ForwardedBack| format!("{} in it to {}", forward.address, forward.host);
+        let forwards = fork.forwards.iter().map(forward).chain(fork.forwards_back.iter().map(back));
+        let forwards = forwards.collect::<Vec<_>>().join(", ");
         let age = fork.since.map(|since| Duration::from_secs(now.saturating_sub(since)));
         vec![
             fork.name.clone(),
@@ -109,7 +111,7 @@ mod tests {
 
     #[test]
     fn forks_have_a_line_each() {
-        let fork = |name: &str, since, memory, forwards| ForkInfo {
+        let fork = |name: &str, since, memory, forwards, forwards_back| ForkInfo {
             name: name.into(),
             machine: "db".into(),
             of: "warm".into(),
@@ -118,15 +120,18 @@ mod tests {
             by: since.map(|_| "root, process 7".into()),
             memory,
             forwards,
+            forwards_back,
         };
         let ports = vec![Forwarded::new(3306, 40123), Forwarded::new(22, 40124)];
-        let list = [fork("db.fork-1", Some(40), Some(45 << 20), ports), fork("db.fork-2", None, None, vec![])];
+        let back = vec![ForwardedBack::new(8080, 80)];
+        let list =
+            [fork("db.fork-1", Some(40), Some(45 << 20), ports, vec![]), fork("db.fork-2", None, None, vec![], back)];
         assert_eq!(
             forks(&list, 4000),
             "\
 NAME       OF       AGE      MEMORY  FORWARDED                                       KEPT  STARTED BY
 db.fork-1  db/warm  1h 6m  45.0 MiB  127.0.0.1:40123 to 3306, 127.0.0.1:40124 to 22  yes   root, process 7
-db.fork-2  db/warm  -             -  -                                               no    -
+db.fork-2  db/warm  -             -  127.0.0.1:80 in it to 8080                      no    -
 "
         );
         assert_eq!(forks(&[], 0), "no forks\n");

@@ -42,7 +42,7 @@ fn a_guest_does_many_things_at_once() {
     assert!(after.ends_with(")`\nhint: raise the option `timeout`, such as timeout = \"30m\"\n0\n\ntrue\n"), "{after}");
     lab.assert_no_clone_is_left();
 
-    // A fork that stays: from several processes, of which one at a time has the channel.
+    // A fork that stays: from several processes at once.
     let forks = lab.snaptree(&["fork", &format!("{}/one", lab.machine)]).any_stdout().any_stderr().run().stdout;
     let fork = forks.trim().to_string();
     let begin = |line: &str| {

@@ -2,6 +2,7 @@
 //!
 //! These tests are ignored unless asked for, since they need a hypervisor: `make test` asks.
 
+mod attendant;
 mod build;
 mod busy;
 mod channel;
@@ -15,6 +16,7 @@ mod disks;
 mod failed;
 mod files;
 mod foreign;
+mod forwards;
 mod guest;
 mod host;
 mod images;

@@ -1,6 +1,7 @@
 //! Code that commands share.
 
 pub mod confirm;
+pub mod detach;
 pub mod inside;
 pub mod relay;
 pub mod session;

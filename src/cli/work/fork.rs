@@ -4,10 +4,12 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::common::session::Session;
+use crate::cli::work::port_pair;
 use crate::error::Result;
+use crate::hypervisor::{Forward, Ports};
 use crate::name::SnapshotPath;
 use crate::tree;
-use crate::tree::{Builder, ForkOptions, Forwarded};
+use crate::tree::{Builder, ForkOptions, Forwarded, ForwardedBack};
 use crate::ui::Ui;
 
 /// Start forks of a snapshot that run until `snaptree stop` ends them, and print their names and addresses
@@ -16,9 +18,12 @@ pub struct Fork {
     /// Start this many forks
     #[arg(short, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     n: u16,
-    /// Forward a local port to this guest port; repeatable
-    #[arg(short, long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    forward: Vec<u16>,
+    /// Forward a local port to this guest port: a free one, or HOST if that is given; repeatable
+    #[arg(short, long, value_name = "[HOST:]PORT", value_parser = port_pair::forward)]
+    forward: Vec<Forward>,
+    /// Forward the guest's port to HOST of this host: the same one, or PORT if that is given; repeatable
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = port_pair::back)]
+    forward_back: Vec<Forward>,
     /// Fail if a guest would have to boot
     #[arg(long)]
     require_live: bool,
@@ -38,6 +43,7 @@ struct ForkView {
     /// Its domain's name.
     name: String,
     forwards: Vec<Forwarded>,
+    forwards_back: Vec<ForwardedBack>,
     /// The memory that it adds to the host's use, in bytes, if known.
     memory: Option<u64>,
 }
@@ -51,13 +57,12 @@ impl Fork {
         for _ in 0..self.n {
             let fork = tree::fork(engine, &self.snapshot, options)?;
             tree::session_in(engine, &fork, &self.snapshot, options)?;
-            let mut forwards = Vec::new();
-            for guest in &self.forward {
-                let port = tree::forward(engine, &fork, *guest)?;
-                forwards.push(Forwarded::new(*guest, port));
-            }
+            let ports = Ports { forwards: self.forward.clone(), back: self.forward_back.clone() };
+            let Ports { forwards, back } = tree::forward_for_good(engine, &fork, &ports)?;
+            let forwards = forwards.iter().map(|port| Forwarded::new(port.guest, port.host)).collect();
+            let forwards_back = back.iter().map(|port| ForwardedBack::new(port.host, port.guest)).collect();
             let name = fork.domain().to_string();
-            forks.push((fork, ForkView { name, forwards, memory: None }));
+            forks.push((fork, ForkView { name, forwards, forwards_back, memory: None }));
         }
         for (fork, view) in &mut forks {
             view.memory = tree::own_memory(engine, fork)?;

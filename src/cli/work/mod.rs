@@ -1,10 +1,12 @@
 //! Commands that run scripts, and commands in guests.
 
+pub mod attend;
 pub mod cp;
 pub mod eval;
 pub mod exec;
 pub mod fork;
 pub mod plan;
+mod port_pair;
 pub mod repl;
 pub mod run;
 pub mod script;

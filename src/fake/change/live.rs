@@ -6,10 +6,11 @@ use crate::error::{Because, Error, Result};
 use crate::fake::change::memory::check_migratable;
 use crate::fake::change::power::started;
 use crate::fake::record::document::Document;
+use crate::fake::record::forwarded::forwarded;
 use crate::fake::record::snapshot_document::domain_in;
 use crate::fake::record::state::{Ram, State};
 use crate::hypervisor::Ram as KeptRam;
-use crate::hypervisor::{CloneSpec, DomainState, Fingerprint, Frozen, Liveness};
+use crate::hypervisor::{CloneSpec, DomainState, Fingerprint, Forward, Frozen, Liveness, Network};
 
 pub const EMULATOR: &str = "fake 1.0";
 
@@ -106,10 +107,10 @@ impl State {
         Ok(())
     }
 
-    pub fn forward(&self, name: &str, guest_port: u16) -> Result<u16> {
-        const BASE: u16 = 20_000;
-        self.running(name)?;
-        Ok(BASE.saturating_add(guest_port))
+    /// Says which port of the host leads into the guest by user networking, if the domain has that.
+    pub fn forward(&self, name: &str, forward: Forward) -> Result<Option<u16>> {
+        let has_user_network = self.running(name)?.now().network == Network::User;
+        Ok(has_user_network.then(|| forwarded(forward)))
     }
 }
 

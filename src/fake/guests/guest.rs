@@ -12,11 +12,12 @@ use crate::fake::guests::console::FakeConsole;
 use crate::fake::record::answer::{self, Answer};
 use crate::fake::record::bytes::Bytes;
 use crate::fake::record::file::{FileKind, FileRecord};
+use crate::fake::record::forwarded::forwarded;
 use crate::fake::record::state::{Executed, Ram, State};
 use crate::fake::record::store::Store;
 use crate::hypervisor::{
-    Command, Console, Exit, FileMode, Guest, GuestEntry, Input, PathKind, Signals, Stream, UnitState, UnpackOptions,
-    UnpackTarget,
+    Command, Console, Exit, FileMode, Forward, Guest, GuestEntry, Input, OpenForward, PathKind, Signals, Stream, UnitState,
+    UnpackOptions, UnpackTarget,
 };
 use crate::stop::Stop;
 
@@ -190,6 +191,15 @@ impl Guest for FakeGuest {
         self.look(stop, || "a terminal".to_string(), |_| ())?;
         let guest = Self::new(&self.domain, Arc::clone(&self.store), Arc::clone(&self.answers));
         Ok(Ok(Box::new(FakeConsole::terminal(Box::new(guest), command))))
+    }
+
+    fn forward(self: Arc<Self>, forward: Forward, stop: &Stop) -> Result<Result<OpenForward, String>> {
+        let forward = Forward { host: forwarded(forward), ..forward };
+        self.look(stop, || "a forwarded port".to_string(), |_| Ok(OpenForward { forward, held: Box::new(()) }))
+    }
+
+    fn forward_back(self: Arc<Self>, forward: Forward, stop: &Stop) -> Result<Result<OpenForward, String>> {
+        self.look(stop, || "a forwarded port".to_string(), |_| Ok(OpenForward { forward, held: Box::new(()) }))
     }
 
     fn read(&self, path: &str, sink: &mut dyn Write, stop: &Stop) -> Result<u64> {

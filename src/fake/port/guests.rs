@@ -5,7 +5,9 @@ use crate::fake::change::power;
 use crate::fake::guests::console::FakeConsole;
 use crate::fake::port::fake::Fake;
 use crate::fake::record::answer;
-use crate::hypervisor::{Console, Forward, Guest, Guests};
+use crate::fake::record::forwarded::forwarded;
+use crate::hypervisor::{Console, Forward, Guest, Guests, Ports};
+use crate::stop::Interrupt;
 
 impl Guests for Fake {
     fn guest(&self, domain: &str) -> Result<Box<dyn Guest>> {
@@ -21,12 +23,22 @@ impl Guests for Fake {
         Ok(Box::new(FakeConsole::new(Box::new(guest), Box::new(script))))
     }
 
-    fn forward(&self, name: &str, guest_port: u16) -> Result<u16> {
-        self.store.look(|state| state.forward(name, guest_port))
+    fn forward(&self, name: &str, forward: Forward) -> Result<Option<u16>> {
+        self.store.look(|state| state.forward(name, forward))
     }
 
-    fn forwards(&self, _: &str) -> Result<Vec<Forward>> {
-        Ok(Vec::new())
+    fn ports(&self, _: &str) -> Result<Ports> {
+        Ok(Ports::default())
+    }
+
+    fn start_attendant(&self, name: &str, ports: &Ports) -> Result<Ports> {
+        self.store.look(|state| state.running(name).map(drop))?;
+        let forwards = ports.forwards.iter().map(|forward| Forward { host: forwarded(*forward), ..*forward });
+        Ok(Ports { forwards: forwards.collect(), back: ports.back.clone() })
+    }
+
+    fn attend(&self, name: &str, _: &Ports, _: &Interrupt, _: &mut dyn FnMut(&Ports) -> Result<()>) -> Result<()> {
+        Err(Error::failed(format!("cannot attend the channel of `{name}`")).cause("a fake guest has none"))
     }
 
     fn screenshot(&self, name: &str) -> Result<(String, Vec<u8>)> {

@@ -21,7 +21,7 @@ pub struct Document {
     pub cpus: u32,
     cpu_model: Option<String>,
     firmware: Firmware,
-    network: Network,
+    pub network: Network,
     boot: Option<Boot>,
     extra_xml: String,
     /// Each disk by target.

@@ -5,6 +5,7 @@ pub mod bytes;
 pub mod disk;
 pub mod document;
 pub mod file;
+pub mod forwarded;
 pub mod snapshot_document;
 pub mod state;
 pub mod store;

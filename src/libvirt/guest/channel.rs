@@ -1,6 +1,7 @@
 //! What is sent to a guest: its agent's messages, through libvirt, and the bytes of another port.
 
 use parking_lot::Mutex;
+use std::path::Path;
 use std::time::Duration;
 
 use virt::connect::Connect;
@@ -11,6 +12,8 @@ use crate::agent::{AttachedDisk, Ported, Scratch, Transport, TransportError};
 use crate::channel::PORT;
 use crate::error::Error;
 use crate::libvirt::fault;
+use crate::libvirt::guest::attendant_place::Place;
+use crate::libvirt::guest::attended_line::AttendedLine;
 use crate::libvirt::guest::monitor;
 use crate::libvirt::guest::socket_line::SocketLine;
 use crate::libvirt::guest::stream_line::StreamLine;
@@ -20,7 +23,7 @@ use crate::libvirt::xml::element::Element;
 
 /// Chooses the way into guests: `agent` leaves everything to the guest agent, `stream` takes libvirt's stream instead of
 /// QEMU's socket.
-const VARIABLE: &str = "SNAPTREE_CHANNEL";
+pub const VARIABLE: &str = "SNAPTREE_CHANNEL";
 /// How often, and how long after the last time, a port that is taken is looked at again.
 const LOOKS: usize = 20;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -31,6 +34,8 @@ pub struct Channel {
     uri: String,
     name: String,
     transfers: Transfers,
+    /// Where an attendant may be.
+    place: Option<Place>,
     open: Mutex<Open>,
 }
 
@@ -41,9 +46,26 @@ struct Open {
 }
 
 impl Channel {
-    pub fn open(uri: &str, domain: &str, transfers: &Transfers) -> Result<Self, VirtError> {
+    /// Opens it. The channel is an attendant's, if there is one in the directory `attendants`.
+    pub fn open(uri: &str, domain: &str, transfers: &Transfers, attendants: &Path) -> Result<Self, VirtError> {
+        let mut channel = Self::unattended(uri, domain, transfers)?;
+        let uuid = channel.open.get_mut().domain.uuid_string()?;
+        channel.place = Place::of(attendants, &uuid);
+        Ok(channel)
+    }
+
+    /// Opens it for the attendant itself.
+    pub fn unattended(uri: &str, domain: &str, transfers: &Transfers) -> Result<Self, VirtError> {
         let open = Mutex::new(Open::new(uri, domain)?);
-        Ok(Self { uri: uri.to_string(), name: domain.to_string(), transfers: transfers.clone(), open })
+        Ok(Self { uri: uri.to_string(), name: domain.to_string(), transfers: transfers.clone(), place: None, open })
+    }
+
+    /// Says whether the domain is known to be gone, or not to run.
+    pub fn is_gone(&self) -> bool {
+        match self.domain().and_then(|domain| domain.is_active()) {
+            Ok(is_active) => !is_active,
+            Err(error) => fault::is_missing_domain(&error),
+        }
     }
 
     /// Returns the domain, on a new connection if the previous one was lost.
@@ -78,6 +100,10 @@ impl Transport for Channel {
             return Ok(Ported::None(format!("{VARIABLE}=agent asks for that")));
         }
         let domain = self.domain().map_err(|error| explain(&error))?;
+        let attended = self.place.as_ref().filter(|_| way.is_empty()).and_then(|place| place.connect().ok());
+        if let Some(line) = attended.and_then(|socket| AttendedLine::new(socket, Some(domain.clone())).ok()) {
+            return Ok(Ported::Open(Box::new(line)));
+        }
         let document = domain.xml_desc(0).map_err(|error| explain(&error))?;
         let document = Element::parse(&document).map_err(TransportError::Other)?;
         let Some(port) = domain_facts::port(&document, PORT) else {

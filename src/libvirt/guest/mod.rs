@@ -1,5 +1,8 @@
 //! The ways into a running guest: its agent's port, its console and QEMU's monitor.
 
+pub mod attendant;
+pub mod attendant_place;
+pub mod attended_line;
 pub mod channel;
 pub mod line;
 pub mod monitor;

@@ -40,15 +40,19 @@ impl Port for SocketLine {
     }
 
     fn wait(&mut self, bell: BorrowedFd<'_>, to_send: bool) {
-        let wanted = if to_send { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-        let mut files =
-            [PollFd::from_borrowed_fd(self.socket.as_fd(), wanted), PollFd::from_borrowed_fd(bell, PollFlags::IN)];
-        let limit = Timespec { tv_sec: LONGEST_WAIT.as_secs().cast_signed(), tv_nsec: 0 };
-        // An interrupted wait is a short one.
-        let _ = poll(&mut files, Some(&limit));
+        wait(self.socket.as_fd(), bell, to_send);
     }
 
     fn is_waited_at(&mut self) -> bool {
         monitor::is_waited_at(&self.domain, &self.device)
     }
+}
+
+/// Waits for a socket or a bell, for a second at most.
+pub fn wait(socket: BorrowedFd<'_>, bell: BorrowedFd<'_>, to_send: bool) {
+    let wanted = if to_send { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+    let mut files = [PollFd::from_borrowed_fd(socket, wanted), PollFd::from_borrowed_fd(bell, PollFlags::IN)];
+    let limit = Timespec { tv_sec: LONGEST_WAIT.as_secs().cast_signed(), tv_nsec: 0 };
+    // An interrupted wait is a short one.
+    let _ = poll(&mut files, Some(&limit));
 }

@@ -24,23 +24,30 @@ fn read_forwards(table: &str) -> Vec<Forward> {
     table.lines().filter_map(forward).collect()
 }
 
-/// Forwards a port on 127.0.0.1 to a port of the guest.
-pub fn forward(domain: &VirtDomain, name: &str, guest_port: u16) -> Result<u16> {
+/// Forwards a port on 127.0.0.1 to a port of the guest; `None` if the domain has no user networking.
+pub fn forward(domain: &VirtDomain, name: &str, forward: Forward) -> Result<Option<u16>> {
     const TRIES: usize = 10;
-    let failed = || format!("cannot forward a port to port {guest_port} of `{name}`");
+    let Forward { host, guest } = forward;
+    let failed = || match host {
+        0 => format!("cannot forward a port to port {guest} of `{name}`"),
+        _ => format!("cannot forward 127.0.0.1:{host} to port {guest} of `{name}`"),
+    };
+    if monitor::human(domain, "info usernet")?.is_empty() {
+        return Ok(None);
+    }
     let mut refusal = String::new();
-    for _ in 0..TRIES {
+    for _ in 0..if host == 0 { TRIES } else { 1 } {
         // The system knows a free port. Another program may take it before QEMU does, so there is more than one
         // attempt.
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, host)).and_then(|socket| socket.local_addr());
         let port = free.because(failed)?.port();
-        refusal = monitor::human(domain, &format!("hostfwd_add tcp:127.0.0.1:{port}-:{guest_port}"))
+        refusal = monitor::human(domain, &format!("hostfwd_add tcp:127.0.0.1:{port}-:{guest}"))
             .map_err(|error| Error::failed(failed()).caused_by(error))?;
         if refusal.is_empty() {
-            return Ok(port);
+            return Ok(Some(port));
         }
     }
-    Err(Error::failed(failed()).cause(refusal).hint("ports are forwarded on a machine with `network = \"user\"`"))
+    Err(Error::failed(failed()).cause(refusal))
 }
 
 #[cfg(test)]

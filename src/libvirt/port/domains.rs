@@ -11,6 +11,7 @@ use crate::hypervisor::{
 };
 use crate::libvirt::domain::{block_job, domains, power};
 use crate::libvirt::fault;
+use crate::libvirt::guest::attendant;
 use crate::libvirt::host::{left_behind, named};
 use crate::libvirt::port::libvirt::Libvirt;
 use crate::libvirt::xml::domain_xml;
@@ -94,8 +95,12 @@ impl Domains for Libvirt {
     fn destroy(&self, name: &str) -> Result<()> {
         // The log of a domain that ended by itself may tell why, so it stays.
         if let Some(domain) = self.find(name)? {
+            let place = self.place_of(&domain)?;
             power::destroy(&domain, name)?;
             self.remove_log(name);
+            if let Some(place) = place {
+                attendant::wait_for_end(&place);
+            }
         }
         left_behind::remove_shared_memory(name);
         Ok(())

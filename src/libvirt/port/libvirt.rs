@@ -31,6 +31,8 @@ pub struct Libvirt {
     /// The root of the in-process driver.
     embed: PathBuf,
     logs_of_user: PathBuf,
+    /// Where the processes are found that attend channels.
+    pub(super) attendants: PathBuf,
     accelerator: OnceLock<Accelerator>,
     capabilities: OnceLock<Option<Element>>,
     pub(super) transfers: Transfers,
@@ -48,6 +50,7 @@ impl Libvirt {
             cache: paths.cache.clone(),
             embed: paths.embed.clone(),
             logs_of_user: paths.libvirt_logs.clone(),
+            attendants: paths.attendants.clone(),
             accelerator: OnceLock::new(),
             capabilities: OnceLock::new(),
             liveness: Mutex::default(),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use mlua::{MetaMethod, UserData, UserDataFields, UserDataMethods, Value};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::hypervisor::Forward;
 use crate::lua::api::guest;
 use crate::lua::handle::fork::Fork;
 use crate::lua::handle::snapshot::Snapshot;
@@ -12,9 +13,15 @@ use crate::lua::value::error::{no_such_field, read_only};
 use crate::lua::value::options::{Options, whole_number};
 use crate::name::SnapshotName;
 use crate::tree;
-use crate::tree::{BranchSpec, Engine};
+use crate::tree::{BranchSpec, Engine, Through};
 
-const KNOWN: [&str; 5] = ["name", "parent", "forward", "snapshot", "close"];
+const KNOWN: [&str; 6] = ["name", "parent", "forward", "forward_back", "snapshot", "close"];
+
+/// Reads a TCP port.
+fn a_port(function: &str, value: &Value) -> Result<u16> {
+    let port = whole_number(function, "the port", value)?.and_then(|port| u16::try_from(port).ok());
+    port.ok_or_else(|| Error::failed(format!("{function}: a port is a number from 1 to 65535")))
+}
 
 impl UserData for Fork {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
@@ -27,15 +34,29 @@ impl UserData for Fork {
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         guest::add_methods(methods);
-        methods.add_async_method("forward", |_, this, port: Value| async move {
-            let port = whole_number("fork:forward", "the port", &port)?;
-            let port = port.and_then(|port| u16::try_from(port).ok());
-            let port = port.ok_or_else(|| Error::failed("fork:forward: a port is a number from 1 to 65535"))?;
+        methods.add_async_method("forward", |_, this, (port, options): (Value, Value)| async move {
+            let guest = a_port("fork:forward", &port)?;
+            let options = Options::read("fork:forward", options, &["host", "through"])?;
+            let host = options.positive("host")?.unwrap_or_default() as u16;
+            let through = match options.choice("through", &["channel", "network"])?.as_deref() {
+                Some("channel") => Through::Channel,
+                Some(_) => Through::Network,
+                None => Through::Any,
+            };
             if this.is_planned() {
-                return Ok(port);
+                return Ok(if host == 0 { guest } else { host });
             }
-            let running = this.running()?;
-            Ok(this.of.blocking(move |engine, _| tree::forward(engine, &running, port)).await?)
+            let (running, forward) = (this.running()?, Forward { host, guest });
+            Ok(this.of.blocking(move |engine, _| tree::forward(engine, &running, forward, through)).await?)
+        });
+        methods.add_async_method("forward_back", |_, this, (host, guest): (Value, Value)| async move {
+            let host = a_port("fork:forward_back", &host)?;
+            let guest = if guest.is_nil() { host } else { a_port("fork:forward_back", &guest)? };
+            if !this.is_planned() {
+                let (running, forward) = (this.running()?, Forward { host, guest });
+                this.of.blocking(move |engine, _| tree::forward_back(engine, &running, forward)).await?;
+            }
+            Ok(guest)
         });
         methods.add_async_method("snapshot", |lua, this, (name, options): (String, Value)| async move {
             let comment = Options::read("fork:snapshot", options, &["comment"])?.string("comment")?.unwrap_or_default();

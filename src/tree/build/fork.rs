@@ -108,11 +108,6 @@ pub fn own_memory(engine: &Engine, fork: &Builder) -> Result<Option<u64>> {
     engine.hypervisor.own_memory(fork.domain())
 }
 
-/// Forwards a port on 127.0.0.1 to a port of a fork, and returns the host's port.
-pub fn forward(engine: &Engine, fork: &Builder, guest_port: u16) -> Result<u16> {
-    engine.hypervisor.forward(fork.domain(), guest_port)
-}
-
 /// Adds a fork's present state to the tree as a branch of the snapshot that it was made from. The fork keeps
 /// running.
 pub fn keep_fork(

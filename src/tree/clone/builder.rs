@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Subject};
-use crate::hypervisor::{Accelerator, CloneSpec, Guest, Image};
+use crate::hypervisor::{Accelerator, CloneSpec, Guest, Image, OpenForward};
 use crate::name::SnapshotName;
 use crate::stop::Stop;
 use crate::trace;
@@ -30,6 +30,8 @@ use crate::tree::record::ram::KeptRam;
 
 /// A running transient clone of a snapshot, on its own overlay. Dropping it destroys both.
 pub struct Builder {
+    /// The ports that are forwarded through its channel; closed before all else ends.
+    forwards: Mutex<Vec<OpenForward>>,
     running: Arc<Running>,
     guest: Arc<dyn Guest>,
     /// Whether the guest was resumed from another one's state instead of booting.
@@ -101,7 +103,8 @@ impl Builder {
             Purpose::Fork | Purpose::KeptFork | Purpose::Work => Subject::fork(&machine.name, node, &running.domain),
         };
         engine.events.emit(Event::BuilderReady { subject, is_resumed, took: started.elapsed() });
-        Ok(Self { running: Arc::new(running), guest, is_resumed, flattening, spare })
+        let forwards = Mutex::default();
+        Ok(Self { forwards, running: Arc::new(running), guest, is_resumed, flattening, spare })
     }
 
     /// Returns the checkpointer for the step, which continues after the checkpoints that the builder resumes from.
@@ -133,6 +136,11 @@ impl Builder {
 
     pub fn guest(&self) -> Arc<dyn Guest> {
         Arc::clone(&self.guest)
+    }
+
+    /// Keeps a forwarded port open as long as the clone is there.
+    pub(in crate::tree) fn hold(&self, open: OpenForward) {
+        self.forwards.lock().push(open);
     }
 
     /// Lets the clone keep running without this process.

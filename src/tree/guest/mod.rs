@@ -2,4 +2,5 @@
 
 pub mod console;
 pub mod copy;
+pub mod forward;
 pub mod running;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::hypervisor::{DomainState, Guest};
+use crate::hypervisor::{DomainState, Guest, Ports};
 use crate::name::MachineName;
 use crate::shell;
+use crate::tree::machine::clone_mark::CloneMark;
 use crate::tree::machine::engine::Engine;
 
 /// Opens the system inside a running domain: a fork by its name, or a machine.
@@ -16,7 +17,13 @@ pub fn running_guest(engine: &Engine, name: &MachineName) -> Result<Arc<dyn Gues
         return Err(Error::failed(format!("`{name}` is gone")));
     };
     match details.domain.state {
-        DomainState::Running => Ok(engine.hypervisor.guest(name.as_str())?.into()),
+        DomainState::Running => {
+            if details.metadata.as_ref().and_then(CloneMark::read).is_some_and(|mark| mark.is_kept) {
+                // Several processes may work in it at once; without an attendant, only one has the fast way.
+                let _ = engine.hypervisor.start_attendant(name.as_str(), &Ports::default());
+            }
+            Ok(engine.hypervisor.guest(name.as_str())?.into())
+        }
         DomainState::Paused => Err(Error::failed(format!("`{name}` is paused"))
             .hint(format!("resume it first: `virsh resume {}`", shell::last(name)))),
         _ => Err(not_running(name)),

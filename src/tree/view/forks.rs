@@ -24,6 +24,7 @@ pub struct ForkInfo {
     /// How much it adds to the memory in use, in bytes, if it can be measured.
     pub memory: Option<u64>,
     pub forwards: Vec<Forwarded>,
+    pub forwards_back: Vec<ForwardedBack>,
 }
 
 /// A forwarded port.
@@ -41,6 +42,21 @@ impl Forwarded {
     }
 }
 
+/// A port of the guest's that leads to the host.
+#[derive(Clone, Debug, Serialize)]
+pub struct ForwardedBack {
+    /// The port on the host.
+    pub host: u16,
+    /// Its address in the guest, such as `127.0.0.1:8080`.
+    pub address: String,
+}
+
+impl ForwardedBack {
+    pub fn new(host: u16, guest: u16) -> Self {
+        Self { host, address: format!("127.0.0.1:{guest}") }
+    }
+}
+
 /// Lists the running forks of a machine, or of all.
 pub fn forks(engine: &Engine, machine: Option<&MachineName>) -> Result<Vec<ForkInfo>> {
     let clones = match machine {
@@ -49,10 +65,11 @@ pub fn forks(engine: &Engine, machine: Option<&MachineName>) -> Result<Vec<ForkI
     };
     let view = |RunningClone { domain, mark }: RunningClone| {
         // One that has just ended has neither.
-        let forwards = engine.hypervisor.forwards(&domain).unwrap_or_default();
+        let ports = engine.hypervisor.ports(&domain).unwrap_or_default();
         Ok(ForkInfo {
             memory: engine.hypervisor.own_memory(&domain)?,
-            forwards: forwards.iter().map(|forward| Forwarded::new(forward.guest, forward.host)).collect(),
+            forwards: ports.forwards.iter().map(|forward| Forwarded::new(forward.guest, forward.host)).collect(),
+            forwards_back: ports.back.iter().map(|forward| ForwardedBack::new(forward.host, forward.guest)).collect(),
             name: domain,
             machine: mark.machine,
             of: mark.node,

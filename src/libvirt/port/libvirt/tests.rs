@@ -25,6 +25,7 @@ fn paths(directory: &Path) -> Paths {
         embed,
         stdlib,
         history,
+        attendants: directory.join("attendants"),
         libvirt_settings: directory.join("libvirt"),
         libvirt_logs: directory.join("logs"),
     }

@@ -47,9 +47,13 @@ Fields:
 
 Methods:
   fork:forward               Forwards a port on 127.0.0.1 to a TCP port in the guest while the fork
-                             exists, and returns it (`hostfwd_add`).
+                             exists, and returns the host's port.
+  fork:forward_back          Forwards a TCP port on 127.0.0.1 in the guest to one on the host's
+                             127.0.0.1 while the fork exists, on any network, and returns the
+                             guest's port.
   fork:snapshot              Adds the fork's present state to the tree, as a branch of its parent
-                             with the recorded operations; the fork keeps running.
+                             with the recorded operations; the fork keeps running, with its
+                             forwarded ports.
   fork:close                 Ends the fork and deletes its disk.
   guest:run                  Runs a command: a line with `/bin/sh -c`, or a list of words without a
                              shell.

@@ -45,6 +45,7 @@ impl Vm {
             cache: directory.clone(),
             embed: directory.clone(),
             logs_of_user: directory.clone(),
+            attendants: directory.clone(),
             accelerator: OnceLock::from(tcg),
             capabilities: OnceLock::new(),
             liveness: Mutex::default(),
