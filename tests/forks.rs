@@ -297,6 +297,20 @@ fn all_forks_are_those_of_this_store() {
 }
 
 #[test]
+fn a_fork_that_is_left_to_another_process_goes_with_its_files() {
+    let ran = built();
+    let forks = ran.again().args(["fork", "lab/child"]).any_stdout().any_stderr().run();
+    let name = forks.stdout.trim();
+    let [overlay, none] = ["overlay", "none"].map(|file| ran.path().join(file));
+    std::fs::write(&overlay, "").unwrap();
+    let files = [&overlay, &none].map(|file| file.to_str().unwrap());
+    let args = [&["remove-fork", "--", "0123456789ab", name], &files[..]].concat();
+    let removed = ran.again().args(args).run();
+    assert_eq!(removed.domains(), ["lab"]);
+    assert!(!overlay.exists());
+}
+
+#[test]
 fn live_says_whether_a_branch_has_its_ram() {
     let script = |live: &str| {
         format!(

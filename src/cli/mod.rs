@@ -25,7 +25,7 @@ use change::{delete, edit, gc, revert, snapshot, undo};
 use common::session::{Global, Session};
 use host::{doctor, images, stubs};
 use look::{current, forks, info, list, log, tree};
-use work::{attend, cp, eval, exec, fork, plan, repl, run, shell, stop};
+use work::{attend, cp, eval, exec, fork, plan, remove_fork, repl, run, shell, stop};
 
 /// Names the file of a trace.
 const TRACE: &str = "SNAPTREE_TRACE";
@@ -70,6 +70,9 @@ enum Command {
     Images(images::Images),
     Doctor(doctor::Doctor),
     Stubs(stubs::Stubs),
+    // What commands leave to a process of its own.
+    #[command(hide = true)]
+    RemoveFork(remove_fork::RemoveFork),
 }
 
 /// Runs the command line of this process; returns its exit code.
@@ -149,16 +152,17 @@ fn traced(cli: &Cli, ui: &Ui) -> anyhow::Result<i32> {
 
 fn dispatch(cli: &Cli, ui: &Ui) -> anyhow::Result<i32> {
     let session = || Session::open(&cli.global, ui);
+    let at_once = || Session::open_at_once(&cli.global, ui);
     let code = match &cli.command {
         Command::Run(run) => run.execute(Session::open_for(&cli.global, ui, run.at_ctrl_c())?, ui),
         Command::Plan(plan) => plan.execute(session()?, ui),
         Command::Repl(repl) => repl.execute(Session::open_for(&cli.global, ui, repl::Repl::at_ctrl_c(ui))?, ui),
         Command::Eval(eval) => eval.execute(session()?, ui),
-        Command::Exec(exec) => exec.execute(session()?, ui),
-        Command::Shell(shell) => shell.execute(ui.terminal("shell")?, session()?, ui),
-        Command::Console(console) => console.execute(ui.terminal("console")?, session()?, ui),
-        Command::Cp(cp) => cp.execute(session()?, ui),
-        Command::Fork(fork) => fork.execute(session()?, ui),
+        Command::Exec(exec) => exec.execute(at_once()?, ui),
+        Command::Shell(shell) => shell.execute(ui.terminal("shell")?, at_once()?, ui),
+        Command::Console(console) => console.execute(ui.terminal("console")?, at_once()?, ui),
+        Command::Cp(cp) => cp.execute(at_once()?, ui),
+        Command::Fork(fork) => fork.execute(at_once()?, ui),
         Command::Forks(forks) => forks.execute(session()?, ui),
         Command::Stop(stop) => stop.execute(session()?, ui),
         Command::Attend(attend) => attend.execute(&cli.global, ui),
@@ -176,6 +180,7 @@ fn dispatch(cli: &Cli, ui: &Ui) -> anyhow::Result<i32> {
         Command::Images(images) => images.execute(ui),
         Command::Doctor(doctor) => doctor.execute(session()?, ui),
         Command::Stubs(stubs) => stubs.execute(ui),
+        Command::RemoveFork(remove_fork) => remove_fork.execute(&cli.global, ui),
     };
     Ok(code?)
 }

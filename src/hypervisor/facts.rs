@@ -24,6 +24,9 @@ pub trait Facts: Send + Sync {
     /// Says whether guests never boot here, so that images need not exist.
     fn is_simulated(&self) -> bool;
 
+    /// Says whether its domains outlive this process and other processes reach them at the same time, as with a daemon.
+    fn is_shared(&self) -> bool;
+
     /// Says how soon a QEMU that has ended is reaped; `None` without any QEMU.
     fn reaping(&self) -> Option<Reaping> {
         None

@@ -60,7 +60,7 @@ pub use change::revert::{RevertPreview, preview_revert, revert};
 pub use change::undo::undo;
 pub use clone::builder::Builder;
 pub use clone::origin::node_id;
-pub use files::store::Store;
+pub use files::store::{Owner, Store};
 pub use graft::sweep::{own_clones, sweep};
 pub use guest::console::{GuestConsole, console_of_fork, console_of_machine, login, open_terminal, wait_for_shutdown};
 pub use guest::copy::{Copy, CopyOptions, GuestPath};

@@ -5,11 +5,15 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use crate::support::{Ran, Test};
 
 /// The variable that chooses the way into guests, for all tests too.
 pub const CHANNEL: &str = "SNAPTREE_CHANNEL";
+
+/// In the command line of a process that removes a fork.
+pub const REMOVAL: &str = "\0remove-fork\0";
 
 /// A store that QEMU can reach, and a machine name that no other test uses.
 pub struct Lab {
@@ -46,11 +50,11 @@ impl Lab {
     pub fn script(&self, text: &str) -> Test {
         let machine = self.machine.replace('\\', "\\\\").replace('"', "\\\"");
         let script = format!("local MACHINE, tiny = \"{machine}\", require \"images.tiny\" {text}");
-        self.test.again().script(&script).args(["run", "script.lua"]).limit(std::time::Duration::from_secs(600))
+        self.test.again().script(&script).args(["run", "script.lua"]).limit(Duration::from_secs(600))
     }
 
     pub fn snaptree(&self, args: &[&str]) -> Test {
-        self.test.again().args(args.iter().copied()).limit(std::time::Duration::from_secs(300))
+        self.test.again().args(args.iter().copied()).limit(Duration::from_secs(300))
     }
 
     pub fn exec(&self, snapshot: &str, command: &[&str]) -> Test {
@@ -73,8 +77,10 @@ impl Lab {
         shape(&self.virsh(&["snapshot-list", &self.machine, "--tree"]))
     }
 
-    /// The domains of this test that are there, in any state; no other test has a name that begins with its.
+    /// The domains of this test that are there, in any state, once those that are being removed are gone; no other test
+    /// has a name that begins with its.
     pub fn domains(&self) -> Vec<String> {
+        self.wait_for_removals();
         let names = self.virsh(&["list", "--all", "--name"]);
         names.lines().filter(|name| name.starts_with(&self.machine)).map(str::to_string).collect()
     }
@@ -85,16 +91,34 @@ impl Lab {
         assert_eq!(self.domains(), std::slice::from_ref(&self.machine));
     }
 
-    /// The processes that have the test's machine or its store in their command line.
+    /// The processes that have the test's machine or its store in their command line, without those that remove forks.
     pub fn processes(&self) -> Vec<String> {
-        let line = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).ok();
-        let lines = std::fs::read_dir("/proc").unwrap().flatten().filter_map(line);
-        let lines = lines.map(|line| String::from_utf8_lossy(&line).into_owned());
-        lines.filter(|line| line.contains(&self.machine)).collect()
+        self.wait_for_removals();
+        self.processes_now().into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// All of them: their numbers and their command lines.
+    pub fn processes_now(&self) -> Vec<(u32, String)> {
+        let process = |entry: std::fs::DirEntry| {
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            Some((entry.file_name().to_str()?.parse().ok()?, String::from_utf8_lossy(&line).into_owned()))
+        };
+        let processes = std::fs::read_dir("/proc").unwrap().flatten().filter_map(process);
+        processes.filter(|(_, line)| line.contains(&self.machine)).collect()
+    }
+
+    /// Waits for the processes that remove forks of commands that have ended.
+    fn wait_for_removals(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.processes_now().iter().any(|(_, line)| line.contains(REMOVAL)) {
+            assert!(Instant::now() < deadline, "a fork is not removed: {:?}", self.processes_now());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Every file in the store.
     pub fn files(&self) -> Vec<PathBuf> {
+        self.wait_for_removals();
         let (mut files, mut directories) = (Vec::new(), vec![self.store.clone()]);
         while let Some(directory) = directories.pop() {
             for entry in std::fs::read_dir(directory).unwrap().flatten() {

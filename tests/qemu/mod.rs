@@ -16,6 +16,7 @@ mod disks;
 mod failed;
 mod files;
 mod foreign;
+mod forks;
 mod forwards;
 mod guest;
 mod host;

@@ -1,5 +1,6 @@
 //! Code that commands share.
 
+pub mod background;
 pub mod confirm;
 pub mod detach;
 pub mod inside;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -11,7 +12,7 @@ use crate::error::{Because, Error, Result};
 use crate::hypervisor::Hypervisor;
 use crate::lua::Connector;
 use crate::paths::{Paths, for_libvirt};
-use crate::stop::Interrupt;
+use crate::stop::{Interrupt, Stop};
 use crate::trace;
 use crate::tree::{Engine, Events, Forced, Store};
 use crate::ui::Ui;
@@ -19,6 +20,8 @@ use crate::{fake, libvirt, signals};
 
 /// Sets how long after the start of a step its first checkpoint is saved.
 const CHECKPOINT_AFTER: &str = "SNAPTREE_CHECKPOINT_AFTER";
+/// How long to wait for the removal of earlier commands' forks.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(20);
 const LIVE: &str = "SNAPTREE_LIVE";
 
 #[derive(Args)]
@@ -48,7 +51,19 @@ impl Session {
         Self::open_for(global, ui, AtCtrlC::End)
     }
 
+    /// Opens one once nothing is left of the forks that earlier commands threw away.
     pub fn open_for(global: &Global, ui: &Ui, at_ctrl_c: AtCtrlC) -> Result<Self> {
+        let session = Self::open_soon(global, ui, at_ctrl_c)?;
+        session.engine.store.wait_for_removals(&Stop::after(REMOVAL_LIMIT, &session.engine.interrupt));
+        Ok(session)
+    }
+
+    /// Opens one at once, for what takes no notice of other forks.
+    pub fn open_at_once(global: &Global, ui: &Ui) -> Result<Self> {
+        Self::open_soon(global, ui, AtCtrlC::End)
+    }
+
+    fn open_soon(global: &Global, ui: &Ui, at_ctrl_c: AtCtrlC) -> Result<Self> {
         let interrupt = ui.interrupt();
         let handlers = interrupt_on_signals(&interrupt, at_ctrl_c)?;
         let paths = Paths::from_env()?;

@@ -7,6 +7,7 @@ pub mod exec;
 pub mod fork;
 pub mod plan;
 mod port_pair;
+pub mod remove_fork;
 pub mod repl;
 pub mod run;
 pub mod script;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cli::common::inside::{self, Inside};
+use crate::cli::common::inside::{self, Inside, ThrowAway};
 use crate::cli::common::session::Session;
 use crate::error::{Error, Result};
 use crate::hypervisor::Command;
@@ -58,7 +58,7 @@ impl Shell {
             }
             Err(why) => {
                 ui.status(&format!("This is the serial console, since there is no other terminal: {why}."));
-                self.place.console(engine, fork.as_ref())?
+                self.place.console(engine, fork.as_deref())?
             }
         };
         self.place.attach(terminal, console, fork, engine, ui)
@@ -69,7 +69,7 @@ impl Console {
     pub fn execute(&self, terminal: Terminal, session: Session, ui: &Ui) -> Result<i32> {
         let engine = &session.engine;
         let fork = inside::fork(engine, &self.place.target, self.place.failed)?;
-        let console = self.place.console(engine, fork.as_ref())?;
+        let console = self.place.console(engine, fork.as_deref())?;
         self.place.attach(terminal, console, fork, engine, ui)
     }
 }
@@ -86,7 +86,7 @@ impl Place {
         &self,
         terminal: Terminal,
         console: GuestConsole,
-        fork: Option<Builder>,
+        fork: Option<ThrowAway>,
         engine: &Engine,
         ui: &Ui,
     ) -> Result<i32> {
@@ -100,7 +100,7 @@ impl Place {
             }
             End::ShutDown => {
                 ui.status(&format!("{place} has shut down."));
-                fork.as_ref().map_or(Ok(()), |fork| tree::wait_for_shutdown(engine, fork))?;
+                fork.as_deref().map_or(Ok(()), |fork| tree::wait_for_shutdown(engine, fork))?;
             }
         }
         Ok(0)

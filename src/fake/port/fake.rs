@@ -72,6 +72,10 @@ impl Facts for Fake {
         true
     }
 
+    fn is_shared(&self) -> bool {
+        matches!(*self.store, Store::File(_))
+    }
+
     fn emulator(&self) -> Result<String> {
         Ok(live::EMULATOR.to_string())
     }

@@ -180,6 +180,10 @@ impl Facts for Libvirt {
         self.uri.starts_with("test:")
     }
 
+    fn is_shared(&self) -> bool {
+        !self.is_simulated() && embed::root_of(&self.uri).is_none()
+    }
+
     fn reaping(&self) -> Option<Reaping> {
         let uri = self.uri();
         match embed::root_of(&uri) {

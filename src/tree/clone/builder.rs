@@ -148,6 +148,12 @@ impl Builder {
         self.running.disks().take();
     }
 
+    /// Lists the files that are removed with the clone.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let disks = self.running.disks();
+        disks.iter().flat_map(|disks| disks.made.iter().chain(&disks.own)).cloned().collect()
+    }
+
     pub(in crate::tree) fn running(&self) -> &Running {
         &self.running
     }

@@ -7,6 +7,7 @@
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +18,11 @@ use tempfile::TempDir;
 use crate::error::{Because, Error, Result};
 use crate::name::MachineName;
 use crate::paths;
-use crate::stop::Interrupt;
+use crate::stop::{Interrupt, Stop};
 use crate::tree::files::file_id::FileSet;
+
+/// The ending of a lock file whose process has left the removal of what it made to another one.
+const REMOVAL: &str = "removal";
 
 /// A process that makes files and domains; it is alive as long as its lock is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +130,11 @@ impl Store {
         self.root.join("run").join(format!("{}.lock", owner.0))
     }
 
+    /// The lock of a process that has ended, and whose clone another one is removing.
+    fn removal_path(&self, owner: &Owner) -> PathBuf {
+        self.lock_path(owner).with_extension(REMOVAL)
+    }
+
     fn stay_alive(&self) -> Result<()> {
         let mut alive = self.alive.lock();
         if alive.is_none() {
@@ -150,15 +159,34 @@ impl Store {
         if *owner == self.owner {
             return true;
         }
-        let path = self.lock_path(owner);
-        let Ok(file) = File::open(&path) else { return false };
-        match file.try_lock() {
-            Ok(()) => {
-                let _ = fs::remove_file(&path);
-                false
+        // In this order: the first becomes the second.
+        [self.lock_path(owner), self.removal_path(owner)].iter().any(|path| is_held(path))
+    }
+
+    /// Leaves the removal of what this process has made to the process that gets the returned lock: until that ends, it
+    /// counts as this one. Without such a process, [`Store::removed`] takes it back.
+    pub fn leave_removal(&self) -> Result<File> {
+        self.stay_alive()?;
+        let cannot = || format!("cannot write to the store `{}`", self.root.display());
+        let alive = self.alive.lock();
+        let lock = alive.as_ref().map_or_else(|| Err(ErrorKind::NotFound.into()), File::try_clone).because(cannot)?;
+        fs::rename(self.lock_path(&self.owner), self.removal_path(&self.owner)).because(cannot)?;
+        Ok(lock)
+    }
+
+    /// Notes that what a process had left to be removed is gone.
+    pub fn removed(&self, owner: &Owner) {
+        let _ = fs::remove_file(self.removal_path(owner));
+    }
+
+    /// Waits until other processes have removed what was left to them, or until `stop` ends the wait.
+    pub fn wait_for_removals(&self, stop: &Stop) {
+        const PAUSE: Duration = Duration::from_millis(10);
+        let entries = fs::read_dir(self.root.join("run")).into_iter().flatten().flatten().map(|entry| entry.path());
+        for path in entries.filter(|path| path.extension().is_some_and(|ending| ending == REMOVAL)) {
+            while is_held(&path) && stop.check(String::new).is_ok() {
+                stop.sleep(PAUSE);
             }
-            Err(TryLockError::WouldBlock) => true,
-            Err(TryLockError::Error(_)) => true,
         }
     }
 
@@ -275,6 +303,19 @@ fn whole(uuid: &str) -> String {
     uuid.replace('-', "")
 }
 
+/// Says whether a process holds the lock of another one; the file of one that nothing holds is removed.
+fn is_held(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    match file.try_lock() {
+        Ok(()) => {
+            let _ = fs::remove_file(path);
+            false
+        }
+        Err(TryLockError::WouldBlock) => true,
+        Err(TryLockError::Error(_)) => true,
+    }
+}
+
 /// Opens a lock file that other users cannot open: a lock held by one of them could not be explained.
 fn lock_file(path: &Path) -> std::io::Result<File> {
     File::options().create(true).truncate(false).write(true).mode(0o600).open(path)
@@ -315,6 +356,31 @@ mod tests {
         assert_eq!(here.debris(&directory, &referred), Vec::<PathBuf>::new());
         drop(gone);
         assert_eq!(here.debris(&directory, &referred), [lost]);
+    }
+
+    #[test]
+    fn a_process_that_left_a_removal_is_alive_while_its_lock_is_held() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("machines/m");
+        let ending = Store::new(root.path().to_path_buf());
+        ending.create_directory(&directory).unwrap();
+        let file = ending.new_file(&directory, "fork", "qcow2").unwrap();
+        fs::write(&file, "").unwrap();
+        let owner = ending.owner().clone();
+        let lock = ending.leave_removal().unwrap();
+        drop(ending);
+        let here = Store::new(root.path().to_path_buf());
+        let debris = || here.debris(&directory, &FileSet::default());
+        let stop = |limit| Stop::after(limit, &Interrupt::default());
+        here.wait_for_removals(&stop(Duration::ZERO));
+        assert!(here.is_alive(&owner) && debris().is_empty());
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| here.wait_for_removals(&stop(Duration::from_secs(60))));
+            drop(lock);
+            waits.join().unwrap();
+        });
+        assert!(!here.is_alive(&owner));
+        assert_eq!(debris(), [file]);
     }
 
     #[test]
