@@ -140,6 +140,14 @@ impl File {
         self.0
     }
 
+    /// Opens a line to the kernel on which it is asked about sockets (`NETLINK_SOCK_DIAG`).
+    pub fn to_kernel_about_sockets() -> Result<Self, Errno> {
+        const NETLINK: usize = 16;
+        const RAW: usize = 3;
+        const ABOUT_SOCKETS: usize = 4;
+        call3(number::SOCKET, NETLINK, RAW | CLOSE_ON_EXEC | NONBLOCK, ABOUT_SOCKETS).map(Self::of)
+    }
+
     pub fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         call3(number::READ, self.0 as usize, buffer.as_mut_ptr() as usize, buffer.len())
     }

@@ -4,7 +4,8 @@
 //!
 //!   snaptree-channel PORT           waits at a port, in a process of its own
 //!   snaptree-channel -              serves a socket that is its standard input, for tests
-//!   snaptree-channel SECONDS SEED   wakes the guest and ends
+//!   snaptree-channel SECONDS SEED [reset]
+//!                                   wakes the guest, resets connections that lead outside of it, and ends
 //!   snaptree-channel from-disk SERIAL LENGTH MODE PATH
 //!   snaptree-channel to-disk SERIAL LENGTH PATH
 //!                                   copies a file from or to a disk, and ends
@@ -17,6 +18,7 @@ extern crate alloc;
 mod command;
 mod condition;
 mod connection;
+mod connections;
 #[path = "../src/channel/digest.rs"]
 mod digest;
 mod disk;
@@ -46,6 +48,10 @@ fn main(start: &Start) -> ! {
         [name] if name.bytes() == b"-" => Server::new(File::inherited(File::STDIN), variables, false).serve(),
         [name] => wait_at(name, variables),
         [seconds, seed] => wake(seconds, seed),
+        [seconds, seed, _] => {
+            let _ = connections::reset();
+            wake(seconds, seed)
+        }
         [verb, serial, length, mode, path] if verb.bytes() == b"from-disk" => {
             disk::from_disk(serial, length, mode, path)
         }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use crate::command;
 use crate::condition::Condition;
 use crate::connection::Connection;
+use crate::connections;
 use crate::frame::{self, Frame, GUESTS, Kind, MOST_OF_REQUEST, NO_PROTOCOL, NONCE, VERSION, take_number};
 use crate::linux::{
     self, CREATE, E2BIG, EAGAIN, EEXIST, EINTR, EXCLUSIVE, Errno, FAILED, FOREVER, File, HUNG_UP, NONBLOCK, Poll,
@@ -291,6 +292,12 @@ impl Server {
             return;
         }
         let begun = match kind {
+            Kind::Reset => {
+                // The tests' connections are those of the host.
+                let result = if self.is_patient { connections::reset() } else { Err(NOT_PERMITTED) };
+                finish(number, result, &mut self.outgoing);
+                return;
+            }
             Kind::Wake => {
                 let result = wake(request);
                 finish(number, result, &mut self.outgoing);
@@ -337,6 +344,7 @@ impl Server {
 
 /// The peer was gone before its connection was accepted.
 const ECONNABORTED: Errno = Errno(103);
+const NOT_PERMITTED: Errno = Errno(1);
 /// The system's error for a request that makes no sense.
 const INVALID: Errno = Errno(22);
 

@@ -31,12 +31,13 @@ enum Check {
 
 use Check::{FileOfRecipe, InSource, Json, PrintedBy, ScriptAfter, Session, ShellAfter};
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/clones.md",
     "docs/commands.md",
     "docs/disks.md",
+    "docs/forks.md",
     "docs/lua.md",
     "docs/repl.md",
     "docs/testing-recipes.md",

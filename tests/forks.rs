@@ -311,6 +311,23 @@ fn a_fork_that_is_left_to_another_process_goes_with_its_files() {
 }
 
 #[test]
+fn connections_of_a_resumed_guest_are_reset_unless_they_are_to_be_kept() {
+    let ran = run(r#"
+        child:fork():close()
+        child:fork({ keep_connections = true }):close()
+        base:fork():close()
+        child:branch("more", function(guest) guest:run "more" end)
+    "#)
+    .run();
+    let reset = |ran: &Ran| ran.state()["reset"].as_array().map_or(0, Vec::len);
+    assert_eq!((ran.state()["resumed"].as_array().unwrap().len(), reset(&ran)), (3, 2));
+    let kept = ran.again().args(["fork", "lab/child", "--keep-connections"]).any_stdout().any_stderr().run();
+    assert_eq!(reset(&kept), 2);
+    let ran = ran.again().args(["exec", "lab/child", "--", "true"]).any_stderr().run();
+    assert_eq!(reset(&ran), 3);
+}
+
+#[test]
 fn live_says_whether_a_branch_has_its_ram() {
     let script = |live: &str| {
         format!(

@@ -13,10 +13,10 @@ use crate::agent::feed::Feed;
 use crate::agent::transport::{Transport, TransportError};
 use crate::agent::way::{self, Way};
 use crate::agent::{file, forwards, guest_program, sockets, system};
-use crate::channel::{ChannelTerminal, Source};
+use crate::channel::{ChannelTerminal, Source, Woken};
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{
-    Command, Condition, Console, Exit, FileMode, Forward, Guest, GuestEntry, Input, OpenForward, PathKind, Signals, Stream,
+    Command, Condition, Connections, Console, Exit, FileMode, Forward, Guest, GuestEntry, Input, OpenForward, PathKind, Signals, Stream,
     UnitState, UnpackOptions, UnpackTarget,
 };
 use crate::stop::Stop;
@@ -290,20 +290,28 @@ impl<T: Transport> Guest for Agent<T> {
         Ok(time.map_err(failed)? as f64 / 1e9)
     }
 
-    fn wake(&self, stop: &Stop) -> Result<()> {
-        let is_awake = match way::find(&self.calls.transport) {
+    fn wake(&self, connections: Connections, stop: &Stop) -> Result<Option<String>> {
+        let woken = match way::find(&self.calls.transport) {
             Some(session) => {
-                let is_awake = session.wake(guest_program::time(), guest_program::seed().as_bytes(), stop)?;
+                let seed = guest_program::seed();
+                let woken = session.wake(guest_program::time(), seed.as_bytes(), connections, stop)?;
                 *self.way.lock() = Way::Channel(session);
-                is_awake
+                woken
             }
             // Every guest of ours has an agent.
-            None => self.poll("the guest agent", stop, || match guest_program::wake_by_agent(&self.calls) {
-                Err(TransportError::Agent { .. }) => Ok(Some(false)),
-                is_awake => is_awake.map(Some),
-            })?,
+            None => {
+                let wake = || guest_program::wake_by_agent(&self.calls, connections);
+                let has_clock = self.poll("the guest agent", stop, || match wake() {
+                    Err(TransportError::Agent { .. }) => Ok(Some(false)),
+                    is_awake => is_awake.map(Some),
+                })?;
+                Woken { has_clock, why_not_reset: None }
+            }
         };
-        if is_awake { Ok(()) } else { system::set_both_clocks(&self.calls) }
+        if !woken.has_clock {
+            system::set_both_clocks(&self.calls)?;
+        }
+        Ok(woken.why_not_reset)
     }
 
     fn info(&self, stop: &Stop) -> Result<BTreeMap<String, String>> {

@@ -7,11 +7,12 @@ use crate::agent::program::finish;
 use crate::agent::transport::{Transport, TransportError};
 use crate::channel::{PORT, PROGRAM};
 use crate::error::Result;
-use crate::hypervisor::Command;
+use crate::hypervisor::{Command, Connections};
 
 const INSTALL: &str = include_str!("program.sh");
-/// Programs of older snaptrees wake in the same way.
-const WAKE: &str = r#"/run/snaptree-channel "$1" "$2" 2>/dev/null || /run/snaptree-waker "$1" "$2" 2>/dev/null ||
+/// Programs of older snaptrees wake in the same way, but do not know of connections.
+const WAKE: &str = r#"[ "$3" ] && /run/snaptree-channel "$1" "$2" "$3" 2>/dev/null ||
+/run/snaptree-channel "$1" "$2" 2>/dev/null || /run/snaptree-waker "$1" "$2" 2>/dev/null ||
 date -u -s "@$1""#;
 
 /// Returns the command that puts the program into a guest and lets it wait at its port; in the place of another one, if
@@ -23,8 +24,9 @@ pub fn install(replaces: bool) -> Option<Command> {
 }
 
 /// Wakes a guest in which no program waits at the port; says whether that worked.
-pub fn wake_by_agent<T: Transport>(calls: &Calls<T>) -> Result<bool, TransportError> {
-    let arguments = ["-c", WAKE, "sh", &time().as_secs().to_string(), &seed()];
+pub fn wake_by_agent<T: Transport>(calls: &Calls<T>, connections: Connections) -> Result<bool, TransportError> {
+    let reset = if connections == Connections::Reset { "reset" } else { "" };
+    let arguments = ["-c", WAKE, "sh", &time().as_secs().to_string(), &seed(), reset];
     finish(calls, "/bin/sh", &arguments).map(|status| status.exit_code == Some(0))
 }
 

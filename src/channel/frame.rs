@@ -37,6 +37,9 @@ pub enum Kind {
     /// Host, a request: seconds (8 bytes), nanoseconds (4 bytes) since the epoch, and a seed. Answered by `Done` once
     /// the clock is set and the kernel's random numbers are reseeded.
     Wake = b'W',
+    /// Host, a request without content: reset the connections that lead out of the guest. Answered by `Done` once no
+    /// program waits for one any more.
+    Reset = b'Z',
     /// Host, a request: flags, the size of a terminal, the number of variables and of words (4 bytes each), then the
     /// directory, the variables (`NAME=value`) and the words, each ended by a zero. With a size, the command runs on a
     /// terminal, and has one output. Answered by `Begun`, output, and `Exit`.
@@ -90,7 +93,7 @@ impl Kind {
     pub fn is_request(self) -> bool {
         matches!(
             self,
-            Kind::Wake | Kind::Execute | Kind::Read | Kind::Write | Kind::Await | Kind::Connect | Kind::Listen
+            Kind::Wake | Kind::Reset | Kind::Execute | Kind::Read | Kind::Write | Kind::Await | Kind::Connect | Kind::Listen
         )
     }
 }
@@ -117,11 +120,12 @@ pub fn has_terminal(mut request: &[u8]) -> bool {
 /// In a request to write: an existing file keeps its mode.
 pub const NO_MODE: u32 = u32::MAX;
 
-const KINDS: [Kind; 23] = [
+const KINDS: [Kind; 24] = [
     Kind::Hello,
     Kind::Greeting,
     Kind::Part,
     Kind::Wake,
+    Kind::Reset,
     Kind::Execute,
     Kind::Read,
     Kind::Write,

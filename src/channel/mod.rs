@@ -22,7 +22,7 @@ pub use digest::Digest;
 pub use forwarding::{Forwarding, Sessions};
 pub use hello::Refused;
 pub use port::Port;
-pub use requests::{Reading, Source, Trouble, system_error};
+pub use requests::{Reading, Source, Trouble, Woken, system_error};
 pub use session::Session;
 pub use terminal::ChannelTerminal;
 

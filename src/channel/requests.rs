@@ -10,7 +10,7 @@ use crate::channel::line::RESTARTED;
 use crate::channel::session::Session;
 use crate::channel::stream::{Answer, Stream};
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{Command, Condition, Exit, Input, Signals, Stream as Which};
+use crate::hypervisor::{Command, Condition, Connections, Exit, Input, Signals, Stream as Which};
 use crate::stop::Stop;
 use crate::trace;
 
@@ -103,21 +103,45 @@ fn lost(stream: &Stream, why: String, failed: impl FnOnce(String) -> Error) -> T
     if stream.has_begun() { Trouble::Lost(failed(why)) } else { Trouble::NotBegun(why) }
 }
 
-impl Session {
-    /// Sets the guest's clock, and lets its random numbers differ from those of all that resumed from the same state.
-    /// Says whether the clock could be set.
-    pub fn wake(&self, time: Duration, seed: &[u8], stop: &Stop) -> Result<bool> {
-        let _span = trace::span("wake the guest");
-        let request = [&time.as_secs().to_le_bytes()[..], &time.subsec_nanos().to_le_bytes(), seed].concat();
-        let mut stream = self.request(Kind::Wake, &request);
-        loop {
-            stop.check(|| "waiting for the guest".to_string())?;
-            match stream.next(PAUSE).map_err(|why| Error::failed("cannot wake the guest").cause(why))? {
-                Some(Answer::Done) => return Ok(true),
-                Some(Answer::Failed(_)) => return Ok(false),
-                _ => {}
-            }
+/// What could be done for a guest that resumed.
+pub struct Woken {
+    /// Whether its clock is set.
+    pub has_clock: bool,
+    /// Why its connections could not be reset, if that was asked for.
+    pub why_not_reset: Option<String>,
+}
+
+/// Waits until a request of a waking guest is done; returns the system's number of an error if it failed.
+fn done(mut stream: Stream, stop: &Stop) -> Result<std::result::Result<(), i32>> {
+    loop {
+        stop.check(|| "waiting for the guest".to_string())?;
+        match stream.next(PAUSE).map_err(|why| Error::failed("cannot wake the guest").cause(why))? {
+            Some(Answer::Done) => return Ok(Ok(())),
+            Some(Answer::Failed(number)) => return Ok(Err(number)),
+            _ => {}
         }
+    }
+}
+
+fn why_not_reset_by(number: i32) -> String {
+    /// "No such file", of a kernel without the module; "protocol not supported", "operation not supported".
+    const LACKING: [i32; 3] = [2, 93, 95];
+    match LACKING.contains(&number) {
+        true => "its kernel lacks CONFIG_INET_DIAG_DESTROY or the module tcp_diag".to_string(),
+        false => system_error(number),
+    }
+}
+
+impl Session {
+    /// Sets the guest's clock, lets its random numbers differ from those of all that resumed from the same state, and
+    /// resets its connections if that is asked for.
+    pub fn wake(&self, time: Duration, seed: &[u8], connections: Connections, stop: &Stop) -> Result<Woken> {
+        let _span = trace::span("wake the guest");
+        let reset = (connections == Connections::Reset).then(|| self.request(Kind::Reset, &[]));
+        let request = [&time.as_secs().to_le_bytes()[..], &time.subsec_nanos().to_le_bytes(), seed].concat();
+        let wake = self.request(Kind::Wake, &request);
+        let why_not_reset = reset.map(|reset| done(reset, stop)).transpose()?.and_then(std::result::Result::err);
+        Ok(Woken { has_clock: done(wake, stop)?.is_ok(), why_not_reset: why_not_reset.map(why_not_reset_by) })
     }
 
     /// Runs a command, passing its input and output on as they come; kills it if `stop` ends the wait.

@@ -168,6 +168,17 @@ pub struct GuestEntry {
 /// The error when the sink of an archive fails.
 pub const NO_READER: &str = "cannot write the archive";
 
+/// What becomes of the TCP connections that a resumed guest had open to something outside of it, where nothing knows
+/// of them any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Connections {
+    /// They end at once with an error (`ECONNABORTED`).
+    #[default]
+    Reset,
+    /// They end when the guest gives them up.
+    Kept,
+}
+
 /// What systemd says about a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnitState {
@@ -353,9 +364,10 @@ pub trait Guest: Send + Sync {
     /// Reads the guest's clock, in seconds since the epoch.
     fn time(&self, stop: &Stop) -> Result<f64>;
 
-    /// Tells a guest resumed from a frozen state the time, and makes its kernel's random numbers differ from those of
-    /// any other guest resumed from that state.
-    fn wake(&self, stop: &Stop) -> Result<()>;
+    /// Tells a guest resumed from a frozen state the time, makes its kernel's random numbers differ from those of any
+    /// other guest resumed from that state, and resets its connections if that is asked for. Says why these could not be
+    /// reset.
+    fn wake(&self, connections: Connections, stop: &Stop) -> Result<Option<String>>;
 
     /// Describes the guest's operating system: `id`, `name`, `version`, `kernel`, `machine`, ... as it reports them.
     fn info(&self, stop: &Stop) -> Result<BTreeMap<String, String>>;

@@ -28,7 +28,7 @@ pub use domains::Domains;
 pub use exit::Exit;
 pub use facts::Facts;
 pub use guest::{
-    Command, CommandLine, Condition, FileMode, Forward, Guest, GuestEntry, Input, NO_READER, OpenForward, PathKind, Ports,
+    Command, CommandLine, Condition, Connections, FileMode, Forward, Guest, GuestEntry, Input, NO_READER, OpenForward, PathKind, Ports,
     Signals, Stream, UnitState, UnpackOptions, UnpackTarget,
 };
 pub use guests::Guests;

@@ -68,6 +68,7 @@ function Snapshot:branches(steps) end
 
 ---@class snapshot.ForkOptions
 ---@field require_live? boolean default false. Fail if the guest would have to boot.
+---@field keep_connections? boolean default false. Keep TCP connections that the guest had open to something outside of it; otherwise they are reset, since nothing outside knows of them any more.
 ---@field identity? "same"|"new" default "same". With "new", the guest gets its own machine id, host name and SSH host keys, and asks for a new DHCP lease.
 
 ---Starts a throw-away running clone of the snapshot, with a disk of its own, and waits until its guest answers. A fork

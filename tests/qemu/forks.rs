@@ -1,12 +1,13 @@
-//! Forks of real guests: how they end, and what their guests find when they go on.
+//! Forks of real guests: how they end, and what their guests find when they resume.
 
 // An unwrap that fails is a test that fails.
 #![allow(clippy::unwrap_used)]
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::lab::{Lab, REMOVAL};
+use super::lab::{CHANNEL, Lab, REMOVAL};
 
 /// Builds a live snapshot `one`.
 const LIVE: &str = r#"
@@ -56,4 +57,83 @@ fn a_throw_away_fork_is_removed_although_no_command_waits_for_it() {
     assert!(swept.stderr.contains(&note), "{}", swept.stderr);
     lab.assert_no_clone_is_left();
     assert_eq!(files(), before);
+}
+
+/// In a guest: connections to itself that stay open, by both of its addresses, which carry a word when they are asked.
+const INSIDE: &str = r#"
+use IO::Socket::INET;
+my @pairs;
+for my $address ("127.0.0.1", "10.0.2.15") {
+    my $listener = IO::Socket::INET->new(LocalAddr => $address, Listen => 1) or die "listen: $!";
+    my $one = IO::Socket::INET->new(PeerAddr => $address, PeerPort => $listener->sockport) or die "connect: $!";
+    push @pairs, [$one, scalar $listener->accept];
+}
+open my $ready, ">", "/run/ready" or die; close $ready;
+open my $ask, "<", "/run/ask" or die; <$ask>;
+my @told;
+for (@pairs) { my ($one, $other) = @$_; syswrite($one, "word") or die "write: $!"; sysread($other, my $word, 4); push @told, $word; }
+open my $told, ">", "/run/told" or die; print $told "@told\n"; close $told;
+"#;
+
+#[test]
+#[ignore = "needs QEMU"]
+fn a_connection_out_of_a_resumed_guest_is_reset_and_one_inside_goes_on() {
+    let lab = Lab::new("connections");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let accepted = std::thread::spawn(move || listener.accept().unwrap());
+    let script = format!(
+        r#"
+        local debian = require "images.debian"
+        machine(MACHINE, {{ image = debian {{}}, memory = "512MiB" }}):root("base"):branch("one", function(guest)
+          guest:write("/run/inside.pl", [[{INSIDE}]])
+          guest:run "mkfifo /run/ask; setsid perl /run/inside.pl </dev/null >/run/inside.log 2>&1 &"
+          guest:wait_until_succeeds "test -e /run/ready"
+          guest:run [[setsid bash -c 'exec 3<>/dev/tcp/10.0.2.2/{port}; echo open >/run/open
+            cat <&3; echo ended' </dev/null >/run/outside 2>&1 &]]
+          guest:wait_until_succeeds "test -e /run/open"
+        end)
+        "#
+    );
+    lab.script(&script).any_stderr().run();
+    let _other_end = accepted.join().unwrap();
+
+    let ask = "until grep -q ended /run/outside; do sleep 0.1; done; cat /run/outside; echo >/run/ask
+        until [ -s /run/told ]; do sleep 0.1; done; cat /run/told";
+    lab.exec("one", &["sh", "-c", ask])
+        .stdout("cat: -: Software caused connection abort\nended\nword word\n")
+        .any_stderr()
+        .run();
+    let path = format!("{}/one", lab.machine);
+    let kept = lab.snaptree(&["fork", &path, "--keep-connections"]).any_stdout().any_stderr().run().stdout;
+    let look = format!("cat /run/outside; grep -ci ':{port:04X} 01 ' /proc/net/tcp");
+    lab.snaptree(&["exec", kept.trim(), "--", "sh", "-c", &look]).stdout("1\n").any_stderr().run();
+    lab.snaptree(&["stop", &lab.machine]).any_stderr().run();
+    // The agent alone does the same.
+    let ended = lab.exec("one", &["sh", "-c", ask]).env(CHANNEL, "agent").any_stdout().any_stderr().run().stdout;
+    assert!(ended.ends_with("word word\n"), "{ended}");
+    lab.assert_no_clone_is_left();
+}
+
+#[test]
+#[ignore = "needs QEMU"]
+fn a_guest_whose_kernel_cannot_reset_connections_says_so() {
+    let lab = Lab::new("unable");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let script = format!(
+        r#"
+        local one = machine(MACHINE, {{ image = require "images.debian" {{}}, memory = "512MiB" }}):root("base")
+          :branch("one", function(guest)
+            guest:run "rm /lib/modules/*/kernel/net/ipv4/*_diag.ko*"
+            guest:run [[setsid bash -c 'exec 3<>/dev/tcp/10.0.2.2/{port}; echo open >/run/open; cat <&3' </dev/null >/dev/null 2>&1 &]]
+            guest:wait_until_succeeds "test -e /run/open"
+          end)
+        one:fork():close()
+        "#
+    );
+    let ran = lab.script(&script).any_stderr().run();
+    let note = "the connections that the guest of `one` had open are not reset: its kernel lacks \
+                CONFIG_INET_DIAG_DESTROY or the module tcp_diag";
+    assert!(ran.stderr.contains(note), "{}", ran.stderr);
 }

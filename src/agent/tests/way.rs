@@ -12,7 +12,7 @@ use serde_json::json;
 use super::super::{Agent, Ported, Transport, TransportError};
 use super::{Answer, EXEC, Script, exited, pid, stop};
 use crate::channel::Port;
-use crate::hypervisor::{Command, Condition, Exit, Guest};
+use crate::hypervisor::{Command, Condition, Connections, Exit, Guest};
 
 /// A guest whose agent answers from a script, and whose port is found in these states, one after the other.
 struct WithPort {
@@ -104,13 +104,13 @@ fn a_program_that_does_not_come_to_its_port_is_not_waited_for() {
 #[test]
 fn a_guest_without_the_port_is_woken_by_its_agent() {
     let found = || [none("no port")];
-    guest([pid(7), exited(0, b"", b"")], found()).wake(&stop()).unwrap();
+    guest([pid(7), exited(0, b"", b"")], found()).wake(Connections::Reset, &stop()).unwrap();
     let set = ("guest-set-time", Ok(json!({})));
-    guest([pid(7), exited(1, b"", b""), set], found()).wake(&stop()).unwrap();
+    guest([pid(7), exited(1, b"", b""), set], found()).wake(Connections::Reset, &stop()).unwrap();
     let away = || (EXEC, Err(TransportError::NotConnected("not connected".to_string())));
-    guest([away(), away(), pid(7), exited(0, b"", b"")], found()).wake(&stop()).unwrap();
+    guest([away(), away(), pid(7), exited(0, b"", b"")], found()).wake(Connections::Reset, &stop()).unwrap();
     // So is one in which a program of an older snaptree waits.
-    guest([pid(7), exited(0, b"", b"")], [old()]).wake(&stop()).unwrap();
+    guest([pid(7), exited(0, b"", b"")], [old()]).wake(Connections::Reset, &stop()).unwrap();
 }
 
 /// The program itself takes the agent's place.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::cli::common::session::Session;
 use crate::cli::work::port_pair;
 use crate::error::Result;
-use crate::hypervisor::{Forward, Ports};
+use crate::hypervisor::{Connections, Forward, Ports};
 use crate::name::SnapshotPath;
 use crate::tree;
 use crate::tree::{Builder, ForkOptions, Forwarded, ForwardedBack};
@@ -30,6 +30,9 @@ pub struct Fork {
     /// Give each guest its own machine id, host name and SSH host keys
     #[arg(long)]
     new_identity: bool,
+    /// Keep connections that the guests had open to something outside of them, instead of resetting them
+    #[arg(long)]
+    keep_connections: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -52,7 +55,8 @@ impl Fork {
     pub fn execute(&self, session: Session, ui: &Ui) -> Result<i32> {
         let engine = &session.engine;
         let Self { require_live, new_identity, .. } = *self;
-        let options = ForkOptions { is_kept: true, require_live, new_identity };
+        let connections = if self.keep_connections { Connections::Kept } else { Connections::Reset };
+        let options = ForkOptions { is_kept: true, require_live, connections, new_identity };
         let mut forks: Vec<(Builder, ForkView)> = Vec::new();
         for _ in 0..self.n {
             let fork = tree::fork(engine, &self.snapshot, options)?;

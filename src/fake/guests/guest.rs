@@ -16,7 +16,7 @@ use crate::fake::record::forwarded::forwarded;
 use crate::fake::record::state::{Executed, Ram, State};
 use crate::fake::record::store::Store;
 use crate::hypervisor::{
-    Command, Console, Exit, FileMode, Forward, Guest, GuestEntry, Input, OpenForward, PathKind, Signals, Stream, UnitState,
+    Command, Connections, Console, Exit, FileMode, Forward, Guest, GuestEntry, Input, OpenForward, PathKind, Signals, Stream, UnitState,
     UnpackOptions, UnpackTarget,
 };
 use crate::stop::Stop;
@@ -301,8 +301,14 @@ impl Guest for FakeGuest {
         self.look(stop, || "reading the guest's clock".to_string(), |_| TIME)
     }
 
-    fn wake(&self, _: &Stop) -> Result<()> {
-        self.store.look(|state| state.running(&self.domain).map(drop))
+    fn wake(&self, connections: Connections, _: &Stop) -> Result<Option<String>> {
+        self.store.change(|state| {
+            state.running(&self.domain)?;
+            if connections == Connections::Reset {
+                state.reset.push(self.domain.clone());
+            }
+            Ok(None)
+        })
     }
 
     fn info(&self, stop: &Stop) -> Result<BTreeMap<String, String>> {

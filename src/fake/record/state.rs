@@ -39,6 +39,9 @@ pub struct State {
     /// The name of every domain whose guest was resumed from a frozen state, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resumed: Vec<String>,
+    /// The name of every domain whose guest's connections were reset, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reset: Vec<String>,
 }
 
 /// The files of each domain of another connection, or why it does not tell.

@@ -4,6 +4,7 @@ use futures_util::future::try_join_all;
 use mlua::{UserDataMethods, Value};
 
 use crate::error::{Error, Result};
+use crate::hypervisor::Connections;
 use crate::lua::handle::fork::Fork;
 use crate::lua::handle::snapshot::Snapshot;
 use crate::lua::value::options::{Options, whole_number};
@@ -25,7 +26,7 @@ pub fn add_methods<M: UserDataMethods<Snapshot>>(methods: &mut M) {
 }
 
 fn read(function: &'static str, options: Value) -> Result<ForkOptions> {
-    let options = Options::read(function, options, &["require_live", "identity"])?;
+    let options = Options::read(function, options, &["require_live", "identity", "keep_connections"])?;
     let new_identity = match options.string("identity")?.as_deref() {
         None | Some("same") => false,
         Some("new") => true,
@@ -34,5 +35,6 @@ fn read(function: &'static str, options: Value) -> Result<ForkOptions> {
                 .hint("\"new\" gives it a machine id, a host name and SSH host keys of its own"));
         }
     };
-    Ok(ForkOptions { require_live: options.flag("require_live")?, new_identity, ..ForkOptions::default() })
+    let connections = if options.flag("keep_connections")? { Connections::Kept } else { Connections::Reset };
+    Ok(ForkOptions { require_live: options.flag("require_live")?, connections, new_identity, ..ForkOptions::default() })
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::error::Result;
 use crate::event::{Event, Subject};
-use crate::hypervisor::{DiskFile, DiskState, SnapshotSpec};
+use crate::hypervisor::{Connections, DiskFile, DiskState, SnapshotSpec};
 use crate::tree::build::aftermath::succeed;
 use crate::tree::build::branch_spec::BranchSpec;
 use crate::tree::build::resume::Resume;
@@ -59,7 +59,7 @@ pub fn start_build(
         }
         None => origin(engine, &machine, node)?,
     };
-    let mut builder = Builder::start(engine, &machine, &origin, name, Purpose::Build, wanted.live)?;
+    let mut builder = Builder::start(engine, &machine, &origin, name, Purpose::Build, wanted.live, Connections::Reset)?;
     let session = LiveSession::new(subject, builder.guest(), engine.events.clone(), engine.interrupt.clone())
         .with_console(engine.serial(builder.domain()));
     let checkpointer = builder.checkpointer(engine, checkpoints, engine.checkpoint_after);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::event::Subject;
-use crate::hypervisor::{CloneSpec, DiskFile, Document, Frozen, MappedMemory, Memory, Metadata, Ram};
+use crate::hypervisor::{CloneSpec, Connections, DiskFile, Document, Frozen, MappedMemory, Memory, Metadata, Ram};
 use crate::name::{SnapshotName, SnapshotPath};
 use crate::stop::Stop;
 use crate::tree::build::branch::graft_as;
@@ -37,6 +37,8 @@ pub struct ForkOptions {
     pub is_kept: bool,
     /// Fail if its guest would have to boot.
     pub require_live: bool,
+    /// What becomes of the connections that its guest had open, if it resumes.
+    pub connections: Connections,
     /// Give its system an identity of its own: the machine id, the host name, the SSH host keys, the DHCP lease.
     pub new_identity: bool,
 }
@@ -83,7 +85,7 @@ fn start_fork(engine: &Engine, machine: &Machine, origin: &Origin, options: Fork
             .hint("do not require a live fork, and it boots from its disks"));
     }
     let purpose = if options.is_kept { Purpose::KeptFork } else { Purpose::Fork };
-    Builder::start(engine, machine, origin, &origin.name, purpose, None)
+    Builder::start(engine, machine, origin, &origin.name, purpose, None, options.connections)
 }
 
 /// Returns a session that carries operations out in a fork of a snapshot and records them, first the ones that

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::event::Subject;
+use crate::hypervisor::Connections;
 use crate::name::{SnapshotName, SnapshotPath};
 use crate::stop::Stop;
 use crate::tree::build::branch_spec::BranchSpec;
@@ -102,7 +103,7 @@ fn begin_work(
     start: Start,
 ) -> Result<WorkingFork> {
     let Start { origin, done, known, checkpoints } = start;
-    let mut builder = Builder::start(engine, machine, &origin, &origin.name, Purpose::Work, None)?;
+    let mut builder = Builder::start(engine, machine, &origin, &origin.name, Purpose::Work, None, Connections::Reset)?;
     let checkpointer = builder.checkpointer(engine, checkpoints, Duration::ZERO);
     let checkpointer = if builder.is_resumed { checkpointer } else { checkpointer.with_the_beginning() };
     let session = session_of(engine, &of, &builder).by_hand(done, known, checkpointer);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Subject};
-use crate::hypervisor::{Accelerator, CloneSpec, Guest, Image, OpenForward};
+use crate::hypervisor::{Accelerator, CloneSpec, Connections, Guest, Image, OpenForward};
 use crate::name::SnapshotName;
 use crate::stop::Stop;
 use crate::trace;
@@ -44,7 +44,8 @@ pub struct Builder {
 
 impl Builder {
     /// Starts a clone and waits until its guest answers, resumed from the origin's state or booted. A branch keeps its
-    /// RAM according to `live`.
+    /// RAM according to `live`. What a resumed guest had open to something outside of it is treated as `connections`
+    /// says.
     pub fn start(
         engine: &Engine,
         machine: &Machine,
@@ -52,6 +53,7 @@ impl Builder {
         node: &SnapshotName,
         purpose: Purpose,
         live: Option<bool>,
+        connections: Connections,
     ) -> Result<Self> {
         if let Accelerator::Tcg(reason) = engine.hypervisor.accelerator()? {
             engine.note_once(reason);
@@ -90,7 +92,13 @@ impl Builder {
         let guest: Arc<dyn Guest> = running.hypervisor.guest(&running.domain)?.into();
         let span = trace::span("wait for the guest");
         let stop = Stop::after(ANSWER_LIMIT, &engine.interrupt);
-        wait_for_guest(guest.as_ref(), is_resumed, node, &stop)?;
+        let how = is_resumed.then_some(connections);
+        if let Some(why) = wait_for_guest(guest.as_ref(), how, node, &stop)? {
+            engine.note_once(format!(
+                "the connections that the guest of `{}` had open are not reset: {why}",
+                origin.name
+            ));
+        }
         if is_resumed {
             note_restore(engine, machine, origin)?;
         } else if let Some(why) = guest.obstacle(&stop)? {
@@ -234,12 +242,17 @@ fn create_overlays(
     Ok(NewOverlays { overlays, deep, room })
 }
 
-/// Waits until the guest of `node` answers: resumed, or booted.
-fn wait_for_guest(guest: &dyn Guest, is_resumed: bool, node: &SnapshotName, stop: &Stop) -> Result<()> {
-    let answers = if is_resumed {
-        guest.wake(stop)
-    } else {
-        guest.wait_until_ready(stop).and_then(|()| guest.wait_until_booted(stop))
+/// Waits until the guest of `node` answers: resumed, with its connections treated so, or booted. Says why these could not
+/// be reset.
+fn wait_for_guest(
+    guest: &dyn Guest,
+    resumed: Option<Connections>,
+    node: &SnapshotName,
+    stop: &Stop,
+) -> Result<Option<String>> {
+    let answers = match resumed {
+        Some(connections) => guest.wake(connections, stop),
+        None => guest.wait_until_ready(stop).and_then(|()| guest.wait_until_booted(stop)).map(|()| None),
     };
     answers.map_err(|error| match error.kind {
         Kind::Interrupted => error,

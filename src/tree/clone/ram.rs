@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::hypervisor::{Document, Fingerprint, Frozen, Liveness, MappedMemory, Memory, Ram};
+use crate::hypervisor::{Connections, Document, Fingerprint, Frozen, Liveness, MappedMemory, Memory, Ram};
 use crate::name::SnapshotName;
 use crate::stop::Stop;
 use crate::tree::clone::origin::Origin;
@@ -85,12 +85,12 @@ pub fn memory_to_wake(engine: &Engine, node: &Node) -> Result<Option<MappedMemor
     })
 }
 
-/// Wakes the guest of a resumed machine; without an agent the guest keeps its clock. Returns whether it did.
+/// Wakes the guest of a resumed machine, whose connections are reset; without an agent the guest keeps its clock. Returns whether it did.
 pub fn wake_guest(engine: &Engine, domain: &str) -> bool {
     const LIMIT: Duration = Duration::from_secs(10);
     let stop = Stop::after(LIMIT, &engine.interrupt);
     let guest = engine.hypervisor.guest(domain);
-    guest.and_then(|guest| guest.wake(&stop)).is_ok()
+    guest.and_then(|guest| guest.wake(Connections::Reset, &stop)).is_ok()
 }
 
 /// Returns the RAM from which a clone can resume. If there is RAM that cannot be used, it notes once why.

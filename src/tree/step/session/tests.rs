@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Subject};
 use crate::hypervisor::{
-    Command, CommandLine, Console, Exit, FileMode, Guest, GuestEntry, Input, PathKind, Signals, Stream, UnitState,
+    Command, CommandLine, Connections, Console, Exit, FileMode, Guest, GuestEntry, Input, PathKind, Signals, Stream, UnitState,
     UnpackOptions, UnpackTarget,
 };
 use crate::name::MachineName;
@@ -222,7 +222,7 @@ impl Guest for Shell {
         unreachable!()
     }
 
-    fn wake(&self, _: &Stop) -> Result<()> {
+    fn wake(&self, _: Connections, _: &Stop) -> Result<Option<String>> {
         unreachable!()
     }
 
