@@ -7,8 +7,10 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -36,13 +38,16 @@ fn main() -> Result<()> {
     run(virsh(&["destroy", vm]))?;
     let clone = directory.path().join("clone.xml");
 
-    let mut taken: [Vec<Duration>; 6] = Default::default();
+    let mut taken: [Vec<Duration>; 7] = Default::default();
+    let mut stages = Stages::default();
     for _ in 0..ROUNDS {
         // Each of the two comes after the other and after something else, and often: they are as good as equal.
         let twice = format!("{}/live", two.name);
         for (which, snapshot) in [(0, &live), (1, &twice), (1, &twice), (0, &live)].repeat(2) {
             taken[which].push(answered(snapshot)?);
         }
+        taken[6].push(timed(snaptree(&["-q", "exec", &live, "--", "true"]))?);
+        stages.add(&live, &directory.path().join("trace.json"))?;
         taken[2].push(reverted(vm)?);
         taken[3].push(reverted(vm)?);
         // So that nothing else runs while the others are measured.
@@ -50,7 +55,7 @@ fn main() -> Result<()> {
         taken[4].push(created(vm, &clone)?);
         taken[5].push(booted(&format!("{vm}/down"))?);
     }
-    let [fork, twice, enter, revert, create, boot] = taken.map(median);
+    let [fork, twice, enter, revert, create, boot, exec] = taken.map(median);
     let ratio = |other: Duration| fork.as_secs_f64() / other.as_secs_f64();
     println!("fork of a live snapshot, until a process in it answered: {fork:.2?}");
     println!("  a fork that boots: {boot:.2?}, ratio {:.3}", ratio(boot));
@@ -58,10 +63,48 @@ fn main() -> Result<()> {
     println!("  the same, shut off: {enter:.2?}, ratio {:.2}", ratio(enter));
     println!("  virsh create --paused: {create:.2?}, ratio {:.2}", ratio(create));
     println!("  a fork with twice the RAM: {twice:.2?}, ratio {:.2}", 1.0 / ratio(twice));
+    let of_create = exec.as_secs_f64() / create.as_secs_f64();
+    println!("snaptree exec of `true`, the whole process: {exec:.2?}, {of_create:.2} of virsh create --paused");
+    stages.print();
     for (snapshot, what) in [("live", "that guest"), ("booted", "a guest that just booted")] {
         measure_memory(vm, snapshot, what)?;
     }
     Ok(())
+}
+
+/// What the stages of `exec` took, each time, by their names in a trace.
+#[derive(Default)]
+struct Stages(BTreeMap<String, Vec<(Duration, Duration)>>);
+
+impl Stages {
+    /// Traces one more.
+    fn add(&mut self, snapshot: &str, trace: &Path) -> Result<()> {
+        let mut command = snaptree(&["-q", "exec", snapshot, "--", "true"]);
+        command.env("SNAPTREE_TRACE", trace);
+        run(command)?;
+        let text = std::fs::read_to_string(trace).context("there is no trace")?;
+        let spans: Vec<serde_json::Value> = serde_json::from_str(&text).context("the trace is not JSON")?;
+        for span in spans.iter().filter(|span| span["ph"] == "X") {
+            let time = |key: &str| span[key].as_f64().map(|time| Duration::from_secs_f64(time / 1e6));
+            let (name, began, took) = (span["name"].as_str(), time("ts"), time("dur"));
+            let name = name.context("a span has no name")?.to_string();
+            self.0.entry(name).or_default().push(began.zip(took).context("a span has no time")?);
+        }
+        Ok(())
+    }
+
+    /// Prints their medians, in the order in which they begin. Some are parts of others.
+    fn print(self) {
+        let medians = self.0.into_iter().map(|(name, times)| {
+            let (began, took): (Vec<_>, Vec<_>) = times.into_iter().unzip();
+            (median(began), median(took), name)
+        });
+        let mut medians: Vec<_> = medians.collect();
+        medians.sort();
+        for (began, took, name) in medians {
+            println!("  at {:>5} ms for {:>5} ms: {name}", began.as_millis(), took.as_millis());
+        }
+    }
 }
 
 /// Starts many forks at once, whose guests do nothing, and prints what they add to the memory in use.

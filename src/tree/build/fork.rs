@@ -8,6 +8,7 @@ use crate::event::Subject;
 use crate::hypervisor::{CloneSpec, Connections, DiskFile, Document, Frozen, MappedMemory, Memory, Metadata, Ram};
 use crate::name::{SnapshotName, SnapshotPath};
 use crate::stop::Stop;
+use crate::trace;
 use crate::tree::build::branch::graft_as;
 use crate::tree::build::branch_spec::BranchSpec;
 use crate::tree::clone::builder::Builder;
@@ -49,6 +50,7 @@ const NEW_IDENTITY: &str = include_str!("identity.sh");
 /// Starts a fork of a snapshot: its guest resumes from the snapshot's state, or boots if that has no RAM. Dropping
 /// the returned value removes the fork.
 pub fn fork(engine: &Engine, path: &SnapshotPath, options: ForkOptions) -> Result<Builder> {
+    let span = trace::span("look at the machine");
     sweep(engine, &path.machine)?;
     let machine = engine.existing(&path.machine)?;
     let node = machine.existing(&path.snapshot).map_err(|error| {
@@ -58,6 +60,7 @@ pub fn fork(engine: &Engine, path: &SnapshotPath, options: ForkOptions) -> Resul
         }
     })?;
     let origin = origin(engine, &machine, node)?;
+    drop(span);
     start_fork(engine, &machine, &origin, options)
 }
 

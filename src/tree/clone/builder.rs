@@ -59,6 +59,7 @@ impl Builder {
             engine.note_once(reason);
         }
         let started = Instant::now();
+        let span = trace::span("plan the clone");
         engine.store.create_directory(&machine.directory)?;
         let Beginning { ram, from, keeps, fits } = beginning(engine, machine, origin, node, purpose, live)?;
         let running = Running {
@@ -68,6 +69,7 @@ impl Builder {
             disks: Mutex::new(Some(Disks { made: keeps.files(), ..Disks::default() })),
             keeps,
         };
+        drop(span);
         let span = trace::span("create overlays");
         let NewOverlays { overlays, deep, room } = create_overlays(engine, machine, origin, node, purpose, &running)?;
         let nvram = engine.store.new_file(&machine.directory, &node.slug(), NVRAM)?;

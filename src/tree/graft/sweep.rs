@@ -39,7 +39,7 @@ pub fn sweep(engine: &Engine, name: &MachineName) -> Result<()> {
         engine.hypervisor.destroy(&clone.domain)?;
         engine.events.note(format!("removed `{}`, left by a run that was killed", clone.domain));
     }
-    remove_debris(engine, name, debris)?;
+    remove_debris(engine, &machine, debris)?;
     if machine.nodes.iter().any(|node| is_orphan(&machine, node)) {
         engine.claim(name)?;
         prune(engine, name)?;
@@ -60,12 +60,19 @@ pub fn own_clones(engine: &Engine) -> Result<Vec<(String, String)>> {
 }
 
 /// Removes those of the files that nothing depends on.
-fn remove_debris(engine: &Engine, name: &MachineName, mut debris: Vec<PathBuf>) -> Result<()> {
+fn remove_debris(engine: &Engine, machine: &Machine, mut debris: Vec<PathBuf>) -> Result<()> {
     debris.retain(|file| is_of_a_kind(file));
     if debris.is_empty() {
         return Ok(());
     }
-    let machine = engine.existing_now(name)?;
+    // The kernel that the domain boots is no disk of it. What depends on the rest takes long to find.
+    let named = engine.hypervisor.files_named_in(&machine.details.document)?;
+    let named: FileSet = named.into_iter().collect();
+    debris.retain(|file| !named.contains(file));
+    if debris.is_empty() {
+        return Ok(());
+    }
+    let machine = engine.existing_now(&machine.name)?;
     let known = machine.made();
     let search = Search { machine: Some(&machine), candidates: &debris, ..Search::default() };
     let mut verdict = judge(dependents(engine, &search)?, &debris, |file| known.maker_of(file));
