@@ -16,8 +16,8 @@ use crate::agent::{file, forwards, guest_program, sockets, system};
 use crate::channel::{ChannelTerminal, Source, Woken};
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{
-    Command, Condition, Connections, Console, Exit, FileMode, Forward, Guest, GuestEntry, Input, OpenForward, PathKind, Signals, Stream,
-    UnitState, UnpackOptions, UnpackTarget,
+    Command, Condition, Connections, Console, Exit, FileMode, Forward, Guest, GuestEntry, Input, OpenForward, PathKind,
+    Signals, Stream, UnitState, UnpackOptions, UnpackTarget,
 };
 use crate::stop::Stop;
 

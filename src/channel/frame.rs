@@ -93,7 +93,14 @@ impl Kind {
     pub fn is_request(self) -> bool {
         matches!(
             self,
-            Kind::Wake | Kind::Reset | Kind::Execute | Kind::Read | Kind::Write | Kind::Await | Kind::Connect | Kind::Listen
+            Kind::Wake
+                | Kind::Reset
+                | Kind::Execute
+                | Kind::Read
+                | Kind::Write
+                | Kind::Await
+                | Kind::Connect
+                | Kind::Listen
         )
     }
 }

@@ -28,8 +28,8 @@ pub use domains::Domains;
 pub use exit::Exit;
 pub use facts::Facts;
 pub use guest::{
-    Command, CommandLine, Condition, Connections, FileMode, Forward, Guest, GuestEntry, Input, NO_READER, OpenForward, PathKind, Ports,
-    Signals, Stream, UnitState, UnpackOptions, UnpackTarget,
+    Command, CommandLine, Condition, Connections, FileMode, Forward, Guest, GuestEntry, Input, NO_READER, OpenForward,
+    PathKind, Ports, Signals, Stream, UnitState, UnpackOptions, UnpackTarget,
 };
 pub use guests::Guests;
 pub use images::Images;

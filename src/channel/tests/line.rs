@@ -207,7 +207,8 @@ fn the_guests_parser_survives_anything() {
         if round % 2 == 0 {
             sent.extend(frame::header(Kind::Hello, 0, NONCE));
             sent.extend([7; NONCE]);
-            for kind in [Kind::Execute, Kind::Read, Kind::Write, Kind::Await, Kind::Connect, Kind::Listen, Kind::Reset] {
+            for kind in [Kind::Execute, Kind::Read, Kind::Write, Kind::Await, Kind::Connect, Kind::Listen, Kind::Reset]
+            {
                 // Requests that are refused, never commands or ports.
                 let is_port = matches!(kind, Kind::Connect | Kind::Listen);
                 let length = Some(chance.next(12)).filter(|length| !is_port || *length != 4).unwrap_or(5);

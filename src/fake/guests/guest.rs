@@ -16,8 +16,8 @@ use crate::fake::record::forwarded::forwarded;
 use crate::fake::record::state::{Executed, Ram, State};
 use crate::fake::record::store::Store;
 use crate::hypervisor::{
-    Command, Connections, Console, Exit, FileMode, Forward, Guest, GuestEntry, Input, OpenForward, PathKind, Signals, Stream, UnitState,
-    UnpackOptions, UnpackTarget,
+    Command, Connections, Console, Exit, FileMode, Forward, Guest, GuestEntry, Input, OpenForward, PathKind, Signals,
+    Stream, UnitState, UnpackOptions, UnpackTarget,
 };
 use crate::stop::Stop;
 

@@ -47,7 +47,13 @@ struct Open {
 
 impl Channel {
     /// Opens it, on `connect` if that is open already. The channel is an attendant's, if there is one in the directory `attendants`.
-    pub fn open(uri: &str, domain: &str, transfers: &Transfers, attendants: &Path, connect: Option<Connect>) -> Result<Self, VirtError> {
+    pub fn open(
+        uri: &str,
+        domain: &str,
+        transfers: &Transfers,
+        attendants: &Path,
+        connect: Option<Connect>,
+    ) -> Result<Self, VirtError> {
         let mut channel = Self::on(connect, uri, domain, transfers)?;
         let uuid = channel.open.get_mut().domain.uuid_string()?;
         channel.place = Place::of(attendants, &uuid);

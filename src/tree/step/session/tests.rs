@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Events, Subject};
 use crate::hypervisor::{
-    Command, CommandLine, Connections, Console, Exit, FileMode, Guest, GuestEntry, Input, PathKind, Signals, Stream, UnitState,
-    UnpackOptions, UnpackTarget,
+    Command, CommandLine, Connections, Console, Exit, FileMode, Guest, GuestEntry, Input, PathKind, Signals, Stream,
+    UnitState, UnpackOptions, UnpackTarget,
 };
 use crate::name::MachineName;
 use crate::stop::{Interrupt, Stop};
