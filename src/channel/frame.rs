@@ -58,7 +58,7 @@ pub enum Kind {
     /// Host, a request: a TCP port (4 bytes). Answered by `Begun` once the guest listens on that port of 127.0.0.1, and
     /// by `Accepted` for each connection.
     Listen = b'l',
-    /// Guest: the number of a stream, a connection that was accepted. It goes on as one that the host asked for.
+    /// Guest: the number of a stream, a connection that was accepted. From then on it is like one that the host asked for.
     Accepted = b'a',
     /// Host: bytes for the standard input, for the file, or for the peer of the connection.
     Input = b'i',
