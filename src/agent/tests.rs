@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod restart;
+mod units;
 mod way;
 
 use parking_lot::Mutex;
