@@ -291,13 +291,19 @@ impl<T: Transport> Guest for Agent<T> {
     }
 
     fn wake(&self, connections: Connections, stop: &Stop) -> Result<Option<String>> {
-        let woken = match way::find(&self.calls.transport) {
-            Some(session) => {
-                let seed = guest_program::seed();
-                let woken = session.wake(guest_program::time(), seed.as_bytes(), connections, stop)?;
-                *self.way.lock() = Way::Channel(session);
-                woken
+        let by_channel = way::find(&self.calls.transport).and_then(|session| {
+            let seed = guest_program::seed();
+            match session.wake(guest_program::time(), seed.as_bytes(), connections, stop) {
+                // The program may have been killed, or not know what it was asked for.
+                Err(error) if error.kind == Kind::Failed => None,
+                woken => {
+                    *self.way.lock() = Way::Channel(session);
+                    Some(woken)
+                }
             }
+        });
+        let woken = match by_channel {
+            Some(woken) => woken?,
             // Every guest of ours has an agent.
             None => {
                 let wake = || guest_program::wake_by_agent(&self.calls, connections);

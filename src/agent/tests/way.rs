@@ -213,6 +213,41 @@ mod program {
         assert_eq!(run(&replaced), Exit(0));
     }
 
+    /// A line that is lost after so many bytes from the guest.
+    struct Lost(Box<dyn Port>, usize);
+
+    impl Port for Lost {
+        fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes)
+        }
+
+        fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let most = buffer.len().min(self.1);
+            let got = if most == 0 { 0 } else { self.0.receive(&mut buffer[..most])? };
+            self.1 -= got;
+            Ok(got)
+        }
+
+        fn wait(&mut self, bell: BorrowedFd<'_>, to_send: bool) {
+            self.0.wait(bell, to_send);
+        }
+
+        fn is_waited_at(&mut self) -> bool {
+            self.0.is_waited_at()
+        }
+    }
+
+    #[test]
+    fn a_guest_whose_channel_is_lost_meanwhile_is_woken_by_its_agent() {
+        let Ported::Open(port) = program() else { unreachable!() };
+        let greeting = 29;
+        let [a, b] = done(0);
+        let [c, d] = done(3);
+        let guest = guest([a, b, c, d], [Ported::Open(Box::new(Lost(port, greeting))), none("it is lost")]);
+        assert_eq!(guest.wake(Connections::Reset, &stop()).unwrap(), None);
+        assert_eq!(run(&guest), Exit(3));
+    }
+
     #[test]
     fn a_lost_channel_is_opened_again() {
         let guest = guest([], [program(), program()]);
