@@ -12,7 +12,7 @@ const STEP: &str = r#"
       guest:send "secret\n"
       print(guest:expect "(x)?# $")
       guest:send "date -u\n"
-      print(guest:expect "([0-9]+):([0-9]+)\n")
+      print(guest:expect "([0-9]+):([0-9]+)\n# $")
       print(guest:screen())
     end)
 "#;
