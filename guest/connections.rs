@@ -107,7 +107,8 @@ fn acknowledged(socket: &File) -> Result<(), Errno> {
     const PLACE: usize = 16;
     let mut answer = [0; 128];
     let length = socket.read(&mut answer)?;
-    let error = answer[..length].get(PLACE..).and_then(|rest| rest.first_chunk()).map_or(0, |it| i32::from_le_bytes(*it));
+    let error =
+        answer[..length].get(PLACE..).and_then(|rest| rest.first_chunk()).map_or(0, |it| i32::from_le_bytes(*it));
     if error == 0 { Ok(()) } else { Err(Errno(-error)) }
 }
 

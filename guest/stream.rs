@@ -210,7 +210,8 @@ impl Stream {
         match &mut self.work {
             Work::Listening(_) => false,
             Work::Connection(connection) if !connection.is_made() => {
-                let made = connection.complete(polls).and_then(|is_made| is_made.then(|| connection.input()).transpose());
+                let made =
+                    connection.complete(polls).and_then(|is_made| is_made.then(|| connection.input()).transpose());
                 match made {
                     Ok(Some(input)) => {
                         self.input = input;
