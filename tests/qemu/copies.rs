@@ -95,12 +95,10 @@ fn copies_have_the_manners_of_docker() {
             path("made"),
             format!("cannot write `{}`: it is a file, and `/etc` in the guest is a directory", path("made")),
         ),
+        (path("much"), there("/no/where"), "cannot write `/no/where` in the guest: no such directory".to_string()),
     ] {
         lab.snaptree(&["cp", &from, &to]).status(1).stderr(&format!("error: {error}\n")).run();
     }
-    // The guest refuses after all was begun.
-    let refused = lab.snaptree(&["cp", &path("much"), &there("/no/where")]).status(1).any_stderr().run().stderr;
-    assert!(refused.starts_with("error: cannot write `/no/where` in the guest: "), "{refused}");
     lab.snaptree(&["stop", &fork]).any_stderr().run();
     lab.assert_no_clone_is_left();
 }

@@ -8,7 +8,7 @@ use crate::agent::agent::Agent;
 use crate::agent::transport::Transport;
 use crate::channel::Reading::{Long, Whole};
 use crate::channel::{Digest, Session, Source, Trouble, system_error};
-use crate::error::{Because, Error, Result};
+use crate::error::{Because, Error, Kind, Result};
 use crate::hypervisor::{Command, CommandLine, Exit};
 use crate::stop::Stop;
 use crate::trace;
@@ -154,7 +154,8 @@ fn copy<const N: usize>(
     loop {
         let mut said = Vec::new();
         let mut keep = |_, bytes: &[u8]| said.extend_from_slice(bytes);
-        let exit = session.run(&command, Source::Whole(&[]), &mut keep, stop)?;
+        let ran = session.run(&command, Source::Whole(&[]), &mut keep, stop);
+        let exit = ran.map_err(|trouble| named(trouble, failed))?;
         let said = String::from_utf8_lossy(&said).into_owned();
         let mut numbers = said.split(' ').map_while(|word| word.parse::<u64>().ok());
         return match (exit, numbers.next(), numbers.next()) {
@@ -203,5 +204,18 @@ fn digest_of(mut source: impl Read) -> io::Result<u64> {
             0 => return Ok(digest.finish()),
             got => digest.add(&piece[..got]),
         }
+    }
+}
+
+/// Names the copy in the place of the command that carried it out.
+fn named(trouble: Trouble, failed: &dyn Fn() -> String) -> Trouble {
+    let name = |error: Error| match error.kind {
+        Kind::Failed => Error { message: failed(), hint: None, ..error },
+        _ => error,
+    };
+    match trouble {
+        Trouble::Lost(error) => Trouble::Lost(name(error)),
+        Trouble::Failed(error) => Trouble::Failed(name(error)),
+        Trouble::NotBegun(why) => Trouble::NotBegun(why),
     }
 }

@@ -136,6 +136,9 @@ impl Copy<'_> {
             (PathKind::Missing, false) if to.is_of_directory() => {
                 return Err(cannot_write(&to.0).cause("no such directory"));
             }
+            (PathKind::Missing, false) if self.guest.kind_of(parent, self.stop)? != PathKind::Directory => {
+                return Err(cannot_write(&to.0).cause("no such directory"));
+            }
             (_, false) => (parent.to_string(), false, last.to_string()),
         };
         let keeps_owners = self.options.keeps_owners;
