@@ -26,14 +26,19 @@ fn a_throw_away_fork_is_removed_although_no_command_waits_for_it() {
     let is_meant = |file: &PathBuf| file.extension().is_some_and(|ending| endings.iter().any(|it| ending == *it));
     let files = || lab.files().into_iter().filter(is_meant).collect::<Vec<_>>();
     let before = files();
-    // A pipe ends with the command, also one that it has besides its output.
-    let ran = lab.exec("one", &["echo", "out"]).in_shell("{ \"$@\" 3>&1 | cat; } 3>&1 | cat");
-    ran.stdout("out\n").any_stderr().run();
     let is_removed = || lab.processes_now().iter().all(|(_, line)| !line.contains(REMOVAL));
-    let is_left = !is_removed();
-    // What lists or changes waits for it.
-    let forks = lab.snaptree(&["forks", &lab.machine]).stdout("no forks\n").run();
-    assert!(is_left && is_removed(), "it was not removed by a process of its own: {}", forks.stderr);
+    // On a busy host, the removal may end before it is looked for.
+    let is_left = (0..10).any(|_| {
+        // A pipe ends with the command, also one that it has besides its output.
+        let ran = lab.exec("one", &["echo", "out"]).in_shell("{ \"$@\" 3>&1 | cat; } 3>&1 | cat");
+        ran.stdout("out\n").any_stderr().run();
+        let is_left = !is_removed();
+        // What lists or changes waits for it.
+        lab.snaptree(&["forks", &lab.machine]).stdout("no forks\n").run();
+        assert!(is_removed(), "a fork was still being removed");
+        is_left
+    });
+    assert!(is_left, "no fork was removed by a process of its own");
     lab.assert_no_clone_is_left();
     assert_eq!(files(), before);
 
