@@ -118,19 +118,19 @@ fn check(lab: &Lab, image: &str, has_gnu_tar: bool) {
 #[test]
 #[ignore = "needs QEMU"]
 fn directories_keep_what_they_have_with_gnu_tar() {
-    check(&Lab::new("trees"), "require 'images.debian' {}", true);
+    check(&Lab::new("gnu-trees"), "require 'images.debian' {}", true);
 }
 
 #[test]
 #[ignore = "needs QEMU"]
 fn directories_keep_what_they_have_with_busybox() {
-    check(&Lab::new("trees-tiny"), "tiny {}", false);
+    check(&Lab::new("tiny-trees"), "tiny {}", false);
 }
 
 #[test]
 #[ignore = "needs QEMU"]
 fn directories_go_through_the_agent_alone_too() {
-    let lab = Lab::new("trees-agent");
+    let lab = Lab::new("agent-trees");
     let here = tempfile::tempdir().unwrap();
     let source = here.path().join("source");
     difficult(&source);
@@ -147,7 +147,7 @@ fn directories_go_through_the_agent_alone_too() {
 #[test]
 #[ignore = "needs QEMU"]
 fn a_guest_without_tar_says_so() {
-    let lab = Lab::new("trees-none");
+    let lab = Lab::new("no-tar");
     let here = tempfile::tempdir().unwrap();
     fs::create_dir(here.path().join("source")).unwrap();
     let script = "
