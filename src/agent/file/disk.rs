@@ -14,7 +14,7 @@ use crate::stop::Stop;
 use crate::trace;
 
 /// From this many bytes on, a disk is quicker than the channel.
-pub const WORTH_A_DISK: u64 = 16 << 20;
+pub const WORTH_A_DISK: u64 = 32 << 20;
 /// The program in the guest.
 const PROGRAM: &str = "/proc/self/exe";
 const NO_DISK: Exit = Exit(3);
