@@ -1,7 +1,7 @@
 //! The process that attends a guest's channel: several processes use it through one, and ports are forwarded as long as
 //! the domain runs.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -16,7 +16,7 @@ use crate::agent::Agent;
 use crate::channel;
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Forward, Guest, OpenForward, Ports};
-use crate::libvirt::guest::attendant_place::{Place, first_line};
+use crate::libvirt::guest::attendant_place::Place;
 use crate::libvirt::guest::attended_line::AttendedLine;
 use crate::libvirt::guest::channel::{Channel, VARIABLE as CHANNEL};
 use crate::stop::{Interrupt, Stop};
@@ -75,7 +75,10 @@ fn spawn(uri: &str, name: &str, ports: &Ports) -> Result<Option<Ports>> {
         .stderr(Stdio::piped())
         .spawn()
         .because(failed)?;
-    let line = child.stdout.take().map_or(Ok(String::new()), |mut stdout| first_line(&mut stdout)).because(failed)?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line).because(failed)?;
+    }
     if !line.is_empty() {
         return serde_json::from_str(&line).map(Some).because(failed);
     }

@@ -1,7 +1,7 @@
 //! Where the process that attends a guest's channel is found.
 
 use std::fs::{self, File, Permissions, TryLockError};
-use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::io::{self, ErrorKind, Seek, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -108,15 +108,6 @@ impl Drop for Claim {
         let _ = fs::remove_file(&self.place.socket);
         let _ = fs::remove_file(&self.place.record);
     }
-}
-
-/// Reads a first line; the rest is lost.
-pub fn first_line(from: &mut impl Read) -> io::Result<String> {
-    let (mut line, mut byte) = (Vec::new(), [0]);
-    while from.read(&mut byte)? == 1 && byte != *b"\n" {
-        line.extend(byte);
-    }
-    Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
 #[cfg(test)]

@@ -46,15 +46,9 @@ struct Open {
 }
 
 impl Channel {
-    /// Opens it, on `connect` if that is open already. The channel is an attendant's, if there is one in the directory `attendants`.
-    pub fn open(
-        uri: &str,
-        domain: &str,
-        transfers: &Transfers,
-        attendants: &Path,
-        connect: Option<Connect>,
-    ) -> Result<Self, VirtError> {
-        let mut channel = Self::on(connect, uri, domain, transfers)?;
+    /// Opens it. The channel is an attendant's, if there is one in the directory `attendants`.
+    pub fn open(uri: &str, domain: &str, transfers: &Transfers, attendants: &Path) -> Result<Self, VirtError> {
+        let mut channel = Self::unattended(uri, domain, transfers)?;
         let uuid = channel.open.get_mut().domain.uuid_string()?;
         channel.place = Place::of(attendants, &uuid);
         Ok(channel)
@@ -62,12 +56,7 @@ impl Channel {
 
     /// Opens it for the attendant itself.
     pub fn unattended(uri: &str, domain: &str, transfers: &Transfers) -> Result<Self, VirtError> {
-        Self::on(None, uri, domain, transfers)
-    }
-
-    fn on(connect: Option<Connect>, uri: &str, domain: &str, transfers: &Transfers) -> Result<Self, VirtError> {
-        let open = connect.map_or_else(|| Open::new(uri, domain), |connect| Open::on(connect, domain));
-        let open = Mutex::new(open?);
+        let open = Mutex::new(Open::new(uri, domain)?);
         Ok(Self { uri: uri.to_string(), name: domain.to_string(), transfers: transfers.clone(), place: None, open })
     }
 
@@ -91,10 +80,7 @@ impl Channel {
 
 impl Open {
     fn new(uri: &str, domain: &str) -> Result<Self, VirtError> {
-        Self::on(Connect::open(Some(uri))?, domain)
-    }
-
-    fn on(connect: Connect, domain: &str) -> Result<Self, VirtError> {
+        let connect = Connect::open(Some(uri))?;
         let domain = connect.lookup_domain_by_name(domain)?;
         Ok(Self { domain, connect })
     }

@@ -79,7 +79,6 @@ impl Clones for Libvirt {
         if clone.ram != Ram::Default {
             live_xml::ask_less(&mut domain);
         }
-        self.open_ahead();
         live::start(&self.connect(), &clone.name, domain, &clone.ram, clone.from.as_ref(), clone.paused, self.owner())
     }
 

@@ -36,7 +36,7 @@ impl Libvirt {
 
 impl Guests for Libvirt {
     fn guest(&self, domain: &str) -> Result<Box<dyn Guest>> {
-        let channel = Channel::open(&self.uri, domain, &self.transfers, &self.attendants, self.opened_ahead())
+        let channel = Channel::open(&self.uri, domain, &self.transfers, &self.attendants)
             .map_err(|error| fault::failed(format!("cannot reach the guest of `{domain}`"), &error))?;
         Ok(Box::new(Agent::new(channel, domain)))
     }

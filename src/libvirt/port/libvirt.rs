@@ -4,11 +4,9 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
-use std::thread::JoinHandle;
 
 use virt::connect::Connect;
 use virt::domain::Domain as VirtDomain;
-use virt::error::Error as VirtError;
 
 use crate::error::{Because, Error, Result};
 use crate::hypervisor::{Accelerator, Facts, Liveness, Neighbours, Reaping, Version};
@@ -42,8 +40,6 @@ pub struct Libvirt {
     held: Mutex<HashMap<String, Weak<Hold>>>,
     /// How guests can have their RAM kept, by directory.
     pub(super) liveness: Mutex<Vec<(PathBuf, Liveness)>>,
-    /// Connections for the guests of clones that are being started.
-    ahead: Mutex<Vec<JoinHandle<Result<Connect, VirtError>>>>,
 }
 
 impl Libvirt {
@@ -60,7 +56,6 @@ impl Libvirt {
             liveness: Mutex::default(),
             transfers: Transfers::new(&paths.store),
             held: Mutex::default(),
-            ahead: Mutex::default(),
         }
     }
 
@@ -79,20 +74,6 @@ impl Libvirt {
 
     pub(super) fn connect(&self) -> Connect {
         self.connect.lock().clone()
-    }
-
-    /// Begins to open a connection for the guest of a clone, which takes as long as some of the clone's start.
-    pub(super) fn open_ahead(&self) {
-        if self.is_shared() {
-            let uri = self.uri.clone();
-            self.ahead.lock().push(std::thread::spawn(move || Connect::open(Some(&uri))));
-        }
-    }
-
-    /// Returns a connection that was opened ahead, if there is one.
-    pub(super) fn opened_ahead(&self) -> Option<Connect> {
-        let opening = self.ahead.lock().pop()?;
-        opening.join().ok()?.ok()
     }
 
     pub(super) fn find(&self, name: &str) -> Result<Option<VirtDomain>> {

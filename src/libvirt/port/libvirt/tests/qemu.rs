@@ -51,7 +51,6 @@ impl Vm {
             liveness: Mutex::default(),
             transfers: Transfers::new(&directory),
             held: Mutex::default(),
-            ahead: Mutex::default(),
         };
         let vm = Self { libvirt, name, directory };
         qemu_img(&["create", "-q", "-f", "qcow2", vm.text("disk").as_str(), "1M"]);
