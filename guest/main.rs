@@ -18,7 +18,6 @@ extern crate alloc;
 mod command;
 mod condition;
 mod connection;
-mod connections;
 #[path = "../src/channel/digest.rs"]
 mod digest;
 mod disk;
@@ -29,6 +28,7 @@ mod input;
 mod linux;
 mod memory;
 mod outgoing;
+mod resets;
 mod server;
 mod socket;
 mod stream;
@@ -49,7 +49,7 @@ fn main(start: &Start) -> ! {
         [name] => wait_at(name, variables),
         [seconds, seed] => wake(seconds, seed),
         [seconds, seed, _] => {
-            let _ = connections::reset();
+            let _ = resets::reset_connections();
             wake(seconds, seed)
         }
         [verb, serial, length, mode, path] if verb.bytes() == b"from-disk" => {

@@ -80,7 +80,7 @@ impl Connection {
 }
 
 /// Resets every TCP connection whose other end is outside of the guest. Fails if programs still wait for one.
-pub fn reset() -> Result<(), Errno> {
+pub fn reset_connections() -> Result<(), Errno> {
     let all = list()?;
     let outside = all.iter().filter(|connection| connection.leads_outside(&all));
     let mut failed = NOT_SUPPORTED;

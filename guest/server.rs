@@ -6,13 +6,13 @@ use alloc::vec::Vec;
 use crate::command;
 use crate::condition::Condition;
 use crate::connection::Connection;
-use crate::connections;
 use crate::frame::{self, Frame, GUESTS, Kind, MOST_OF_REQUEST, NO_PROTOCOL, NONCE, VERSION, take_number};
 use crate::linux::{
     self, CREATE, E2BIG, EAGAIN, EEXIST, EINTR, EXCLUSIVE, Errno, FAILED, FOREVER, File, HUNG_UP, NONBLOCK, Poll,
     READ_ONLY, READABLE, TRUNCATE, Text, WRITABLE, WRITE_ONLY,
 };
 use crate::outgoing::Outgoing;
+use crate::resets;
 use crate::socket;
 use crate::stream::{Stream, finish, is_ready};
 
@@ -294,7 +294,7 @@ impl Server {
         let begun = match kind {
             Kind::Reset => {
                 // The tests' connections are those of the host.
-                let result = if self.is_patient { connections::reset() } else { Err(NOT_PERMITTED) };
+                let result = if self.is_patient { resets::reset_connections() } else { Err(NOT_PERMITTED) };
                 finish(number, result, &mut self.outgoing);
                 return;
             }

@@ -7,7 +7,7 @@ use crate::agent::agent::Agent;
 use crate::agent::transport::Transport;
 use crate::channel::{Forwarding, Session, Sessions};
 use crate::error::{Because, Error, Result};
-use crate::hypervisor::{Forward, OpenForward};
+use crate::hypervisor::{Forward, Guest, OpenForward};
 use crate::stop::{Interrupt, Stop};
 
 /// How long a guest that has restarted is waited for when a connection comes.
@@ -19,8 +19,8 @@ pub fn into_guest<T: Transport>(
     forward: Forward,
     stop: &Stop,
 ) -> Result<Result<OpenForward, String>> {
-    if agent.session(stop)?.is_none() {
-        return Ok(Err(agent.why_not().unwrap_or_default()));
+    if let Some(why) = agent.obstacle(stop)? {
+        return Ok(Err(why));
     }
     let Forward { host, guest } = forward;
     let opened = Forwarding::into_guest(host, guest, sessions(agent));
@@ -35,8 +35,8 @@ pub fn out_of_guest<T: Transport>(
     forward: Forward,
     stop: &Stop,
 ) -> Result<Result<OpenForward, String>> {
-    if agent.session(stop)?.is_none() {
-        return Ok(Err(agent.why_not().unwrap_or_default()));
+    if let Some(why) = agent.obstacle(stop)? {
+        return Ok(Err(why));
     }
     let Forward { host, guest } = forward;
     let opened = Forwarding::out_of_guest(host, guest, sessions(agent)).map_err(|cause| {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
+use crate::channel::connections::{Connections, reset};
 use crate::channel::frame::Kind;
-use crate::channel::relay::{Connections, reset};
 use crate::channel::requests::system_error;
 use crate::channel::session::Session;
 use crate::channel::stream::{Answer, Outlet, Stream};

@@ -2,6 +2,7 @@
 //! other end is the program in `guest/`.
 
 mod attendant;
+mod connections;
 mod digest;
 mod forwarding;
 #[allow(dead_code, reason = "the other half is the guest's")]
@@ -9,7 +10,6 @@ mod frame;
 mod hello;
 mod line;
 mod port;
-mod relay;
 mod requests;
 mod session;
 mod stream;

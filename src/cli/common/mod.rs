@@ -4,6 +4,6 @@ pub mod background;
 pub mod confirm;
 pub mod detach;
 pub mod inside;
-pub mod relay;
 pub mod session;
+pub mod signal_relay;
 pub mod which;

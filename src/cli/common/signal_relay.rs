@@ -19,13 +19,13 @@ const OTHER: [i32; 2] = [SIGUSR1, SIGUSR2];
 
 /// Passes signals on while it exists. The second one that asks the command to end interrupts the work instead, and the
 /// third ends the process at once.
-pub struct Relay {
+pub struct SignalRelay {
     interrupt: Interrupt,
     arriving: Handle,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Relay {
+impl SignalRelay {
     /// Begins to pass signals on, in the place of what a session does with them.
     pub fn start(session: &Session) -> Result<(Self, Signals)> {
         let cannot = || "cannot handle signals".to_string();
@@ -54,7 +54,7 @@ impl Relay {
     }
 }
 
-impl Drop for Relay {
+impl Drop for SignalRelay {
     fn drop(&mut self) {
         // Without handlers, a signal would do nothing.
         let _ = interrupt_on_signals(&self.interrupt, AtCtrlC::End);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::common::inside::Inside;
-use crate::cli::common::relay::Relay;
 use crate::cli::common::session::Session;
+use crate::cli::common::signal_relay::SignalRelay;
 use crate::cli::work::shell::with_terminal_type;
 use crate::error::{Error, Result};
 use crate::hypervisor::{Command, CommandLine, Exit, Guest, Input, Stream};
@@ -86,7 +86,7 @@ fn run(
     stop: &Stop,
 ) -> Result<Exit> {
     let (_relay, signals) = match guest.obstacle(stop)? {
-        None => Relay::start(session).map(|(relay, signals)| (Some(relay), signals))?,
+        None => SignalRelay::start(session).map(|(relay, signals)| (Some(relay), signals))?,
         Some(_) => (None, mpsc::channel().1),
     };
     guest.run_with_input(command, input, &signals, output, stop)
